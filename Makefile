@@ -1,0 +1,78 @@
+# make lab    set everything up and open the tour in JupyterLab
+# make test   set everything up and run every check
+#
+# PYTHON=python3.12 chooses the interpreter the environment is made from, LAB_ARGS=--no-browser is handed to JupyterLab.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CHECKS := ruff format types floors tests notebooks browser
+
+# Jupyter refuses to start as root, which is who you are in most containers, unless told that it is meant.
+LAB_ARGS += $(if $(filter 0,$(shell id -u)),--allow-root)
+# `make -k` inside runs what is left after a failure, so that one run shows all that is wrong and still fails.
+RUN_ALL := $(MAKE) --no-print-directory --keep-going
+
+.PHONY: help lab test bench clean $(CHECKS)
+
+help:
+	@echo "make lab     set everything up and open the tour in JupyterLab"
+	@echo "make test    set everything up and run every check: $(CHECKS)"
+	@echo "make bench   measure agentlab beside its peers"
+	@echo "make clean   remove the environment and everything that was built"
+
+lab: $(VENV)/.installed
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00-tour.ipynb
+
+test: $(VENV)/.installed-test
+	@$(RUN_ALL) $(CHECKS)
+
+ruff: $(VENV)/.installed-test
+	$(BIN)/ruff check
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+floors: $(VENV)/.installed-test
+	$(BIN)/lint-imports
+
+tests: $(VENV)/.installed-test
+	$(BIN)/pytest --ignore=tests/browser
+
+notebooks: $(VENV)/.installed-test
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout=60 notebooks
+
+browser: $(VENV)/.installed-test
+	@AGENTLAB_BROWSER="$$($(BIN)/python tests/browser/install_browser.py)" && export AGENTLAB_BROWSER && set -x && \
+	$(BIN)/pytest tests/browser
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python tests/benchmarks
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The package is installed editable, so only a change of its requirements calls for pip again.
+$(VENV)/.installed: $(BIN)/pip pyproject.toml
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(BIN)/pip pyproject.toml
+	$(PIP) install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: $(BIN)/pip pyproject.toml
+	$(PIP) install --quiet --editable '.[bench]'
+	@touch $@ $(VENV)/.installed
+
+# pip is the last thing that venv makes: a half-made environment is finished, a whole one is left alone.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "agentlab needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -n 1). Name a newer one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "$(PYTHON) could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }

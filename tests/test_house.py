@@ -1,0 +1,214 @@
+"""What holds the project together: its requirements, its menu, its floors, its words, its notebooks."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import agentlab
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+MENU = {
+    "Agent",
+    "Assistant",
+    "Backoff",
+    "Exit",
+    "Lab",
+    "Limit",
+    "Ref",
+    "Reply",
+    "Supervisor",
+    "Transcript",
+    "child",
+    "errors",
+    "open_store",
+    "tool",
+}
+OWN_TO_CONDA = {"python", "pip"}
+HEAVY = {"pandas", "altair", "anthropic", "IPython"}
+TOP_LEVEL = {
+    "agentlab",
+    "notebooks",
+    "tests",
+    "widgets",
+    "CHANGELOG.md",
+    "DESIGN.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "environment.yml",
+    "pyproject.toml",
+}
+
+
+def run(*command: str, cwd: Path = ROOT) -> str:
+    """Run ``command`` and return what it printed; a failure shows all of it."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, f"{command} failed\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def requirements(lines: list[str]) -> set[str]:
+    """Return requirement lines in one spelling."""
+    return {str(Requirement(line)).lower() for line in lines}
+
+
+def code_cells(notebook: dict) -> list[dict]:
+    """Return the code cells of ``notebook``."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.name)
+def notebook(request):
+    """Each committed notebook, as JSON."""
+    return json.loads(request.param.read_text(encoding="utf-8"))
+
+
+def test_conda_gets_the_same_requirements_as_pip():
+    """environment.yml lists what pyproject.toml requires, for use and for the tests, with the same bounds."""
+    project = PYPROJECT["project"]
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    pip_section = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    from_conda = [entry for entry in listed if isinstance(entry, str) and Requirement(entry).name not in OWN_TO_CONDA]
+    from_pip = [entry for entry in pip_section if not entry.startswith("-e")]
+
+    assert f"python{project['requires-python']}" in listed
+    assert "-e ." in pip_section
+    assert requirements(from_conda + from_pip) == requirements(
+        project["dependencies"] + project["optional-dependencies"]["test"]
+    )
+
+
+def test_every_requirement_has_both_bounds():
+    """A lower bound says what was tested, an upper one keeps the next major version out."""
+    project = PYPROJECT["project"]
+
+    for line in project["dependencies"] + project["optional-dependencies"]["test"]:
+        operators = {specifier.operator for specifier in Requirement(line).specifier}
+        assert operators == {">=", "<"}, line
+
+
+def test_nothing_else_stands_at_the_top():
+    """The top folder holds the few names that DESIGN.md and README.md speak of, and dot-files."""
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("only a git checkout knows which files are the project's")
+
+    committed = {path.split("/")[0] for path in run("git", "ls-files").splitlines()}
+
+    assert {name for name in committed if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_wheel_and_sdist_carry_every_file_of_both_packages(tmp_path):
+    """Python, JavaScript, style sheets and type markers are all installed, not only the modules."""
+    wanted = {
+        str(path.relative_to(base))
+        for base, package in ((ROOT, "agentlab"), (ROOT / "widgets", "agentlab_widgets"))
+        for path in (base / package).rglob("*")
+        if path.suffix in {".py", ".js", ".css"} or path.name == "py.typed"
+    }
+
+    run(sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path))
+
+    (wheel,), (sdist,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
+    in_wheel = set(zipfile.ZipFile(wheel).namelist())
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.split("/", 1)[1].removeprefix("widgets/") for name in archive.getnames()}
+    assert wanted <= in_wheel
+    assert wanted <= in_sdist
+
+
+def test_the_menu_is_what_it_is():
+    """A public name is added or removed on purpose, here and in ``agentlab.__all__``, never by accident."""
+    assert set(agentlab.__all__) == MENU
+    assert len(MENU) <= 25
+    assert all(hasattr(agentlab, name) for name in MENU)
+
+
+@pytest.mark.parametrize("name", sorted(MENU))
+def test_every_public_name_is_explained(name):
+    """It has a docstring, and README.md or DESIGN.md speaks of it."""
+    documents = "".join((ROOT / file).read_text(encoding="utf-8") for file in ("README.md", "DESIGN.md"))
+
+    assert inspect.getdoc(getattr(agentlab, name))
+    assert re.search(rf"\b{name}\b", documents, re.IGNORECASE)
+
+
+def test_importing_agentlab_imports_nothing_heavy():
+    """Pandas, Altair, anthropic and IPython are imported where they are used."""
+    loaded = run(sys.executable, "-c", "import agentlab, sys; print(*sys.modules)").split()
+
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_the_floors_of_the_design_are_the_floors_that_are_checked():
+    """DESIGN.md prints the floors from the ground up, import-linter holds the same list from the top down."""
+    section = (ROOT / "DESIGN.md").read_text(encoding="utf-8").split("## Floors")[1]
+    printed = re.findall(r"^(\w+) ", section.split("```")[1], re.MULTILINE)
+    (contract,) = (c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+
+    assert printed == [layer.strip("()") for layer in reversed(contract["layers"])]
+
+
+def test_the_readme_is_short():
+    """README.md is read whole: at most 120 lines."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_the_readme_does_what_it_says(tmp_path):
+    """Every Python block of README.md runs, in order, and the values in its comments are the values."""
+    run(sys.executable, str(ROOT / "tests" / "run_readme.py"), str(ROOT / "README.md"), cwd=tmp_path)
+
+
+def test_every_picture_of_the_readme_is_there():
+    """An image that README.md shows is committed."""
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+    assert [picture for picture in pictures if not (ROOT / picture).is_file()] == []
+
+
+def test_the_licence_is_bsd_3_clause():
+    """LICENSE is Jupyter's licence, and pyproject.toml says so."""
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+    assert text.startswith("BSD 3-Clause License")
+    assert "agentlab contributors" in text
+    assert PYPROJECT["project"]["license"] == "BSD-3-Clause"
+
+
+def test_a_notebook_carries_no_widget_state(notebook):
+    """Saved widget state is megabytes of noise in a diff."""
+    assert "widgets" not in notebook["metadata"]
+
+
+def test_a_notebook_starts_with_its_question(notebook):
+    """Text first, and exactly one heading of the first rank."""
+    text = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+
+    assert notebook["cells"][0]["cell_type"] == "markdown"
+    assert sum(len(re.findall(r"^# ", cell, re.MULTILINE)) for cell in text) == 1
+
+
+def test_a_notebook_is_short_and_closes_what_it_opened(notebook):
+    """Cells have at most 12 lines, import only from the package, were run, and the last one closes the lab."""
+    cells = code_cells(notebook)
+    sources = ["".join(cell["source"]) for cell in cells]
+
+    assert max(len(source.splitlines()) for source in sources) <= 12
+    assert all(cell["execution_count"] for cell in cells)
+    assert re.findall(r"^(?:import|from) +(?!agentlab)\w+", "\n".join(sources), re.MULTILINE) == []
+    assert sources[-1] == "lab.close()"

@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CHECKS := ruff format types floors tests notebooks browser
 
 # Jupyter refuses to start as root, which is who you are in most containers, unless told that it is meant.
-LAB_ARGS += $(if $(filter 0,$(shell id -u)),--allow-root)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # `make -k` inside runs what is left after a failure, so that one run shows all that is wrong and still fails.
 RUN_ALL := $(MAKE) --no-print-directory --keep-going
 
@@ -23,7 +23,7 @@ help:
 	@echo "make clean   remove the environment and everything that was built"
 
 lab: $(VENV)/.installed
-	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/00-tour.ipynb
+	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_ARGS) notebooks/00-tour.ipynb
 
 test: $(VENV)/.installed-test
 	@$(RUN_ALL) $(CHECKS)

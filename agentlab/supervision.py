@@ -1,0 +1,1 @@
+"""The pure state machine of supervision trees: see ``Tree``. (Words first; the machine follows.)"""

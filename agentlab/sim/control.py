@@ -1,0 +1,84 @@
+"""Steer a running simulator from a test or a cell, blocking: ``control(endpoint).faults([...])``."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentlab.sim.grammar import JSON
+
+_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a simulator listens, and the token it wants; the token stays out of the ``repr``."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+
+
+class Control:
+    """The simulator's ``/__sim`` paths as methods."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+
+    def __repr__(self) -> str:
+        return f"Control({self.endpoint.base_url})"
+
+    def faults(self, faults: Sequence[JSON] = (), *, latency_s: float = 0.0, delta_s: float = 0.0) -> None:
+        """Replace the fault profile: rules as in ``agentlab.sim.scenarios``, and delays in seconds."""
+        self._send("PUT", "faults", {"faults": list(faults), "latency_s": latency_s, "delta_s": delta_s})
+
+    def clear(self) -> None:
+        """No more faults."""
+        self._send("DELETE", "faults")
+
+    def struck(self) -> list[int]:
+        """How often each rule struck, in their order."""
+        return list(self._send("GET", "faults")["struck"])
+
+    def scripts(self, **models: Sequence[str | JSON]) -> None:
+        """Models with fixed turns; ``sim_greeter=[...]`` becomes the model ``sim-greeter``."""
+        self._send("PUT", "scripts", {name.replace("_", "-"): list(turns) for name, turns in models.items()})
+
+    def log(self) -> list[JSON]:
+        """The newest requests (10,000 unless set otherwise), oldest first."""
+        return list(self._send("GET", "log")["log"])
+
+    def requests(self) -> int:
+        """How many requests came in all."""
+        return int(self._send("GET", "log")["requests"])
+
+    def forget(self) -> None:
+        """Empty the log and set its count to 0."""
+        self._send("DELETE", "log")
+
+    def _send(self, method: str, what: str, body: JSON | None = None) -> JSON:
+        request = urllib.request.Request(  # noqa: S310 - the address is our own simulator's
+            f"{self.endpoint.base_url}/__sim/{what}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"authorization": f"Bearer {self.endpoint.api_key}", "content-type": "application/json"},
+        )
+        # Not the environment's proxies: the simulator is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=_TIMEOUT) as reply:
+                answer: JSON = json.load(reply)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ValueError(json.load(error)["error"]["message"]) from None
+        return answer
+
+
+def control(endpoint: Any) -> Control:  # anything that has base_url and api_key, as attributes or as keys
+    """The controls of the simulator at an endpoint."""
+    if isinstance(endpoint, Mapping):
+        endpoint = Endpoint(str(endpoint["base_url"]), str(endpoint["api_key"]))
+    return Control(endpoint)

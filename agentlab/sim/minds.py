@@ -1,0 +1,137 @@
+"""What the simulator answers.
+
+A mind is a function from an ``Ask`` to a ``Turn``, deterministic and without memory: everything it knows it reads
+from the request, so any request may be sent again, to any incarnation of the simulator.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from agentlab.sim.arithmetic import ToolWanted, find_expression, fits, solve
+from agentlab.sim.grammar import JSON, Ask, Turn, text_of
+from agentlab.sim.schemas import fill
+
+Mind = Callable[[Ask], Turn]
+
+
+def echo(ask: Ask) -> Turn:
+    """Say what the user said last; after a tool, what the tool said."""
+    results = ask.results()
+    return Turn.say(text_of(results[-1].get("content") or "") if results else ask.question)
+
+
+def calculator(ask: Ask) -> Turn:
+    """Work out the arithmetic of the question with the tools on offer, one operation a turn if need be.
+
+    Without a fitting tool it reckons itself; a question without arithmetic is echoed.
+    """
+    expression = find_expression(ask.question)
+    if expression is None:
+        return echo(ask)
+    results = ask.results()
+    failed = _failures(results)
+    if failed >= 2:
+        return Turn.say(f"I could not work out {expression}: {_text(results[-1])}")
+    known = [_text(r) for r in results if not r.get("is_error")]
+    try:
+        value = solve(expression, ask.tools, known)
+    except ToolWanted as wanted:
+        return Turn.use((wanted.name, wanted.input))
+    except ArithmeticError as error:
+        return Turn.say(f"{expression} cannot be worked out: {error}.")
+    return Turn.say(f"{expression} = {value}")
+
+
+def planner(ask: Ask) -> Turn:
+    """Split the question at ``;`` and new lines, ask for one tool call a part, all in one turn, then sum up."""
+    parts = [part.strip() for part in re.split(r"[;\n]+", ask.question) if part.strip()]
+    results = ask.results()
+    if results:
+        lines = [f"- {part}: {_text(result)}" for part, result in zip(parts, results, strict=False)]
+        return Turn.say("\n".join(lines))
+    if not ask.tools:
+        return Turn.say("\n".join(f"- {part}" for part in parts))
+    return Turn.use(*(_call_for(part, ask.tools) for part in parts), text=f"{len(parts)} parts.")
+
+
+def extractor(ask: Ask) -> Turn:
+    """Fill the JSON schema that was asked for, or the forced tool's, from the text of the question."""
+    choice = ask.body.get("tool_choice") or {}
+    if ask.schema is not None:
+        return Turn.say(json.dumps(fill(ask.schema, ask.question)))
+    if choice.get("type") in ("tool", "any") and ask.tools and not ask.results():
+        tool = next((t for t in ask.tools if t["name"] == choice.get("name")), ask.tools[0])
+        return Turn.use((tool["name"], fill(tool["input_schema"], ask.question)))
+    return echo(ask)
+
+
+def script(turns: Sequence[str | JSON]) -> Mind:
+    """A mind of fixed turns: a string is said, ``{"tool": name, "input": {...}}`` is asked for.
+
+    The n-th answer of a conversation is the n-th turn; past the end the last one is said again.
+    """
+    fixed: list[Turn] = [
+        Turn.say(t) if isinstance(t, str) else Turn.use((t["tool"], t.get("input", {}))) for t in turns
+    ]
+    if not fixed:
+        raise ValueError("script: turns is empty; at least one turn is needed")
+
+    def scripted(ask: Ask) -> Turn:
+        said: int = sum(m["role"] == "assistant" for m in ask.messages)
+        return fixed[min(said, len(fixed) - 1)]
+
+    return scripted
+
+
+def sensible(ask: Ask) -> Turn:
+    """What the model ``sim`` is: extractor for a schema, calculator for arithmetic with a fitting tool, else echo."""
+    if ask.schema is not None or (ask.body.get("tool_choice") or {}).get("type") in ("tool", "any"):
+        return extractor(ask)
+    expression = find_expression(ask.question)
+    return calculator(ask) if expression and fits(expression, ask.tools) else echo(ask)
+
+
+MINDS: Mapping[str, Mind] = {
+    "sim": sensible,
+    "sim-echo": echo,
+    "sim-calculator": calculator,
+    "sim-planner": planner,
+    "sim-extractor": extractor,
+}
+
+
+def mind_of(model: str, minds: Mapping[str, Mind]) -> Mind | None:
+    """The mind that answers for a model's name; ``None`` for a model that does not exist."""
+    if model in minds:
+        return minds[model]
+    return minds["sim"] if model.startswith("claude-") else None
+
+
+def _failures(results: Sequence[JSON]) -> int:
+    """How many of the last results in a row are errors."""
+    count = 0
+    for result in reversed(results):
+        if not result.get("is_error"):
+            break
+        count += 1
+    return count
+
+
+def _text(result: JSON) -> str:
+    return text_of(result.get("content") or "")
+
+
+def _call_for(part: str, tools: Sequence[JSON]) -> tuple[str, JSON]:
+    expression = find_expression(part)
+    if expression and fits(expression, tools):
+        try:
+            solve(expression, tools, [])
+        except ToolWanted as wanted:
+            return wanted.name, wanted.input
+    words = set(re.findall(r"\w+", part.lower()))
+    named = [t for t in tools if words & set(re.findall(r"[a-z0-9]+", t["name"].lower()))]
+    tool = (named or list(tools))[0]
+    return tool["name"], fill(tool["input_schema"], part)

@@ -1,0 +1,270 @@
+"""The simulator: a real HTTP/1.1 server on loopback that speaks the Messages API, and breaks it when told to.
+
+    async with Simulator(seed=1) as sim:
+        client = AsyncAnthropic(base_url=sim.base_url, api_key=sim.api_key)
+
+Its answers depend on the seed and the request only. Beside the API it serves, with the same token:
+
+=========================== =======================================================================================
+``PUT /__sim/faults``       a list of rules or a ``Profile`` as JSON; replaces the one before (``scenarios``)
+``GET /__sim/faults``       the profile, and how often each rule struck
+``DELETE /__sim/faults``    no more faults
+``PUT /__sim/scripts``      ``{"sim-name": [turns]}``: models with fixed turns (``minds.script``)
+``GET /__sim/log``          every request so far: how many, and the newest as a list
+``DELETE /__sim/log``       forget them
+=========================== =======================================================================================
+
+The header ``x-sim-fault`` (a mode's name or a rule as JSON) spoils one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Self
+
+from agentlab.sim import grammar
+from agentlab.sim.grammar import ERROR_TYPES, JSON, Ask, Refused, digest
+from agentlab.sim.minds import MINDS, Mind, mind_of, script
+from agentlab.sim.scenarios import Call, Engine, Profile, Rule, read_override, spoiled_reply, spoiled_turn
+from agentlab.sim.wire import MAX_HEAD, BadRequest, Reply, Request, drain_and_close, read_request, send
+
+_BACKLOG = 4096
+
+
+class Simulator:
+    """A server that answers like the Messages API.
+
+    Args:
+        seed: Which of the possible worlds this is; the same requests get the same answers.
+        minds: More models: name to mind, beside ``minds.MINDS``.
+        log_size: How many requests the log keeps; it counts all.
+    """
+
+    def __init__(self, *, seed: int = 0, minds: Mapping[str, Mind] | None = None, log_size: int = 10_000) -> None:
+        self.seed = seed
+        self.api_key = f"sim-{secrets.token_hex(16)}"
+        self.base_url = ""
+        self.log: deque[JSON] = deque(maxlen=log_size)
+        self.requests = 0
+        self.engine = Engine(seed)
+        self._minds: dict[str, Mind] = {**MINDS, **(minds or {})}
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"Simulator({self.base_url or 'not started'}, {self.requests} requests)"
+
+    async def start(self) -> Self:
+        """Listen on a free port of 127.0.0.1."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=MAX_HEAD, backlog=_BACKLOG)
+        self.base_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def set_faults(self, faults: Any) -> None:  # JSON as in the table of scenarios, or a Profile
+        """Replace the fault profile; raises ``ValueError`` for a rule that cannot be."""
+        profile = faults if isinstance(faults, Profile) else Profile.read(faults)
+        self.engine.set(profile, time.monotonic())
+
+    # Connections
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # start_server runs this in a task
+        self._connections.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # the client went away or fell asleep: its own business
+        except asyncio.CancelledError:
+            pass  # the simulator closes; asyncio's own callback would print a cancelled connection as an error
+        finally:
+            self._connections.discard(task)
+            with contextlib.suppress(OSError):
+                writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        keep = True
+        while keep:
+            try:
+                request = await read_request(reader)
+            except BadRequest as error:
+                await send(reader, writer, self._error(error.status, str(error)), keep=False)
+                await drain_and_close(reader, writer)
+                return
+            if request is None:
+                return
+            reply, entry = self._answer(request)
+            keep = await self._send(reader, writer, reply, entry, keep=request.keeps_alive)
+
+    async def _send(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: Reply, entry: JSON, *, keep: bool
+    ) -> bool:
+        try:
+            keep = await send(reader, writer, reply, keep=keep)
+            entry["ended"] = reply.end
+        except OSError:
+            entry["ended"] = "client_gone"
+            raise
+        return keep
+
+    # Requests
+
+    def _answer(self, request: Request) -> tuple[Reply, JSON]:
+        """The reply, and the log's row about it (one that nobody keeps, if the path is not the API's)."""
+        entry: JSON = {}
+        try:
+            self._authorize(request)
+            if request.path.startswith("/__sim/"):
+                return self._control(request), entry
+            return self._api(request, entry), entry
+        except Refused as error:
+            entry["status"] = error.status
+            return self._error(error.status, str(error)), entry
+        except Exception as error:  # a mind of the user's may raise anything; one request pays for it
+            entry["status"] = 500
+            return self._error(500, f"the simulator failed: {type(error).__name__}: {error}"), entry
+
+    def _authorize(self, request: Request) -> None:
+        given = request.headers.get("x-api-key") or ""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not given and scheme.lower() == "bearer":
+            given = token.strip()
+        if not hmac.compare_digest(given.encode("latin-1", "replace"), self.api_key.encode()):
+            raise Refused(401, "invalid x-api-key" if given else "x-api-key header is required")
+
+    def _error(self, status: int, message: str) -> Reply:
+        request_id = f"req_01{digest(self.seed, self.requests, message)[:22]}"
+        body = grammar.error_body(ERROR_TYPES.get(status, "api_error"), message, request_id)
+        return Reply.of_json(status, body, {"request-id": request_id})
+
+    def _api(self, request: Request, entry: JSON) -> Reply:
+        if request.path == "/v1/models" and request.method == "GET":
+            return Reply.of_json(200, self._models())
+        if request.path not in ("/v1/messages", "/v1/messages/count_tokens"):
+            raise Refused(404, f"no such path: {request.path[:200]}")
+        if request.method != "POST":
+            raise Refused(405, f"{request.method[:20]} is not allowed here; POST is")
+        key = digest(self.seed, request.path, hashlib.sha256(request.body).hexdigest())
+        self._note(request, key, entry)
+        body = grammar.check_request(_json(request.body), counting=request.path.endswith("count_tokens"))
+        entry |= {"model": body["model"], "stream": bool(body.get("stream")), "messages": len(body["messages"])}
+        mind = mind_of(body["model"], self._minds)
+        if mind is None:
+            raise Refused(404, f"model: {body['model'][:200]}")
+        if request.path.endswith("count_tokens"):
+            return Reply.of_json(200, {"input_tokens": grammar.tokens_in(body)})
+        return self._message(request, Ask(body, int(key[:12], 16)), mind, key, entry)
+
+    def _message(self, request: Request, ask: Ask, mind: Mind, key: str, entry: JSON) -> Reply:
+        call = Call(ask.body["model"], ask.question, key, f"req_01{digest(key, entry['repeat'])[:22]}")
+        rule = self._rule(request, call, entry["repeat"])
+        message = grammar.answer(ask, spoiled_turn(mind(ask), rule), key)
+        reply = spoiled_reply(self._render(ask, message, call), rule, call)
+        user = (ask.body.get("metadata") or {}).get("user_id")
+        entry |= {"prompt": ask.question[:200], "user": user, "fault": rule.mode if rule else None}
+        entry |= {"status": reply.status, "request_id": call.request_id, "stop_reason": message["stop_reason"]}
+        return reply
+
+    def _rule(self, request: Request, call: Call, repeat: int) -> Rule | None:
+        override = request.headers.get("x-sim-fault")
+        if override is None:
+            return self.engine.strike(call, repeat, time.monotonic())
+        try:
+            return read_override(override)
+        except ValueError as error:
+            raise Refused(400, f"x-sim-fault: {error}") from None
+
+    def _render(self, ask: Ask, message: JSON, call: Call) -> Reply:
+        profile = self.engine.profile
+        headers = {"request-id": call.request_id}
+        if not ask.body.get("stream"):
+            whole = {**message, "content": [_whole(block) for block in message["content"]]}
+            reply = Reply.of_json(200, whole, headers)
+            return Reply(200, reply.headers, reply.parts, wait_s=profile.latency_s)
+        headers |= {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        parts = tuple(map(grammar.frame, grammar.events(message)))
+        return Reply(200, headers, parts, streams=True, wait_s=profile.latency_s, pause_s=profile.delta_s)
+
+    def _models(self) -> JSON:
+        rows = [
+            {"id": name, "type": "model", "display_name": name, "created_at": "2026-01-01T00:00:00Z"}
+            for name in self._minds
+        ]
+        return {"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]}
+
+    # What it saw, and what it is told
+
+    def _note(self, request: Request, key: str, entry: JSON) -> None:
+        self.requests += 1
+        retry = request.headers.get("x-stainless-retry-count", "0")
+        entry |= {
+            "n": self.requests,
+            "at": time.time(),
+            "path": request.path,
+            "key": key[:16],
+            "repeat": self.engine.repeat(key),
+            "retry": int(retry) if retry.isascii() and retry.isdigit() and len(retry) < 9 else 0,
+            "status": 200,
+            "ended": None,
+        }
+        self.log.append(entry)
+
+    def _control(self, request: Request) -> Reply:
+        what = (request.method, request.path.removeprefix("/__sim/"))
+        try:
+            if what == ("PUT", "faults"):
+                self.set_faults(_json(request.body))
+            elif what == ("DELETE", "faults"):
+                self.set_faults([])
+            elif what == ("PUT", "scripts"):
+                self._set_scripts(_json(request.body))
+            elif what == ("DELETE", "log"):
+                self.log.clear()
+                self.requests = 0
+            elif what not in (("GET", "faults"), ("GET", "log")):
+                raise Refused(404, f"no such control: {request.method[:20]} {request.path[:200]}")
+        except (ValueError, TypeError, KeyError) as error:
+            raise Refused(400, f"{request.path}: {error}") from None
+        if what == ("GET", "log"):
+            return Reply.of_json(200, {"requests": self.requests, "log": list(self.log)})
+        struck = {"struck": self.engine.struck, "seen": self.engine.seen}
+        return Reply.of_json(200, {**self.engine.profile.model_dump(), **struck})
+
+    def _set_scripts(self, scripts: JSON) -> None:
+        for name, turns in scripts.items():
+            if not name.startswith("sim-"):
+                raise ValueError(f"a scripted model's name starts with 'sim-'; got {name[:80]!r}")
+            self._minds[name] = script(turns)
+
+
+def _json(body: bytes) -> Any:  # whatever the client sent
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, f"The request body is not valid JSON: {str(error)[:200]}") from None
+
+
+def _whole(block: JSON) -> JSON:
+    return {name: value for name, value in block.items() if name != "partial_json"}

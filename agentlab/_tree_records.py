@@ -65,7 +65,7 @@ class Record:
 
     __slots__ = ("fields", "id", "life", "parent", "restarts", "spec", "state", "trouble")
 
-    def __init__(self, parent: Keeper | None, id: str, spec: Child, fields: Mapping[str, object] | None) -> None:  # noqa: A002  # the word of the contract
+    def __init__(self, parent: Keeper | None, id: str, spec: Child, fields: Mapping[str, object] | None) -> None:
         self.parent = parent
         self.id = id
         self.spec = spec
@@ -121,7 +121,7 @@ class SupervisorRecord(Record):
 
     __slots__ = ("keeper",)
 
-    def __init__(self, parent: Keeper | None, id: str, spec: Child, fields: Mapping[str, object] | None) -> None:  # noqa: A002  # the word of the contract
+    def __init__(self, parent: Keeper | None, id: str, spec: Child, fields: Mapping[str, object] | None) -> None:
         super().__init__(parent, id, spec, fields)
         self.keeper: Keeper | None = None
 
@@ -153,7 +153,7 @@ class Keeper:
         self.window = Window(spec.max_seconds)
         self.dead = False
 
-    def add(self, id: str, spec: Child, fields: Mapping[str, object] | None = None) -> Record:  # noqa: A002  # the word of the contract
+    def add(self, id: str, spec: Child, fields: Mapping[str, object] | None = None) -> Record:
         """A new record, last in start order."""
         cls = SupervisorRecord if spec.type == "supervisor" else Record
         made = self.children[id] = cls(self, id, spec, fields)

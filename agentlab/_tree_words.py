@@ -269,9 +269,9 @@ class Counts(NamedTuple):
 
 
 class Used(NamedTuple):
-    """How much of a limit is used: ``count`` of ``allowed`` restarts in the last ``seconds``."""
+    """How much of a limit is used: ``restarts`` of ``allowed`` in the last ``seconds``."""
 
-    count: int
+    restarts: int
     allowed: float
     seconds: float
 

@@ -18,7 +18,7 @@ from agentlab._checks import check_complete, check_fields, check_id, count, inst
 from agentlab.errors import InvalidSpec
 
 Restart = Literal["permanent", "transient", "temporary"]
-Shutdown = float | Literal["brutal_kill", "infinity"]
+ShutdownTime = float | Literal["brutal_kill", "infinity"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
 Restore = Literal["checkpoint", "fresh"]
@@ -99,7 +99,7 @@ class Child:
     what: object
     id: str
     restart: Restart = "permanent"
-    shutdown: Shutdown = 5.0
+    shutdown: ShutdownTime = 5.0
     significant: bool = False
     backoff: Backoff | None = None
     own_limit: Limit | None = None
@@ -188,9 +188,9 @@ def _fill(made: Supervisor, *values: object) -> None:
 def child(
     what: object,
     *,
-    id: str | None = None,  # noqa: A002  # the word of the public contract
+    id: str | None = None,
     restart: Restart = "permanent",
-    shutdown: Shutdown | None = None,
+    shutdown: ShutdownTime | None = None,
     significant: bool = False,
     backoff: Backoff | None = None,
     own_limit: Limit | None = None,

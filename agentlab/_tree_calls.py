@@ -1,0 +1,204 @@
+"""The administration calls of a supervisor: OTP's ``start_child`` and its kin, with OTP's results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentlab._tree_board import Handler, Lane, News, Waiting
+from agentlab._tree_process import Process
+from agentlab._tree_records import Record
+from agentlab._tree_words import ChildInfo, Counts, Operation, Refused, Up
+from agentlab.child import Child, check_child
+from agentlab.errors import InvalidSpec
+
+BETWEEN = ("restarting", "backing_off")  # both are OTP's restarting
+
+
+def start_child(process: Process, lane: Lane, *args: Any) -> Waiting:  # a Child, or an instance's id and fields
+    """Start and keep a new child; of a failed start nothing is kept, and nothing is retried."""
+    made = _admit(process, *args)
+    if isinstance(made, Refused):
+        return made
+    process.begin(lane, made)
+    return _conclude(process, made, (yield))
+
+
+def start_children(process: Process, lane: Lane, items: list[Any]) -> Waiting:  # as the arguments of start_child
+    """The same for many, side by side; a list of results in the order of the items."""
+    results: list[Any] = []  # Up, Refused
+    waiting: dict[int, tuple[int, Record]] = {}
+    for item in items:
+        made = _admit(process, *item) if isinstance(item, tuple) else _admit(process, item)
+        if isinstance(made, Record):
+            process.reserve(made.id, lane)
+            process.begin(lane, made)
+            waiting[made.life or 0] = (len(results), made)
+        results.append(made)
+    while waiting:
+        news: News = yield
+        place, record = waiting.pop(news.number)
+        results[place] = _conclude(process, record, news)
+        process.release(record.id, lane)
+    return results
+
+
+def _admit(process: Process, what: Any, fields: Any = None) -> Record | Refused:  # see start_child
+    """A record for a new child, if there may be one."""
+    spec, name = what, what
+    if process.is_simple:
+        if isinstance(what, Child):
+            return Refused("simple_one_for_one")
+        spec = process.spec.children[0]
+        name = _next_name(process, spec.id) if what is None else what
+    try:
+        if not process.is_simple:
+            name = spec.id
+            check_child(spec, auto_shutdown=process.spec.auto_shutdown, where=repr(process.record.path))
+    except InvalidSpec as error:
+        return Refused("invalid_spec", (error.kind, error.value), cause=error)
+    known = process.children.get(name)
+    if known is not None:
+        return Refused("already_started" if known.life is not None else "already_present", life=known.life)
+    most = process.spec.max_children
+    if most is not None and len(process.children) >= most:
+        return Refused("max_children", most)
+    return process.add(name, spec, fields)
+
+
+def _next_name(process: Process, template: str) -> str:
+    while True:
+        process.serial += 1
+        name = f"{template}-{process.serial}"
+        if name not in process.children:
+            return name
+
+
+def _conclude(process: Process, record: Record, news: News) -> Up | Refused:
+    """The result of a start that was asked for."""
+    news = process.settle(record, news)
+    if news.kind == "started":
+        return Up(record, news.number, news.value)
+    if news.kind == "ignored":
+        process.put_down(record, "ignored")
+        return Up(record, None)
+    process.drop(record, news.value)
+    return Refused("start_failed", news.value)
+
+
+def terminate_child(process: Process, lane: Lane, target: str | int) -> Waiting:
+    """Stop a child, or cancel its restart; the record stays, unless it is temporary or an instance."""
+    record = _find_instance(process, target) if process.is_simple else _find(process, target)
+    if not isinstance(record, Record):
+        return record
+    reason = yield from process.stop(lane, record)
+    process.put_down(record, reason, asked=True)
+    return None
+
+
+def park_child(process: Process, lane: Lane, target: str, reason: Any = "shutdown") -> Waiting:  # any term
+    """Stop a child and leave it down until ``restart_child``, whatever happens to its siblings."""
+    record = _find(process, target)
+    if not isinstance(record, Record):
+        return record
+    yield from process.stop(lane, record)
+    process.park(record, reason)
+    return None
+
+
+def restart_child(process: Process, lane: Lane, target: str) -> Waiting:
+    """Start a child that is down; of a failed start the record stays down, and nothing is retried."""
+    record = _down(process, target)
+    if isinstance(record, Refused):
+        return record
+    state = record.state
+    news = yield from process.start(lane, record)
+    if news.kind == "started":
+        return Up(record, news.number, news.value)
+    if news.kind == "failed":
+        record.state = state
+        process.board.say("parked" if state == "parked" else "down", record, news.value)
+        return Refused("start_failed", news.value)
+    process.put_down(record, "ignored")
+    return Up(record, None)
+
+
+def delete_child(process: Process, lane: Lane, target: str) -> Refused | None:
+    """Forget a child that is down."""
+    record = _down(process, target)
+    if isinstance(record, Refused):
+        return record
+    process.drop(record, "deleted")
+    return None
+
+
+def which_children(process: Process, lane: Lane) -> list[ChildInfo]:
+    """The children, newest first."""
+    return [
+        ChildInfo(record.id, "restarting" if record.state in BETWEEN else record.life, record.spec.type, record)
+        for record in reversed(process.children.values())
+    ]
+
+
+def count_children(process: Process, lane: Lane) -> Counts:
+    """Records, those that run, and by type."""
+    records = process.children.values()
+    supervisors = sum(record.is_supervisor for record in records)
+    if process.is_simple:
+        active = sum(record.life is not None for record in records)
+        return Counts(1, active, supervisors, len(records) - supervisors)
+    active = sum(record.life in process.board.lives for record in records)
+    return Counts(len(records), active, supervisors, len(records) - supervisors)
+
+
+def get_childspec(process: Process, lane: Lane, target: str | int) -> Child | Refused:
+    """How a child is kept."""
+    if process.is_simple:
+        template = process.spec.children[0]
+        if target != template.id and isinstance(_find_instance(process, target), Refused):
+            return Refused("not_found")
+        return template
+    record = _find(process, target)
+    return record.spec if isinstance(record, Record) else record
+
+
+def _find(process: Process, target: str | int) -> Record | Refused:
+    """By id; under ``simple_one_for_one`` an id names nobody, as in OTP."""
+    if process.is_simple:
+        return Refused("simple_one_for_one")
+    record = process.children.get(target) if isinstance(target, str) else None
+    return record or Refused("not_found")
+
+
+def _find_instance(process: Process, target: str | int) -> Record | Refused | None:
+    """An instance by its life; None for a life that has ended, as OTP answers ok for any dead pid."""
+    if isinstance(target, str):
+        return Refused("simple_one_for_one")
+    if target in process.exits:
+        return process.exits[target][0]
+    record = process.board.lives.get(target, process.former.get(target))
+    if record is None:
+        return None
+    return record if record.parent is process else Refused("not_found")
+
+
+def _down(process: Process, target: str) -> Record | Refused:
+    """A child without a process and without a restart in hand."""
+    record = _find(process, target)
+    if isinstance(record, Refused):
+        return record
+    if record.state in BETWEEN:
+        return Refused("restarting")
+    return Refused("running", life=record.life) if record.life is not None else record
+
+
+OPERATIONS: dict[Operation, Handler] = {
+    "start_child": start_child,
+    "start_children": start_children,
+    "terminate_child": terminate_child,
+    "park_child": park_child,
+    "restart_child": restart_child,
+    "delete_child": delete_child,
+    "which_children": which_children,
+    "count_children": count_children,
+    "get_childspec": get_childspec,
+}

@@ -1,0 +1,151 @@
+"""When a child ends: whether it is restarted, when, with whom, and when the supervisor gives up.
+
+Rules: OTP's exit table, restart strategies, intensity, ``auto_shutdown``. Beyond OTP: ``backoff`` delays a
+restart (the siblings that restart with the child are stopped before the wait and started after it), and
+past its ``own_limit`` a child is parked, which no restart of a sibling undoes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentlab._tree_board import Lane, Waiting
+from agentlab._tree_process import Process, is_graceful
+from agentlab._tree_records import Record, Trouble, Window
+from agentlab._tree_words import GaveUp, Used
+from agentlab.child import Backoff, Limit
+
+
+class Supervising(Process):
+    """A supervisor that runs, and restarts what ends."""
+
+    __slots__ = ()
+
+    def child_exited(self, record: Record, life: int, reason: Any, park: bool) -> None:  # any term
+        """A child ended by itself."""
+        self.exits[life] = (record, reason, park)
+        self.post(Supervising.on_exit, life, key=record.id)
+
+    def on_exit(self, lane: Lane, life: int) -> Waiting:
+        """A child ended by itself, and nobody has judged it since."""
+        if life not in self.exits:
+            return
+        record, reason, park = self.exits.pop(life)
+        restart = record.spec.restart
+        if restart == "permanent" or not is_graceful(reason):
+            self.board.say("child_terminated", record, reason)
+        record.life = None
+        if park:
+            self.park(record, reason)
+        elif restart == "permanent" or (restart == "transient" and not is_graceful(reason)):
+            self.trouble_of(record).last = life
+            yield from self._recover(lane, record, reason)
+        else:
+            self.put_down(record, reason)
+            if self._shuts_down(record):
+                yield from self.leave(lane, "shutdown")
+
+    def _shuts_down(self, ended: Record) -> bool:
+        """Whether this child's own end is the end of its supervisor."""
+        if not ended.spec.significant or self.spec.auto_shutdown == "never":
+            return False
+        if self.spec.auto_shutdown == "any_significant":
+            return True
+        return not any(
+            record.spec.significant and (record.life is not None or record.state in ("restarting", "backing_off"))
+            for record in self.children.values()
+        )
+
+    def _recover(self, lane: Lane, record: Record, reason: Any) -> Waiting:  # any term
+        """Count this restart; then restart, wait before it, park the child, or give up."""
+        trouble = self.trouble_of(record)
+        trouble.reason = reason
+        gave_up = self._count(record, reason)
+        if gave_up is not None and self._limit(record) is not None:
+            self.park(record, reason, gave_up)
+        elif gave_up is not None:
+            self.board.say("gave_up", self.record, "shutdown", gave_up)
+            self.put_down(record, reason)
+            yield from self.leave(lane, "shutdown")
+        elif record.spec.backoff is not None:
+            yield from self._clear(lane, record)
+            self._back_off(record, trouble, record.spec.backoff)
+        else:
+            yield from self._restart(lane, record)
+
+    def _limit(self, record: Record) -> Limit | None:
+        return record.spec.own_limit or self.child_limit
+
+    def _count(self, record: Record, reason: Any) -> GaveUp | None:  # any term
+        """Count a restart against the child's own limit, or the supervisor's; why not, if it was too many."""
+        limit = self._limit(record)
+        allowed, window = float(self.spec.max_restarts), self.window
+        if limit is not None:
+            trouble = self.trouble_of(record)
+            window = trouble.window = trouble.window or Window(limit.max_seconds)
+            allowed = limit.max_restarts
+        elif self.lanes is not None:
+            self.board.say("restarting", record, reason, Used(0, float("inf"), window.max_seconds))
+            return None
+        used = Used(window.add(self.board.now, record.id, reason), allowed, window.max_seconds)
+        if used.restarts > allowed:
+            return GaveUp(record, tuple(window.crashes), used)
+        self.board.say("restarting", record, reason, used)
+        return None
+
+    def _back_off(self, record: Record, trouble: Trouble, backoff: Backoff) -> None:
+        """Wait before the restart; longer after each in a row, from the start again if it had run well."""
+        board = self.board
+        if trouble.began is not None and board.now - trouble.began >= backoff.maximum:
+            trouble.attempt = 0
+        trouble.began = None
+        trouble.attempt += 1
+        seconds = backoff.delay(trouble.attempt, board.random())
+        trouble.timer = board.arm(seconds, record=record)
+        record.state = "backing_off"
+        self.remember_former(record)
+        board.say("backing_off", record, trouble.reason, seconds)
+
+    def on_due(self, lane: Lane, record: Record, timer: int) -> Waiting:
+        """The wait before a restart is over, unless it was cancelled."""
+        if record.state == "backing_off" and record.trouble is not None and record.trouble.timer == timer:
+            record.trouble.timer = None
+            yield from self._restart(lane, record)
+
+    def on_retry(self, lane: Lane, child: str) -> Waiting:
+        """A start failed during a restart: count and try again, unless somebody has settled it since."""
+        record = self.children.get(child)
+        if record is not None and record.state == "restarting" and record.trouble is not None:
+            yield from self._recover(lane, record, record.trouble.reason)
+
+    def _restart(self, lane: Lane, record: Record) -> Waiting:
+        """Start the child again, and by the strategy its siblings; the first that fails is retried later."""
+        group = yield from self._clear(lane, record)
+        for member in group:
+            news = yield from self.start(lane, member)
+            if news.kind == "failed":
+                self.board.say("start_error", member, news.value)
+                self.trouble_of(member).reason = news.value
+                member.state = "restarting"
+                self.remember_former(member)
+                self.post(Supervising.on_retry, member.id, key=member.id)
+                return
+            self.forget_former(member)
+            if news.kind == "ignored":
+                self.put_down(member, "ignored")
+            else:
+                member.restarts += 1
+
+    def _clear(self, lane: Lane, record: Record) -> Waiting:
+        """Stop whom the strategy restarts with this child, last first; who is to be started, in order."""
+        if self.spec.strategy in ("one_for_one", "simple_one_for_one"):
+            return [record]
+        group = list(self.children.values())
+        if self.spec.strategy == "rest_for_one":
+            group = group[group.index(record) :]
+        group = [member for member in group if member.state != "parked"]
+        for member in reversed(group):
+            reason = yield from self.stop(lane, member)
+            if member.spec.restart == "temporary":
+                self.drop(member, reason)
+        return [member for member in group if member.spec.restart != "temporary"]

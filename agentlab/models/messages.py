@@ -1,0 +1,198 @@
+"""A client of the Messages API: one call, one whole answer, or an error that says what kind of failure it was.
+
+It stands on ``anthropic.AsyncAnthropic`` for the request and the connection, with that client's own retries off:
+retries are decided where they are seen and counted. The stream is read event by event as it came over the wire
+(``accumulator``), because the library's own reading swallows pings and takes some broken streams for whole ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import resource
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from agentlab.errors import ModelFailed, StepFailed
+from agentlab.faults import classify, fault
+from agentlab.models.accumulator import JSON, Accumulator, checked
+
+_IDLE_S = 90.0
+_DEADLINE_S = 600.0
+_CONNECT_S = 5.0
+_MOST_CONNECTIONS = 1000
+
+_Answer = TypeVar("_Answer")
+
+
+class MessagesClient:
+    """Calls models over the Messages API.
+
+    Args:
+        base_url: The server; ``None``: ``ANTHROPIC_BASE_URL``, else the real API.
+        api_key: The key; ``None``: ``ANTHROPIC_API_KEY``.
+        model: The model of calls that name none.
+        idle_s: Seconds without progress after which an answer counts as stalled. Pings are no progress.
+        deadline_s: Seconds after which a call ends in any case.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        model: str = "sim",
+        idle_s: float = _IDLE_S,
+        deadline_s: float = _DEADLINE_S,
+    ) -> None:
+        import anthropic  # here: half a second and 30 MB that only those who call a model pay
+
+        self.model = model
+        self.idle_s = idle_s
+        self.deadline_s = deadline_s
+        self._base_url = base_url
+        self._client = anthropic.AsyncAnthropic(
+            base_url=base_url, api_key=api_key, max_retries=0, http_client=_http(base_url, deadline_s)
+        )
+
+    def __repr__(self) -> str:
+        return f"MessagesClient({self._base_url or 'the real API'}, model={self.model!r})"
+
+    async def create(
+        self,
+        *,
+        messages: Sequence[JSON],
+        max_tokens: int,
+        stream: bool = True,
+        on_text: Callable[[str], object] | None = None,
+        **options: Any,
+    ) -> JSON:
+        """Ask the model once; returns the whole message as JSON.
+
+        Args:
+            messages: The conversation.
+            max_tokens: The longest answer (tokens).
+            stream: Ask for a stream; then a stalled answer is noticed early and ``on_text`` hears text as it comes.
+            on_text: Called with each piece of text.
+            options: Any other field of the API's request: ``model``, ``system``, ``tools``, ``tool_choice`` ...
+
+        Raises:
+            ModelFailed: The provider refused or failed; ``fault`` says how.
+            IncompleteStream: The answer began and did not end as it should.
+        """
+        body = {"model": self.model, "messages": list(messages), "max_tokens": max_tokens, **options}
+        if not stream:
+            return await self._guard(self._whole(body))
+        answer = Accumulator(on_text)
+        return await self._guard(self._streamed(body, answer), answer)
+
+    async def count_tokens(self, *, messages: Sequence[JSON], **options: Any) -> int:
+        """How many input tokens a request would cost."""
+        return await self._guard(self._count({"model": self.model, "messages": list(messages), **options}))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _whole(self, body: JSON) -> JSON:
+        async with asyncio.timeout(self.deadline_s):
+            reply = await self._client.messages.with_raw_response.create(**body, stream=False)
+            return checked(json.loads(await reply.text()))
+
+    async def _count(self, body: JSON) -> int:
+        async with asyncio.timeout(self.deadline_s):
+            counted = await self._client.messages.count_tokens(**body)
+        tokens = getattr(counted, "input_tokens", None)
+        if not isinstance(tokens, int):
+            raise ModelFailed(f"count_tokens answered {counted!r:.200}, not a number.", fault("garbage"))
+        return tokens
+
+    async def _streamed(self, body: JSON, answer: Accumulator) -> JSON:
+        clock = asyncio.get_running_loop().time
+        end = clock() + self.deadline_s
+        try:
+            async with (
+                asyncio.timeout(min(self.idle_s, self.deadline_s)) as limit,
+                aclosing(self._events(body, answer)) as events,
+            ):
+                async for event in events:
+                    before = answer.progress
+                    answer.feed(event)
+                    if answer.progress > before:
+                        limit.reschedule(min(clock() + self.idle_s, end))
+        except TimeoutError:
+            raise self._stalled(answer, late=clock() >= end) from None
+        return answer.finish()
+
+    async def _events(self, body: JSON, answer: Accumulator) -> AsyncGenerator[JSON, None]:
+        stream = await self._client.messages.create(**body, stream=True)
+        try:
+            async for event in stream.raw_events(stream.response):
+                answer.bytes = stream.response.num_bytes_downloaded
+                if event.data:
+                    yield _event(event.event, event.data)
+        finally:
+            answer.bytes = stream.response.num_bytes_downloaded
+            await stream.close()
+
+    def _stalled(self, answer: Accumulator, *, late: bool) -> StepFailed:
+        why = f"it was not done after {self.deadline_s} s" if late else f"it made no progress for {self.idle_s} s"
+        return answer.incomplete("deadline" if late else "stalled", why, "stalled")
+
+    async def _guard(self, call: Coroutine[Any, Any, _Answer], answer: Accumulator | None = None) -> _Answer:
+        """Turn whatever a provider or the way to it does into a ``ModelFailed``."""
+        try:
+            return await call
+        except StepFailed as error:
+            failed = error
+        except Exception as error:
+            failed = self._failed(error, answer)
+        # Out here, so that the library's error is no part of ours: it holds the request, and that the key.
+        failed.__context__ = None
+        raise failed
+
+    def _failed(self, error: Exception, answer: Accumulator | None) -> StepFailed:
+        found = classify(error)
+        said = str(error) or f"no answer within {self.deadline_s} s"
+        text = self._without_key(f"{type(error).__name__}: {said}"[:1000])
+        if answer is not None and (answer.bytes or answer.progress):
+            kind = "not_json" if found.kind == "garbage" else "cut"
+            return answer.incomplete(kind, text, "garbage" if kind == "not_json" else "cut_stream")
+        if found.kind == "crash" and "authentication method" in text:
+            return ModelFailed(
+                f"No key for model {self.model!r}: the environment has no ANTHROPIC_API_KEY. "
+                "Set it before the lab starts, or use model='sim'.",
+                fault("unauthorized"),
+            )
+        after = "" if found.retry_after is None else f" It asks to wait {found.retry_after:g} s."
+        return ModelFailed(f"The model call failed ({found.kind}): {text}.{after}", found)
+
+    def _without_key(self, text: str) -> str:
+        for secret in (self._client.api_key, self._client.auth_token):
+            if secret:
+                text = text.replace(secret, "***")
+        return re.sub(r"sk-[\w-]{8,}", "sk-***", text)
+
+
+def _event(name: str | None, data: str) -> JSON:
+    """An event's JSON. An ``error`` that is no JSON still says what a proxy had to say."""
+    if name == "error" and not data.lstrip().startswith("{"):
+        return {"type": "error", "error": {"type": "api_error", "message": data[:300]}}
+    event = json.loads(data)
+    return event if isinstance(event, dict) else {"type": None, "data": event}
+
+
+def _http(base_url: str | None, deadline_s: float) -> Any:  # httpx2's client; its types are the library's own
+    """Connections for many agents; a loopback server is never asked for through the environment's proxies."""
+    import anthropic
+    import httpx2
+
+    most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    return anthropic.DefaultAsyncHttpxClient(
+        limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
+        timeout=httpx2.Timeout(deadline_s, connect=_CONNECT_S),
+        trust_env=urlsplit(base_url or "").hostname not in ("127.0.0.1", "localhost", "::1"),
+    )

@@ -1,0 +1,228 @@
+"""Tools from functions: what a model may ask an agent to do.
+
+    @tool
+    def add(a: float, b: float) -> float:
+        "Add two numbers."
+        return a + b
+
+The schema that the model sees comes from the annotations and the docstring; what the model sends is checked against
+it before the function runs. Everything a model sends is data: a name, a JSON object, never code.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, overload
+
+import pydantic
+from pydantic_core import to_json
+
+from agentlab.agent import Exit
+from agentlab.errors import InvalidSpec, ToolFailed
+from agentlab.faults import fault
+
+MAX_RESULT = 50_000
+"""Characters of a result that a model gets to see, unless a tool says otherwise."""
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+class Tool:
+    """A function that a model may call.
+
+    Args:
+        function: Typed, sync or async. Each parameter needs an annotation that pydantic can read from JSON.
+        name: What the model calls it; the function's name if left out.
+        once: It must never run twice for one journal entry.
+        max_result: Characters of a result, the rest is cut off with a note.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        once: bool = False,
+        max_result: int = MAX_RESULT,
+    ) -> None:
+        self.function = function
+        self.name: str = name or str(getattr(function, "__name__", ""))
+        self.__name__ = self.name
+        self.kind = "tool"
+        self.once = once
+        self.max_result = max_result
+        if not _NAME.fullmatch(self.name):
+            raise InvalidSpec(
+                f"tool {self.name!r}: a name is 1 to 64 letters, digits, _ or -. Use @tool(name=...).", value=self.name
+            )
+        if max_result < 1:
+            raise InvalidSpec(f"tool {self.name!r}: max_result must be at least 1; got {max_result}", value=max_result)
+        text, described = _read_docstring(inspect.getdoc(function) or "")
+        self.description = text
+        self._input = _input_model(self.name, function, described)
+        self.schema: dict[str, Any] = _schema(self.name, self._input)
+
+    def __repr__(self) -> str:
+        return f"Tool({self.name}{', once=True' if self.once else ''})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Rebuilt where it arrives: the model class made from the annotations does not travel.
+        return _rebuild, (self.function, self.name, self.once, self.max_result)
+
+    def spec(self) -> dict[str, Any]:
+        """The tool as the Messages API wants it."""
+        return {"name": self.name, "description": self.description, "input_schema": self.schema}
+
+    async def run(self, input: Mapping[str, Any]) -> str:  # noqa: A002 - the API's word
+        """Check the input, call the function, return its result as text.
+
+        Raises:
+            ToolFailed: The input does not fit the schema, or the function raised; the message is for the model.
+        """
+        arguments = self._arguments(input)
+        try:
+            result = self.function(**arguments)
+            if inspect.isawaitable(result):
+                result = await result
+        except Exit:
+            raise
+        except Exception as error:
+            raise ToolFailed(f"{self.name} failed: {type(error).__name__}: {error}", fault("tool_failed")) from error
+        return self._cut(self._text(result))
+
+    async def __call__(self, input: Mapping[str, Any]) -> str:  # noqa: A002 - as in run
+        """The same as ``run``, so that a tool is a function with a name of its own in the journal."""
+        return await self.run(input)
+
+    def _arguments(self, given: Any) -> dict[str, Any]:
+        try:
+            checked = self._input.model_validate(given)
+        except pydantic.ValidationError as error:
+            lines = [
+                f"- {'.'.join(map(str, e['loc'])) or 'input'}: {e['msg']}, got {_short(e)}" for e in error.errors()
+            ]
+            allowed = ", ".join(self.schema["properties"]) or "none"
+            raise ToolFailed(
+                f"{self.name} was not run, its input does not fit:\n" + "\n".join(lines) + f"\nParameters: {allowed}.",
+                fault("bad_arguments"),
+            ) from None
+        return {
+            field.alias or name: getattr(checked, name)
+            for name, field in type(checked).model_fields.items()
+            if name in checked.model_fields_set
+        }
+
+    def _text(self, result: Any) -> str:
+        if isinstance(result, str):
+            return result.encode("utf-8", "replace").decode()
+        try:
+            return to_json(result, inf_nan_mode="constants").decode()
+        except ValueError as error:
+            raise ToolFailed(
+                f"{self.name} returned {type(result).__name__}, which is neither text nor JSON: {str(error)[:200]}",
+                fault("tool_failed"),
+            ) from None
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= self.max_result:
+            return text
+        return f"{text[: self.max_result]}\n[cut: these are the first {self.max_result} of {len(text)} characters]"
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *, name: str | None = None, once: bool = False, max_result: int = MAX_RESULT
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    once: bool = False,
+    max_result: int = MAX_RESULT,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Make a typed function a tool: ``@tool``, or ``@tool(once=True)`` if it must never run twice."""
+
+    def make(function: Callable[..., Any]) -> Tool:
+        return Tool(function, name=name, once=once, max_result=max_result)
+
+    return make if function is None else make(function)
+
+
+def by_name(tools: Iterable[Tool | Callable[..., Any]]) -> dict[str, Tool]:
+    """The tools under their names; plain functions become tools, two of one name are refused."""
+    found: dict[str, Tool] = {}
+    for each in tools:
+        made = each if isinstance(each, Tool) else _made(each)
+        if made.name in found:
+            raise InvalidSpec(f"two tools are named {made.name!r}: names must be unique", value=made.name)
+        found[made.name] = made
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _made(function: Callable[..., Any]) -> Tool:
+    return Tool(function)
+
+
+def _rebuild(function: Callable[..., Any], name: str, once: bool, max_result: int) -> Tool:
+    return Tool(function, name=name, once=once, max_result=max_result)
+
+
+def _input_model(name: str, function: Callable[..., Any], described: Mapping[str, str]) -> type[pydantic.BaseModel]:
+    """A model with a field for each parameter, behind names that cannot clash with pydantic's own."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise InvalidSpec(f"tool {name!r}: an annotation cannot be resolved: {error}", value=name) from None
+    fields: dict[str, Any] = {}
+    for i, (key, parameter) in enumerate(inspect.signature(function).parameters.items()):
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise InvalidSpec(f"tool {name!r}: parameter {key!r} is {parameter.kind.description}; a model passes names")
+        if key not in hints:
+            raise InvalidSpec(f"tool {name!r}: parameter {key!r} has no type; write {key}: str, for one", value=key)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        extra: dict[str, Any] = {"description": described[key]} if key in described else {}
+        fields[f"field_{i}"] = (hints[key], pydantic.Field(default, alias=key, title=key, **extra))
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False)
+    try:
+        return pydantic.create_model(name, __config__=config, **fields)
+    except pydantic.PydanticUserError as error:
+        raise InvalidSpec(f"tool {name!r}: a parameter's type cannot come from JSON: {error}", value=name) from None
+
+
+def _schema(name: str, model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    try:
+        schema = model.model_json_schema()
+    except pydantic.PydanticUserError as error:
+        raise InvalidSpec(f"tool {name!r}: a parameter's type cannot come from JSON: {error}", value=name) from None
+    properties = {key: {k: v for k, v in p.items() if k != "title"} for key, p in schema["properties"].items()}
+    return {**{k: v for k, v in schema.items() if k not in ("title", "description")}, "properties": properties}
+
+
+def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """The description, and what the ``Args:`` section says of each parameter."""
+    before, _, after = text.partition("\nArgs:\n")
+    section, _, rest = after.partition("\n\n")
+    described: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        entry = re.fullmatch(r"\s+\*{0,2}(\w+)(?: \(.*?\))?: (.*)", line)
+        if entry:
+            name = entry[1]
+            described[name] = entry[2].strip()
+        elif name:
+            described[name] += " " + line.strip()
+    return "\n\n".join(part.strip() for part in (before, rest) if part.strip()), described
+
+
+def _short(error: Any) -> str:  # one of pydantic's ErrorDetails
+    shown = "nothing" if error["type"] == "missing" else json.dumps(error["input"], default=repr)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -1,0 +1,46 @@
+"""agentlab: supervised agents in a notebook.
+
+The supervisor lives in the notebook's kernel, the agents in processes of their own beside it. Start with
+``Lab``, ``Agent`` and ``lab.start``; ``Supervisor`` and ``child`` say what to keep alive, and how.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agentlab import errors
+from agentlab.agent import Agent, Exit, Transcript
+from agentlab.child import Backoff, Limit, Supervisor, child
+from agentlab.ref import Ref, Reply
+
+if TYPE_CHECKING:
+    from agentlab.lab import Lab, open_store
+    from agentlab.models.assistant import Assistant
+    from agentlab.tools import tool
+
+__all__ = [
+    "Agent", "Assistant", "Backoff", "Exit", "Lab", "Limit", "Ref", "Reply", "Supervisor", "Transcript",
+    "child", "errors", "open_store", "tool",
+]  # fmt: skip
+
+_LATER = {
+    "Assistant": "agentlab.models.assistant",
+    "Lab": "agentlab.lab",
+    "open_store": "agentlab.lab",
+    "tool": "agentlab.tools",
+}
+
+
+def __getattr__(name: str) -> Any:  # the menu's values differ in type
+    """Import what only the kernel or only some agents need when it is first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'agentlab' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

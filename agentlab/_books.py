@@ -1,0 +1,180 @@
+"""The kernel's books: what the runtime knows of each agent, its messages, and its class.
+
+The books are the truth. A node's mailbox is a copy that may be lost with the node; the message stays in the
+books until its outcome is committed, and is delivered again from there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentlab._wire import pack_class
+from agentlab._tree_records import Record
+from agentlab.agent import Agent, Crash, Signature, Transcript
+
+Answer = Callable[[bytes | None, BaseException | None], None]
+"""Takes the packed result of a call, or the error that ended it."""
+
+
+class Message:
+    """One message from the moment it was accepted to the commit of its outcome."""
+
+    __slots__ = ("answer", "begun", "deliveries", "key", "method", "payload", "redeliver", "sender", "sent_at", "step")
+
+    def __init__(
+        self, key: int, method: str, payload: bytes, sender: str, answer: Answer | None, *, redeliver: bool = True
+    ) -> None:
+        self.key = key
+        self.method = method
+        self.payload = payload
+        self.sender = sender
+        self.answer = answer
+        self.redeliver = redeliver
+        self.deliveries = 0
+        self.sent_at = time.time_ns()
+        self.begun = 0
+        self.step: str | None = None
+
+
+class Entry:
+    """One agent in the books, for as long as its supervisor keeps its spec."""
+
+    __slots__ = (
+        "asked", "down", "ending", "fields", "handled", "incarnation", "initial", "kind", "life", "log",
+        "moving", "node", "node_deaths", "path", "pending", "reason", "record", "seq", "shunned", "since", "spec",
+        "suspended",
+    )  # fmt: skip
+
+    def __init__(self, record: Record, kind: Kind) -> None:
+        self.path = record.path
+        self.spec = record.spec
+        self.kind = kind
+        self.record = record
+        self.life = 0
+        self.incarnation = 0
+        self.node: int | None = None
+        self.shunned: int | None = None  # a node that the next life had better not get
+        self.initial: dict[str, str | list[str]] = kind.initial({**record.spec.fields, **(record.fields or {})})
+        self.fields: dict[str, str | list[str]] = {}
+        self.pending: deque[Message] = deque()
+        self.seq = 0
+        self.handled = 0
+        self.reason: Any = None
+        self.since = time.time_ns()
+        self.ending = False  # told to die; its exit has not come yet
+        self.asked = False  # somebody asked for an orderly stop, for good
+        self.suspended = False
+        self.down = False  # kept without a process, and not about to get one
+        self.moving = False  # from a node that died; the machine knows it as running
+        self.node_deaths = 0
+        self.log: deque[str] | None = None
+
+    def image(self) -> dict[str, str | list[str]]:
+        """The state that the next incarnation starts from, as JSON texts."""
+        return {**self.initial, **self.fields}
+
+    def apply(self, changes: list[tuple[str, str | None, int, list[str]]]) -> None:
+        """Bring the state up to a commit."""
+        for name, text, start, items in changes:
+            if text is not None:
+                self.fields[name] = text
+                continue
+            kept = self.fields.get(name)
+            if not isinstance(kept, list):
+                first = self.initial.get(name)
+                kept = list(first) if isinstance(first, list) else []
+            self.fields[name] = [*kept[:start], *items]
+
+    def state(self) -> dict[str, Any]:
+        """The committed state as JSON values."""
+        image = self.image()
+        state = {}
+        for name, field in self.kind.cls.__agent_fields__.items():
+            saved = image.get(name)
+            if saved is None:
+                state[name] = None if field.required else json.loads(field.dump(field.default))
+            else:
+                state[name] = json.loads(saved) if isinstance(saved, str) else [json.loads(item) for item in saved]
+        return state
+
+    def __repr__(self) -> str:
+        return f"Entry({self.path}, life {self.life}, incarnation {self.incarnation}, {len(self.pending)} pending)"
+
+
+class Kind:
+    """An agent class as the books know it: a number, a name, and the bytes in which it travels."""
+
+    __slots__ = ("_data", "_signatures", "cls", "number")
+
+    def __init__(self, number: int, cls: type[Agent]) -> None:
+        self.number = number
+        self.cls = cls
+        self._data: bytes | None = None
+        self._signatures: dict[str, Signature] = {}
+
+    @property
+    def name(self) -> str:
+        """The class's name."""
+        return self.cls.__name__
+
+    @property
+    def data(self) -> bytes:
+        """The class for a node; made once."""
+        if self._data is None:
+            self._data = pack_class(self.cls)
+        return self._data
+
+    def check(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError, as Python would, when the arguments do not fit the message."""
+        signature = self._signatures.get(method)
+        if signature is None:
+            signature = self._signatures[method] = Signature(getattr(self.cls, method))
+        signature.check(args, kwargs)
+
+    def initial(self, fields: Mapping[str, object]) -> dict[str, str | list[str]]:
+        """The fields that the child spec sets, as JSON texts."""
+        image: dict[str, str | list[str]] = {}
+        for name, value in fields.items():
+            field = self.cls.__agent_fields__[name]
+            if field.annotation is Transcript:
+                items = value if isinstance(value, Transcript) else Transcript(value)  # type: ignore[arg-type]  # checked
+                image[name] = items.dump()
+            else:
+                image[name] = field.dump(value)
+        return image
+
+
+class Kinds:
+    """The agent classes of a lab; a class that a cell defines anew is a new kind."""
+
+    def __init__(self) -> None:
+        self._by_class: dict[type[Agent], Kind] = {}
+        self._by_number: list[Kind] = []
+
+    def of(self, cls: type[Agent]) -> Kind:
+        """The kind of a class."""
+        kind = self._by_class.get(cls)
+        if kind is None:
+            kind = self._by_class[cls] = Kind(len(self._by_number), cls)
+            self._by_number.append(kind)
+        return kind
+
+    def __getitem__(self, number: int) -> Kind:
+        return self._by_number[number]
+
+
+def reason_text(reason: Any) -> str:
+    """An exit reason in words: ``normal``, ``shutdown: done``, ``ValueError: no tea``."""
+    if isinstance(reason, tuple):
+        return ": ".join(str(part) for part in reason)
+    text = str(reason) if isinstance(reason, (str, Crash)) else f"{type(reason).__name__}: {reason}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")[:2000]
+
+
+def is_graceful(reason: Any) -> bool:
+    """Whether an exit with this reason is no crash."""
+    return reason in ("normal", "shutdown") or (isinstance(reason, tuple) and bool(reason) and reason[0] == "shutdown")

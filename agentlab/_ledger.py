@@ -1,0 +1,242 @@
+"""The ledger: what one loop turn wrote, committed as a whole, and only then told.
+
+Everything that must be durable before anybody sees it passes through here: checkpoints, outcomes, events.
+``commit`` writes the turn's batch, then runs what waited for it: replies first, then the hub.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from agentlab._books import Entry, Message, is_graceful, reason_text
+from agentlab._specs import child_row
+from agentlab._tree_records import Record
+from agentlab._tree_words import Fact, GaveUp, Used
+from agentlab.agent import Crash
+from agentlab.errors import AgentDown, StoreError
+from agentlab.events import Event, Hub
+from agentlab.store import Batch, Store
+
+LOG_LINES = 1000
+"""Lines of an agent's prints that are kept at hand; all of them are events."""
+
+
+class Ledger:
+    """The batch in hand, the events' numbers, and what waits for the commit."""
+
+    def __init__(self, store: Store, hub: Hub) -> None:
+        self.store = store
+        self._hub = hub
+        self._batch = Batch()
+        self._events: list[Event] = []
+        self._touched: set[str] = set()
+        self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._undo: dict[Entry, tuple[dict[str, Any], int]] = {}
+        self._ended_at: dict[str, int] = {}
+        last = store.select("SELECT max(seq) FROM event")
+        self._seq = (last[0][0] or 0) if last else 0
+        self._recalled: dict[str, tuple[int, int, int]] = {}
+
+    # what is written down
+
+    def event(
+        self, kind: str, path: str, *, incarnation: int | None = None, node: int | None = None,
+        reason: str | None = None, detail: str | None = None, took_s: float | None = None,
+    ) -> None:  # fmt: skip
+        """Note a fact; it gets the next number."""
+        self._seq += 1
+        event = Event(self._seq, time.time_ns(), kind, path, incarnation, node, reason, detail, took_s)
+        self._events.append(event)
+        self._batch.add("event", *event)
+        self._touched.add(path)
+
+    def touch(self, path: str) -> None:
+        """Say that this place of the tree looks different now."""
+        self._touched.add(path)
+
+    def after_commit(self, action: Callable[..., None], *args: Any) -> None:
+        """Run this once the turn is durable."""
+        self._after.append((action, args))
+
+    def checkpoint(self, entry: Entry, changes: list[tuple[str, str | None, int, list[str]]]) -> None:
+        """The state as it is after the message just handled (or after ``on_start``)."""
+        self._undo.setdefault(entry, (dict(entry.fields), entry.seq))
+        entry.apply(changes)
+        size = 0
+        for name, text, start, items in changes:
+            if text is not None:
+                self._batch.add("field", entry.path, name, entry.seq, text)
+                size += len(text)
+            for place, item in enumerate(items, start):
+                self._batch.add("item", entry.path, name, entry.seq, place, item)
+                size += len(item)
+        self._batch.add("checkpoint", entry.path, entry.seq, time.time_ns(), entry.incarnation, size, entry.kind.name)
+
+    def handled(
+        self, entry: Entry, message: Message, outcome: str, error: str | None, started: int, took: int
+    ) -> None:
+        """One message's outcome."""
+        row = (entry.path, entry.seq, message.method, message.sender, message.sent_at, started, started + took)
+        self._batch.add("message", *row, message.deliveries + 1, outcome, error)
+
+    def steps(self, entry: Entry, steps: list[tuple[Any, ...]]) -> None:
+        """The effects of the message in hand, in the order in which they ended."""
+        for number, name, started, took, outcome, given, gave in steps:
+            self._batch.add(
+                "step", entry.path, entry.seq, number, 1, "step", name, started, took, outcome, None,
+                None, None, None, 0, given, gave,
+            )  # fmt: skip
+
+    def started(self, entry: Entry) -> None:
+        """A new incarnation runs."""
+        self.event("started", entry.path, incarnation=entry.incarnation, node=entry.node)
+        ended = self._ended_at.pop(entry.path, None)
+        if entry.incarnation > 1:
+            supervisor = entry.record.supervisor
+            now = time.time_ns()
+            crash = entry.reason
+            self._batch.add(
+                "restart", entry.path, now, entry.incarnation, reason_text(crash), _fault(crash),
+                supervisor.path if supervisor else None, _strategy(supervisor), None,
+                (now - ended) / 1e9 if ended else None, 0,
+            )  # fmt: skip
+        self._batch.add("child", *child_row(entry.record, entry))
+
+    def ended(self, entry: Entry, reason: Any) -> None:
+        """A life is over."""
+        kind = "exited" if is_graceful(reason) else "killed" if reason == "killed" else "crashed"
+        detail = reason.traceback if isinstance(reason, Crash) else None
+        self._ended_at[entry.path] = time.time_ns()
+        text = reason_text(reason)
+        self.event(kind, entry.path, incarnation=entry.incarnation, node=entry.node, reason=text, detail=detail)
+
+    def moved(self, entry: Entry, node: int) -> None:
+        """An agent leaves a dead node for another."""
+        self._ended_at[entry.path] = time.time_ns()
+        self.event("node_down", entry.path, incarnation=entry.incarnation, node=node, reason="node_down")
+
+    def log(self, entry: Entry, line: str) -> None:
+        """A line that an agent printed."""
+        if entry.log is None:
+            entry.log = deque(maxlen=LOG_LINES)
+        line = line.encode("utf-8", "backslashreplace").decode("utf-8")
+        entry.log.append(line)
+        self.event("log", entry.path, incarnation=entry.incarnation, node=entry.node, detail=line)
+
+    def emitted(self, entry: Entry, text: str) -> None:
+        """Text of the live transcript: it passes by, the hub alone sees it."""
+        self._events.append(Event(0, time.time_ns(), "emit", entry.path, entry.incarnation, entry.node, None, text))
+
+    def fact(self, fact: Fact) -> None:
+        """What the supervision machine says, as an event where a person would want to know."""
+        self._touched.add(fact.path)
+        if fact.record.supervisor is not None:
+            self._touched.add(fact.record.supervisor.path)
+        kind = EVENT_KINDS.get(fact.kind)
+        if kind is not None:
+            reason = reason_text(fact.reason) if fact.reason is not None else None
+            self.event(kind, fact.path, reason=reason, detail=_detail(fact.detail))
+        if fact.record.is_supervisor and fact.kind in ("supervisor_started", "supervisor_exited"):
+            self.keep_child(fact.record, None)
+        if fact.kind == "removed":
+            self._batch.add("gone", fact.path)
+
+    def keep_child(self, record: Record, entry: Entry | None) -> None:
+        """Write down that this child is kept, so that the lab can be opened again."""
+        if record.supervisor is not None:
+            self._batch.add("child", *child_row(record, entry))
+
+    def forget(self, entry: Entry) -> None:
+        """The agent is gone for good: a later one with its id starts fresh."""
+        self._batch.add("gone", entry.path)
+        self._batch.add("forget", entry.path)
+        self._batch.add("forget_items", entry.path)
+        self._ended_at.pop(entry.path, None)
+
+    # an earlier life of the lab
+
+    def expect(self, rows: dict[str, tuple[int, int, int]]) -> None:
+        """Agents that the store remembers: path to incarnation, restarts, seq."""
+        self._recalled = rows
+
+    def recall(self, entry: Entry) -> None:
+        """Give an agent that the store remembers its past back."""
+        past = self._recalled.pop(entry.path, None)
+        if past is not None:
+            entry.incarnation, entry.record.restarts, entry.seq = past
+            entry.fields = self.store.state(entry.path)
+            entry.reason = "the lab was opened again"
+
+    # the end of a turn
+
+    def commit(self) -> None:
+        """Make the turn durable, then tell.
+
+        Raises:
+            StoreError: Nothing was committed; ``undo`` says who is concerned.
+        """
+        batch = self._batch
+        if batch:
+            self.store.commit(batch)
+            self._batch = Batch()
+        self._undo.clear()
+        after, self._after = self._after, []
+        for action, args in after:
+            action(*args)
+        if self._events or self._touched:
+            events, self._events = self._events, []
+            touched, self._touched = self._touched, set()
+            self._hub.publish(events, touched)
+
+    def undo(self, error: StoreError) -> list[Entry]:
+        """Take the turn back: states as before, callers told; the agents that must start again."""
+        entries = list(self._undo)
+        for entry, (fields, seq) in self._undo.items():
+            entry.fields, entry.seq = fields, seq
+        after, self._after = self._after, []
+        self._batch, self._events = Batch(), []
+        self._undo.clear()
+        for action, _ in after:
+            down = AgentDown(f"the message was handled, but its outcome could not be stored: {error}", "store")
+            down.__cause__ = error
+            action(None, down)
+        return entries
+
+    def close(self) -> None:
+        """Write what is left and let go of the store."""
+        try:
+            self.commit()
+        finally:
+            self.store.close()
+
+
+EVENT_KINDS = {
+    "supervisor_started": "supervisor_started", "supervisor_failed": "supervisor_failed",
+    "supervisor_exited": "supervisor_exited", "restarting": "restarting", "backing_off": "backing_off",
+    "gave_up": "gave_up", "parked": "parked", "down": "stopped", "removed": "removed",
+    "shutdown_error": "shutdown_error",
+}  # fmt: skip
+"""The machine's facts that are events, and the events' words."""
+
+
+def _detail(detail: Any) -> str | None:
+    if isinstance(detail, Used):
+        return f"{detail.restarts} of {detail.allowed:g} restarts in {detail.seconds:g} s"
+    if isinstance(detail, GaveUp):
+        last = f": {reason_text(detail.crashes[-1][2])}" if detail.crashes else ""
+        span = detail.crashes[-1][0] - detail.crashes[0][0] if detail.crashes else 0.0
+        return f"gave up after {len(detail.crashes)} crashes in {span:.1f} s{last}"
+    if isinstance(detail, float):
+        return f"waits {detail:.3g} s"
+    return None if detail is None else str(detail)
+
+
+def _fault(reason: Any) -> str | None:
+    return reason.type if isinstance(reason, Crash) else None
+
+
+def _strategy(supervisor: Record | None) -> str | None:
+    return None if supervisor is None else str(getattr(supervisor.spec.what, "strategy", ""))

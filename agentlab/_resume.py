@@ -1,0 +1,124 @@
+"""A lab that was stored is opened again: its tree, its states, its incarnations.
+
+The store names agent classes and never holds them. A class that this process has not defined leaves its
+agents (or the whole supervisor above them) parked, with a reason that says what to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentlab._control import expect, ref_of
+from agentlab._runtime import Runtime
+from agentlab._specs import Missing, home, load
+from agentlab._tree_words import Refused
+from agentlab.child import Child, Supervisor
+from agentlab.ref import Ref
+from agentlab.store import Store
+
+ASKED = "the lab was opened again; lab.resume() runs it"
+
+
+@dataclass
+class Place:
+    """One place of the stored tree, with what is below it."""
+
+    path: str
+    spec: str
+    dynamic: bool
+    status: str
+    past: tuple[int, int, int]
+    below: list[Place] = field(default_factory=list)
+
+    def child(self) -> Child:
+        """The child spec, with the static children of a supervisor."""
+        return load(self.spec, tuple(place.child() for place in self.below if not place.dynamic))
+
+    def walk(self) -> list[Place]:
+        """This place and all below it."""
+        return [self, *(place for child in self.below for place in child.walk())]
+
+
+def remembered(store: Store) -> list[Place]:
+    """The children of the root that the store holds, each with its tree."""
+    seqs = dict(store.select("SELECT path, max(seq) FROM message GROUP BY path"))
+    rows = store.select(
+        "SELECT path, parent, spec, dynamic, status, incarnation, restarts, seq FROM child ORDER BY place, rowid"
+    )
+    places: dict[str, Place] = {}
+    top: list[Place] = []
+    for path, _, spec, dynamic, status, incarnation, restarts, seq in rows:
+        places[path] = Place(path, spec, bool(dynamic), status, (incarnation, restarts, max(seq, seqs.get(path, 0))))
+    for path, parent, *_ in rows:
+        (places[parent].below if parent in places else top).append(places[path])
+    return top
+
+
+def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
+    """Start the root and, with ``run``, what ran when the lab ended; else everything is parked."""
+    runtime.begin(Supervisor("lab"))
+    if past:
+        runtime.submit(_bring_back, runtime, past, run).result()
+
+
+async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
+    runtime.ledger.expect({place.path: place.past for top in past for place in top.walk()})
+    for place in past:
+        spec = place.child()
+        reason = _missing(spec) or (None if run and place.status == "running" else ASKED if not run else place.status)
+        if reason is not None:
+            expect(await runtime.ask_tree("/", "adopt_child", spec, reason), "/", "start_child", (spec,))
+        else:
+            await _run(runtime, place, spec)
+
+
+async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
+    parent = place.path.rsplit("/", 1)[0] or "/"
+    result = await runtime.ask_tree(parent, "start_child", *_how(runtime, parent, spec))
+    if isinstance(result, Refused):
+        await runtime.ask_tree(parent, "adopt_child", spec, result.reason)
+        return
+    await _add_dynamic(runtime, place)
+
+
+async def _add_dynamic(runtime: Runtime, place: Place) -> None:
+    for below in place.below:
+        if below.dynamic:
+            await _run(runtime, below, below.child())
+        else:
+            await _add_dynamic(runtime, below)
+
+
+def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
+    record = runtime.tree.find(parent)
+    simple = record is not None and getattr(record.spec.what, "strategy", "") == "simple_one_for_one"
+    return (spec.id, dict(spec.fields)) if simple else (spec,)
+
+
+def _missing(spec: Child) -> str | None:
+    """What to run before this child can start; None if nothing is missing."""
+    if isinstance(spec.what, Supervisor):
+        return next((why for kid in spec.what.children if (why := _missing(kid)) is not None), None)
+    if isinstance(spec.what, type) and issubclass(spec.what, Missing):
+        return f"its class is not defined: {home(spec.what)}"
+    return None
+
+
+async def resume_all(runtime: Runtime) -> list[Ref]:
+    """Start what was parked when the lab was opened again and can start now; the refs of what runs."""
+    started = []
+    for place in remembered(runtime.ledger.store):
+        record = runtime.tree.find(place.path)
+        if record is None or record.state != "parked":
+            continue
+        spec = place.child()
+        if _missing(spec) is not None:
+            continue
+        await runtime.ask_tree("/", "delete_child", record.id)
+        runtime.ledger.expect({p.path: p.past for p in place.walk()})
+        await _run(runtime, place, spec)
+        found = runtime.tree.find(place.path)
+        if found is not None:
+            started.append(ref_of(runtime, found))
+    return started

@@ -1,0 +1,125 @@
+"""Child specs in the store: JSON that names a class and never holds one.
+
+Reading a spec back looks the class up among those that this process has defined. Nothing is imported and
+no code runs because a file says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from agentlab._books import Entry
+from agentlab._tree_records import Record
+from agentlab.agent import Agent, Field, Transcript, known_class
+from agentlab.child import Backoff, Child, Limit, Supervisor
+
+PLAIN = ("restart", "shutdown", "significant", "restore", "isolation", "max_memory", "max_busy")
+
+
+def child_row(record: Record, entry: Entry | None) -> tuple[Any, ...]:
+    """The row of the table ``child``: path, place, parent, spec, dynamic, status, incarnation, restarts, seq."""
+    parent = record.supervisor
+    status = record.state if record.state in ("parked", "undefined") else "running"
+    incarnation, seq = (entry.incarnation, entry.seq) if entry is not None else (0, 0)
+    spec = dump(record)
+    return (
+        record.path, None, parent.path if parent else None, spec, int(_is_dynamic(record)), status,
+        incarnation, record.restarts, seq,
+    )  # fmt: skip
+
+
+def _is_dynamic(record: Record) -> bool:
+    parent = record.supervisor
+    return parent is None or not any(kid.id == record.id for kid in getattr(parent.spec.what, "children", ()))
+
+
+def dump(record: Record) -> str:
+    """A record's spec as JSON text."""
+    spec = record.spec
+    data: dict[str, Any] = {name: getattr(spec, name) for name in PLAIN}
+    data["id"] = record.id
+    data["backoff"] = dataclasses.asdict(spec.backoff) if spec.backoff else None
+    data["own_limit"] = dataclasses.asdict(spec.own_limit) if spec.own_limit else None
+    if isinstance(spec.what, Supervisor):
+        data["supervisor"] = _flags(spec.what)
+    else:
+        cls: Any = spec.what
+        data["agent"] = [cls.__module__, cls.__qualname__]
+        data["fields"] = _fields(cls, {**spec.fields, **(record.fields or {})})
+    return json.dumps(data)
+
+
+def _flags(spec: Supervisor) -> dict[str, Any]:
+    flags: dict[str, Any] = {
+        name: getattr(spec, name) for name in ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "max_children")
+    }
+    if spec.strategy == "simple_one_for_one":
+        flags["template"] = json.loads(dump(Record(None, spec.children[0].id, spec.children[0], None)))
+    return flags
+
+
+def _fields(cls: type[Agent], values: dict[str, Any]) -> dict[str, Any]:
+    dumped = {}
+    for name, value in values.items():
+        field: Field = cls.__agent_fields__[name]
+        if field.annotation is Transcript and not isinstance(value, Transcript):
+            value = Transcript(value)
+        dumped[name] = json.loads(field.dump(value))
+    return dumped
+
+
+def load(text: str, children: tuple[Child, ...] = ()) -> Child:
+    """A child spec back from its JSON text.
+
+    Args:
+        text: What ``dump`` wrote.
+        children: For a supervisor: its children, already loaded.
+    """
+    data = json.loads(text)
+    what: Any
+    fields: dict[str, Any] = {}
+    if "supervisor" in data:
+        flags = data["supervisor"]
+        template = flags.pop("template", None)
+        kids = (load(json.dumps(template)),) if template else children
+        what = Supervisor.unchecked(data["id"], kids, **flags)
+    else:
+        what = known(*data["agent"]) or missing(*data["agent"], tuple(data["fields"]))
+        fields = {name: what.__agent_fields__[name].load(json.dumps(value)) for name, value in data["fields"].items()}
+    return Child(
+        what=what, id=data["id"], fields=fields, type="supervisor" if "supervisor" in data else "worker",
+        backoff=Backoff(**data["backoff"]) if data["backoff"] else None,
+        own_limit=Limit(**data["own_limit"]) if data["own_limit"] else None,
+        **{name: data[name] for name in PLAIN},
+    )  # fmt: skip
+
+
+def known(module: str, qualname: str) -> type[Agent] | None:
+    """The class of that name, if this process has defined it."""
+    return known_class(module, qualname)
+
+
+class Missing(Agent):
+    """Stands for an agent class that this process has not defined (yet); it never runs."""
+
+    _stands_in = True
+
+
+def missing(module: str, qualname: str, fields: tuple[str, ...]) -> type[Missing]:
+    """A stand-in that keeps the fields as they are and knows where the class has to come from."""
+    body = {name: Field(qualname, name, Any, None) for name in fields}
+    return type(
+        qualname.rsplit(".", 1)[-1], (Missing,),
+        {"__module__": module, "__qualname__": qualname, "__agent_fields__": body},
+    )  # fmt: skip
+
+
+def home(cls: type) -> str:
+    """Where a class that is missing has to come from, in words."""
+    if cls.__module__ == "__main__":
+        return f"run the cell that defines {cls.__qualname__}, then lab.resume()"
+    loaded = "" if cls.__module__ in sys.modules else f"import {cls.__module__}, "
+    return f"{loaded}define {cls.__qualname__}, then lab.resume()"

@@ -1,0 +1,230 @@
+"""Every error agentlab raises on purpose.
+
+    AgentLabError
+    ├── NotRunning                     a message for an agent that is stopped, parked or unknown
+    ├── AgentDown                      the agent died and the message was given up; ``reason`` says why
+    ├── CallTimeout (TimeoutError)     no answer in time; the work goes on
+    ├── CallCycle                      a call that would close a circle of waiting agents
+    ├── UnknownMessage (AttributeError)
+    ├── MailboxFull
+    ├── MessageTooLarge (ValueError)
+    ├── InvalidSpec (ValueError)       a child, a supervisor or an agent class that cannot be
+    ├── InvalidState (ValueError)      a state that does not fit its fields
+    ├── StartFailed                    the first incarnation did not come up
+    ├── Crashed                        what ref.crash() raises inside an agent unless told otherwise
+    ├── RestartLimitReached            a supervisor gave up
+    ├── SupervisionError               OTP's results of the administration calls
+    │   ├── AlreadyStarted
+    │   ├── AlreadyPresent
+    │   ├── ChildNotFound (KeyError)
+    │   ├── ChildRunning
+    │   ├── ChildRestarting
+    │   ├── MaxChildren
+    │   └── SimpleOneForOne
+    ├── NodeDown
+    ├── LabClosed
+    ├── StoreError
+    │   ├── StoreLocked
+    │   ├── StoreDamaged
+    │   ├── StoreReadOnly
+    │   ├── StoreFull
+    │   └── StoreTooNew
+    ├── StepFailed                     a step that could not be finished; ``fault`` says why
+    │   ├── ModelFailed                the provider refused or failed a model call
+    │   │   └── IncompleteStream       an answer that began and did not end as it should
+    │   └── ToolFailed                 a tool refused its input or raised
+    └── BudgetExceeded
+
+Each message says what happened with its values, the rule it met and the next move.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AgentLabError(Exception):
+    """The root: ``except AgentLabError`` catches every error of this package."""
+
+
+class NotRunning(AgentLabError):
+    """The agent is stopped, parked or was never started, so nobody will read the message."""
+
+
+class AgentDown(AgentLabError):
+    """The agent died with the message in hand and the message was not delivered again.
+
+    Attributes:
+        reason: The exit reason: ``"normal"``, ``"shutdown"``, ``"killed"`` or a crash.
+    """
+
+    def __init__(self, message: str, reason: Any = None) -> None:  # a reason is any term, as in OTP
+        super().__init__(message)
+        self.reason = reason
+
+
+class CallTimeout(AgentLabError, TimeoutError):
+    """The answer did not come in time. The agent is unaffected and still does the work."""
+
+
+class CallCycle(AgentLabError):
+    """The call would close a circle of agents that wait for each other."""
+
+
+class UnknownMessage(AgentLabError, AttributeError):
+    """The agent's class has no such public method."""
+
+
+class MailboxFull(AgentLabError):
+    """The mailbox holds ``max_mailbox`` messages; nothing accepted before is dropped."""
+
+
+class MessageTooLarge(AgentLabError, ValueError):
+    """An argument, a reply or a state is larger than ``max_message`` bytes."""
+
+
+class InvalidSpec(AgentLabError, ValueError):
+    """A child, a supervisor or an agent class that cannot be; nothing was started.
+
+    Attributes:
+        kind: OTP's name of the fault (``"invalid_restart_type"``, ``"bad_combination"`` ...).
+        value: What was found.
+    """
+
+    def __init__(self, message: str, *, kind: str = "invalid", value: Any = None) -> None:  # any term
+        super().__init__(message)
+        self.kind = kind
+        self.value = value
+
+
+class InvalidState(AgentLabError, ValueError):
+    """A state that does not fit the agent's fields; the last checkpoint stands."""
+
+
+class StartFailed(AgentLabError):
+    """The first incarnation did not come up; nothing was kept. The cause is ``__cause__``."""
+
+
+class Crashed(AgentLabError):
+    """Raised inside an agent by ``ref.crash()``."""
+
+
+class RestartLimitReached(AgentLabError):
+    """More restarts than the limit allows in its window."""
+
+
+class SupervisionError(AgentLabError):
+    """An administration call that the state of the tree does not allow."""
+
+
+class AlreadyStarted(SupervisionError):
+    """A child with this id is running."""
+
+
+class AlreadyPresent(SupervisionError):
+    """A child with this id is kept, though not running: restart or delete it."""
+
+
+class ChildNotFound(SupervisionError, KeyError):
+    """The supervisor has no child with this id."""
+
+    __str__ = Exception.__str__  # KeyError would show the quoted repr of the whole message
+
+
+class ChildRunning(SupervisionError):
+    """The child is running: terminate it first."""
+
+
+class ChildRestarting(SupervisionError):
+    """The child is between two restart attempts."""
+
+
+class MaxChildren(SupervisionError):
+    """The supervisor has ``max_children`` already."""
+
+
+class SimpleOneForOne(SupervisionError):
+    """Not for ``simple_one_for_one`` supervisors."""
+
+
+class NodeDown(AgentLabError):
+    """The node died."""
+
+
+class LabClosed(AgentLabError):
+    """The lab is closed."""
+
+
+class StoreError(AgentLabError):
+    """The store cannot be used; the file was left as it is."""
+
+
+class StoreLocked(StoreError):
+    """Another live lab holds the store."""
+
+
+class StoreDamaged(StoreError):
+    """The file is no store, or a page of it is damaged."""
+
+
+class StoreReadOnly(StoreError):
+    """The folder or the file cannot be written."""
+
+
+class StoreFull(StoreError):
+    """No space left: messages fail and state stays at the last commit."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of agentlab."""
+
+
+class StepFailed(AgentLabError):
+    """A step could not be finished.
+
+    Attributes:
+        fault: The classified fault, where there is one.
+    """
+
+    def __init__(self, message: str, fault: Any = None) -> None:  # a Fault; faults stands above this floor
+        super().__init__(message)
+        self.fault = fault
+
+
+class ModelFailed(StepFailed):
+    """A model call was refused or failed, or its answer has not the shape of an answer."""
+
+
+class IncompleteStream(ModelFailed):
+    """An answer that began and did not end as it should. Nothing of it was used.
+
+    Attributes:
+        kind: What is missing or wrong (``"cut"``, ``"no_stop"``, ``"tool_json"`` ...).
+        bytes: Bytes of the stream that arrived.
+        partial_text: The text up to there.
+        usage_lower_bound: Tokens billed at least: ``input_tokens`` and ``output_tokens``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        fault: Any = None,  # as in StepFailed
+        *,
+        kind: str = "cut",
+        bytes: int = 0,  # noqa: A002 - the word of the public contract
+        partial_text: str = "",
+        usage_lower_bound: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__(message, fault)
+        self.kind = kind
+        self.bytes = bytes
+        self.partial_text = partial_text
+        self.usage_lower_bound = usage_lower_bound or {}
+
+
+class ToolFailed(StepFailed):
+    """A tool refused its input or raised; the message says why in words a model can act on."""
+
+
+class BudgetExceeded(AgentLabError):
+    """A limit on tokens, cost or time was reached; the agent is parked."""

@@ -1,0 +1,119 @@
+"""Facts about a lab's life, and the hub that hands them to whoever watches.
+
+The hub gets what was committed, never more. A feed is one watcher's inbox: it can be taken from any
+thread, holds a bounded number of events, and says "everything may have changed" when it had to drop some.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Event(NamedTuple):
+    """An immutable, numbered fact. ``at`` is nanoseconds since 1970, UTC; ``took_s`` seconds."""
+
+    seq: int
+    at: int
+    kind: str
+    path: str
+    incarnation: int | None = None
+    node: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+    took_s: float | None = None
+
+
+class Row(NamedTuple):
+    """One place in the tree as it is now: what a widget draws, what ``lab.agents()`` lists."""
+
+    path: str
+    id: str
+    kind: str
+    cls: str
+    status: str
+    incarnation: int
+    restarts: int
+    node: int | None
+    mailbox: int
+    parent: str
+    reason: str | None
+    since: int
+    messages: int
+    strategy: str | None = None
+    intensity: tuple[int, int, float] | None = None
+    outdated: bool = False
+
+
+class Change(NamedTuple):
+    """What a feed holds: events in order, and the paths that changed (None: any of them may have)."""
+
+    events: list[Event]
+    paths: set[str] | None
+
+
+class Feed:
+    """One watcher's inbox. ``wait`` blocks, ``take`` empties it; both from any thread."""
+
+    LIMIT = 10_000
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._events: list[Event] = []
+        self._paths: set[str] | None = None  # a new watcher has seen nothing
+
+    def put(self, events: Iterable[Event], paths: Iterable[str]) -> None:
+        """Called by the hub, in the runtime's thread."""
+        with self._lock:
+            self._events.extend(events)
+            if self._paths is not None:
+                self._paths.update(paths)
+            if len(self._events) > self.LIMIT or len(self._paths or ()) > self.LIMIT:
+                del self._events[: -self.LIMIT]
+                self._paths = None
+        self._ready.set()
+
+    def take(self) -> Change:
+        """Everything since the last take, without waiting."""
+        with self._lock:
+            change = Change(self._events, self._paths)
+            self._events, self._paths = [], set()
+            self._ready.clear()
+        return change
+
+    def wait(self, timeout: float) -> bool:
+        """Block until there is something to take, at most ``timeout`` seconds; whether there is."""
+        return self._ready.wait(timeout)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._hub.leave(self)
+
+
+class Hub:
+    """Hands committed events to the feeds that are open."""
+
+    def __init__(self) -> None:
+        self._feeds: tuple[Feed, ...] = ()
+        self._lock = threading.Lock()
+
+    def open(self) -> Feed:
+        """A new feed; its first ``take`` says that everything may have changed."""
+        feed = Feed(self)
+        with self._lock:
+            self._feeds = (*self._feeds, feed)
+        return feed
+
+    def leave(self, feed: Feed) -> None:
+        """Forget a feed."""
+        with self._lock:
+            self._feeds = tuple(f for f in self._feeds if f is not feed)
+
+    def publish(self, events: list[Event], paths: set[str]) -> None:
+        """Tell every feed; called after the commit."""
+        if events or paths:
+            for feed in self._feeds:
+                feed.put(events, paths)

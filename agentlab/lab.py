@@ -1,0 +1,317 @@
+"""Lab: the running whole. What a person holds in a cell, a script, a thread or a test."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import sys
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentlab import frames
+from agentlab._control import OPERATIONS, KernelLink, serve, start, start_many, whereis
+from agentlab._resume import bring_back, remembered, resume_all
+from agentlab._rows import rows as make_rows
+from agentlab._runtime import Runtime
+from agentlab.agent import Agent
+from agentlab.child import Child, Supervisor
+from agentlab.errors import InvalidSpec, LabClosed
+from agentlab.events import Feed, Row
+from agentlab.ref import Ref, Refs
+from agentlab.sim import Endpoint
+from agentlab.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Resume = bool | Literal["ask"]
+
+_open: weakref.WeakSet[Lab] = weakref.WeakSet()
+
+
+class Frames:
+    """The DataFrames of a store; a live lab and a stored one have the same."""
+
+    _store: Store
+
+    def events(self, *, path: str | None = None) -> pd.DataFrame:
+        """What happened, one row per fact, oldest first. See ``agentlab.frames.events``."""
+        return frames.events(self._read(), path=path)
+
+    def messages(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per handled message."""
+        return frames.messages(self._read(), path=path)
+
+    def steps(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per attempt at one effect."""
+        return frames.steps(self._read(), path=path)
+
+    def restarts(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per restart."""
+        return frames.restarts(self._read(), path=path)
+
+    def checkpoints(self, what: type[Agent] | Ref | str | None = None) -> pd.DataFrame:
+        """One row per committed state; for one agent or one agent class with its fields as columns."""
+        if isinstance(what, type):
+            return frames.checkpoints(self._read(), cls=what.__name__)
+        path = what.path if isinstance(what, Ref) else what
+        return frames.checkpoints(self._read(), path=path)
+
+    def _read(self) -> Store:
+        return self._store
+
+
+class Lab(Frames):
+    """A supervisor runtime resident in this process, and the nodes in which its agents run.
+
+    ::
+
+        lab = Lab()
+        counter = lab.start(Counter, id="counter")
+        counter.call.add(5).result()
+        lab.close()
+
+    Args:
+        store: None keeps everything in memory; a path keeps it in that file. A path that holds a lab brings
+            that lab back.
+        nodes: How many node processes run agents; one per core, at least two, if left out.
+        redeliver: Whether a message that was in hand when its agent died is delivered again.
+        resume: What happens to the agents of a stored lab: ``True``: they run on; ``"ask"``: they are parked
+            until ``resume()``; ``False``: the store is only read. ``"ask"`` in a notebook, else ``True``.
+
+    Raises:
+        StoreLocked, StoreDamaged, StoreTooNew, StoreReadOnly: The store cannot be used; it is left as it was.
+    """
+
+    def __init__(
+        self, store: str | os.PathLike[str] | None = None, *, nodes: int | None = None, redeliver: bool = True,
+        resume: Resume | None = None,
+    ) -> None:  # fmt: skip
+        if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1):
+            raise InvalidSpec(f"Lab: nodes must be an int >= 1; got {nodes!r}", kind="invalid_nodes", value=nodes)
+        if resume not in (None, True, False, "ask"):
+            raise InvalidSpec(f"Lab: resume must be True, False or 'ask'; got {resume!r}", kind="invalid_resume", value=resume)
+        path = None if store is None else Path(store)
+        self._store = Store(path, read_only=resume is False)
+        self._runtime: Runtime | None = None
+        if resume is not False:
+            how = resume if resume is not None else "ask" if _in_notebook() else True
+            self._begin(nodes or max(2, os.cpu_count() or 2), redeliver, how)
+
+    def _begin(self, nodes: int, redeliver: bool, how: Resume) -> None:
+        try:
+            past = remembered(self._store)
+            runtime = Runtime(self._store, nodes, serve=serve, redeliver=redeliver)
+        except BaseException:
+            self._store.close()
+            raise
+        self._runtime = runtime
+        self._link = KernelLink(runtime)
+        _open.add(self)
+        try:
+            bring_back(runtime, past, run=how is True)
+        except BaseException:
+            self.close()
+            raise
+        if past and how == "ask":
+            print(f"{self._store.path}: {len(past)} places of the tree are back, parked. lab.resume() runs them.")
+
+    @property
+    def _live(self) -> Runtime:
+        if self._runtime is None:
+            raise LabClosed("this lab was opened only to read (resume=False). Open it with resume=True to run it.")
+        return self._runtime
+
+    def _read(self) -> Store:
+        if self._runtime is not None and not self._runtime.closed:
+            self._runtime.run(self._runtime.flush)
+        return self._store
+
+    # starting and finding
+
+    def start(
+        self, what: type[Agent] | Child | Supervisor, *, id: str | None = None, under: Ref | str | None = None,
+        **fields: Any,
+    ) -> Ref:  # fmt: skip
+        """Start an agent, a child or a supervisor; returns when its first incarnation runs.
+
+        Args:
+            what: An ``Agent`` class, a ``child(...)`` or a ``Supervisor(...)``.
+            id: Its name among its siblings; the class's name in small letters if left out.
+            under: A supervisor's ref or path; the root if left out.
+            fields: Initial values of the agent's fields, and options of ``child``.
+
+        Raises:
+            InvalidSpec: It cannot be; nothing was started.
+            AlreadyStarted, AlreadyPresent, MaxChildren: The supervisor does not take it.
+            Exception: Whatever ``on_start`` raised.
+        """
+        runtime = self._live
+        path = under.path if isinstance(under, Ref) else under
+        ref: Ref = runtime.submit(start, runtime, what, id, path, fields).result()
+        return ref
+
+    def start_many(
+        self, cls: type[Agent], n_or_fields: int | Iterable[Mapping[str, Any]], *, under: Ref | str | None = None
+    ) -> Refs:
+        """Start many agents of one class in one go: a number of them, or one per mapping of fields."""
+        if isinstance(n_or_fields, bool) or (isinstance(n_or_fields, int) and n_or_fields < 0):
+            raise InvalidSpec(f"start_many: give a count >= 0 or an iterable of dicts; got {n_or_fields!r}")
+        given = [{}] * n_or_fields if isinstance(n_or_fields, int) else [dict(fields) for fields in n_or_fields]
+        runtime = self._live
+        path = under.path if isinstance(under, Ref) else under
+        refs: Refs = runtime.submit(start_many, runtime, cls, given, path).result()
+        return refs
+
+    def __getitem__(self, path: str) -> Ref:
+        """The ref at a path; KeyError if there is nothing."""
+        ref = self.whereis(path if path.startswith("/") else "/" + path)
+        if ref is None:
+            raise KeyError(f"there is nothing at {path!r}. Look: lab.agents().")
+        return ref
+
+    def whereis(self, id: str) -> Ref | None:
+        """The ref at a path or of that id, or None."""
+        runtime = self._live
+        ref: Ref | None = runtime.run(whereis, runtime, id)
+        return ref
+
+    def __iter__(self) -> Iterator[Ref]:
+        """The refs of all agents, in start order."""
+        return iter([self[row.path] for row in self.rows() if row.kind == "agent"])
+
+    # waiting, resuming, closing
+
+    def wait_idle(self, timeout: float = 10.0) -> None:
+        """Block until every mailbox is empty, no handler runs and no restart or back-off is pending.
+
+        Parked and suspended agents do not count.
+
+        Raises:
+            CallTimeout: Not idle after ``timeout`` seconds; the message says who was busy.
+        """
+        OPERATIONS["wait_idle"](self._live, "/", timeout)
+
+    def resume(self) -> list[Ref]:
+        """Run the agents that are parked since the lab was opened again; their refs."""
+        runtime = self._live
+        found: list[Ref] = runtime.submit(resume_all, runtime).result()
+        return found
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Shut down in good order, children in reverse start order; nothing committed is lost.
+
+        Args:
+            timeout: Seconds for the agents' ``on_stop``; then the nodes are ended.
+        """
+        if self._runtime is not None:
+            self._runtime.close(timeout)
+        self._store.close()
+        _open.discard(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the lab has ended."""
+        return self._runtime is None or self._runtime.closed
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Lab:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        import anyio.to_thread
+
+        await anyio.to_thread.run_sync(self.close)
+
+    # seeing
+
+    def agents(self) -> pd.DataFrame:
+        """One row per agent and supervisor as it is now."""
+        return frames.stored_agents(self._store) if self.closed else frames.agents(self.rows())
+
+    def rows(self, paths: Iterable[str] | None = None) -> list[Row]:
+        """The tree as plain rows, in start order, depth first; only ``paths`` if given. Any thread."""
+        runtime = self._live
+        found: list[Row] = runtime.run(make_rows, runtime, None if paths is None else list(paths))
+        return found
+
+    def feed(self) -> Feed:
+        """An inbox of committed events and of the places that changed; close it when done."""
+        return self._live.hub.open()
+
+    def tree(self) -> Any:
+        """The live supervision tree, as a widget."""
+        return importlib.import_module("agentlab_widgets").TreeWidget(self)
+
+    def simulator(self) -> Endpoint:
+        """The simulator that answers for models called ``sim``; started when first asked for."""
+        runtime = self._live
+        return Endpoint(**runtime.submit(runtime.simulator).result())
+
+    def __repr__(self) -> str:
+        where = "memory" if self._store.path is None else str(self._store.path)
+        if self._runtime is None or self._runtime.closed:
+            return f"Lab({where!r}, closed)"
+        agents, nodes = self._runtime.run(self._runtime.count)
+        return f"Lab({where!r}, {_count(agents, 'agent')}, {_count(nodes, 'node')})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Lab cannot travel; inside an agent it is self.lab.")
+
+
+class StoredLab(Frames):
+    """A lab's store, read only: the frames of a lab that runs elsewhere, or ran once."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._store = Store(Path(path), read_only=True)
+
+    def agents(self) -> pd.DataFrame:
+        """One row per agent and supervisor, as last committed."""
+        return frames.stored_agents(self._store)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._store.close()
+
+    def __enter__(self) -> StoredLab:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"StoredLab({str(self._store.path)!r})"
+
+
+def open_store(path: str | os.PathLike[str]) -> StoredLab:
+    """Read a lab's store, also while the lab runs: ``open_store("run.lab").events()``."""
+    return StoredLab(path)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
+
+
+@atexit.register
+def _close_all() -> None:
+    """A lab left open is closed at exit."""
+    for lab in list(_open):
+        lab.close(timeout=2.0)
+
+

@@ -1,0 +1,358 @@
+"""The host: keeps the agents of one node, hands them their messages, reports what became of them.
+
+An agent at rest is a ``Resident`` and its state; a task exists only while its mailbox holds something.
+Everything that leaves the node goes through ``say``, in order, and is sent once per loop turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from agentlab import ref as refs
+from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, pack, revive, unpack
+from agentlab.agent import Agent, Crash, Exit, Field, Transcript
+from agentlab.errors import CallTimeout, NotRunning
+from agentlab.node.inside import InsideContext, InsideLink, awaited, current, route_prints
+
+Change = tuple[str, str | None, int, list[str]]
+"""One changed field: its name and JSON text; or, for a transcript, None, the first new place, the new items."""
+
+
+class Died(BaseException):
+    """Carries an exit reason out of an agent's code; no ``except Exception`` of a user catches it."""
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Resident:
+    """One life of one agent on this node."""
+
+    __slots__ = (
+        "agent", "casts", "host", "key", "life", "mailbox", "reason", "saved", "started", "step_number",
+        "steps", "stopping", "suspended", "task",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, life: int, agent: Agent) -> None:
+        self.host = host
+        self.life = life
+        self.agent = agent
+        self.saved: dict[str, Any] = {}
+        self.mailbox: deque[tuple[Any, ...]] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.key: int | None = None  # the message in hand
+        self.reason: Any = None  # set from outside: die with it
+        self.stopping: Any = None  # set by the agent itself: end after this message
+        self.suspended = False
+        self.started = False
+        self.steps: list[tuple[Any, ...]] = []
+        self.step_number = 0
+        self.casts: list[tuple[str, str, bytes]] = []
+
+    def say(self, kind: str, *parts: Any) -> None:
+        """Report to the kernel, as this life."""
+        self.host.say(kind, self.life, *parts)
+
+    @property
+    def traps(self) -> bool:
+        """Whether a supervisor's shutdown waits for the message in hand and runs ``on_stop``."""
+        cls = type(self.agent)
+        return cls.trap_exit if cls.trap_exit is not None else hasattr(cls, "on_stop")
+
+    def changes(self) -> list[Change]:
+        """The fields that differ from the last commit; InvalidState if one does not fit its type."""
+        found: list[Change] = []
+        values = self.agent.__dict__
+        for name, field in type(self.agent).__agent_fields__.items():
+            value = values[name] if name in values else _lost(field)
+            if isinstance(value, Transcript):
+                seen = self.saved.get(name, 0)
+                if len(value) > seen:
+                    found.append((name, None, seen, value.dump(seen)))
+            else:
+                text = field.dump(value)
+                if self.saved.get(name) != text:
+                    found.append((name, text, 0, []))
+        return found
+
+    def keep(self, changes: list[Change]) -> None:
+        """Note what is committed now."""
+        for name, text, start, items in changes:
+            self.saved[name] = start + len(items) if text is None else text
+
+
+def _lost(field: Field) -> Any:
+    from agentlab.errors import InvalidState
+
+    raise InvalidState(f"{field.owner}.{field.name} was deleted; a field always has a value.")
+
+
+class Host:
+    """All agents of this node and the line to the kernel."""
+
+    def __init__(self, sock: socket.socket, number: int, lab_id: str) -> None:
+        self.number = number
+        self.link = InsideLink(self, lab_id)
+        refs.links[lab_id] = self.link
+        self._sock = sock
+        self._residents: dict[int, Resident] = {}
+        self._classes: dict[int, type[Agent]] = {}
+        self._out: list[tuple[Any, ...]] = []
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._tickets = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop
+        self._transport: asyncio.WriteTransport
+
+    async def run(self) -> None:
+        """Serve until the kernel's end of the socket closes."""
+        self._loop = asyncio.get_running_loop()
+        gone = self._loop.create_future()
+        route_prints(self)
+        transport, _ = await self._loop.connect_accepted_socket(lambda: _Line(self, gone), self._sock)
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        self.say("ready", self.number, os.getpid())
+        await gone
+        os._exit(0)  # no agent code delays the end
+
+    # the line to the kernel
+
+    def say(self, *message: Any) -> None:
+        """Queue one message for the kernel; the loop turn's messages leave as one frame."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(message)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        self._transport.write(frame(out))
+
+    def hear(self, message: tuple[Any, ...]) -> None:
+        """Act on one message of the kernel."""
+        getattr(self, "_on_" + message[0])(*message[1:])
+
+    async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
+        """Ask the kernel and wait for its answer, as the agent whose code runs."""
+        resident = current.get()
+        ticket = next(self._tickets)
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._asked[ticket] = answer
+        self.say("ask", resident.life if resident else 0, ticket, op, *args)
+        try:
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError:
+            if answer.done() and not answer.cancelled():
+                raise  # the answer itself was a timeout
+            raise CallTimeout(f"no answer to {op} {args[:2]} within {timeout:g} s; the work goes on.") from None
+        finally:
+            self._asked.pop(ticket, None)
+
+    def control(self, op: str, path: str, args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """A control operation: begun at once, its result awaited if wanted."""
+
+        async def carry_out() -> Any:
+            return unpack(await self.ask("control", op, path, pack(args, f"the arguments of {op}")))
+
+        return self._loop.create_task(carry_out())
+
+    def _on_answer(self, ticket: int, value: Any, error: tuple[Any, ...] | None) -> None:
+        future = self._asked.get(ticket)
+        if future is None or future.done():
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            crash = decode_reason(error)
+            future.set_exception(revive(crash) if isinstance(crash, Crash) else NotRunning(str(crash)))
+
+    # lives
+
+    def _on_class(self, number: int, data: bytes) -> None:
+        try:
+            self._classes[number] = unpack(data)
+        except Exception as error:  # the class's module may raise anything when it is imported here
+            self._classes[number] = _unloadable(error)
+
+    def _on_start(self, life: int, cls: int, path: str, incarnation: int, state: dict[str, Any]) -> None:
+        kind = self._classes[cls]
+        agent = object.__new__(kind)
+        resident = Resident(self, life, agent)
+        agent._context = InsideContext(self, resident, kind, path, incarnation)
+        self._residents[life] = resident
+        self._work(resident, self._start(resident, state))
+
+    async def _start(self, resident: Resident, state: dict[str, Any]) -> None:
+        agent = resident.agent
+        for name, field in type(agent).__agent_fields__.items():
+            saved = state.get(name)
+            if saved is None:
+                value = field.fresh()
+            elif isinstance(saved, str):
+                value, resident.saved[name] = field.load(saved), saved
+            else:
+                value, resident.saved[name] = field.load(f"[{','.join(saved)}]"), len(saved)
+            setattr(agent, name, value)
+        hook = getattr(agent, "on_start", None)
+        if hook is not None:
+            await awaited(hook())
+        changes = resident.changes()
+        resident.keep(changes)
+        resident.started = True
+        resident.say("started", changes)
+        if resident.stopping is not None:
+            await self._stop(resident, resident.stopping)
+
+    def _work(self, resident: Resident, first: Any = None) -> None:
+        if resident.task is None:
+            resident.task = self._loop.create_task(self._drain(resident, first))
+
+    async def _drain(self, resident: Resident, first: Any) -> None:
+        current.set(resident)
+        try:
+            if first is not None:
+                await first
+            while resident.mailbox and not resident.suspended:
+                await self._handle(resident, resident.mailbox.popleft())
+        except Died as died:
+            self._gone(resident, died.reason)
+        except Exit as leave:
+            self._gone(resident, resident.reason if resident.reason is not None else leave.reason)
+        except BaseException as error:  # whatever an agent raises is its crash, never the node's
+            reason = resident.reason if resident.reason is not None else Crash(*describe(error))
+            self._gone(resident, reason, own=resident.reason is None)
+        finally:
+            resident.task = None
+        if resident.mailbox and not resident.suspended and resident.life in self._residents:
+            self._work(resident)
+
+    async def _handle(self, resident: Resident, message: tuple[Any, ...]) -> None:
+        if message[0] == "stop":
+            await self._stop(resident, message[1])
+            return
+        _, key, method, payload = message
+        resident.key, resident.step_number = key, 0
+        started, clock = time.time_ns(), time.perf_counter()
+        resident.say("begun", key, started)
+        args, kwargs = unpack(payload)
+        result = await awaited(getattr(resident.agent, method)(*args, **kwargs))
+        if resident.reason is not None:
+            raise Died(resident.reason)
+        changes = resident.changes()
+        answer = pack(result, f"the result of {resident.agent.path}.{method}")
+        casts, resident.casts = resident.casts, []
+        steps, resident.steps = resident.steps, []
+        resident.keep(changes)
+        resident.say("done", key, answer, changes, casts, steps, started, time.perf_counter() - clock)
+        resident.key = None
+        if resident.stopping is not None:
+            await self._stop(resident, resident.stopping)
+        if len(resident.mailbox) > 0:
+            await asyncio.sleep(0)  # a busy mailbox lets its neighbours have a turn
+
+    async def _stop(self, resident: Resident, reason: Any) -> None:
+        hook = getattr(resident.agent, "on_stop", None)
+        if hook is not None:
+            await awaited(hook(reason))
+        raise Died(reason)
+
+    def _gone(self, resident: Resident, reason: Any, *, own: bool = False) -> None:
+        if resident.life in self._residents:
+            del self._residents[resident.life]
+            kind = "exit" if resident.started else "failed"
+            resident.say(kind, encode_reason(reason), resident.key, own, resident.steps)
+
+    # what the kernel tells a life
+
+    def _on_message(self, life: int, key: int, method: str, payload: bytes) -> None:
+        resident = self._residents.get(life)
+        if resident is not None:
+            resident.mailbox.append(("message", key, method, payload))
+            if not resident.suspended:
+                self._work(resident)
+
+    def _on_stop(self, life: int, reason: Any) -> None:
+        """An orderly stop that somebody asked for: after what is in the mailbox before it."""
+        resident = self._residents.get(life)
+        if resident is not None:
+            resident.mailbox.append(("stop", decode_reason(reason)))
+            resident.suspended = False
+            self._work(resident)
+
+    def _on_signal(self, life: int, reason: Any) -> None:
+        """An exit signal from the supervisor: next for an agent that traps it, at once for the others."""
+        resident = self._residents.get(life)
+        if resident is None:
+            return
+        if reason != "kill" and resident.traps and resident.started:
+            resident.mailbox.appendleft(("stop", decode_reason(reason)))
+            resident.suspended = False
+            self._work(resident)
+        else:
+            self._end(resident, "killed" if reason == "kill" else decode_reason(reason))
+
+    def _on_crash(self, life: int, reason: Any) -> None:
+        resident = self._residents.get(life)
+        if resident is not None:
+            self._end(resident, decode_reason(reason))
+
+    def _end(self, resident: Resident, reason: Any) -> None:
+        """End a life now. It is gone for the kernel at once; what is left of its code is cancelled."""
+        resident.reason = reason
+        task = resident.task
+        self._gone(resident, reason)
+        if task is not None:
+            task.cancel()
+
+    def _on_withdraw(self, life: int, key: int) -> None:
+        """Drop a message that has not begun."""
+        resident = self._residents.get(life)
+        if resident is not None:
+            with contextlib.suppress(StopIteration):
+                found = next(m for m in resident.mailbox if m[0] == "message" and m[1] == key)
+                resident.mailbox.remove(found)
+
+    def _on_suspend(self, life: int, suspended: bool) -> None:
+        resident = self._residents.get(life)
+        if resident is not None:
+            resident.suspended = suspended
+            if not suspended and resident.mailbox:
+                self._work(resident)
+
+
+def _unloadable(error: Exception) -> type[Agent]:
+    """Stands for a class that could not be loaded here: every start of it fails and says why."""
+
+    class Unloadable(Agent):
+        async def on_start(self) -> None:
+            raise RuntimeError(
+                f"the agent's class could not be loaded in a node: {type(error).__name__}: {error}. "
+                "A node imports modules by the same sys.path as the kernel."
+            ) from error
+
+    return Unloadable
+
+
+class _Line(asyncio.Protocol):
+    """The node's end of the socket: bytes in, messages to the host."""
+
+    def __init__(self, host: Host, gone: asyncio.Future[None]) -> None:
+        self._host = host
+        self._gone = gone
+        self._reader = Reader()
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._reader.feed(data):
+            self._host.hear(message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None)

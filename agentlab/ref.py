@@ -1,0 +1,415 @@
+"""What a person or an agent holds to reach an agent: ``Ref``, ``Refs``, and the ``Reply`` to a call.
+
+A ref is a path and a *link*. The link carries messages and control operations: in the kernel it is the
+runtime, in a node it is the host. So the same ``Ref`` works in a cell, in a script and inside an agent;
+inside an agent everything it returns is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, overload
+from weakref import WeakValueDictionary
+
+from agentlab.errors import CallTimeout, LabClosed, UnknownMessage
+
+if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
+    import pandas as pd
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that a call waits for its answer unless it says otherwise."""
+
+WAKE = 0.25
+"""Seconds between two wake-ups of a loop that waits: an interrupt of the cell lands at the next one."""
+
+
+class Link(Protocol):
+    """What carries messages and control operations to agents."""
+
+    lab_id: str
+
+    def send(self, message: Outgoing) -> Any:
+        """Send a call (returns its reply) or a cast."""
+
+    def control(self, op: str, path: str, *args: Any) -> Any:
+        """Carry out a control operation; blocks in the kernel, is awaitable in a node."""
+
+    def methods(self, path: str) -> frozenset[str] | None:
+        """The agent's messages by name, or None where that is not known here."""
+
+    def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if the arguments do not fit the method's signature."""
+
+
+class Outgoing:
+    """One message on its way out: to whom, which method, with what."""
+
+    __slots__ = ("args", "call", "kwargs", "method", "path", "redeliver", "timeout")
+
+    def __init__(
+        self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, call: bool,
+        timeout: float | None = None, redeliver: bool | None = None,
+    ) -> None:  # fmt: skip
+        self.path = path
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+        self.call = call
+        self.timeout = timeout
+        self.redeliver = redeliver
+
+
+links: WeakValueDictionary[str, Link] = WeakValueDictionary()
+"""The links of this process by lab id: how a ref that travelled finds its lab again."""
+
+
+def _land(lab_id: str, path: str, cls_name: str) -> Ref:
+    link = links.get(lab_id)
+    if link is None:
+        raise LabClosed(f"ref to {path!r}: its lab is not in this process. Refs travel only inside their lab.")
+    return Ref(link, path, cls_name)
+
+
+class Messages:
+    """The messages of one agent as methods: ``ref.call`` and ``ref.cast``; completes by TAB.
+
+    Called with options it returns itself with them: ``ref.call(timeout=5).add(1)``.
+    """
+
+    __slots__ = ("_call", "_ref", "_redeliver", "_timeout")
+
+    def __init__(
+        self, ref: Ref, *, call: bool, timeout: float | None = None, redeliver: bool | None = None
+    ) -> None:
+        self._ref = ref
+        self._call = call
+        self._timeout = timeout
+        self._redeliver = redeliver
+
+    def __call__(self, *, timeout: float | None = None, redeliver: bool | None = None) -> Messages:
+        """Set options: ``timeout`` in seconds, ``redeliver=False`` for OTP's way (AgentDown at once)."""
+        return Messages(self._ref, call=self._call, timeout=timeout, redeliver=redeliver)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        ref = self._ref
+        known = ref._link.methods(ref.path)
+        if known is not None and method not in known:
+            if method.startswith("__"):
+                raise AttributeError(method)
+            have = ", ".join(sorted(known)) or "none"
+            raise UnknownMessage(f"{ref.path!r} has no message {method!r}; {ref._cls_name} has: {have}.")
+
+        def send(*args: Any, **kwargs: Any) -> Any:
+            ref._link.check(ref.path, method, args, kwargs)
+            return ref._link.send(
+                Outgoing(
+                    ref.path, method, args, kwargs,
+                    call=self._call, timeout=self._timeout, redeliver=self._redeliver,
+                )  # fmt: skip
+            )
+
+        send.__name__ = send.__qualname__ = method
+        return send
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._ref._link.methods(self._ref.path) or ())
+
+    def __repr__(self) -> str:
+        return f"<{'call' if self._call else 'cast'} {self._ref.path}: {', '.join(self.__dir__())}>"
+
+
+class Ref:
+    """A handle on an agent or a supervisor; stays good across restarts.
+
+    ``await ref.call.method(...)`` asks, ``ref.cast.method(...)`` tells. Two refs are equal when they
+    name the same path in the same lab.
+    """
+
+    __slots__ = ("_cls_name", "_link", "path")
+
+    def __init__(self, link: Link, path: str, cls_name: str = "?") -> None:
+        self._link = link
+        self._cls_name = cls_name
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def call(self) -> Messages:
+        """The agent's messages, with an answer."""
+        return Messages(self, call=True)
+
+    @property
+    def cast(self) -> Messages:
+        """The agent's messages, without an answer."""
+        return Messages(self, call=False)
+
+    @property
+    def status(self) -> Any:
+        """``starting running busy waiting backing_off suspended parked stopped``."""
+        return self._link.control("status", self.path)
+
+    @property
+    def incarnation(self) -> Any:
+        """The number of the present life, from 1; 0 before the first one runs."""
+        return self._link.control("incarnation", self.path)
+
+    @property
+    def node(self) -> Any:
+        """The number of the node that holds the agent, or None."""
+        return self._link.control("node", self.path)
+
+    @property
+    def state(self) -> Any:
+        """The committed state, a dict; while a message is handled, still the last committed one."""
+        return self._link.control("state", self.path)
+
+    def info(self) -> Any:
+        """A dict: status, mailbox length, message in hand and its age, restarts, last reason."""
+        return self._link.control("info", self.path)
+
+    def crash(self, error: BaseException | None = None) -> Any:
+        """Raise ``error`` inside the agent now; its supervisor reacts as to any crash."""
+        return self._link.control("crash", self.path, error)
+
+    def kill(self) -> Any:
+        """End the agent at once: not trappable, no ``on_stop``; its supervisor reacts."""
+        return self._link.control("kill", self.path)
+
+    def stop(self, reason: str = "normal") -> Any:
+        """End the agent in good order and for good: after the message in hand, through ``on_stop``."""
+        return self._link.control("stop", self.path, reason)
+
+    def restart(self) -> Any:
+        """Stop the agent in good order, if it runs, and start its next incarnation; also unparks."""
+        return self._link.control("restart", self.path)
+
+    def log(self) -> Any:
+        """What the agent printed, as one text, oldest line first."""
+        return self._link.control("log", self.path)
+
+    def checkpoints(self) -> pd.DataFrame:
+        """This agent's checkpoints, one row each, as in ``lab.checkpoints()``."""
+        frame: pd.DataFrame = self._link.control("checkpoints", self.path)
+        return frame
+
+    def start_child(self, spec: Any) -> Any:
+        """Start a child under this supervisor; returns its ref. Raises OTP's errors by name."""
+        return self._link.control("start_child", self.path, spec)
+
+    def terminate_child(self, id: str) -> Any:
+        """Stop the child in good order and keep its spec (a temporary child's is dropped)."""
+        return self._link.control("terminate_child", self.path, id)
+
+    def restart_child(self, id: str) -> Any:
+        """Start a child that is kept but not running; returns its ref."""
+        return self._link.control("restart_child", self.path, id)
+
+    def delete_child(self, id: str) -> Any:
+        """Forget a child that is not running."""
+        return self._link.control("delete_child", self.path, id)
+
+    def which_children(self) -> Any:
+        """The children, newest first: tuples of id, ref or None or "restarting", type."""
+        return self._link.control("which_children", self.path)
+
+    def count_children(self) -> Any:
+        """A dict: specs, active, supervisors, workers."""
+        return self._link.control("count_children", self.path)
+
+    def get_childspec(self, id: str) -> Any:
+        """The child spec with its defaults filled in."""
+        return self._link.control("get_childspec", self.path, id)
+
+    def __repr__(self) -> str:
+        status = self._link.control("status", self.path)
+        shown = status if isinstance(status, str) else "?"
+        return f"Ref({self.path!r}, {self._cls_name}, {shown})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and (other.path, other._link.lab_id) == (self.path, self._link.lab_id)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self._link.lab_id))
+
+    def __reduce__(self) -> tuple[Callable[..., Ref], tuple[str, str, str]]:
+        return _land, (self._link.lab_id, self.path, self._cls_name)
+
+
+class Refs(Sequence[Ref]):
+    """Many refs as one: a message to all of them, a wait for all of them."""
+
+    def __init__(self, refs: Sequence[Ref]) -> None:
+        self._refs = tuple(refs)
+
+    @property
+    def call(self) -> Broadcast:
+        """Ask all: ``await refs.call.method(...)`` gives the answers in order."""
+        return Broadcast(self._refs, call=True)
+
+    @property
+    def cast(self) -> Broadcast:
+        """Tell all."""
+        return Broadcast(self._refs, call=False)
+
+    def wait(self, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Block until none of the agents has a message waiting or in hand; CallTimeout after ``timeout`` s."""
+        end = time.monotonic() + timeout
+        for ref in self._refs:
+            ref._link.control("wait_idle", ref.path, max(0.0, end - time.monotonic()))
+
+    @overload
+    def __getitem__(self, index: int) -> Ref: ...
+    @overload
+    def __getitem__(self, index: slice) -> Refs: ...
+    def __getitem__(self, index: int | slice) -> Ref | Refs:
+        return Refs(self._refs[index]) if isinstance(index, slice) else self._refs[index]
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __iter__(self) -> Iterator[Ref]:
+        return iter(self._refs)
+
+    def __repr__(self) -> str:
+        ends = f": {self._refs[0].path} … {self._refs[-1].path}" if self._refs else ""
+        return f"Refs({len(self._refs)} agents{ends})"
+
+
+class Broadcast:
+    """``refs.call`` and ``refs.cast``: one method, every agent."""
+
+    __slots__ = ("_call", "_refs")
+
+    def __init__(self, refs: tuple[Ref, ...], *, call: bool) -> None:
+        self._refs = refs
+        self._call = call
+
+    def __getattr__(self, method: str) -> Callable[..., Replies]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        def send(*args: Any, **kwargs: Any) -> Replies:
+            return Replies([getattr(Messages(ref, call=self._call), method)(*args, **kwargs) for ref in self._refs])
+
+        return send
+
+    def __dir__(self) -> list[str]:
+        return Messages(self._refs[0], call=True).__dir__() if self._refs else []
+
+
+class Replies(Sequence["Reply"]):
+    """The replies to one message sent to many agents, in the order of the refs."""
+
+    def __init__(self, replies: Sequence[Reply]) -> None:
+        self._replies = tuple(replies)
+
+    def result(self, timeout: float | None = None) -> list[Any]:
+        """Wait for all; the first error is raised."""
+        end = None if timeout is None else time.monotonic() + timeout
+        return [r.result(None if end is None else max(0.0, end - time.monotonic())) for r in self._replies]
+
+    def __await__(self) -> Generator[Any, Any, list[Any]]:
+        async def gather() -> list[Any]:
+            return [await reply for reply in self._replies]
+
+        return gather().__await__()
+
+    @overload
+    def __getitem__(self, index: int) -> Reply: ...
+    @overload
+    def __getitem__(self, index: slice) -> Replies: ...
+    def __getitem__(self, index: int | slice) -> Reply | Replies:
+        return Replies(self._replies[index]) if isinstance(index, slice) else self._replies[index]
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def __repr__(self) -> str:
+        return f"Replies({sum(r.done() for r in self._replies)} of {len(self)} done)"
+
+
+class Reply:
+    """The answer to a call, in time: ``await reply``, or ``reply.result(timeout)`` in a script.
+
+    A wait that ends early (its timeout, an interrupted cell) ends the wait, never the work.
+    """
+
+    __slots__ = ("_deadline", "_decode", "_future", "_message", "_timeout")
+
+    def __init__(self, message: str, timeout: float | None) -> None:
+        self._message = message
+        self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+        self._deadline = time.monotonic() + self._timeout
+        self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
+
+    def _settle(self, outcome: Callable[[], Any]) -> None:
+        """Called by the runtime, once; ``outcome`` returns or raises in the thread of who waits."""
+        if not self._future.done():
+            self._future.set_result(outcome)
+
+    def done(self) -> bool:
+        """Whether the answer (or an error) is there."""
+        return self._future.done()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Block for the answer.
+
+        Args:
+            timeout: Seconds to wait; the call's own timeout (60 s) if left out.
+
+        Raises:
+            CallTimeout: No answer in time; the agent goes on with the work.
+            AgentDown: The agent died and the message was given up.
+        """
+        left = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
+        try:
+            outcome = self._future.result(left)
+        except concurrent.futures.TimeoutError:
+            raise self._late(self._timeout if timeout is None else timeout) from None
+        return outcome()
+
+    def _late(self, seconds: float) -> CallTimeout:
+        return CallTimeout(
+            f"no answer from {self._message} within {seconds:g} s; the agent still does the work. "
+            "Wait longer: ref.call(timeout=...), or look: ref.info()."
+        )
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: object = None) -> None:
+            try:
+                loop.call_soon_threadsafe(lambda: waiter.done() or waiter.set_result(None))
+            except RuntimeError:  # the waiting loop is closed: nobody waits any more
+                return
+
+        def tick() -> None:
+            nonlocal handle
+            if time.monotonic() >= self._deadline:
+                wake()
+            else:
+                handle = loop.call_later(min(WAKE, max(0.0, self._deadline - time.monotonic())), tick)
+
+        handle = loop.call_later(0 if self._timeout <= 0 else min(WAKE, self._timeout), tick)
+        self._future.add_done_callback(wake)
+        try:
+            await waiter
+        finally:
+            handle.cancel()
+        if not self._future.done():
+            raise self._late(self._timeout)
+        return self._future.result()()
+
+    def __repr__(self) -> str:
+        return f"Reply({self._message}, {'done' if self.done() else 'pending'})"

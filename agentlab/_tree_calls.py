@@ -85,6 +85,15 @@ def _conclude(process: Process, record: Record, news: News) -> Up | Refused:
     return Refused("start_failed", news.value)
 
 
+def adopt_child(process: Process, lane: Lane, spec: Child, reason: Any) -> Up | Refused:  # any term
+    """Keep a new child without starting it: it is parked until ``restart_child``."""
+    made = _admit(process, spec)
+    if isinstance(made, Refused):
+        return made
+    process.park(made, reason)
+    return Up(made, None)
+
+
 def terminate_child(process: Process, lane: Lane, target: str | int) -> Waiting:
     """Stop a child, or cancel its restart; the record stays, unless it is temporary or an instance."""
     record = _find_instance(process, target) if process.is_simple else _find(process, target)
@@ -194,6 +203,7 @@ def _down(process: Process, target: str) -> Record | Refused:
 OPERATIONS: dict[Operation, Handler] = {
     "start_child": start_child,
     "start_children": start_children,
+    "adopt_child": adopt_child,
     "terminate_child": terminate_child,
     "park_child": park_child,
     "restart_child": restart_child,

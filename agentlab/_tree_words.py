@@ -63,6 +63,7 @@ class Due:
 Operation = Literal[
     "start_child",
     "start_children",
+    "adopt_child",
     "terminate_child",
     "park_child",
     "restart_child",

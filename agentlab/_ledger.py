@@ -29,6 +29,7 @@ class Ledger:
 
     def __init__(self, store: Store, hub: Hub) -> None:
         self.store = store
+        self.closing = False
         self._hub = hub
         self._batch = Batch()
         self._events: list[Event] = []
@@ -103,7 +104,7 @@ class Ledger:
                 supervisor.path if supervisor else None, _strategy(supervisor), None,
                 (now - ended) / 1e9 if ended else None, 0,
             )  # fmt: skip
-        self._batch.add("child", *child_row(entry.record, entry))
+        self.keep_child(entry.record, entry)
 
     def ended(self, entry: Entry, reason: Any) -> None:
         """A life is over."""
@@ -139,18 +140,24 @@ class Ledger:
         if kind is not None:
             reason = reason_text(fact.reason) if fact.reason is not None else None
             self.event(kind, fact.path, reason=reason, detail=_detail(fact.detail))
-        if fact.record.is_supervisor and fact.kind in ("supervisor_started", "supervisor_exited"):
-            self.keep_child(fact.record, None)
+        if self.closing:
+            return  # the lab ends, its tree does not: it is brought back from here
         if fact.kind == "removed":
             self._batch.add("gone", fact.path)
+            if fact.record.is_supervisor:
+                self._batch.add("gone_below", fact.path + "/")
+        elif fact.record.is_supervisor and fact.kind in ("supervisor_started", "down", "parked"):
+            self.keep_child(fact.record, None)
 
     def keep_child(self, record: Record, entry: Entry | None) -> None:
         """Write down that this child is kept, so that the lab can be opened again."""
-        if record.supervisor is not None:
+        if record.supervisor is not None and not self.closing:
             self._batch.add("child", *child_row(record, entry))
 
     def forget(self, entry: Entry) -> None:
         """The agent is gone for good: a later one with its id starts fresh."""
+        if self.closing:
+            return
         self._batch.add("gone", entry.path)
         self._batch.add("forget", entry.path)
         self._batch.add("forget_items", entry.path)

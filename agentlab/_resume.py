@@ -44,7 +44,7 @@ def remembered(store: Store) -> list[Place]:
     """The children of the root that the store holds, each with its tree."""
     seqs = dict(store.select("SELECT path, max(seq) FROM message GROUP BY path"))
     rows = store.select(
-        "SELECT path, parent, spec, dynamic, status, incarnation, restarts, seq FROM child ORDER BY place, rowid"
+        "SELECT path, parent, spec, dynamic, status, incarnation, restarts, seq FROM child ORDER BY rowid"
     )
     places: dict[str, Place] = {}
     top: list[Place] = []

@@ -79,7 +79,6 @@ class Runtime:
         self.tree: Tree
         self.pool: Pool
         self._size = nodes
-        self._closing = False
         self._sim: SimulatorProcess | None = None
         self._sim_lock: asyncio.Lock
         self.began = time.time_ns()
@@ -342,9 +341,11 @@ class Runtime:
         elif fact.kind == "down":
             entry.down = True
             self._drop_pending(entry, fact.reason)
+            self.ledger.keep_child(record, entry)
         elif fact.kind == "parked":
             entry.down = True
             self._drop_pending(entry, fact.reason, casts=entry.asked)
+            self.ledger.keep_child(record, entry)
         self.settle(entry)
 
     def _note_supervisor(self, fact: Fact) -> None:
@@ -352,7 +353,7 @@ class Runtime:
         path = fact.path
         if fact.kind == "supervisor_started":
             self.supervisor_incarnations[path] = self.supervisor_incarnations.get(path, 0) + 1
-        elif fact.kind in ("down", "parked", "removed") and not self._closing:
+        elif fact.kind in ("down", "parked", "removed") and not self.ledger.closing:
             below = [entry for place, entry in self.entries.items() if place.startswith(path + "/")]
             for entry in below:
                 if fact.kind == "removed":
@@ -473,7 +474,7 @@ class Runtime:
         if life and entry is None:
             return  # who asked is gone
 
-        def answer(value: Any, error: BaseException | None) -> None:
+        def answer(value: Any, error: BaseException | None = None) -> None:
             node.say("answer", ticket, value, None if error is None else encode_reason(Crash(*describe(error))))
             self.due()
 
@@ -677,7 +678,7 @@ class Runtime:
         task.add_done_callback(self._tasks.discard)
 
     async def _close(self, timeout: float) -> None:
-        self._closing = True
+        self.ledger.closing = True
         call, future = self.expect()
         self.feed(Shutdown(call))
         await asyncio.wait([future], timeout=timeout)

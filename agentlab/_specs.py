@@ -20,13 +20,13 @@ PLAIN = ("restart", "shutdown", "significant", "restore", "isolation", "max_memo
 
 
 def child_row(record: Record, entry: Entry | None) -> tuple[Any, ...]:
-    """The row of the table ``child``: path, place, parent, spec, dynamic, status, incarnation, restarts, seq."""
+    """The row of the table ``child``: path, parent, spec, dynamic, status, incarnation, restarts, seq."""
     parent = record.supervisor
     status = record.state if record.state in ("parked", "undefined") else "running"
     incarnation, seq = (entry.incarnation, entry.seq) if entry is not None else (0, 0)
     spec = dump(record)
     return (
-        record.path, None, parent.path if parent else None, spec, int(_is_dynamic(record)), status,
+        record.path, parent.path if parent else None, spec, int(_is_dynamic(record)), status,
         incarnation, record.restarts, seq,
     )  # fmt: skip
 
@@ -105,15 +105,13 @@ def known(module: str, qualname: str) -> type[Agent] | None:
 class Missing(Agent):
     """Stands for an agent class that this process has not defined (yet); it never runs."""
 
-    _stands_in = True
-
 
 def missing(module: str, qualname: str, fields: tuple[str, ...]) -> type[Missing]:
     """A stand-in that keeps the fields as they are and knows where the class has to come from."""
     body = {name: Field(qualname, name, Any, None) for name in fields}
     return type(
         qualname.rsplit(".", 1)[-1], (Missing,),
-        {"__module__": module, "__qualname__": qualname, "__agent_fields__": body},
+        {"__module__": module, "__qualname__": qualname, "__agent_fields__": body, "_stands_in": True},
     )  # fmt: skip
 
 

@@ -289,7 +289,6 @@ class Agent:
     __agent_fields__: ClassVar[dict[str, Field]] = {}
     __agent_messages__: ClassVar[frozenset[str]] = frozenset()
 
-    _stands_in: ClassVar[bool] = False  # for a class that this process has not defined
     _context: Context
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -298,8 +297,6 @@ class Agent:
         own = _own_fields(cls, scope)
         cls.__agent_fields__ = {**cls.__agent_fields__, **own}
         cls.__agent_messages__ = cls.__agent_messages__ | _own_messages(cls)
-        if not cls._stands_in:
-            _known[cls.__module__, cls.__qualname__] = cls
 
     @property
     def id(self) -> str:
@@ -347,8 +344,6 @@ class Agent:
         return f"<{type(self).__name__} {path}>"
 
 
-_known: dict[tuple[str, str], type[Agent]] = {}
-
 RESERVED = START_OPTIONS | {name for name in vars(Agent) if not name.startswith("_")} | {
     "link", "unlink", "monitor", "demonitor", "after", "every", "subscribe", "unsubscribe",
     "now", "random", "uuid", "draft",
@@ -358,7 +353,19 @@ RESERVED = START_OPTIONS | {name for name in vars(Agent) if not name.startswith(
 
 def known_class(module: str, qualname: str) -> type[Agent] | None:
     """The agent class of that name, if this process has defined it; nothing is imported."""
-    return _known.get((module, qualname))
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if not (isinstance(found, type) and issubclass(found, Agent)):  # a class inside a function has no other way
+        found = next((cls for cls in _subclasses(Agent) if (cls.__module__, cls.__qualname__) == (module, qualname)), None)
+    return found
+
+
+def _subclasses(cls: type[Agent]) -> Iterator[type[Agent]]:
+    for sub in reversed(cls.__subclasses__()):  # the newest definition first
+        if "<locals>" in sub.__qualname__ and "_stands_in" not in vars(sub):
+            yield sub
+        yield from _subclasses(sub)
 
 
 def _own_fields(cls: type[Agent], scope: dict[str, Any]) -> dict[str, Field]:

@@ -24,7 +24,7 @@ VERSION = 1
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE child (
-    path TEXT PRIMARY KEY, place INTEGER, parent TEXT, spec TEXT, dynamic INTEGER, status TEXT,
+    path TEXT PRIMARY KEY, parent TEXT, spec TEXT, dynamic INTEGER, status TEXT,
     incarnation INTEGER, restarts INTEGER, seq INTEGER
 );
 CREATE TABLE event (
@@ -55,8 +55,11 @@ CREATE INDEX item_path ON item (path, name, place);
 """
 
 INSERT = {
-    "child": "INSERT OR REPLACE INTO child VALUES (?,?,?,?,?,?,?,?,?)",
+    "child": "INSERT INTO child VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET parent = excluded.parent,"
+    " spec = excluded.spec, dynamic = excluded.dynamic, status = excluded.status,"
+    " incarnation = excluded.incarnation, restarts = excluded.restarts, seq = excluded.seq",
     "gone": "DELETE FROM child WHERE path = ?",
+    "gone_below": "DELETE FROM child WHERE substr(path, 1, length(?1)) = ?1",
     "forget": "DELETE FROM field WHERE path = ?",
     "forget_items": "DELETE FROM item WHERE path = ?",
     "event": "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
@@ -71,7 +74,7 @@ INSERT = {
     " downtime_s, rewound) VALUES (?,?,?,?,?,?,?,?,?,?)",
 }
 
-IN_ORDER = frozenset({"child", "gone", "forget", "forget_items"})
+IN_ORDER = frozenset({"child", "gone", "gone_below", "forget", "forget_items"})
 
 
 class Batch:

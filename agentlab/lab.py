@@ -22,11 +22,12 @@ from agentlab.child import Child, Supervisor
 from agentlab.errors import InvalidSpec, LabClosed
 from agentlab.events import Feed, Row
 from agentlab.ref import Ref, Refs
-from agentlab.sim import Endpoint
 from agentlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from agentlab.sim.control import Endpoint
 
 Resume = bool | Literal["ask"]
 
@@ -256,6 +257,8 @@ class Lab(Frames):
 
     def simulator(self) -> Endpoint:
         """The simulator that answers for models called ``sim``; started when first asked for."""
+        from agentlab.sim.control import Endpoint
+
         runtime = self._live
         return Endpoint(**runtime.submit(runtime.simulator).result())
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agentlab._tree_records import Record
 from agentlab._tree_words import Answer, Arm, Command, Disarm, Fact, FactKind, Refused, SignalWorker
@@ -30,6 +30,17 @@ class News(NamedTuple):
 
 Waiting = Generator[None, News, Any]  # what a handler returns is the answer to its call: by operation
 Handler = Callable[..., Any]  # (process, lane, *args) -> Waiting or, if it need not wait, the answer
+
+
+class Waiter(Protocol):
+    """Whoever waits for news of a life."""
+
+    @property
+    def lane(self) -> Lane:
+        """Where messages about its child wait meanwhile."""
+
+    def tell(self, kind: str, life: int, value: Any) -> None:  # any term
+        """The news."""
 
 
 class Message(NamedTuple):
@@ -54,6 +65,15 @@ class Lane:
         self.call: int | None = None  # the call in hand
         self.waiting: Waiting | None = None  # the handler in hand, if it waits
         self.timer: int | None = None  # of a shutdown in hand
+
+    @property
+    def lane(self) -> Lane:
+        """Itself: where messages wait while it waits."""
+        return self
+
+    def tell(self, kind: str, life: int, value: Any) -> None:  # any term
+        """Go on with the message in hand, soon: whoever tells may itself be in the middle of one."""
+        self.process.board.ready.append((self, News(kind, life, value)))
 
     def post(self, message: Message) -> None:
         """Put a message last."""
@@ -134,13 +154,16 @@ class Board:
         self.commands: list[Command] = []
         self.lives: dict[int, Record] = {}  # of whatever starts or runs
         self.processes: dict[int, Process] = {}  # of the supervisors among them
-        self.waiters: dict[int, Lane] = {}  # by life: whose handler waits for its news
+        self.waiters: dict[int, Waiter] = {}  # by life: who waits for its news
         self.timers: dict[int, tuple[Lane | None, Record | None]] = {}  # a shutdown's lane, or a back-off's record
         self.ready: deque[tuple[Lane, News | None]] = deque()
 
     def say(self, kind: FactKind, record: Record, reason: Any = None, detail: Any = None) -> None:  # any term
-        """Append a fact."""
-        self.commands.append(Fact(kind, record, record.life, reason, detail))
+        """Append a fact; of a child between two lives it is about the one that ended."""
+        life = record.life
+        if life is None and record.trouble is not None:
+            life = record.trouble.last
+        self.commands.append(Fact(kind, record, life, reason, detail))
 
     def new_life(self, record: Record) -> int:
         """Give the record's next start attempt its number."""
@@ -196,10 +219,10 @@ class Board:
         self.processes[parent.life].child_exited(record, life, reason, park)
 
     def _tell(self, kind: str, life: int, value: Any) -> bool:  # any term
-        lane = self.waiters.pop(life, None)
-        if lane is None:
+        waiter = self.waiters.pop(life, None)
+        if waiter is None:
             return False
-        self.ready.append((lane, News(kind, life, value)))
+        waiter.tell(kind, life, value)
         return True
 
     def pump(self) -> list[Command]:

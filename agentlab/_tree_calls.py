@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from agentlab._checks import check_id
 from agentlab._tree_board import Handler, Lane, News, Waiting
 from agentlab._tree_process import Process
 from agentlab._tree_records import Record
@@ -14,46 +16,80 @@ from agentlab.errors import InvalidSpec
 BETWEEN = ("restarting", "backing_off")  # both are OTP's restarting
 
 
-def start_child(process: Process, lane: Lane, *args: Any) -> Waiting:  # a Child, or an instance's id and fields
+def start_child(process: Process, lane: Lane, *args: Any) -> Waiting:  # what _admit takes
     """Start and keep a new child; of a failed start nothing is kept, and nothing is retried."""
-    made = _admit(process, *args)
+    made = _admit(process, args)
     if isinstance(made, Refused):
         return made
     process.begin(lane, made)
     return _conclude(process, made, (yield))
 
 
-def start_children(process: Process, lane: Lane, items: list[Any]) -> Waiting:  # as the arguments of start_child
+def start_children(process: Process, lane: Lane, items: list[Any]) -> Waiting:  # Child, or what _admit takes
     """The same for many, side by side; a list of results in the order of the items."""
-    results: list[Any] = []  # Up, Refused
-    waiting: dict[int, tuple[int, Record]] = {}
+    bulk = Bulk(process, lane)
+    process.bulks.append(lane)
     for item in items:
-        made = _admit(process, *item) if isinstance(item, tuple) else _admit(process, item)
+        bulk.add(_admit(process, item if isinstance(item, tuple) else (item,)))
+    if bulk.left:
+        yield  # until the last has told
+    process.bulks.remove(lane)
+    if not process.board.waiters:
+        process.board.waiters.clear()  # an emptied dict keeps its room, here as much as the children need
+    return bulk.results
+
+
+class Bulk:
+    """Many starts in hand at once; hears of each without waking the lane, which waits for the last."""
+
+    __slots__ = ("lane", "left", "places", "process", "results")
+
+    def __init__(self, process: Process, lane: Lane) -> None:
+        self.process = process
+        self.lane = lane  # where messages about its children wait
+        self.left = 0
+        self.results: list[Record | Up | Refused] = []  # a record until its start is answered
+        self.places: dict[int, int] = {}  # of a life in the results
+
+    def add(self, made: Record | Refused) -> None:
+        """Begin one more start, or note why not."""
         if isinstance(made, Record):
-            process.reserve(made.id, lane)
-            process.begin(lane, made)
-            waiting[made.life or 0] = (len(results), made)
-        results.append(made)
-    while waiting:
-        news: News = yield
-        place, record = waiting.pop(news.number)
-        results[place] = _conclude(process, record, news)
-        process.release(record.id, lane)
-    return results
+            self.process.begin(self, made)
+            self.places[made.life or 0] = len(self.results)
+            self.left += 1
+        self.results.append(made)
+
+    def tell(self, kind: str, life: int, value: Any) -> None:  # any term
+        """One of them came up, or did not; the lane is woken by the last."""
+        place = self.places[life]
+        record = self.results[place]
+        if isinstance(record, Record):
+            self.results[place] = _conclude(self.process, record, News(kind, life, value))
+            self.left -= 1
+            if self.lane.queue:
+                self.process.release(record.id, self.lane)
+            if not self.left:
+                self.lane.tell(kind, life, value)
 
 
-def _admit(process: Process, what: Any, fields: Any = None) -> Record | Refused:  # see start_child
-    """A record for a new child, if there may be one."""
-    spec, name = what, what
-    if process.is_simple:
-        if isinstance(what, Child):
-            return Refused("simple_one_for_one")
-        spec = process.spec.children[0]
-        name = _next_name(process, spec.id) if what is None else what
+def _admit(process: Process, args: tuple[Any, ...]) -> Record | Refused:
+    """A record for a new child, if there may be one.
+
+    ``args``: a ``Child``; or an id, fields, and the ``Child`` that many share; or, under
+    ``simple_one_for_one``, an instance's id (None: the next number) and its fields.
+    """
+    simple = process.is_simple
+    if simple != (len(args) == 2):
+        return Refused("simple_one_for_one")
+    spec: Child = process.spec.children[0] if simple else args[-1]
+    name, fields = (spec.id, None) if len(args) == 1 else args[:2]
     try:
-        if not process.is_simple:
-            name = spec.id
+        if not spec.checked or spec.significant:
             check_child(spec, auto_shutdown=process.spec.auto_shutdown, where=repr(process.record.path))
+        if name is None:
+            name = _next_name(process, spec.id)
+        elif name is not spec.id:
+            check_id(name, "child", "id")
     except InvalidSpec as error:
         return Refused("invalid_spec", (error.kind, error.value), cause=error)
     known = process.children.get(name)
@@ -167,7 +203,9 @@ def get_childspec(process: Process, lane: Lane, target: str | int) -> Child | Re
             return Refused("not_found")
         return template
     record = _find(process, target)
-    return record.spec if isinstance(record, Record) else record
+    if isinstance(record, Refused) or record.id == record.spec.id:
+        return record.spec if isinstance(record, Record) else record
+    return replace(record.spec, id=record.id, fields=record.initial)
 
 
 def _find(process: Process, target: str | int) -> Record | Refused:

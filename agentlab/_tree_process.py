@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from agentlab._tree_board import Board, Handler, Lane, Message, News, Waiting
+from agentlab._tree_board import Board, Handler, Lane, Message, News, Waiter, Waiting
 from agentlab._tree_records import Keeper, Record, SupervisorRecord, Trouble
 from agentlab._tree_words import Answer, GaveUp, Refused, Start
 from agentlab.child import Limit, Supervisor, check_children, check_flags
@@ -36,11 +36,12 @@ class Process(Keeper, ABC):
         former: Under ``simple_one_for_one``: instances between two lives, by the life that ended.
         lane: Its mailbox; of an independent root only what is about no child in particular.
         lanes: The lanes by child id of an independent root; None for all others.
+        bulks: Of an independent root: the lanes of ``start_children``.
         child_limit: The ``own_limit`` of children that have none.
         serial: The last number given to an instance without a name.
     """
 
-    __slots__ = ("board", "child_limit", "exits", "former", "info", "lane", "lanes", "leaving", "serial")
+    __slots__ = ("board", "bulks", "child_limit", "exits", "former", "info", "lane", "lanes", "leaving", "serial")
 
     def __init__(self, board: Board, record: SupervisorRecord, spec: Supervisor, info: Any) -> None:  # any term
         super().__init__(record, record.life or 0, spec)
@@ -50,6 +51,7 @@ class Process(Keeper, ABC):
         self.former: dict[int, Record] = {}
         self.lane = Lane(self)
         self.lanes: dict[str, Lane] | None = None
+        self.bulks: list[Lane] = []
         self.child_limit: Limit | None = None
         self.leaving = False
         self.serial = 0
@@ -79,24 +81,25 @@ class Process(Keeper, ABC):
                 self.board.commands.append(Answer(call, Refused("noproc")))
             return
         lane = self.lane
-        if self.lanes is not None and key is not None and not self.leaving:
-            lane = self.lanes.get(key) or self.reserve(key, Lane(self, key))
+        if self.lanes is not None and not self.leaving:
+            lane = Lane(self) if key is None else self._lane_about(self.lanes, key)
         lane.post(Message(handler, call, args, key))
 
-    def reserve(self, key: str, lane: Lane) -> Lane:
-        """Let messages about this child id wait in the lane."""
-        if self.lanes is not None:
-            self.lanes[key] = lane
+    def _lane_about(self, lanes: dict[str, Lane], key: str) -> Lane:
+        """Where the message in hand about this child id is, also if it is one of a bulk; else a new lane."""
+        lane, record = lanes.get(key), self.children.get(key)
+        if lane is None and record is not None and record.life in self.board.waiters:
+            lane = self.board.waiters[record.life].lane
+        if lane is None:
+            lane = lanes[key] = Lane(self, key)
         return lane
 
     def release(self, key: str, lane: Lane) -> None:
-        """The lane is done with this id: what waits for it there need wait no longer."""
-        if self.lanes is None or self.lanes.get(key) is not lane:
-            return
-        del self.lanes[key]
-        for message in [message for message in lane.queue if message.key == key]:
-            lane.queue.remove(message)
-            self.post(message.handler, *message.args, call=message.call, key=key)
+        """The bulk in the lane is done with this id: what waits for it there need wait no longer."""
+        if self.lanes is not None:
+            for message in [message for message in lane.queue if message.key == key]:
+                lane.queue.remove(message)
+                self.post(message.handler, *message.args, call=message.call, key=key)
 
     def rest(self, lane: Lane) -> None:
         """The lane has nothing more to do."""
@@ -105,7 +108,7 @@ class Process(Keeper, ABC):
 
     def parent_exited(self, reason: Any, call: int | None = None) -> None:  # any term
         """An exit signal from the parent, or a request to stop: end in an orderly way."""
-        self.post(Process.leave, reason, call=call)
+        self.lane.post(Message(Process.leave, call, (reason,), None))
 
     @abstractmethod
     def child_exited(self, record: Record, life: int, reason: Any, park: bool) -> None:  # any term
@@ -156,7 +159,7 @@ class Process(Keeper, ABC):
     def leave(self, lane: Lane, reason: Any) -> Waiting:  # any term
         """Stop all children, then exit with the reason."""
         self.leaving = True
-        for other in set((self.lanes or {}).values()):
+        for other in [*(self.lanes or {}).values(), *self.bulks]:
             other.close(Refused("exit", reason))
         if self.is_simple or self.lanes is not None:
             yield from self._stop_together(lane)
@@ -185,7 +188,7 @@ class Process(Keeper, ABC):
         """Die at once; the children are told by their links, all at the same time."""
         self._end("killed")
         self.board.say("supervisor_exited", self.record, "killed")
-        for lane in {self.lane, *(self.lanes or {}).values()}:
+        for lane in [self.lane, *(self.lanes or {}).values(), *self.bulks]:
             lane.close(Refused("exit", "killed"))
         for record in self.children.values():
             if record.life is not None and record.life in self.board.lives:
@@ -195,11 +198,11 @@ class Process(Keeper, ABC):
 
     # One child
 
-    def begin(self, lane: Lane, record: Record) -> None:
-        """Begin a start attempt; the lane is told how it went."""
+    def begin(self, waiter: Waiter, record: Record) -> None:
+        """Begin a start attempt; the waiter is told how it went."""
         board = self.board
         life = board.new_life(record)
-        board.waiters[life] = lane
+        board.waiters[life] = waiter
         if isinstance(record, SupervisorRecord) and not board.asks:
             type(self).boot(board, record)
         else:
@@ -308,12 +311,12 @@ class Process(Keeper, ABC):
     def put_down(self, record: Record, reason: Any, *, asked: bool = False) -> None:  # any term
         """No process any more: keep the record, or drop it if nothing ever starts it again."""
         self.forget_backoff(record)
-        record.life = None
         record.state = "undefined"
         if record.spec.restart == "temporary" or self.is_simple:
             self.drop(record, reason)
         else:
             self.board.say("down", record, reason, "asked" if asked else None)
+        record.life = None
 
     def drop(self, record: Record, reason: Any) -> None:  # any term
         """Forget the record for good."""
@@ -321,6 +324,7 @@ class Process(Keeper, ABC):
         if self.children.get(record.id) is record:
             del self.children[record.id]
         self.board.say("removed", record, reason)
+        record.life = None
 
     def park(self, record: Record, reason: Any, detail: GaveUp | None = None) -> None:  # any term
         """Keep the record, but leave it down until ``restart_child``; a new start has a new window."""

@@ -56,7 +56,7 @@ class Record:
     Attributes:
         id: Its name among its siblings.
         spec: How it is kept.
-        fields: What an instance of ``simple_one_for_one`` was started with, beyond its template.
+        fields: What this one was started with beyond ``spec.fields``, if it shares its spec with others.
         state: See ``State``; ``undefined`` is OTP's word for kept without a process.
         life: Of its process, or of the start in hand; None if there is none.
         restarts: How often its supervisor has started it again.
@@ -84,6 +84,11 @@ class Record:
             parts.append(record.id)
             record = record.parent.record
         return "/" + "/".join(reversed(parts))
+
+    @property
+    def initial(self) -> Mapping[str, object]:
+        """The initial values of its fields."""
+        return self.spec.fields if not self.fields else {**self.spec.fields, **self.fields}
 
     @property
     def supervisor(self) -> Record | None:

@@ -34,11 +34,12 @@ class Supervising(Process):
         restart = record.spec.restart
         if restart == "permanent" or not is_graceful(reason):
             self.board.say("child_terminated", record, reason)
-        record.life = None
         if park:
+            self.trouble_of(record).last = life
             self.park(record, reason)
         elif restart == "permanent" or (restart == "transient" and not is_graceful(reason)):
             self.trouble_of(record).last = life
+            record.life = None
             yield from self._recover(lane, record, reason)
         else:
             self.put_down(record, reason)

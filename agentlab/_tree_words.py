@@ -77,9 +77,10 @@ Operation = Literal[
 class Call:
     """An administration call to a supervisor, by its path or by its life.
 
-    ``start_child`` takes a ``Child``; under ``simple_one_for_one`` an instance's id (None: generated) and
-    its fields. ``start_children`` takes a list of ``Child``, or of such pairs. The others take an id; under
-    ``simple_one_for_one`` a life, as OTP takes a pid.
+    ``start_child`` takes a ``Child``; or an id, fields, and the ``Child`` that many share; or, under
+    ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` takes
+    a list of those: a ``Child``, or a tuple. The others take an id; under ``simple_one_for_one`` a life, as
+    OTP takes a pid. ``park_child`` takes an id and a reason.
     """
 
     __slots__ = ("args", "call", "op", "supervisor")

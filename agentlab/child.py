@@ -92,6 +92,7 @@ class Child:
         what: An agent class or a :class:`Supervisor`.
         fields: Initial values of the agent's fields.
         type: ``"worker"`` for an agent, ``"supervisor"`` for a supervisor.
+        checked: :func:`child` has made it, so it need not be looked at again.
 
     The others are the arguments of :func:`child`.
     """
@@ -109,6 +110,7 @@ class Child:
     max_busy: float | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     type: Literal["worker", "supervisor"] = "worker"
+    checked: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -240,6 +242,7 @@ def child(
     )
     check_child(made)
     check_fields(what, fields, where=f"child {named!r}")
+    object.__setattr__(made, "checked", True)
     return made
 
 

@@ -40,6 +40,7 @@ class Tool:
         name: What the model calls it; the function's name if left out.
         once: It must never run twice for one journal entry.
         max_result: Characters of a result, the rest is cut off with a note.
+        types: The parameters' types; the function's annotations if left out.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Tool:
         name: str | None = None,
         once: bool = False,
         max_result: int = MAX_RESULT,
+        types: Mapping[str, Any] | None = None,
     ) -> None:
         self.function = function
         self.name: str = name or str(getattr(function, "__name__", ""))
@@ -64,15 +66,17 @@ class Tool:
             raise InvalidSpec(f"tool {self.name!r}: max_result must be at least 1; got {max_result}", value=max_result)
         text, described = _read_docstring(inspect.getdoc(function) or "")
         self.description = text
-        self._input = _input_model(self.name, function, described)
+        self._types = dict(_types(self.name, function) if types is None else types)
+        self._input = _input_model(self.name, function, self._types, described)
         self.schema: dict[str, Any] = _schema(self.name, self._input)
 
     def __repr__(self) -> str:
         return f"Tool({self.name}{', once=True' if self.once else ''})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Rebuilt where it arrives: the model class made from the annotations does not travel.
-        return _rebuild, (self.function, self.name, self.once, self.max_result)
+        # Rebuilt where it arrives: the model made from the types does not travel. The types do, for annotations that
+        # are text can only be read beside the function's own module.
+        return _rebuild, (self.function, self.name, self.once, self.max_result, self._types)
 
     def spec(self) -> dict[str, Any]:
         """The tool as the Messages API wants it."""
@@ -172,25 +176,31 @@ def _made(function: Callable[..., Any]) -> Tool:
     return Tool(function)
 
 
-def _rebuild(function: Callable[..., Any], name: str, once: bool, max_result: int) -> Tool:
-    return Tool(function, name=name, once=once, max_result=max_result)
+def _rebuild(function: Callable[..., Any], name: str, once: bool, max_result: int, types: Mapping[str, Any]) -> Tool:
+    return Tool(function, name=name, once=once, max_result=max_result, types=types)
 
 
-def _input_model(name: str, function: Callable[..., Any], described: Mapping[str, str]) -> type[pydantic.BaseModel]:
-    """A model with a field for each parameter, behind names that cannot clash with pydantic's own."""
+def _types(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception as error:
         raise InvalidSpec(f"tool {name!r}: an annotation cannot be resolved: {error}", value=name) from None
+    return {key: hint for key, hint in hints.items() if key != "return"}
+
+
+def _input_model(
+    name: str, function: Callable[..., Any], types: Mapping[str, Any], described: Mapping[str, str]
+) -> type[pydantic.BaseModel]:
+    """A model with a field for each parameter, behind names that cannot clash with pydantic's own."""
     fields: dict[str, Any] = {}
     for i, (key, parameter) in enumerate(inspect.signature(function).parameters.items()):
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise InvalidSpec(f"tool {name!r}: parameter {key!r} is {parameter.kind.description}; a model passes names")
-        if key not in hints:
+        if key not in types:
             raise InvalidSpec(f"tool {name!r}: parameter {key!r} has no type; write {key}: str, for one", value=key)
         default = ... if parameter.default is parameter.empty else parameter.default
         extra: dict[str, Any] = {"description": described[key]} if key in described else {}
-        fields[f"field_{i}"] = (hints[key], pydantic.Field(default, alias=key, title=key, **extra))
+        fields[f"field_{i}"] = (types[key], pydantic.Field(default, alias=key, title=key, **extra))
     config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=False)
     try:
         return pydantic.create_model(name, __config__=config, **fields)

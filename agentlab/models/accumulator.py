@@ -121,11 +121,11 @@ class Accumulator:
     def _start(self, event: JSON) -> None:
         if self._message is not None:
             raise self.incomplete("two_starts", "message_start came twice")
-        self._message = dict(event["message"])
+        self._message = {**event["message"]}
         self._count(self._message.get("usage"))
 
     def _open_block(self, event: JSON) -> None:
-        index, block = event["index"], dict(event["content_block"])
+        index, block = event["index"], {**event["content_block"]}
         if self._open is not None or index != len(self._blocks):
             raise self.incomplete(
                 "block_order", f"block {index!r:.20} opened where {len(self._blocks)} was due", "garbage"

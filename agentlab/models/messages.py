@@ -54,9 +54,11 @@ class MessagesClient:
         self.idle_s = idle_s
         self.deadline_s = deadline_s
         self._base_url = base_url
-        self._client = anthropic.AsyncAnthropic(
-            base_url=base_url, api_key=api_key, max_retries=0, http_client=_http(base_url, deadline_s)
-        )
+        http = _http(base_url, deadline_s)
+        try:
+            self._client = anthropic.AsyncAnthropic(base_url=base_url, api_key=api_key, max_retries=0, http_client=http)
+        except (anthropic.AnthropicError, ValueError) as error:
+            raise ModelFailed(f"No usable key or address for model {model!r}: {error}", fault("unauthorized")) from None
 
     def __repr__(self) -> str:
         return f"MessagesClient({self._base_url or 'the real API'}, model={self.model!r})"

@@ -8,6 +8,7 @@ notebook a chart is drawn as SVG by vl-convert, unless another renderer was chos
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
@@ -52,6 +53,13 @@ CRASH = "#e5484d"
 REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
 
 
+def clean(text: object, limit: int = 120) -> str:
+    """One line that is safe to draw: no control, direction or half characters, at most ``limit`` long."""
+    shown = str(text)[: limit + 1]
+    shown = "".join(" " if c in "\t\n\r" else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
 class HasFrames(Protocol):
     """What a chart needs of a lab, or of a stored one."""
 
@@ -77,7 +85,7 @@ def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     order, most = list(dict.fromkeys(counts["agent"])), counts.groupby("agent")["restarts"].sum().max()
     return _finish(
         alt.Chart(counts)
-        .mark_bar(cornerRadius=2, height={"band": 0.7})
+        .mark_bar(height={"band": 0.7})  # round corners need clip paths, whose numbers change at every drawing
         .encode(
             x=alt.X("restarts:Q", title="restarts", axis=alt.Axis(values=_whole(most), format="d")),
             y=alt.Y("agent:N", title=None, sort=order),
@@ -141,7 +149,7 @@ def _frame(source: pd.DataFrame | HasFrames, name: str) -> pd.DataFrame:
 
 def _counts(frame: pd.DataFrame) -> pd.DataFrame:
     """Restarts per agent and reason: the most restarted agents, the others as one, at most eight reasons."""
-    words = frame[["path", "reason"]].astype("string").fillna("unknown").map(_short)
+    words = frame[["path", "reason"]].astype("string").fillna("unknown").map(_label)
     words["path"] = _keep_most(words["path"], MOST, "other agents")
     words["reason"] = _keep_most(words["reason"], len(REASONS), "other reasons")
     counts = words.value_counts(["path", "reason"]).rename("restarts").reset_index()
@@ -165,7 +173,7 @@ def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
 
     parts = []
     for column, part in (("wait_s", "waiting"), ("took_s", "handling")):
-        groups = frame.assign(method=frame["method"].astype("string").map(_short)).dropna(subset=[column])
+        groups = frame.assign(method=frame["method"].astype("string").map(_label)).dropna(subset=[column])
         seconds = groups.groupby("method")[column]
         marks = pd.DataFrame({name: seconds.quantile(q) for name, q in QUANTILES.items()})
         marks = (marks * 1000).clip(lower=SHORTEST_MS)
@@ -177,6 +185,10 @@ def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
     return marks.sort_values("method", key=lambda names: names.map(rank), kind="stable")
 
 
+def _label(text: object) -> str:
+    return clean(text, 60)
+
+
 def _whole(most: int) -> list[int]:
     """At most ten ticks at whole numbers: half a restart is none."""
     return list(range(0, most + 1, max(1, -(-most // 10))))
@@ -186,12 +198,6 @@ def _decades(marks: pd.DataFrame) -> list[float]:
     """A tick at every power of ten that the marks reach."""
     low, high = marks["p50"].min(), marks["most"].max()
     return [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
-
-
-def _short(text: object) -> str:
-    """One line of at most 60 characters that every renderer can write."""
-    line = " ".join(str(text).encode("utf-8", "replace").decode().split())
-    return line if len(line) <= 60 else line[:59] + "…"
 
 
 def _finish(chart: Any, title: str, *, rows: int) -> alt.Chart | alt.LayerChart:  # their common base is private

@@ -18,10 +18,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from agentlab.charts import CRASH, LOOKS
+from agentlab.charts import CRASH, LOOKS, clean
 from agentlab.events import Row
 from agentlab.ref import Ref
-from agentlab_widgets.text import clean
 
 GONE, OTHER = 15, 14  # looks that no status has: removed, and a status this package does not know
 SUPERVISOR, OUTDATED = 0x80, 0x40

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
+from agentlab.charts import clean
 from agentlab.events import Change, Event, Feed, Row
 from agentlab_widgets.mirror import Message, Mirror
-from agentlab_widgets.text import clean
 
 PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two differences
 BEAT = 0.5  # seconds between two messages when nothing changes

@@ -7,23 +7,14 @@ gives the same output, and a notebook can be tested by comparing it.
 from __future__ import annotations
 
 import html
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from agentlab.charts import LOOKS
+from agentlab.charts import LOOKS, clean
 from agentlab.events import Row
 
-LINE = 120  # characters of a reason that are shown; the whole is in lab.events()
 HEADINGS = ("agent", "what", "status", "life", "last exit")
 CHILDREN = 40  # children of one supervisor that are listed; the others are counted
-
-
-def clean(text: object, limit: int = LINE) -> str:
-    """One line that is safe to send and to draw: no control, direction or half characters, at most ``limit`` long."""
-    shown = str(text)[: limit + 1]
-    shown = "".join(" " if c in "\t\n\r" else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def per(seconds: float) -> str:

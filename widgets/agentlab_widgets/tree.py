@@ -12,10 +12,11 @@ from typing import Any
 
 import anywidget
 
+from agentlab.charts import clean
 from agentlab.events import Row
 from agentlab_widgets.mirror import ACTIONS
 from agentlab_widgets.pusher import Pusher, Watched, be_no_cells_child
-from agentlab_widgets.text import clean, tree_html, tree_text
+from agentlab_widgets.text import tree_html, tree_text
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,125 @@
+"""Charts from frames: small, offline, the same every time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import altair as alt
+import pandas as pd
+import pytest
+
+from agentlab import charts
+
+RESTARTS = pd.DataFrame(
+    {
+        "path": pd.Categorical(["/counter", "/counter", "/team/w1"]),
+        "reason": pd.Categorical(["killed", "ValueError: <b>bad</b>", "killed"]),
+    }
+)
+MESSAGES = pd.DataFrame(
+    {
+        "method": pd.Categorical(["add", "add", "ask"]),
+        "wait_s": [0.001, 0.002, 0.0],
+        "took_s": [0.01, 0.03, 2.0],
+    }
+)
+
+
+class StoredFrames:
+    """A lab as far as charts see it."""
+
+    def restarts(self) -> pd.DataFrame:
+        return RESTARTS
+
+    def messages(self) -> pd.DataFrame:
+        return MESSAGES
+
+
+def rows(chart: alt.Chart | alt.LayerChart) -> list[dict[str, object]]:
+    """The rows that a chart carries."""
+    (data,) = chart.to_dict()["datasets"].values()
+    return data
+
+
+def svg(chart: alt.Chart | alt.LayerChart) -> str:
+    """What a notebook shows of a chart."""
+    return chart._repr_mimebundle_()["image/svg+xml"]
+
+
+def test_restarts_are_counted_by_agent_and_reason():
+    """The most restarted agent comes first, each reason is a part of its bar."""
+    drawn = [(row["agent"], row["reason"], row["restarts"]) for row in rows(charts.restarts(RESTARTS))]
+
+    assert drawn == [("/counter", "ValueError: <b>bad</b>", 1), ("/counter", "killed", 1), ("/team/w1", "killed", 1)]
+
+
+def test_latency_shows_quantiles_in_milliseconds_by_method():
+    """Median, 95th percentile and slowest, of the wait and of the handler; zero is drawn as one microsecond."""
+    drawn = {(row["method"], row["part"]): row for row in rows(charts.latency(MESSAGES))}
+
+    assert drawn["add", "handling"]["p50"] == pytest.approx(20)
+    assert drawn["add", "handling"]["most"] == pytest.approx(30)
+    assert drawn["add", "handling"]["messages"] == 2
+    assert drawn["ask", "waiting"]["p50"] == charts.SHORTEST_MS
+
+
+@pytest.mark.parametrize("draw", [charts.restarts, charts.latency])
+def test_a_lab_is_as_good_as_its_frame(draw):
+    """The chart reads the frame from the lab itself."""
+    frame = RESTARTS if draw is charts.restarts else MESSAGES
+
+    assert draw(StoredFrames()).to_dict() == draw(frame).to_dict()
+
+
+@pytest.mark.parametrize(("draw", "frame"), [(charts.restarts, RESTARTS), (charts.latency, MESSAGES)])
+def test_an_empty_frame_gives_a_chart_that_says_so(draw, frame):
+    """Nothing to draw is an answer, not an error."""
+    chart = draw(frame.iloc[:0])
+
+    assert rows(chart)[0]["message"].startswith("No ")
+    assert "No " in svg(chart)
+
+
+@pytest.mark.parametrize(("draw", "frame"), [(charts.restarts, RESTARTS), (charts.latency, MESSAGES)])
+def test_a_chart_is_the_same_bytes_every_time(draw, frame):
+    """A notebook with a chart can be compared with its last run."""
+    assert svg(draw(frame)) == svg(draw(frame))
+
+
+def test_a_chart_of_many_rows_stays_small():
+    """100,000 restarts of 5,000 agents for 500 reasons are at most 20 bars of 8 colours."""
+    many = pd.DataFrame(
+        {"path": [f"/a{n % 5000}" for n in range(100_000)], "reason": [f"r{n % 500}" for n in range(100_000)]}
+    )
+
+    drawn = rows(charts.restarts(many))
+
+    assert len(drawn) <= charts.MOST * len(charts.REASONS)
+    assert sum(row["restarts"] for row in drawn) == 100_000
+    assert {"other agents", "other reasons"} <= {row["agent"] for row in drawn} | {row["reason"] for row in drawn}
+
+
+def test_hostile_reasons_are_drawn_as_text():
+    """Markup is text; control characters, one of which ends vl-convert and its whole process, do not reach it."""
+    hostile = pd.DataFrame({"path": ["/a"], "reason": ["\ud800\x1b[31m<script>alert(1)</script>\n" + "x" * 10_000]})
+
+    drawn = svg(charts.restarts(hostile))
+
+    assert "<script>" not in drawn
+    assert len(drawn) < 20_000
+
+
+def test_something_else_is_refused_with_the_next_move():
+    """The error names what was given and what to give."""
+    with pytest.raises(TypeError, match=r"got list\. Try lab\.restarts\(\)"):
+        charts.restarts([1, 2])
+
+
+def test_importing_charts_imports_neither_altair_nor_pandas():
+    """Whoever draws nothing pays nothing."""
+    code = "import sys, agentlab.charts; print(sorted({'altair', 'pandas'} & set(sys.modules)))"
+
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert printed == "[]\n"

@@ -1,0 +1,369 @@
+"""The live tree without a browser: what travels, what is shown where nothing lives."""
+
+from __future__ import annotations
+
+import json
+import time
+from array import array
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentlab import Agent, Lab, Supervisor, child
+from agentlab.charts import LOOKS, clean
+from agentlab.events import Event, Feed, Hub, Row
+from agentlab_widgets.mirror import GONE, WHOLE, Mirror, moves
+from agentlab_widgets.pusher import Pusher
+from agentlab_widgets.text import tree_html, tree_text
+
+
+def agent(path: str, status: str = "running", **facts: Any) -> Row:
+    """A row of an agent."""
+    parent, _, id = path.rpartition("/")
+    return Row(path, id, "agent", "Counter", status, 1, 0, 1, 0, parent or "/", None, 0, 0)._replace(**facts)
+
+
+def supervisor(path: str, parent: str, **facts: Any) -> Row:
+    """A row of a supervisor."""
+    row = Row(path, path.rpartition("/")[2], "supervisor", "one_for_one", "running", 1, 0, None, 0, parent, None, 0, 0)
+    return row._replace(strategy="one_for_one", **facts)
+
+
+ROOT = supervisor("/", "", id="lab")
+TEAM = [ROOT, agent("/a"), supervisor("/team", "/", intensity=(1, 3, 5.0)), agent("/team/b"), agent("/team/c")]
+
+
+class PlainLab:
+    """A lab as far as the tree sees it: rows in a dict, a real hub, refs that only say what they were told."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.now = {row.path: row for row in rows}
+        self.hub = Hub()
+        self.closed = False
+
+    def rows(self, paths: Iterable[str] | None = None) -> list[Row]:
+        return list(self.now.values()) if paths is None else [self.now[p] for p in paths if p in self.now]
+
+    def feed(self) -> Feed:
+        return self.hub.open()
+
+    def put(self, row: Row, *events: Event) -> None:
+        self.now[row.path] = row
+        self.hub.publish(list(events), {row.path})
+
+    def __getitem__(self, path: str) -> Any:
+        raise KeyError(path)
+
+    def __repr__(self) -> str:
+        return "Lab('memory')"
+
+
+class Browser:
+    """What tree.js keeps, in a few lines: applies messages in order and notices gaps."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self.looks: list[int] = []
+        self.parents: list[int] = []
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def hear(self, content: dict[str, Any], buffers: Any) -> None:
+        content = json.loads(json.dumps(content))
+        if content["t"] == "snapshot":
+            self.parents, self.looks = list(array("i", buffers[0])), list(buffers[1])
+            self.rows = {}
+        elif content["t"] == "difference":
+            added = array("i", buffers[2])
+            for slot, parent in zip(added[::2], added[1::2], strict=True):
+                assert slot == len(self.parents)
+                self.parents.append(parent)
+                self.looks.append(GONE)
+            for slot, look in zip(array("I", buffers[0]), buffers[1], strict=True):
+                self.looks[slot] = look
+                if look == GONE:
+                    self.rows.pop(slot, None)
+        self.rows |= {row["slot"]: row for row in content.get("rows", [])}
+        self.heard.append(content)
+
+    def kinds(self) -> list[str]:
+        return [content["t"] for content in self.heard if content["t"] != "beat"]
+
+
+def wait_for(condition: Callable[[], object], patience: float = 5.0) -> None:
+    """Until it is true; AssertionError after ``patience`` seconds."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def lab():
+    """A lab of five places."""
+    lab = PlainLab(TEAM)
+    yield lab
+    lab.closed = True
+
+
+@pytest.fixture
+def live(lab):
+    """A pusher that a browser said hello to, and that browser."""
+    browser = Browser()
+    pusher = Pusher(lab, browser.hear)
+    pusher.start()
+    pusher.hello("me")
+    wait_for(lambda: browser.kinds() == ["snapshot"])
+    yield pusher, browser
+    pusher.end()
+    pusher.join(5)
+
+
+# what travels
+
+PATHS = ["/a", "/b", "/t", "/t/a", "/t/b", "/t/u", "/t/u/a"]
+STEPS = st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from([None, *LOOKS])), max_size=30)
+
+
+@given(STEPS)
+def test_a_browser_that_follows_differences_sees_what_a_new_one_sees(steps):
+    """Differences lose nothing: whatever starts, changes and goes, both pictures are equal."""
+    mirror, browser, tree = Mirror(), Browser(), {"/": ROOT}
+    mirror.replace(tree.values())
+    browser.hear(*mirror.snapshot())
+
+    for path, status in steps:
+        below = [p for p in tree if p == path or p.startswith(f"{path}/")]
+        touched = {path} if status else set(below)
+        if status and path.rpartition("/")[0] in {"", *tree}:
+            row = supervisor(path, path.rpartition("/")[0] or "/") if path[-1] in "tu" else agent(path)
+            tree[path] = row._replace(status=status)
+        elif not status:
+            tree = {p: row for p, row in tree.items() if p not in below}
+        message = mirror.update([tree[p] for p in touched if p in tree], touched)
+        if message:
+            browser.hear(*message)
+
+    fresh = Browser()
+    fresh.hear(*mirror.snapshot())
+    assert (browser.looks, browser.parents, browser.rows) == (fresh.looks, fresh.parents, fresh.rows)
+    assert {row["path"] for row in browser.rows.values()} == tree.keys()
+
+
+def test_nothing_travels_when_nothing_shows():
+    """A change that no row shows is no message."""
+    mirror = Mirror()
+    mirror.replace(TEAM)
+
+    assert mirror.update([TEAM[1]], {"/a"}) is None
+
+
+def test_of_many_agents_only_a_byte_each_travels():
+    """Past 200 agents facts travel for supervisors and for what was selected, and the byte of all."""
+    mirror, browser = Mirror(), Browser()
+    mirror.replace([ROOT, *(agent(f"/a{n}") for n in range(WHOLE + 1))])
+    browser.hear(*mirror.snapshot())
+
+    assert browser.heard[-1]["mode"] == "cells"
+    assert [row["path"] for row in browser.rows.values()] == ["/"]
+    assert len(browser.looks) == WHOLE + 2
+
+    browser.hear(*mirror.tell("/a7"))
+    assert [row["path"] for row in browser.rows.values()] == ["/", "/a7"]
+
+
+def test_slots_are_never_used_twice():
+    """A child that is started again after it was removed gets a place of its own, so nothing jumps."""
+    mirror = Mirror()
+    mirror.replace(TEAM)
+    before = mirror.slot("/a")
+
+    mirror.update([], {"/a"})
+    mirror.update([agent("/a")], {"/a"})
+
+    assert mirror.slot("/a") == len(TEAM)
+    assert mirror.path(mirror.epoch, before) is None
+
+
+def test_slots_of_agents_long_gone_are_given_back():
+    """Where agents come and go by the thousand the picture does not grow for ever, and old clicks hit nothing."""
+    mirror = Mirror()
+    mirror.replace([ROOT])
+    old = mirror.epoch
+    for start in range(0, 2000, 100):
+        paths = {f"/t{n}" for n in range(start, start + 100)}
+        mirror.update([agent(path) for path in paths], paths)
+        mirror.update([], paths)
+
+    assert mirror.epoch > old
+    assert mirror.path(old, 5) is None
+    assert len(mirror.snapshot()[1][1]) <= 1200
+
+
+@pytest.mark.parametrize(
+    ("row", "sensible"),
+    [
+        (ROOT, []),
+        (TEAM[2], ["restart", "stop", "kill"]),
+        (agent("/a", "parked"), ["restart"]),
+        (agent("/a", "stopped"), ["restart"]),
+        (agent("/a", "backing_off"), ["kill", "stop"]),
+        (agent("/a", "busy"), ["crash", "kill", "restart", "stop", "suspend"]),
+    ],
+)
+def test_buttons_offer_what_makes_sense(row, sensible):
+    """What has ended can only be restarted, the root only closed with its lab."""
+    assert moves(row) == sensible
+
+
+# when it travels
+
+
+def test_a_change_is_one_difference_with_the_next_number(lab, live):
+    """The browser can tell that it missed nothing."""
+    _, browser = live
+    lab.put(agent("/a", "busy"))
+    wait_for(lambda: "difference" in browser.kinds())
+
+    first, last = browser.heard[0], browser.heard[-1]
+    assert last["seq"] == first["seq"] + 1
+    assert [row["status"] for row in last["rows"]] == ["busy"]
+
+
+def test_a_thousand_changes_at_once_are_few_messages(lab, live):
+    """A server drops messages past a thousand a second, so changes are gathered."""
+    _, browser = live
+    for n in range(1000):
+        lab.put(agent("/a", mailbox=n + 1))
+    wait_for(lambda: browser.rows[1]["mailbox"] == 1000)
+
+    assert len(browser.heard) < 50
+
+
+def test_a_crash_glows_and_a_new_life_is_counted(lab, live):
+    """The header counts restarts of the last minute; the row gets its bar."""
+    _, browser = live
+    at = time.time_ns()
+    lab.put(agent("/a", incarnation=2, restarts=1), Event(1, at, "crashed", "/a", 1), Event(2, at, "started", "/a", 2))
+    wait_for(lambda: "difference" in browser.kinds())
+
+    told = browser.heard[-1]
+    assert told["minute"] == 1
+    assert told["restarts"] == [[1, at // 1_000_000]]
+
+
+def test_a_heartbeat_says_that_the_picture_is_true(live):
+    """Silence means that the kernel is gone, so it is never silent."""
+    _, browser = live
+    wait_for(lambda: browser.heard[-1]["t"] == "beat")
+
+    assert browser.heard[-1]["seq"] == browser.heard[0]["seq"]
+
+
+def test_nothing_is_sent_while_nobody_looks(lab, live):
+    """A hidden tree costs nothing, and is whole again when it is seen."""
+    pusher, browser = live
+    pusher.hidden("me")
+    wait_for(lambda: pusher._lookers == {"me": False})
+    sent = len(browser.heard)
+    lab.put(agent("/a", "parked"))
+    wait_for(lambda: pusher._behind)
+    assert len(browser.heard) == sent
+
+    pusher.hello("me")
+    wait_for(lambda: len(browser.heard) > sent)
+    assert browser.rows[1]["status"] == "parked"
+
+
+def test_a_closed_lab_keeps_its_last_picture(lab, live):
+    """A lab that closes takes its tree apart; the tree as it was stays, marked closed, also for later pages."""
+    pusher, browser = live
+    lab.put(ROOT._replace(status="busy"))
+    lab.put(agent("/a", "stopped"))
+    lab.closed = True
+    wait_for(lambda: browser.heard[-1]["closed"])
+    assert browser.rows[1]["status"] == "running"
+
+    sent = len(browser.heard)
+    pusher.hello("later")
+    wait_for(lambda: len(browser.heard) > sent)
+    assert (browser.heard[-1]["t"], browser.heard[-1]["closed"]) == ("snapshot", True)
+
+
+# where nothing lives
+
+
+def test_text_is_a_tree_in_columns():
+    """A terminal shows who is under whom, what it is and how it fares."""
+    rows = [*TEAM[:3], agent("/team/b", "parked", incarnation=3, restarts=2, reason="ValueError: no")]
+
+    assert tree_text("Lab('memory')", rows).splitlines() == [
+        "Lab('memory')",
+        "lab        one_for_one            ● running",
+        "├── a      Counter                ● running  #1, 0 restarts",
+        "└── team   one_for_one, 3 in 5 s  ● running",
+        "    └── b  Counter                ■ parked   #3, 2 restarts  ValueError: no",
+    ]
+
+
+def test_static_forms_do_not_depend_on_time_or_place():
+    """The same tree on other nodes at another hour is the same output, so notebooks can be compared."""
+    later = [row._replace(since=10**18, node=7) for row in TEAM]
+    later[2] = later[2]._replace(intensity=(0, 3, 5.0))
+
+    assert tree_text("lab", later) == tree_text("lab", TEAM)
+    assert tree_html("lab", later) == tree_html("lab", TEAM)
+
+
+def test_long_families_are_cut_and_counted():
+    """Ten thousand children are forty lines."""
+    text = tree_text("lab", [ROOT, *(agent(f"/a{n}") for n in range(10_000))])
+
+    assert len(text.splitlines()) == 2 + 40
+    assert text.splitlines()[-1].split() == ["└──", "…", "9,961", "more", "9,961", "running"]
+
+
+HOSTILE = "<script>alert(1)</script>\x00\x1b[31m\ud800\u202eevil\n" + "x" * 10_000_000
+
+
+def test_hostile_text_is_cut_cleaned_and_escaped():
+    """No control, direction or half characters, one short line; in HTML no markup."""
+    row = agent("/a", "parked", reason=HOSTILE, cls=HOSTILE)
+
+    for text in (clean(HOSTILE), tree_text("lab", [row]), tree_html("lab", [row])):
+        assert len(text.encode()) < 2000
+        assert not set("\x00\x1b\u202e") & set(text)
+    assert "<script>" not in tree_html("lab", [row])
+
+
+class Counter(Agent):
+    """Counts."""
+
+    count: int = 0
+
+
+def test_the_tree_of_a_lab_shows_without_a_browser_and_after_its_end():
+    """Text and static HTML come from the rows of the real lab; when it is closed the last ones stay."""
+    with Lab() as lab:
+        lab.start(Supervisor("team", child(Counter, id="a")))
+        lab.wait_idle()
+        tree = lab.tree()
+        bundle, _ = tree._repr_mimebundle_()
+        alive = repr(tree)
+
+    assert "team   one_for_one, 3 in 5 s  ● running" in alive
+    assert bundle["text/plain"] == alive
+    assert "<td" in bundle["text/html"]
+    assert repr(tree).splitlines()[1:] == alive.splitlines()[1:]
+    assert "closed" in repr(tree).splitlines()[0]
+
+
+def test_a_tree_that_nobody_looks_at_starts_no_thread():
+    """A script that makes a tree, or prints it, pays for the text alone."""
+    with Lab() as lab:
+        tree = lab.tree()
+        repr(tree)
+
+        assert tree._pusher is None

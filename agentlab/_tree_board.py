@@ -8,16 +8,14 @@ is a few objects and no generator, and one that waits holds up nobody else.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from agentlab._tree_records import Record
+from agentlab._tree_records import Keeper, Record
 from agentlab._tree_words import Answer, Arm, Command, Disarm, Fact, FactKind, Refused, SignalWorker
-
-if TYPE_CHECKING:
-    from agentlab._tree_process import Process
 
 
 class News(NamedTuple):
@@ -52,12 +50,40 @@ class Message(NamedTuple):
     key: str | None
 
 
+class Host(Keeper, ABC):
+    """A supervisor process as the board and its lanes know it."""
+
+    __slots__ = ("board",)
+
+    board: Board
+
+    @abstractmethod
+    def post(self, handler: Handler, *args: Any, call: int | None = None, key: str | None = None) -> None:  # its own
+        """Put a message last in the mailbox; ``key`` is the child id it is about."""
+
+    @abstractmethod
+    def rest(self, lane: Lane) -> None:
+        """The lane has nothing more to do."""
+
+    @abstractmethod
+    def child_exited(self, record: Record, life: int, reason: Any, park: bool) -> None:  # any term
+        """A child ended by itself."""
+
+    @abstractmethod
+    def parent_exited(self, reason: Any, call: int | None = None) -> None:  # any term
+        """An exit signal from the parent, or a request to stop: end in an orderly way."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Die at once; the children are told by their links, all at the same time."""
+
+
 class Lane:
     """A FIFO of messages and the one in hand."""
 
     __slots__ = ("busy", "call", "key", "process", "queue", "timer", "waiting")
 
-    def __init__(self, process: Process, key: str | None = None) -> None:
+    def __init__(self, process: Host, key: str | None = None) -> None:
         self.process = process
         self.key = key
         self.queue: deque[Message] = deque()
@@ -153,7 +179,7 @@ class Board:
         self.numbers = [0, 0]  # the last life, the last timer
         self.commands: list[Command] = []
         self.lives: dict[int, Record] = {}  # of whatever starts or runs
-        self.processes: dict[int, Process] = {}  # of the supervisors among them
+        self.processes: dict[int, Host] = {}  # of the supervisors among them
         self.waiters: dict[int, Waiter] = {}  # by life: who waits for its news
         self.timers: dict[int, tuple[Lane | None, Record | None]] = {}  # a shutdown's lane, or a back-off's record
         self.ready: deque[tuple[Lane, News | None]] = deque()

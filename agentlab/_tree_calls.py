@@ -123,7 +123,7 @@ def _conclude(process: Process, record: Record, news: News) -> Up | Refused:
 
 def adopt_child(process: Process, lane: Lane, spec: Child, reason: Any) -> Up | Refused:  # any term
     """Keep a new child without starting it: it is parked until ``restart_child``."""
-    made = _admit(process, spec)
+    made = _admit(process, (spec,))
     if isinstance(made, Refused):
         return made
     process.park(made, reason)

@@ -9,11 +9,10 @@ or stop holds up nothing but messages about the same id, and all are stopped sid
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
-from agentlab._tree_board import Board, Handler, Lane, Message, News, Waiter, Waiting
-from agentlab._tree_records import Keeper, Record, SupervisorRecord, Trouble
+from agentlab._tree_board import Board, Handler, Host, Lane, Message, News, Waiter, Waiting
+from agentlab._tree_records import Record, SupervisorRecord, Trouble
 from agentlab._tree_words import Answer, GaveUp, Refused, Start
 from agentlab.child import Limit, Supervisor, check_children, check_flags
 from agentlab.errors import InvalidSpec
@@ -28,7 +27,7 @@ def _is_shutdown_pair(reason: Any) -> bool:  # any term
     return isinstance(reason, tuple) and len(reason) == 2 and reason[0] == "shutdown"
 
 
-class Process(Keeper, ABC):
+class Process(Host):
     """A supervisor that runs: its mailbox, how it begins and ends, and how it starts and stops children.
 
     Attributes:
@@ -41,7 +40,7 @@ class Process(Keeper, ABC):
         serial: The last number given to an instance without a name.
     """
 
-    __slots__ = ("board", "bulks", "child_limit", "exits", "former", "info", "lane", "lanes", "leaving", "serial")
+    __slots__ = ("bulks", "child_limit", "exits", "former", "info", "lane", "lanes", "leaving", "serial")
 
     def __init__(self, board: Board, record: SupervisorRecord, spec: Supervisor, info: Any) -> None:  # any term
         super().__init__(record, record.life or 0, spec)
@@ -109,10 +108,6 @@ class Process(Keeper, ABC):
     def parent_exited(self, reason: Any, call: int | None = None) -> None:  # any term
         """An exit signal from the parent, or a request to stop: end in an orderly way."""
         self.lane.post(Message(Process.leave, call, (reason,), None))
-
-    @abstractmethod
-    def child_exited(self, record: Record, life: int, reason: Any, park: bool) -> None:  # any term
-        """A child ended by itself."""
 
     # Beginning and end
 

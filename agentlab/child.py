@@ -17,6 +17,16 @@ from typing import Literal
 from agentlab._checks import check_complete, check_fields, check_id, count, instance, is_number, number, one_of, period
 from agentlab.errors import InvalidSpec
 
+__all__ = [
+    "Backoff",
+    "Child",
+    "Limit",
+    "Supervisor",
+    "check_child",
+    "check_complete",
+    "child",
+]
+
 Restart = Literal["permanent", "transient", "temporary"]
 ShutdownTime = float | Literal["brutal_kill", "infinity"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]

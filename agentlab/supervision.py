@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from agentlab._tree_board import Board, News
+from agentlab._tree_board import Board, Host, News
 from agentlab._tree_calls import OPERATIONS
-from agentlab._tree_process import Process, is_graceful
+from agentlab._tree_process import is_graceful
 from agentlab._tree_records import Keeper, Record, State, SupervisorRecord
 from agentlab._tree_restarts import Supervising
 from agentlab._tree_words import (
@@ -239,7 +239,7 @@ class Tree:
     def _on_shutdown(self, event: Shutdown) -> None:
         self._on_stop(StopSupervisor(event.call, "/", event.reason))
 
-    def _process(self, supervisor: str | int) -> Process | None:
+    def _process(self, supervisor: str | int) -> Host | None:
         if isinstance(supervisor, int):
             return self._board.processes.get(supervisor)
         record = self.find(supervisor)

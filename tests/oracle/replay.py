@@ -2,13 +2,14 @@
 
     python -m tests.oracle.replay FILE [--live]
 
-``FILE`` holds one scenario per line, with the trace of the real thing. Every record's events, result, tree
+``FILE`` (plain or ``.gz``) holds one scenario per line, with the trace of the real thing. Every record's events, result, tree
 and reports are compared; scenarios that the recorder calls a quirk (``h-quirk...``) are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ Json = Any  # as json reads it
 
 def scenarios(file: Path) -> Iterator[dict[str, Json]]:
     """Those that are to be replayed."""
-    with file.open(encoding="utf-8") as lines:
+    opened = gzip.open if file.suffix == ".gz" else open
+    with opened(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             if line.strip():
                 scenario = json.loads(line)

@@ -73,6 +73,11 @@ class Entry:
         self.node_deaths = 0
         self.log: deque[str] | None = None
 
+    def belong_to(self, record: Record, kind: Kind) -> None:
+        """Go on under a new record: its supervisor was restarted, or its class is there now."""
+        self.record, self.spec, self.kind = record, record.spec, kind
+        self.initial = kind.initial({**record.spec.fields, **(record.fields or {})})
+
     def image(self) -> dict[str, str | list[str]]:
         """The state that the next incarnation starts from, as JSON texts."""
         return {**self.initial, **self.fields}

@@ -81,7 +81,8 @@ class Ledger:
     ) -> None:
         """One message's outcome."""
         row = (entry.path, entry.seq, message.method, message.sender, message.sent_at, started, started + took)
-        self._batch.add("message", *row, message.deliveries + 1, outcome, error)
+        deliveries = message.deliveries + 1 if outcome == "ok" else max(1, message.deliveries)
+        self._batch.add("message", *row, deliveries, outcome, error)
 
     def steps(self, entry: Entry, steps: list[tuple[Any, ...]]) -> None:
         """The effects of the message in hand, in the order in which they ended."""

@@ -68,6 +68,7 @@ class Pool:
         self._numbers = itertools.count(1)
         self._closing = False
         self._deaths: list[float] = []
+        self._dying: list[Node] = []
 
     async def fill(self) -> None:
         """Start as many nodes as are missing."""
@@ -108,6 +109,7 @@ class Pool:
             return
         now = asyncio.get_running_loop().time()
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
+        self._dying.append(node)
         self._reap(node)
         self._lost(node)
 
@@ -116,7 +118,9 @@ class Pool:
         return 0.0 if len(self._deaths) <= self.BURST else 1.0
 
     def _reap(self, node: Node) -> None:
-        if node.process.poll() is None:
+        if node.process.poll() is not None:
+            self._dying.remove(node)
+        else:
             asyncio.get_running_loop().call_later(0.02, self._reap, node)
 
     def flush(self) -> None:
@@ -131,7 +135,7 @@ class Pool:
             if node.transport is not None:
                 node.transport.abort()
             node.process.kill()
-        for node in self.nodes.values():
+        for node in [*self.nodes.values(), *self._dying]:
             node.process.wait(5)
         self.nodes.clear()
 

@@ -69,6 +69,9 @@ async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
         reason = _missing(spec) or (None if run and place.status == "running" else ASKED if not run else place.status)
         if reason is not None:
             expect(await runtime.ask_tree("/", "adopt_child", spec, reason), "/", "start_child", (spec,))
+            entry = runtime.entries.get(place.path)
+            if entry is not None and place.status == "stopped":
+                entry.asked = True
         else:
             await _run(runtime, place, spec)
 
@@ -115,10 +118,9 @@ async def resume_all(runtime: Runtime) -> list[Ref]:
         spec = place.child()
         if _missing(spec) is not None:
             continue
-        await runtime.ask_tree("/", "delete_child", record.id)
-        runtime.ledger.expect({p.path: p.past for p in place.walk()})
-        await _run(runtime, place, spec)
-        found = runtime.tree.find(place.path)
-        if found is not None:
-            started.append(ref_of(runtime, found))
+        record.spec = spec  # the class may have been defined meanwhile
+        runtime.ledger.expect({below.path: below.past for below in place.walk()[1:]})
+        expect(await runtime.ask_tree("/", "restart_child", record.id), "/", "resume", (record.id,))
+        await _add_dynamic(runtime, place)
+        started.append(ref_of(runtime, record))
     return started

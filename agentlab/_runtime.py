@@ -278,8 +278,9 @@ class Runtime:
             entry = Entry(record, self.kinds.of(record.spec.what))
             self.entries[path] = entry
             self.ledger.recall(entry)
-        if entry.record is not record:
-            entry.record = record
+            self.ledger.keep_child(record, entry)
+        elif entry.record is not record or entry.spec is not record.spec:
+            entry.belong_to(record, self.kinds.of(record.spec.what))
             self.ledger.keep_child(record, entry)
         return entry
 
@@ -329,7 +330,9 @@ class Runtime:
         self.ledger.fact(fact)
         if record.is_supervisor:
             self._note_supervisor(fact)
-        entry = self.entries.get(fact.path) if not record.is_supervisor else None
+        entry = self.entries.get(fact.path)
+        if entry is None and fact.kind == "parked" and not record.is_supervisor:
+            entry = self._entry_of(record)  # kept, but never started by this process
         if fact.kind in ("backing_off", "restarting"):
             self._restless.add(record)
         elif fact.kind in ("supervisor_started", "parked", "down", "removed", "gave_up"):

@@ -22,7 +22,9 @@ PLAIN = ("restart", "shutdown", "significant", "restore", "isolation", "max_memo
 def child_row(record: Record, entry: Entry | None) -> tuple[Any, ...]:
     """The row of the table ``child``: path, parent, spec, dynamic, status, incarnation, restarts, seq."""
     parent = record.supervisor
-    status = record.state if record.state in ("parked", "undefined") else "running"
+    status = {"undefined": "stopped", "parked": "parked"}.get(record.state, "running")
+    if entry is not None and entry.asked and status == "parked":
+        status = "stopped"
     incarnation, seq = (entry.incarnation, entry.seq) if entry is not None else (0, 0)
     spec = dump(record)
     return (

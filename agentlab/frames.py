@@ -135,8 +135,7 @@ def stored_agents(store: Store) -> pd.DataFrame:
     for path, spec, status, incarnation, restarts_ in rows:
         parsed = json.loads(spec)
         kind = "supervisor" if "supervisor" in parsed else parsed["agent"][1].rsplit(".", 1)[-1]
-        shown = "stopped" if status == "undefined" else status
-        row = (path, parsed["id"], kind, shown, incarnation, restarts_, None, 0, counts.get(path, 0))
+        row = (path, parsed["id"], kind, status, incarnation, restarts_, None, 0, counts.get(path, 0))
         data.append((*row, None, None, None, None))
     return _frame(data, AGENTS)
 

@@ -1,9 +1,31 @@
-"""What all tests share."""
+"""What all tests share: a lab per test, and waiting for a condition with a deadline."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
 from hypothesis import settings
+
+from agentlab import Lab
 
 # How long an example takes on a busy machine is no property of the code.
 settings.register_profile("agentlab", deadline=None)
 settings.load_profile("agentlab")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab in memory with two nodes, closed at the end."""
+    with Lab(nodes=2) as made:
+        yield made
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 20.0) -> None:
+    """Return when the condition holds; fail after ``timeout`` seconds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {condition}")
+        time.sleep(0.01)  # between two looks, with a deadline

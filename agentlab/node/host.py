@@ -188,7 +188,7 @@ class Host:
         resident = Resident(self, life, agent)
         agent._context = InsideContext(self, resident, kind, path, incarnation)
         self._residents[life] = resident
-        self._work(resident, self._start(resident, state))
+        self._work(resident, state)
 
     async def _start(self, resident: Resident, state: dict[str, Any]) -> None:
         agent = resident.agent
@@ -211,15 +211,15 @@ class Host:
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)
 
-    def _work(self, resident: Resident, first: Any = None) -> None:
+    def _work(self, resident: Resident, state: dict[str, Any] | None = None) -> None:
         if resident.task is None:
-            resident.task = self._loop.create_task(self._drain(resident, first))
+            resident.task = self._loop.create_task(self._drain(resident, state))
 
-    async def _drain(self, resident: Resident, first: Any) -> None:
+    async def _drain(self, resident: Resident, state: dict[str, Any] | None) -> None:
         current.set(resident)
         try:
-            if first is not None:
-                await first
+            if state is not None:
+                await self._start(resident, state)
             while resident.mailbox and not resident.suspended:
                 await self._handle(resident, resident.mailbox.popleft())
         except Died as died:

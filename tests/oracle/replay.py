@@ -2,8 +2,8 @@
 
     python -m tests.oracle.replay FILE [--live]
 
-``FILE`` (plain or ``.gz``) holds one scenario per line, with the trace of the real thing. Every record's events, result, tree
-and reports are compared; scenarios that the recorder calls a quirk (``h-quirk...``) are left out.
+``FILE`` (plain or ``.gz``) holds one scenario per line, with the trace of the real thing. Every record's events,
+result, tree and reports are compared; scenarios that the recorder calls a quirk (``h-quirk...``) are left out.
 """
 
 from __future__ import annotations

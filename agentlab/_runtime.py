@@ -24,8 +24,20 @@ from agentlab._books import Entry, Kinds, Message, is_graceful, reason_text
 from agentlab._ledger import Ledger
 from agentlab._pool import Node, Pool, SimulatorProcess
 from agentlab._tree_words import (
-    Answer, Arm, Call, Command, Disarm, Due, Exited, Fact, Failed, Shutdown, SignalWorker, Start, Started,
-)  # fmt: skip
+    Answer,
+    Arm,
+    Call,
+    Command,
+    Disarm,
+    Due,
+    Exited,
+    Fact,
+    Failed,
+    Shutdown,
+    SignalWorker,
+    Start,
+    Started,
+)
 from agentlab._wire import decode_reason, describe, encode_reason, pack, revive, unpack
 from agentlab.agent import Crash
 from agentlab.child import Supervisor
@@ -165,7 +177,9 @@ class Runtime:
             message, payload, reply = posts.popleft()
             answer = _answer_to(reply) if reply is not None else None
             redeliver = self._redeliver if message.redeliver is None else message.redeliver
-            self.post(message.path, Message(next(self._numbers), message.method, payload, "", answer, redeliver=redeliver))
+            self.post(
+                message.path, Message(next(self._numbers), message.method, payload, "", answer, redeliver=redeliver)
+            )
         self.due()
 
     def post(self, path: str, message: Message) -> None:
@@ -346,7 +360,7 @@ class Runtime:
             self._drop_pending(entry, fact.reason)
             self.ledger.keep_child(record, entry)
         elif fact.kind == "parked":
-            entry.down = True
+            entry.down, entry.reason = True, fact.reason
             self._drop_pending(entry, fact.reason, casts=entry.asked)
             self.ledger.keep_child(record, entry)
         self.settle(entry)

@@ -1,0 +1,205 @@
+"""The kernel's life and death, each in a process of its own: nothing outlives it, nothing dies before it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+from agentlab import Lab, open_store
+from tests.agents import Counter
+from tests.conftest import wait_for
+
+
+def start_script(body: str, *args: str) -> subprocess.Popen[str]:
+    """Run a script as a kernel would run: a process of its own, its output read by the test."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(body), *args],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+
+
+def runs(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip() not in ("",) and not done.stdout.strip().startswith("Z")
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    """One line of its output."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+BUSY = """
+    import sys, time
+    from agentlab import Agent, Lab
+
+    class Busy(Agent):
+        def loop(self):
+            while True:
+                pass
+
+        def in_c(self):
+            sum(range(10**12))
+
+    lab = Lab(nodes=3)
+    a, b, c = (lab.start(Busy, id=name) for name in "abc")
+    a.cast.loop()
+    b.cast.in_c()
+    lab.simulator()
+    nodes = lab.events().query("kind == 'node_started'")["detail"].str.split().str[1].tolist()
+    print(*nodes, lab._runtime._sim.process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_nothing_is_left_two_seconds_after_kill_9() -> None:
+    """Nodes end with the kernel: at rest, in a tight loop, and in C code that holds the interpreter's lock."""
+    kernel = start_script(BUSY)
+    pids = [int(word) for word in read_line(kernel).split()]
+    assert len(pids) == 4
+    assert all(runs(pid) for pid in pids)
+
+    kernel.kill()
+    kernel.wait(10)
+    wait_for(lambda: not any(runs(pid) for pid in pids), timeout=2)
+
+    kernel.stdout.close()  # type: ignore[union-attr]  # it is a pipe
+
+
+def test_a_lab_left_open_is_closed_at_exit() -> None:
+    """A script that forgets ``close`` ends by itself, and its nodes with it."""
+    script = start_script(
+        """
+        from agentlab import Agent, Lab
+
+        class Hello(Agent):
+            def hi(self):
+                return "hi"
+
+        lab = Lab()
+        print(lab.start(Hello).call.hi().result(20), flush=True)
+        print(*(node.process.pid for node in lab._runtime.pool.nodes.values()), flush=True)
+        """
+    )
+    out, _ = script.communicate(timeout=30)
+    assert script.returncode == 0, out
+    hi, pids = out.splitlines()
+    assert hi == "hi"
+    wait_for(lambda: not any(runs(int(pid)) for pid in pids.split()))
+
+
+def test_an_interrupt_ends_the_wait_and_no_agent() -> None:
+    """Ctrl-C reaches whoever waits; the agents go on, also those of a terminal's process group."""
+    script = start_script(
+        """
+        import signal, sys, time
+        import anyio
+        from agentlab import Agent, Lab
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        class Slow(Agent):
+            done: int = 0
+
+            async def work(self):
+                await anyio.sleep(1.0)
+                self.done += 1
+                return self.done
+
+        lab = Lab()
+        slow = lab.start(Slow, id="slow")
+        reply = slow.call.work()
+        print("waiting", flush=True)
+        try:
+            reply.result()
+        except KeyboardInterrupt:
+            print("interrupted", reply.result(20), slow.incarnation, flush=True)
+        lab.close()
+        """
+    )
+    assert read_line(script).strip() == "waiting"
+    time.sleep(0.3)  # let it reach the wait; an interrupt before it would be no test
+    script.send_signal(signal.SIGINT)
+    out, _ = script.communicate(timeout=30)
+    assert out.strip() == "interrupted 1 1"
+
+
+def test_a_lab_of_a_killed_kernel_comes_back_with_all_it_acknowledged(tmp_path: Path) -> None:
+    """``kill -9`` of the kernel under load: whatever it acknowledged is in the store."""
+    path = tmp_path / "run.lab"
+    script = start_script(
+        """
+        import sys
+        from agentlab import Lab
+        from tests.agents import Counter
+
+        lab = Lab(sys.argv[1])
+        counter = lab.start(Counter, id="c")
+        while True:
+            print(counter.call.add(1).result(20), flush=True)
+        """,
+        str(path),
+    )
+    assert script.stdout is not None
+    last = 0
+    while last < 200:
+        last = int(script.stdout.readline())
+    os.kill(script.pid, signal.SIGKILL)
+    acknowledged = [int(line) for line in script.stdout.read().split()]
+    script.wait(10)
+    script.stdout.close()
+    last = max([last, *acknowledged])
+
+    with open_store(path) as stored:
+        assert stored.agents()["path"].tolist() == ["/c"]
+    with Lab(path) as lab:
+        counted = lab["/c"].state["count"]
+        assert counted in (last, last + 1)  # one may be committed and not yet acknowledged
+        assert lab["/c"].call.add(1).result(20) == counted + 1
+        assert lab["/c"].incarnation == 2
+        assert isinstance(lab["/c"], type(lab.start(Counter, id="other")))
+
+
+def test_a_busy_cell_does_not_stop_the_supervisor() -> None:
+    """While the main thread runs a tight loop, a crashed agent is restarted."""
+    script = start_script(
+        """
+        import time
+        from agentlab import Lab
+        from tests.agents import Counter
+
+        lab = Lab()
+        counter = lab.start(Counter, id="c")
+        feed = lab.feed()
+        counter.crash()
+        reply = counter.call.add(1)
+        end = time.monotonic() + 3
+        while not reply.done() and time.monotonic() < end:
+            pass
+        print(reply.done(), flush=True)
+        lab.close()
+        """
+    )
+    out, _ = script.communicate(timeout=30)
+    assert out.strip() == "True"
+
+
+def test_importing_agentlab_is_light() -> None:
+    """Neither pandas, altair, anthropic nor IPython is imported with the package."""
+    script = start_script(
+        """
+        import sys
+        import agentlab
+        heavy = {"pandas", "altair", "anthropic", "IPython", "ipywidgets", "anywidget"} & set(sys.modules)
+        agentlab.Lab
+        print(sorted(heavy), sorted({"pandas", "altair", "anthropic", "IPython"} & set(sys.modules)))
+        """
+    )
+    out, _ = script.communicate(timeout=30)
+    assert out.strip() == "[] []"

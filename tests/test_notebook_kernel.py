@@ -1,0 +1,129 @@
+"""A lab in a real IPython kernel: interrupts, classes from cells, a killed kernel, a resumed lab."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.manager import KernelManager, start_new_kernel
+
+from tests.conftest import wait_for
+from tests.test_kernel_life import runs
+
+DEFINE = """
+import anyio
+from agentlab import Agent, Lab
+
+class Counter(Agent):
+    count: int = 0
+
+    async def add(self, n: int = 1) -> int:
+        self.count += n
+        return self.count
+
+    async def hang(self):
+        await anyio.sleep_forever()
+"""
+
+
+class Kernel:
+    """A kernel and a client: ``run`` gives what a cell printed, or the error's name."""
+
+    def __init__(self, where: Path) -> None:
+        self.manager: KernelManager
+        self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(where))
+        self.printed: list[str] = []
+
+    def begin(self, code: str) -> str:
+        """Begin a cell; its id."""
+        return str(self.client.execute(code))
+
+    def end(self, cell: str, timeout: float = 30) -> str:
+        """Wait for a cell; its prints and its last value, or the error's name."""
+        said: list[str] = []
+        deadline = time.monotonic() + timeout
+        while True:
+            message: dict[str, Any] = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
+            if message["parent_header"].get("msg_id") != cell:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "stream":
+                said.append(content["text"])
+            elif kind == "execute_result":
+                said.append(content["data"]["text/plain"])
+            elif kind == "error":
+                said.append(content["ename"])
+            elif kind == "status" and content["execution_state"] == "idle":
+                return "".join(said).strip()
+
+    def run(self, code: str) -> str:
+        """A whole cell."""
+        return self.end(self.begin(code))
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel that has defined Counter."""
+    made = Kernel(tmp_path)
+    assert made.run(DEFINE) == ""
+    yield made
+    made.client.stop_channels()
+    if made.manager.is_alive():
+        made.manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize("wait", ["await counter.call.hang()", "counter.call.hang().result()"])
+def test_interrupting_a_cell_ends_the_wait_only(kernel: Kernel, wait: str) -> None:
+    """Whether the cell awaits or blocks: the interrupt ends the cell, the agent stays where it was."""
+    kernel.run("lab = Lab(); counter = lab.start(Counter, id='counter')")
+    cell = kernel.begin(wait)
+    time.sleep(1.0)  # the cell has no way to say that it waits
+    kernel.manager.interrupt_kernel()
+    assert kernel.end(cell, timeout=10) in ("KeyboardInterrupt", "CancelledError")
+    assert kernel.run("(counter.status, counter.incarnation)") == "('busy', 1)"
+    assert kernel.run("counter.kill(); counter.incarnation") in ("1", "2")
+
+
+def test_a_class_from_a_cell_travels(kernel: Kernel) -> None:
+    """The one cell of the contract, in a kernel."""
+    assert kernel.run("lab = Lab(); counter = lab.start(Counter, id='counter'); lab") == (
+        "Lab('memory', 1 agent, 2 nodes)"
+    )
+    assert kernel.run("await counter.call.add(5)") == "5"
+    kernel.run("counter.crash()")
+    assert kernel.run("await counter.call.add(1)") == "6"
+    assert kernel.run("lab.close(); lab") == "Lab('memory', closed)"
+
+
+def test_a_killed_kernel_leaves_nothing_and_its_lab_asks_before_it_runs(kernel: Kernel, tmp_path: Path) -> None:
+    """After ``kill -9`` no node is left; a new kernel gets the lab back, parked until ``resume``."""
+    kernel.run("lab = Lab('run.lab'); counter = lab.start(Counter, id='counter'); await counter.call.add(5)")
+    pids = [int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.pool.nodes.values()])").split()]
+    assert pids
+
+    kernel.manager.shutdown_kernel(now=True)
+    wait_for(lambda: not any(runs(pid) for pid in pids), timeout=2)
+
+    second = Kernel(tmp_path)
+    try:
+        assert "parked" in second.run("from agentlab import Lab; lab = Lab('run.lab')")
+        assert second.run("lab['/counter'].status") == "'parked'"
+        assert "run the cell that defines Counter" in second.run("lab.rows()[1].reason")
+        second.run(DEFINE)
+        assert second.run("lab.resume()") == "[Ref('/counter', Counter, running)]"
+        assert second.run("await lab['/counter'].call.add(1)") == "6"
+    finally:
+        second.client.stop_channels()
+        second.manager.shutdown_kernel(now=True)
+
+
+def test_a_restarted_kernel_leaves_no_nodes(kernel: Kernel) -> None:
+    """Restart in the notebook's menu: the old nodes go, the new kernel starts from nothing."""
+    kernel.run("lab = Lab(); lab.start(Counter)")
+    pids = [int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.pool.nodes.values()])").split()]
+    kernel.manager.restart_kernel(now=True)
+    kernel.client.wait_for_ready(timeout=30)
+    wait_for(lambda: not any(runs(pid) for pid in pids), timeout=5)

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentlab._wire import pack_class
 from agentlab._tree_records import Record
+from agentlab._wire import pack_class
 from agentlab.agent import Agent, Crash, Signature, Transcript
 
 Answer = Callable[[bytes | None, BaseException | None], None]

@@ -14,16 +14,26 @@ from typing import Any
 
 from agentlab import frames
 from agentlab._books import Entry, reason_text
+from agentlab._runtime import Runtime
 from agentlab._tree_records import Record
 from agentlab._tree_words import ChildInfo, Refused, Signal, StopSupervisor, Up
 from agentlab._wire import describe, encode_reason, pack, revive, unpack
 from agentlab.agent import Agent, Crash
 from agentlab.child import Child, Limit, Supervisor, check_complete, child
 from agentlab.errors import (
-    AlreadyPresent, AlreadyStarted, CallTimeout, ChildNotFound, ChildRestarting, ChildRunning, Crashed, InvalidSpec,
-    MaxChildren, NotRunning, SimpleOneForOne, StartFailed,
-)  # fmt: skip
-from agentlab._runtime import Runtime
+    AlreadyPresent,
+    AlreadyStarted,
+    CallTimeout,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    Crashed,
+    InvalidSpec,
+    MaxChildren,
+    NotRunning,
+    SimpleOneForOne,
+    StartFailed,
+)
 from agentlab.ref import Outgoing, Ref, Refs, links
 
 ROOT_LIMIT = Limit(3, 5.0)
@@ -226,7 +236,10 @@ def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
 
 REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
     "already_started": (AlreadyStarted, "a child with this id is running. Choose another id, or stop it first."),
-    "already_present": (AlreadyPresent, "a child with this id is kept, though not running. restart_child or delete_child it."),
+    "already_present": (
+        AlreadyPresent,
+        "a child with this id is kept, though not running. restart_child or delete_child it.",
+    ),
     "running": (ChildRunning, "the child is running. terminate_child it first."),
     "restarting": (ChildRestarting, "the child is between two restart attempts. terminate_child cancels them."),
     "not_found": (ChildNotFound, "there is no such child. Look: which_children()."),
@@ -246,14 +259,20 @@ async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, 
     spec = as_child(runtime, parent, what, id, options)
     simple = getattr(parent.spec.what, "strategy", "") == "simple_one_for_one"
     if simple:
-        up = expect(await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,))
+        up = expect(
+            await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
+        )
         return ref_of(runtime, up.record)
     check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
     kept = parent.children.get(spec.id)
     if kept is not None and parent.supervisor is None and _is_over(runtime, kept):
         await runtime.ask_tree(parent.path, "delete_child", spec.id)
     result = await runtime.ask_tree(parent.path, "start_child", spec)
-    if isinstance(result, Refused) and result.kind == "start_failed" and runtime.entries.get(join(parent.path, spec.id)):
+    if (
+        isinstance(result, Refused)
+        and result.kind == "start_failed"
+        and runtime.entries.get(join(parent.path, spec.id))
+    ):
         runtime.discard(join(parent.path, spec.id))
     return ref_of(runtime, expect(result, parent.path, "start_child", (spec,)).record)
 
@@ -295,7 +314,12 @@ async def start_many(runtime: Runtime, cls: type[Agent], fields: list[dict[str, 
     for spec in specs:
         check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
     ups = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "start_many", ())
-    return Refs([ref_of(runtime, expect(up, parent.path, "start_many", (spec,)).record) for up, spec in zip(ups, specs)])
+    return Refs(
+        [
+            ref_of(runtime, expect(up, parent.path, "start_many", (spec,)).record)
+            for up, spec in zip(ups, specs, strict=True)
+        ]
+    )
 
 
 async def start_child(runtime: Runtime, path: str, spec: Any) -> Ref:

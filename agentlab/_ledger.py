@@ -76,7 +76,7 @@ class Ledger:
                 size += len(item)
         self._batch.add("checkpoint", entry.path, entry.seq, time.time_ns(), entry.incarnation, size, entry.kind.name)
 
-    def handled(
+    def handled(  # noqa: PLR0917 - a row, in the order of its columns
         self, entry: Entry, message: Message, outcome: str, error: str | None, started: int, took: int
     ) -> None:
         """One message's outcome."""

@@ -167,7 +167,7 @@ class SimulatorProcess:
 
     async def _line(self, loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
         readable = loop.create_future()
-        loop.add_reader(fd, lambda: readable.done() or readable.set_result(None))
+        loop.add_reader(fd, lambda: None if readable.done() else readable.set_result(None))
         try:
             await readable
         finally:
@@ -198,5 +198,3 @@ class _Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._pool.ended(self._node)
-
-

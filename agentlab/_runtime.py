@@ -228,18 +228,17 @@ class Runtime:
     def obey(self, commands: list[Command]) -> None:
         """Carry out the machine's commands."""
         for command in commands:
-            kind = type(command)
-            if kind is Start:
+            if isinstance(command, Start):
                 self._start(command)
-            elif kind is SignalWorker:
+            elif isinstance(command, SignalWorker):
                 self._signal(command)
-            elif kind is Arm:
+            elif isinstance(command, Arm):
                 self._timers[command.timer] = self.loop.call_later(command.seconds, self._ring, command.timer)
-            elif kind is Disarm:
+            elif isinstance(command, Disarm):
                 handle = self._timers.pop(command.timer, None)
                 if handle is not None:
                     handle.cancel()
-            elif kind is Answer:
+            elif isinstance(command, Answer):
                 future = self._calls.pop(command.call, None)
                 if future is not None and not future.done():
                     future.set_result(command.result)
@@ -419,7 +418,9 @@ class Runtime:
             self._hand_over(entry, message)
         self.settle(entry)
 
-    def _on_failed(self, node: Node, life: int, reason: Any, key: Any, own: bool, steps: Any) -> None:
+    def _on_failed(  # noqa: PLR0917 - the parts of a frame, in its order
+        self, node: Node, life: int, reason: Any, key: Any, own: bool, steps: Any
+    ) -> None:
         entry = self._lives.get(life)
         if entry is None:
             return
@@ -444,7 +445,7 @@ class Runtime:
             entry.pending[0].step = name
             self.ledger.touch(entry.path)
 
-    def _on_done(
+    def _on_done(  # noqa: PLR0917 - as above
         self, node: Node, life: int, key: int, answer: bytes, changes: list[Any], casts: list[Any],
         steps: list[Any], started: int, took: float,
     ) -> None:  # fmt: skip
@@ -465,7 +466,9 @@ class Runtime:
             self.post(path, Message(next(self._numbers), method, payload, entry.path, None))
         self.settle(entry)
 
-    def _on_exit(self, node: Node, life: int, reason: Any, key: int | None, own: bool, steps: Any) -> None:
+    def _on_exit(  # noqa: PLR0917 - as above
+        self, node: Node, life: int, reason: Any, key: int | None, own: bool, steps: Any
+    ) -> None:
         entry = self._lives.get(life)
         if entry is not None:
             self.ledger.steps(entry, steps)

@@ -56,7 +56,8 @@ def dump(record: Record) -> str:
 
 def _flags(spec: Supervisor) -> dict[str, Any]:
     flags: dict[str, Any] = {
-        name: getattr(spec, name) for name in ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "max_children")
+        name: getattr(spec, name)
+        for name in ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "max_children")
     }
     if spec.strategy == "simple_one_for_one":
         flags["template"] = json.loads(dump(Record(None, spec.children[0].id, spec.children[0], None)))
@@ -64,13 +65,12 @@ def _flags(spec: Supervisor) -> dict[str, Any]:
 
 
 def _fields(cls: type[Agent], values: dict[str, Any]) -> dict[str, Any]:
-    dumped = {}
-    for name, value in values.items():
-        field: Field = cls.__agent_fields__[name]
-        if field.annotation is Transcript and not isinstance(value, Transcript):
-            value = Transcript(value)
-        dumped[name] = json.loads(field.dump(value))
-    return dumped
+    return {name: json.loads(_dump_field(cls.__agent_fields__[name], value)) for name, value in values.items()}
+
+
+def _dump_field(field: Field, value: Any) -> str:
+    plain = field.annotation is Transcript and not isinstance(value, Transcript)
+    return field.dump(Transcript(value) if plain else value)
 
 
 def load(text: str, children: tuple[Child, ...] = ()) -> Child:
@@ -89,7 +89,8 @@ def load(text: str, children: tuple[Child, ...] = ()) -> Child:
         kids = (load(json.dumps(template)),) if template else children
         what = Supervisor.unchecked(data["id"], kids, **flags)
     else:
-        what = known(*data["agent"]) or missing(*data["agent"], tuple(data["fields"]))
+        module, name = data["agent"]
+        what = known(module, name) or missing(module, name, tuple(data["fields"]))
         fields = {name: what.__agent_fields__[name].load(json.dumps(value)) for name, value in data["fields"].items()}
     return Child(
         what=what, id=data["id"], fields=fields, type="supervisor" if "supervisor" in data else "worker",

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from agentlab import frames
 from agentlab._control import OPERATIONS, KernelLink, serve, start, start_many, whereis
@@ -95,7 +95,9 @@ class Lab(Frames):
         if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1):
             raise InvalidSpec(f"Lab: nodes must be an int >= 1; got {nodes!r}", kind="invalid_nodes", value=nodes)
         if resume not in (None, True, False, "ask"):
-            raise InvalidSpec(f"Lab: resume must be True, False or 'ask'; got {resume!r}", kind="invalid_resume", value=resume)
+            raise InvalidSpec(
+                f"Lab: resume must be True, False or 'ask'; got {resume!r}", kind="invalid_resume", value=resume
+            )
         path = None if store is None else Path(store)
         self._store = Store(path, read_only=resume is False)
         self._runtime: Runtime | None = None
@@ -119,7 +121,9 @@ class Lab(Frames):
             self.close()
             raise
         if past and how == "ask":
-            print(f"{self._store.path}: {len(past)} places of the tree are back, parked. lab.resume() runs them.")
+            print(  # noqa: T201 - a person in a notebook must read it
+                f"{self._store.path}: {len(past)} places of the tree are back, parked. lab.resume() runs them."
+            )
 
     @property
     def _live(self) -> Runtime:
@@ -219,13 +223,13 @@ class Lab(Frames):
         """Whether the lab has ended."""
         return self._runtime is None or self._runtime.closed
 
-    def __enter__(self) -> Lab:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    async def __aenter__(self) -> Lab:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -287,7 +291,7 @@ class StoredLab(Frames):
         """Let go of the file."""
         self._store.close()
 
-    def __enter__(self) -> StoredLab:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -316,5 +320,3 @@ def _close_all() -> None:
     """A lab left open is closed at exit."""
     for lab in list(_open):
         lab.close(timeout=2.0)
-
-

@@ -265,7 +265,8 @@ async def test_a_body_that_is_no_request_gets_400(sim, body):
         | st.dictionaries(
             st.sampled_from(
                 ["model", "messages", "max_tokens", "tools", "role", "content", "type", "text", "id", "name", "input",
-                 "tool_choice", "output_config", "stop_sequences", "metadata", "input_schema", "tool_use_id"]
+                 "tool_choice", "output_config", "stop_sequences", "metadata", "input_schema", "tool_use_id", "system",
+                 "stream", "format", "schema"]
             ),
             inner | st.sampled_from(["user", "assistant", "sim", "text", "tool_use", "tool_result", 5]),
             max_size=6,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from agentlab.sim.grammar import JSON
+from agentlab.sim.schemas import JSON
 
 Number = int | float
 

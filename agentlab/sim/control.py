@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentlab.sim.grammar import JSON
+from agentlab.sim.schemas import JSON
 
 _TIMEOUT = 10.0
 

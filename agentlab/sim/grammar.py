@@ -7,9 +7,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any
 
-JSON = dict[str, Any]  # a JSON object off the wire: its values are whatever the client sent
+from agentlab.sim.schemas import JSON, misfit
 
 ERROR_TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -127,6 +128,16 @@ def digest(*parts: object) -> str:
 
 # What requests must obey
 
+_OPTIONAL: Mapping[str, UnionType | type] = {
+    "system": str | list,
+    "stream": bool,
+    "tool_choice": dict,
+    "stop_sequences": list,
+    "metadata": dict,
+    "output_config": dict,
+    "thinking": dict,
+}
+
 
 def check_request(body: Any, *, counting: bool = False) -> JSON:  # whatever the client sent
     """Return the body, or raise ``Refused`` with the rule it breaks, as the real API would."""
@@ -141,9 +152,31 @@ def check_request(body: Any, *, counting: bool = False) -> JSON:  # whatever the
         limit = body["max_tokens"]
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             raise Refused(400, f"max_tokens: must be an integer greater than or equal to 1, got {limit!r}")
+    for name, kind in _OPTIONAL.items():
+        if not isinstance(body.get(name), kind | None):
+            raise Refused(400, f"{name}: wrong type: {type(body[name]).__name__}")
     _check_tools(body.get("tools"))
     _check_messages(body["messages"])
+    _check_choices(body)
     return body
+
+
+def _check_choices(body: JSON) -> None:
+    if any(not isinstance(stop, str) for stop in body.get("stop_sequences") or []):
+        raise Refused(400, "stop_sequences: Input should be a list of strings")
+    kind = (body.get("tool_choice") or {"type": "auto"}).get("type")
+    if kind not in ("auto", "any", "tool", "none"):
+        raise Refused(400, f"tool_choice.type: must be one of auto, any, tool, none; got {kind!r:.80}")
+    shape = (body.get("output_config") or {}).get("format")
+    if shape is not None and not (isinstance(shape, dict) and isinstance(shape.get("schema"), dict)):
+        raise Refused(400, "output_config.format.schema: Field required")
+    _check_schema("output_config.format.schema", (shape or {}).get("schema") or {})
+
+
+def _check_schema(where: str, schema: Any) -> None:
+    wrong = misfit(schema, where) if isinstance(schema, dict) else f"{where}: must be an object"
+    if wrong:
+        raise Refused(400, f"JSON schema is invalid: {wrong}")
 
 
 def _check_tools(tools: Any) -> None:
@@ -163,6 +196,7 @@ def _check_tools(tools: Any) -> None:
         schema = tool.get("input_schema")
         if tool.get("type", "custom") == "custom" and (not isinstance(schema, dict) or schema.get("type") != "object"):
             raise Refused(400, f"tools.{i}.input_schema.type: Field required, must be 'object'")
+        _check_schema(f"tools.{i}.input_schema", schema or {})
 
 
 def _check_messages(messages: Any) -> None:
@@ -200,8 +234,18 @@ def _check_content(i: int, content: Any) -> None:
         for name, kind in wanted.get(block["type"], {}).items():
             if not isinstance(block.get(name), kind):
                 raise Refused(400, f"messages.{i}.content.{j}.{block['type']}.{name}: Field required")
+        if block["type"] == "tool_result" and not _is_told(block.get("content")):
+            raise Refused(400, f"messages.{i}.content.{j}.tool_result.content: Input should be a string or blocks")
         if block["type"] == "text" and not block["text"].strip():
             raise Refused(400, "messages: text content blocks must contain non-whitespace text")
+
+
+def _is_told(content: Any) -> bool:
+    return (
+        content is None
+        or isinstance(content, str)
+        or (isinstance(content, list) and all(isinstance(block, dict) for block in content))
+    )
 
 
 def _check_pairing(i: int, message: JSON, pending: list[str]) -> list[str]:
@@ -244,23 +288,18 @@ def error_body(type_: str, message: str, request_id: str, code: str | None = Non
 
 def answer(ask: Ask, turn: Turn, key: str) -> JSON:
     """The whole message for a mind's turn; ``key`` names the request, so ids depend on nothing else."""
-    content, stop, sequence, used = [], turn.stop_reason, None, 0
-    left = int(ask.body["max_tokens"])
+    limit = int(ask.body["max_tokens"])
+    content: list[JSON] = []
+    stop, sequence, used = turn.stop_reason, None, 0
     for index, block in enumerate(turn.content):
-        if block["type"] == "tool_use":
-            content.append({"id": f"toolu_01{digest(key, index)[:22]}", **block})
-            spent = tokens_in(block["input"])
-        else:
-            text, found = _until_stop(str(block.get("text", "")), ask.body.get("stop_sequences") or [])
-            pieces = _TOKEN.findall(text)
-            content.append({**block, "text": "".join(pieces[:left])} if len(pieces) > left else {**block, "text": text})
-            spent = min(len(pieces), left + 1)
-            stop, sequence = ("stop_sequence", found) if found else (stop, None)
-        used, left = used + spent, left - spent
-        if left < 0:
-            stop, used = "max_tokens", int(ask.body["max_tokens"])
-            break
-        if sequence:
+        kept, spent, sequence = _cut(block, ask, limit - used)
+        content.append({"id": f"toolu_01{digest(key, index)[:22]}", **kept} if kept["type"] == "tool_use" else kept)
+        used += spent
+        if used > limit:
+            stop, sequence, used = "max_tokens", None, limit
+        elif sequence:
+            stop = "stop_sequence"
+        if used >= limit or sequence:
             break
     if stop is None:
         stop = "tool_use" if any(b["type"] == "tool_use" for b in content) else "end_turn"
@@ -272,10 +311,21 @@ def answer(ask: Ask, turn: Turn, key: str) -> JSON:
         "content": content,
         "stop_reason": stop,
         "stop_sequence": sequence,
-        "stop_details": None,
-        "container": None,
         "usage": {**_usage(ask, used), **turn.usage},
     }
+
+
+def _cut(block: JSON, ask: Ask, left: int) -> tuple[JSON, int, str | None]:
+    """A block as far as ``left`` tokens go, what it costs (more than ``left`` if it was cut), its stop sequence."""
+    if block["type"] == "tool_use":
+        spent, whole = tokens_in(block["input"]), json.dumps(block["input"])
+        # Cut short, a call is sent up to there: half a JSON object.
+        return (block if spent <= left else {**block, "partial_json": whole[: 4 * left]}), spent, None
+    text, found = _until_stop(str(block.get("text", "")), ask.body.get("stop_sequences") or [])
+    pieces = _TOKEN.findall(text)
+    if len(pieces) > left:
+        return {**block, "text": "".join(pieces[:left])}, left + 1, None
+    return {**block, "text": text}, len(pieces), found
 
 
 def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, str | None]:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from agentlab.sim.arithmetic import ToolWanted, find_expression, fits, solve
-from agentlab.sim.grammar import JSON, Ask, Turn, text_of
-from agentlab.sim.schemas import fill
+from agentlab.sim.grammar import Ask, Turn, text_of
+from agentlab.sim.schemas import JSON, fill
 
 Mind = Callable[[Ask], Turn]
 

@@ -28,7 +28,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from agentlab.sim.grammar import ERROR_TYPES, JSON, Turn, digest, error_body, frame
+from agentlab.sim.grammar import ERROR_TYPES, Turn, digest, error_body, frame
+from agentlab.sim.schemas import JSON
 from agentlab.sim.wire import Reply
 
 _REMEMBERED = 100_000

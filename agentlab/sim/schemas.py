@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agentlab.sim.grammar import JSON
+JSON = dict[str, Any]  # a JSON object off the wire: its values are whatever the client sent
 
 _DEEPEST = 20
+
+# What the parts of a schema have to be: the part, what it is called, whether it holds.
+_PARTS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "type": ("a name or a list of names", lambda v: isinstance(v, str) or _all(v, str)),
+    "properties": ("an object of schemas", lambda v: isinstance(v, dict) and _all(list(v.values()), dict)),
+    "required": ("a list of names", lambda v: _all(v, str)),
+    "enum": ("a list that is not empty", lambda v: isinstance(v, list) and bool(v)),
+    "items": ("a schema", lambda v: isinstance(v, dict)),
+    "anyOf": ("a list of schemas", lambda v: bool(v) and _all(v, dict)),
+    "oneOf": ("a list of schemas", lambda v: bool(v) and _all(v, dict)),
+    "allOf": ("a list of schemas", lambda v: bool(v) and _all(v, dict)),
+    "$ref": ("a text", lambda v: isinstance(v, str)),
+    "$defs": ("an object of schemas", lambda v: isinstance(v, dict) and _all(list(v.values()), dict)),
+}
+
+
+def misfit(schema: JSON, where: str = "schema", depth: int = 0) -> str | None:
+    """What is wrong about a JSON schema, as far as minds read it; ``None`` if nothing is."""
+    if depth > _DEEPEST:
+        return f"{where}: deeper than {_DEEPEST} levels"
+    for name, (what, holds) in _PARTS.items():
+        if name in schema and not holds(schema[name]):
+            return f"{where}.{name}: must be {what}"
+    inner = {**schema.get("properties", {}), **schema.get("$defs", {})}
+    inner |= {f"{name}.{i}": s for name in ("anyOf", "oneOf", "allOf") for i, s in enumerate(schema.get(name, []))}
+    inner |= {"items": schema["items"]} if "items" in schema else {}
+    return next((wrong for n, s in inner.items() if (wrong := misfit(s, f"{where}.{n}"[-200:], depth + 1))), None)
+
+
+def _all(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
 def fill(schema: JSON, text: str) -> Any:  # a JSON value of the schema's shape

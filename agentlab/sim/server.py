@@ -31,9 +31,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from agentlab.sim import grammar
-from agentlab.sim.grammar import ERROR_TYPES, JSON, Ask, Refused, digest
+from agentlab.sim.grammar import ERROR_TYPES, Ask, Refused, digest
 from agentlab.sim.minds import MINDS, Mind, mind_of, script
 from agentlab.sim.scenarios import Call, Engine, Profile, Rule, read_override, spoiled_reply, spoiled_turn
+from agentlab.sim.schemas import JSON
 from agentlab.sim.wire import MAX_HEAD, BadRequest, Reply, Request, drain_and_close, read_request, send
 
 _BACKLOG = 4096

@@ -10,20 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import resource
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from agentlab.errors import ModelFailed, StepFailed
 from agentlab.faults import classify, fault
 from agentlab.models.accumulator import JSON, Accumulator, checked
+from agentlab.models.lanes import Lanes
 
 _IDLE_S = 90.0
 _DEADLINE_S = 600.0
-_CONNECT_S = 5.0
-_MOST_CONNECTIONS = 1000
 
 _Answer = TypeVar("_Answer")
 
@@ -48,15 +45,14 @@ class MessagesClient:
         idle_s: float = _IDLE_S,
         deadline_s: float = _DEADLINE_S,
     ) -> None:
-        import anthropic  # here: half a second and 30 MB that only those who call a model pay
+        import anthropic
 
         self.model = model
         self.idle_s = idle_s
         self.deadline_s = deadline_s
         self._base_url = base_url
-        http = _http(base_url, deadline_s)
         try:
-            self._client = anthropic.AsyncAnthropic(base_url=base_url, api_key=api_key, max_retries=0, http_client=http)
+            self._lanes = Lanes(base_url, api_key, deadline_s)
         except (anthropic.AnthropicError, ValueError) as error:
             raise ModelFailed(f"No usable key or address for model {model!r}: {error}", fault("unauthorized")) from None
 
@@ -97,16 +93,19 @@ class MessagesClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._lanes.close()
 
     async def _whole(self, body: JSON) -> JSON:
         async with asyncio.timeout(self.deadline_s):
-            reply = await self._client.messages.with_raw_response.create(**body, stream=False)
-            return checked(json.loads(await reply.text()))
+            with self._lanes.lane() as client:
+                reply = await client.messages.with_raw_response.create(**body, stream=False)
+                text = await reply.text()
+        return checked(json.loads(text))
 
     async def _count(self, body: JSON) -> int:
         async with asyncio.timeout(self.deadline_s):
-            counted = await self._client.messages.count_tokens(**body)
+            with self._lanes.lane() as client:
+                counted = await client.messages.count_tokens(**body)
         tokens = getattr(counted, "input_tokens", None)
         if not isinstance(tokens, int):
             raise ModelFailed(f"count_tokens answered {counted!r:.200}, not a number.", fault("garbage"))
@@ -130,15 +129,16 @@ class MessagesClient:
         return answer.finish()
 
     async def _events(self, body: JSON, answer: Accumulator) -> AsyncGenerator[JSON, None]:
-        stream = await self._client.messages.create(**body, stream=True)
-        try:
-            async for event in stream.raw_events(stream.response):
+        with self._lanes.lane() as client:
+            stream = await client.messages.create(**body, stream=True)
+            try:
+                async for event in stream.raw_events(stream.response):
+                    answer.bytes = stream.response.num_bytes_downloaded
+                    if event.data:
+                        yield _event(event.event, event.data)
+            finally:
                 answer.bytes = stream.response.num_bytes_downloaded
-                if event.data:
-                    yield _event(event.event, event.data)
-        finally:
-            answer.bytes = stream.response.num_bytes_downloaded
-            await stream.close()
+                await stream.close()
 
     def _stalled(self, answer: Accumulator, *, late: bool) -> StepFailed:
         why = f"it was not done after {self.deadline_s} s" if late else f"it made no progress for {self.idle_s} s"
@@ -173,7 +173,7 @@ class MessagesClient:
         return ModelFailed(f"The model call failed ({found.kind}): {text}.{after}", found)
 
     def _without_key(self, text: str) -> str:
-        for secret in (self._client.api_key, self._client.auth_token):
+        for secret in (self._lanes.first.api_key, self._lanes.first.auth_token):
             if secret:
                 text = text.replace(secret, "***")
         return re.sub(r"sk-[\w-]{8,}", "sk-***", text)
@@ -185,16 +185,3 @@ def _event(name: str | None, data: str) -> JSON:
         return {"type": "error", "error": {"type": "api_error", "message": data[:300]}}
     event = json.loads(data)
     return event if isinstance(event, dict) else {"type": None, "data": event}
-
-
-def _http(base_url: str | None, deadline_s: float) -> Any:  # httpx2's client; its types are the library's own
-    """Connections for many agents; a loopback server is never asked for through the environment's proxies."""
-    import anthropic
-    import httpx2
-
-    most = min(_MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-    return anthropic.DefaultAsyncHttpxClient(
-        limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
-        timeout=httpx2.Timeout(deadline_s, connect=_CONNECT_S),
-        trust_env=urlsplit(base_url or "").hostname not in ("127.0.0.1", "localhost", "::1"),
-    )

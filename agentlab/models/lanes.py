@@ -1,8 +1,8 @@
 """Connections for thousands of agents.
 
 The library's connection pool looks at every connection and every waiting request whenever one of them changes: with
-1,000 calls under way in one pool each call cost 9 ms of processor time, with 50 in each of twenty pools under 3 ms. So calls
-are spread over *lanes*, small pools that are opened when the ones before are full.
+1,000 calls under way in one pool each call cost 9 ms of processor time, with 50 in each of twenty pools under 3 ms.
+So calls are spread over *lanes*, small pools that are opened when the ones before are full.
 """
 
 from __future__ import annotations

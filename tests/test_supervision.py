@@ -231,7 +231,7 @@ def workers(draw: Callable[..., Any], name: str) -> Child:
         name,
         restart=draw(restarts),
         shutdown=draw(st.sampled_from([5.0, 0.5, "brutal_kill", "infinity"])),
-        backoff=draw(st.sampled_from([None, None, Backoff(1.0, 2.0, 4.0)])),
+        backoff=draw(st.sampled_from([None, Backoff(1.0, 2.0, 4.0)])),
         own_limit=draw(st.sampled_from([None, None, Limit(1, 5.0)])),
     )
 
@@ -254,15 +254,14 @@ def any_event(draw: Callable[..., Any], stage: Stage) -> None:
     """Let something happen: answered starts, exits, calls, signals, timers, and nonsense."""
     after = draw(st.sampled_from([0.0, 0.0, 0.1, 2.0, 6.0]))
     lives = sorted(stage.lives)
-    paths = [record.path for record in stage.tree.records()]
-    supervisors = [r.path for r in stage.tree.records() if r.is_supervisor] or ["/"]
+    supervisors = [r.path for r in reversed(list(stage.tree.records())) if r.is_supervisor]
     choice = draw(st.integers(0, 11))
     if choice <= 5 and lives:
         any_life_event(draw, stage, draw(st.sampled_from(lives)), after)
     elif choice == 6 and stage.timers:
         stage.do(Due(draw(st.sampled_from(sorted(stage.timers)))), after)
     elif choice == 7:
-        record = stage.tree.find(draw(st.sampled_from(paths)))
+        record = stage.tree.find(draw(st.sampled_from(supervisors)))
         stage.do(Signal((record.life if record else None) or 999_999, draw(st.sampled_from(["kill", "boom"]))), after)
     elif choice == 8:
         stage.last_call += 1
@@ -712,6 +711,21 @@ def test_a_killed_supervisor_tells_its_children_by_their_links() -> None:
     assert [stage.signals[life] for life in old] == [["killed"], ["killed"]]
     assert stage.life("/team/a") not in old
     assert set(old) < set(stage.lives)
+
+
+def test_a_killed_supervisor_leaves_no_timer_behind() -> None:
+    """Neither that of a back-off nor that of a child that was about to be stopped."""
+    kids = (worker("a", backoff=Backoff()), worker("b", shutdown=5.0))
+    stage = Stage(team("root", below(team("team", *kids), restart="temporary")))
+    stage.settle()
+    stage.do(Exited(stage.life("/team/a"), "boom"))
+    stage.call("/team", "terminate_child", "b")
+    before = len(stage.timers)
+
+    stage.do(Signal(stage.life("/team"), "kill"))
+
+    assert (before, stage.timers) == (2, {})
+    assert stage.answers[stage.last_call] == Refused("exit", "killed")
 
 
 def test_calls_to_a_supervisor_that_ends_are_answered() -> None:

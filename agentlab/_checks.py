@@ -93,9 +93,9 @@ def _fields_of(what: object) -> Mapping[str, Field] | None:
 
 def _unknown_field(what: object, name: str, known: Mapping[str, Field], where: str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f" did you mean {close[0]!r}?" if close else ""
     names = ", ".join(known) or "none"
-    return f"{where}: {getattr(what, '__name__', what)} has no field {name!r}{hint} Its fields: {names}"
+    return f"{where}: {getattr(what, '__name__', what)} has no field {name!r};{hint} its fields: {names}"
 
 
 def one_of(value: object, allowed: tuple[str, ...], what: str, kind: str) -> None:

@@ -10,6 +10,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from agentlab.child import Child, Supervisor
@@ -327,7 +328,7 @@ class SimulatedWorld:
                     self._parent_signal(self.processes[life], reason)
                 case Arm(timer, seconds):
                     self.timers[timer] = True
-                    self._after(seconds, lambda timer=timer: self._ring(timer))
+                    self._after(seconds, partial(self._ring, timer))
                 case Disarm(timer):
                     del self.timers[timer]
                 case Answer(call, result):

@@ -1,7 +1,8 @@
 """Run the Python blocks of a Markdown file one after another, as cells of one notebook, and hold it to what it says.
 
 A comment behind a statement that is a number or a representation, as in ``Lab()  # Lab('memory', 0 agents, 2 nodes)``,
-is a claim about the value; everything after ``: `` in it is for the reader.
+is a claim about the value; everything after ``: `` in it is for the reader. A comment behind ``print(...)`` is what is
+printed.
 
     python tests/run_readme.py README.md
 """
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import inspect
+import io
 import re
 import sys
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CLAIM = re.compile(r"# (?P<value>\d+|[A-Z]\w*\(.*?\))(?=: |$)")
+PRINTED = re.compile(r"^ *print\(.*\) +# (.+)$", re.MULTILINE)
 
 
 def blocks(markdown: str) -> list[str]:
@@ -29,9 +33,12 @@ async def run_block(source: str, namespace: dict[str, Any]) -> None:
     """Run one block in ``namespace``; a claim that does not hold raises AssertionError."""
     lines = source.splitlines()
     for statement in ast.parse(source).body:
-        value = await _run(statement, namespace)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            value = await _run(statement, namespace)
+        claimed = PRINTED.findall("\n".join(lines[statement.lineno - 1 : statement.end_lineno]))
+        assert out.getvalue().splitlines() == claimed, f"{claimed}\nis not what was printed: {out.getvalue()!r}"
         line = lines[statement.end_lineno - 1]
-        if claim := CLAIM.search(line):
+        if not claimed and (claim := CLAIM.search(line)):
             assert repr(value) == claim["value"], f"{line.strip()}\nis not what happened: {value!r}"
 
 

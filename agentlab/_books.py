@@ -44,9 +44,32 @@ class Entry:
     """One agent in the books, for as long as its supervisor keeps its spec."""
 
     __slots__ = (
-        "asked", "down", "ending", "fields", "handled", "incarnation", "initial", "kind", "life", "log",
-        "moving", "node", "node_deaths", "path", "pending", "reason", "record", "seq", "shunned", "since", "spec",
+        "asked",
+        "asking",
+        "down",
+        "ending",
+        "fields",
+        "handled",
+        "incarnation",
+        "initial",
+        "kind",
+        "life",
+        "log",
+        "moving",
+        "node",
+        "node_deaths",
+        "parks",
+        "path",
+        "pending",
+        "reason",
+        "record",
+        "seq",
+        "shunned",
+        "since",
+        "spec",
         "suspended",
+        "topics",
+        "traced",
     )  # fmt: skip
 
     def __init__(self, record: Record, kind: Kind) -> None:
@@ -67,10 +90,14 @@ class Entry:
         self.since = time.time_ns()
         self.ending = False  # told to die; its exit has not come yet
         self.asked = False  # somebody asked for an orderly stop, for good
+        self.parks = ""  # how the end in hand was asked for: "stop" for good, or "restart"
         self.suspended = False
         self.down = False  # kept without a process, and not about to get one
         self.moving = False  # from a node that died; the machine knows it as running
         self.node_deaths = 0
+        self.traced = False
+        self.asking: dict[int, str] = {}  # calls of its own that wait for an answer: ticket to path
+        self.topics: set[str] = set()
         self.log: deque[str] | None = None
 
     def belong_to(self, record: Record, kind: Kind) -> None:
@@ -132,6 +159,12 @@ class Kind:
         if self._data is None:
             self._data = pack_class(self.cls)
         return self._data
+
+    @property
+    def traps_shutdown(self) -> bool:
+        """Whether its supervisor's shutdown waits for ``on_stop``: as the class says, else if it has that hook."""
+        traps = self.cls.trap_exit
+        return hasattr(self.cls, "on_stop") if traps is None else traps
 
     def check(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError, as Python would, when the arguments do not fit the message."""

@@ -1,75 +1,28 @@
 """Control operations: what a person (or an agent) may ask of an agent or a supervisor, beside messages.
 
-Each operation exists once, as a function in the runtime's loop. ``OPERATIONS`` wraps them for cells, which
-block; ``serve`` wraps them for agents, which await.
+Each operation exists once, as a function in the runtime's loop; ``agentlab._doors`` lets cells and agents in.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import dataclasses
+import json
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentlab import frames
+from agentlab._admin import administer, entry_at, find, living
 from agentlab._books import Entry, reason_text
 from agentlab._runtime import Runtime
 from agentlab._tree_records import Record
-from agentlab._tree_words import ChildInfo, Refused, Signal, StopSupervisor, Up
-from agentlab._wire import describe, encode_reason, pack, revive, unpack
-from agentlab.agent import Agent, Crash
-from agentlab.child import Child, Limit, Supervisor, check_complete, child
-from agentlab.errors import (
-    AlreadyPresent,
-    AlreadyStarted,
-    CallTimeout,
-    ChildNotFound,
-    ChildRestarting,
-    ChildRunning,
-    Crashed,
-    InvalidSpec,
-    MaxChildren,
-    NotRunning,
-    SimpleOneForOne,
-    StartFailed,
-)
-from agentlab.ref import Outgoing, Ref, Refs, links
+from agentlab._tree_words import Signal, StopSupervisor
+from agentlab._wire import describe, encode_reason
+from agentlab.agent import Crash
+from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning
 
-ROOT_LIMIT = Limit(3, 5.0)
-"""The own limit of agents started directly under the root, unless they say otherwise."""
+ANSWER_SECONDS = 1.0
+"""How long a node may take to say what an agent is doing: a handler in C code keeps it from answering."""
 
-Control = Callable[..., Any]
-
-
-# finding
-
-
-def find(runtime: Runtime, path: str) -> Record:
-    """The record at a path; NotRunning if there is none."""
-    record = runtime.tree.find(path)
-    if record is None:
-        raise NotRunning(f"there is nothing at {path!r} in this lab. Look: lab.agents().")
-    return record
-
-
-def entry_at(runtime: Runtime, path: str) -> Entry:
-    """The agent at a path; NotRunning if there is none, or if it is a supervisor."""
-    entry = runtime.entries.get(path)
-    if entry is None:
-        if runtime.tree.find(path) is not None:
-            raise NotRunning(f"{path!r} is a supervisor, not an agent. Its children: which_children().")
-        raise NotRunning(f"there is no agent {path!r} in this lab. Look: lab.agents().")
-    return entry
-
-
-def living(runtime: Runtime, path: str, op: str) -> Entry:
-    """The agent at a path, which must have a life."""
-    entry = entry_at(runtime, path)
-    if not entry.life:
-        why = f" ({reason_text(entry.reason)})" if entry.reason is not None else ""
-        raise NotRunning(f"{op}: {path!r} is {runtime.status(entry)}{why}. Start it again: ref.restart().")
-    return entry
+REPLACE_SECONDS = 60.0
+"""How long ``replace_state`` waits for the end of the message in hand."""
 
 
 # looking
@@ -77,10 +30,10 @@ def living(runtime: Runtime, path: str, op: str) -> Entry:
 
 def status(runtime: Runtime, path: str) -> str:
     """A word of the contract; ``stopped`` for what is not there (any more)."""
-    entry = runtime.entries.get(path)
+    entry = runtime.desk.entries.get(path)
     if entry is not None:
-        return runtime.status(entry)
-    record = runtime.tree.find(path)
+        return runtime.desk.status(entry)
+    record = runtime.desk.tree.find(path)
     return "stopped" if record is None else record_status(record)
 
 
@@ -92,7 +45,7 @@ def record_status(record: Record) -> str:
 
 def incarnation(runtime: Runtime, path: str) -> int:
     """The number of the present life, from 1."""
-    entry = runtime.entries.get(path)
+    entry = runtime.desk.entries.get(path)
     return entry.incarnation if entry is not None else 0
 
 
@@ -106,13 +59,19 @@ def state(runtime: Runtime, path: str) -> dict[str, Any]:
     return entry_at(runtime, path).state()
 
 
-def info(runtime: Runtime, path: str) -> dict[str, Any]:
-    """What the books know of an agent."""
+async def info(runtime: Runtime, path: str) -> dict[str, Any]:
+    """What is known of an agent, also while it is busy.
+
+    ``cpu_s``: CPU seconds of this incarnation's code; ``memory``: bytes of its state as JSON. Both are None
+    where its node does not answer within a second: the agent holds it with C code.
+    """
     entry = entry_at(runtime, path)
     head = entry.pending[0] if entry.pending and entry.pending[0].begun else None
+    meter = await runtime.desk.ask(entry, "meter", timeout=ANSWER_SECONDS) if entry.life else None
+    cpu, memory = meter if meter is not None else (None, None)
     return {
         "path": path,
-        "status": runtime.status(entry),
+        "status": runtime.desk.status(entry),
         "incarnation": entry.incarnation,
         "restarts": entry.record.restarts,
         "node": entry.node,
@@ -121,13 +80,82 @@ def info(runtime: Runtime, path: str) -> dict[str, Any]:
         "message_age_s": (time.time_ns() - head.begun) / 1e9 if head else None,
         "step": head.step if head else None,
         "handled": entry.handled,
+        "memory": memory,
+        "cpu_s": cpu,
+        "links": len(runtime.desk.links.linked(entry.life)),
         "reason": reason_text(entry.reason) if entry.reason is not None else None,
     }
+
+
+async def draft(runtime: Runtime, path: str) -> dict[str, Any]:
+    """The state in hand: uncommitted while a message is handled, else the same as ``state``."""
+    entry = entry_at(runtime, path)
+    texts = await runtime.desk.ask(entry, "draft", timeout=ANSWER_SECONDS) if entry.life else None
+    if texts is None:
+        return entry.state()
+    return {name: json.loads(text) for name, text in texts.items()}
 
 
 def log(runtime: Runtime, path: str) -> str:
     """What the agent printed."""
     return "\n".join(entry_at(runtime, path).log or ())
+
+
+# steering
+
+
+def suspend(runtime: Runtime, path: str) -> None:
+    """Take no more messages; the one in hand is finished, the others wait."""
+    _suspended(runtime, living(runtime, path, "suspend"), True)
+
+
+def resume(runtime: Runtime, path: str) -> None:
+    """Go on."""
+    _suspended(runtime, living(runtime, path, "resume"), False)
+
+
+def _suspended(runtime: Runtime, entry: Entry, on: bool) -> None:
+    if entry.suspended != on:
+        entry.suspended = on
+        runtime.desk.ledger.event("suspended" if on else "resumed", entry.path, incarnation=entry.incarnation)
+        runtime.desk.tell(entry, "suspend", on)
+    runtime.desk.settle(entry)
+
+
+def trace(runtime: Runtime, path: str, on: bool = True) -> None:
+    """Note every message of this agent as an event, with its arguments."""
+    entry = entry_at(runtime, path)
+    entry.traced = on
+    runtime.desk.tell(entry, "trace", on)
+
+
+async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Set fields between two messages: validated, checkpointed, logged. The new committed state."""
+    entry = entry_at(runtime, path)
+    texts = _checked(entry, fields)
+    if entry.life and not runtime.desk.starting(entry):
+        done = await runtime.desk.ask(entry, "replace", texts, timeout=REPLACE_SECONDS)
+        if done is None:
+            raise CallTimeout(
+                f"replace_state: {path!r} did not come to the end of a message within {REPLACE_SECONDS:g} s. "
+                "Nothing was replaced yet; look: ref.info()."
+            )
+    else:
+        entry.seq += 1
+        runtime.desk.ledger.checkpoint(entry, [(name, text, 0, []) for name, text in texts.items()])
+    runtime.desk.ledger.event("state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(texts)))
+    runtime.due()
+    return entry.state()
+
+
+def _checked(entry: Entry, fields: dict[str, Any]) -> dict[str, str]:
+    known = entry.kind.cls.__agent_fields__
+    unknown = [name for name in fields if name not in known]
+    if unknown:
+        raise InvalidState(
+            f"replace_state: {entry.kind.name} has no field {unknown[0]!r}. Its fields: {', '.join(known) or 'none'}."
+        )
+    return {name: known[name].dump(value) for name, value in fields.items()}
 
 
 # ending
@@ -139,12 +167,9 @@ def crash(runtime: Runtime, path: str, error: BaseException | None = None) -> No
     if error is None:
         error = Crashed(f"{path} was told to crash")
     entry.ending = True
-    runtime.settle(entry)
-    node = runtime.pool.nodes.get(entry.node or 0)
-    if node is not None:
-        kind, message, _, pickled = describe(error)
-        node.say("crash", entry.life, encode_reason(Crash(kind, message, "", pickled)))
-    runtime.due()
+    runtime.desk.settle(entry)
+    kind, message, _, pickled = describe(error)
+    runtime.desk.tell(entry, "crash", encode_reason(Crash(kind, message, "", pickled)))
 
 
 def kill(runtime: Runtime, path: str) -> None:
@@ -154,7 +179,7 @@ def kill(runtime: Runtime, path: str) -> None:
         if record.life:
             runtime.feed(Signal(record.life, "kill"))
         return
-    runtime.kill(living(runtime, path, "kill"))
+    runtime.lives.end(living(runtime, path, "kill"), "killed")
 
 
 async def stop(runtime: Runtime, path: str, reason: Any = "normal") -> None:
@@ -168,332 +193,46 @@ async def stop(runtime: Runtime, path: str, reason: Any = "normal") -> None:
     entry = entry_at(runtime, path)
     if not entry.life:
         if not entry.down:
-            await refuse(runtime, record, "terminate_child", record.id)
+            await administer(runtime, record, "terminate_child", record.id)
         return
-    await _stop_life(runtime, entry, reason, for_good=True)
+    entry.asked = True
+    entry.parks = "stop" if entry.spec.restart == "permanent" else ""
+    await _stop_life(runtime, entry, reason)
 
 
-async def _stop_life(runtime: Runtime, entry: Entry, reason: Any, *, for_good: bool) -> None:
-    entry.asked = for_good
+async def _stop_life(runtime: Runtime, entry: Entry, reason: Any) -> None:
+    """Ask a life to end after the messages before; past its ``shutdown`` seconds it is killed."""
     entry.ending = True
     life = entry.life
-    runtime.settle(entry)
-    node = runtime.pool.nodes.get(entry.node or 0)
-    if node is not None:
-        node.say("stop", life, encode_reason(reason))
-    runtime.due()
+    runtime.desk.settle(entry)
     limit = entry.spec.shutdown
     end = runtime.now() + limit if isinstance(limit, (int, float)) else None
-    if limit == "brutal_kill":
-        runtime.kill(entry)
+    if limit == "brutal_kill" or not runtime.desk.tell(entry, "stop", encode_reason(reason)):
+        runtime.lives.end(entry, "killed")
     while entry.life == life:
         if end is not None and runtime.now() >= end:
-            runtime.kill(entry)
-            break
+            runtime.lives.end(entry, "killed")
         await runtime.turn(0.05)
 
 
 async def restart(runtime: Runtime, path: str) -> None:
     """Stop in good order if it runs, then start the next incarnation; uncounted, as an administrator's act."""
     record = find(runtime, path)
-    entry = runtime.entries.get(path)
+    entry = runtime.desk.entries.get(path)
     if entry is not None and entry.life:
-        if entry.record.state == "starting":
+        if runtime.desk.starting(entry):
             raise NotRunning(f"restart: {path!r} is still starting. Wait for it, or kill() it.")
-        await _stop_life(runtime, entry, "shutdown", for_good=True)
+        entry.parks = "restart"
+        await _stop_life(runtime, entry, "shutdown")
     elif record.is_supervisor and record.life:
-        await refuse(runtime, record, "terminate_child", record.id)
-    await refuse(runtime, record, "restart_child", record.id)
+        await administer(runtime, record, "terminate_child", record.id)
+    await administer(runtime, record, "restart_child", record.id)
 
 
-# administration calls
-
-
-async def refuse(runtime: Runtime, record: Record, op: Any, *args: Any) -> Any:
-    """An administration call about ``record`` to its supervisor; OTP's errors as exceptions."""
-    parent = record.supervisor
-    if parent is None:
-        raise NotRunning(f"{op}: the root supervisor ends with lab.close().")
-    return expect(await runtime.ask_tree(parent.path, op, *args), parent.path, op, args)
-
-
-def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
-    """The result of an administration call, or the exception that it means."""
-    if not isinstance(result, Refused):
-        return result
-    who = args[0].id if args and isinstance(args[0], Child) else args[0] if args else ""
-    what = f"{op} {who!r} under {supervisor!r}"
-    if result.cause is not None:
-        raise result.cause
-    if result.kind == "start_failed":
-        failed = StartFailed(f"{what}: it did not start: {reason_text(result.reason)}. Nothing was kept.")
-        if isinstance(result.reason, Crash):
-            raise revive(result.reason) from failed
-        raise failed
-    kind, text = REFUSALS[result.kind]
-    raise kind(f"{what}: {text}")
-
-
-REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
-    "already_started": (AlreadyStarted, "a child with this id is running. Choose another id, or stop it first."),
-    "already_present": (
-        AlreadyPresent,
-        "a child with this id is kept, though not running. restart_child or delete_child it.",
-    ),
-    "running": (ChildRunning, "the child is running. terminate_child it first."),
-    "restarting": (ChildRestarting, "the child is between two restart attempts. terminate_child cancels them."),
-    "not_found": (ChildNotFound, "there is no such child. Look: which_children()."),
-    "simple_one_for_one": (SimpleOneForOne, "not for children of a simple_one_for_one supervisor, which have no ids."),
-    "max_children": (MaxChildren, "the supervisor has max_children already."),
-    "invalid_spec": (InvalidSpec, "the child spec is not valid."),
-    "noproc": (NotRunning, "the supervisor does not run."),
-    "exit": (NotRunning, "the supervisor ended before it answered."),
-}
-
-
-async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, options: dict[str, Any]) -> Ref:
-    """Start an agent class, a child or a supervisor; its ref once the first incarnation runs."""
-    parent = find(runtime, under or "/")
-    if not parent.is_supervisor:
-        raise NotRunning(f"under={parent.path!r} is an agent, not a supervisor.")
-    spec = as_child(runtime, parent, what, id, options)
-    simple = getattr(parent.spec.what, "strategy", "") == "simple_one_for_one"
-    if simple:
-        up = expect(
-            await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
-        )
-        return ref_of(runtime, up.record)
-    check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
-    kept = parent.children.get(spec.id)
-    if kept is not None and parent.supervisor is None and _is_over(runtime, kept):
-        await runtime.ask_tree(parent.path, "delete_child", spec.id)
-    result = await runtime.ask_tree(parent.path, "start_child", spec)
-    if (
-        isinstance(result, Refused)
-        and result.kind == "start_failed"
-        and runtime.entries.get(join(parent.path, spec.id))
-    ):
-        runtime.discard(join(parent.path, spec.id))
-    return ref_of(runtime, expect(result, parent.path, "start_child", (spec,)).record)
-
-
-def _is_over(runtime: Runtime, record: Record) -> bool:
-    """Whether a child of the root has ended for good, so that its id is free again."""
-    entry = runtime.entries.get(record.path)
-    return record.state == "undefined" or (entry is not None and entry.asked and not entry.life)
-
-
-def as_child(runtime: Runtime, parent: Record, what: Any, id: str | None, options: dict[str, Any]) -> Child:
-    """A child spec from what a person gave."""
-    if isinstance(what, Child):
-        if options:
-            raise InvalidSpec(f"start: {', '.join(options)} belong into child(...), which was given already.")
-        spec = what if id is None else dataclasses.replace(what, id=id)
-    else:
-        spec = child(what, id=id, **options)
-        if id is None and not isinstance(what, Supervisor):
-            spec = dataclasses.replace(spec, id=free_id(parent, spec.id))
-    if parent.supervisor is None and spec.type == "worker" and spec.own_limit is None:
-        spec = dataclasses.replace(spec, own_limit=ROOT_LIMIT)
-    return spec
-
-
-def free_id(parent: Record, wanted: str) -> str:
-    """``wanted``, or with a number behind it if a sibling has that id."""
-    if wanted not in parent.children:
-        return wanted
-    return next(f"{wanted}-{n}" for n in range(2, len(parent.children) + 3) if f"{wanted}-{n}" not in parent.children)
-
-
-async def start_many(runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None) -> Refs:
-    """Start many agents of one class in one go."""
-    parent = find(runtime, under or "/")
-    base = cls.__name__.lower()
-    taken = len(parent.children)
-    specs = [as_child(runtime, parent, cls, f"{base}-{taken + n}", given) for n, given in enumerate(fields, 1)]
-    for spec in specs:
-        check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
-    ups = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "start_many", ())
-    return Refs(
-        [
-            ref_of(runtime, expect(up, parent.path, "start_many", (spec,)).record)
-            for up, spec in zip(ups, specs, strict=True)
-        ]
-    )
-
-
-async def start_child(runtime: Runtime, path: str, spec: Any) -> Ref:
-    """Start a child under this supervisor."""
-    return await start(runtime, spec, None, path, {})
-
-
-def _call(op: str) -> Control:
-    async def call(runtime: Runtime, path: str, id: str) -> Any:
-        result = await runtime.ask_tree(path, op, id)
-        if isinstance(result, Refused) and result.kind == "simple_one_for_one" and op == "terminate_child":
-            record = find(runtime, join(path, id))
-            result = await runtime.ask_tree(path, op, record.life)
-        result = expect(result, path, op, (id,))
-        return ref_of(runtime, result.record) if isinstance(result, Up) else result
-
-    call.__name__ = op
-    return call
-
-
-async def which_children(runtime: Runtime, path: str) -> list[tuple[str, Any, str]]:
-    """The children, newest first."""
-    found: list[ChildInfo] = expect(await runtime.ask_tree(path, "which_children"), path, "which_children", ())
-    return [
-        (kid.id, kid.life if kid.life in (None, "restarting") else ref_of(runtime, kid.record), kid.type)
-        for kid in found
-    ]  # fmt: skip
-
-
-async def count_children(runtime: Runtime, path: str) -> dict[str, int]:
-    """How many children by kind."""
-    counts = expect(await runtime.ask_tree(path, "count_children"), path, "count_children", ())
-    return dict(counts._asdict())
-
-
-def join(parent: str, id: str) -> str:
-    """A child's path."""
-    return parent.rstrip("/") + "/" + id
-
-
-def ref_of(runtime: Runtime, record: Record) -> Ref:
-    """The ref of a record."""
-    what: Any = record.spec.what
-    return Ref(links[runtime.lab_id], record.path, "Supervisor" if record.is_supervisor else what.__name__)
-
-
-# for cells
-
-
-def _now(function: Callable[..., Any]) -> Control:
-    def control(runtime: Runtime, *args: Any) -> Any:
-        return runtime.run(function, runtime, *args)
-
-    return control
-
-
-def _later(function: Callable[..., Any]) -> Control:
-    def control(runtime: Runtime, *args: Any) -> Any:
-        return runtime.submit(function, runtime, *args).result()
-
-    return control
-
-
-def _status(runtime: Runtime, path: str) -> str:
-    return "stopped" if runtime.closed else status(runtime, path)
-
-
-def _wait_idle(runtime: Runtime, path: str, timeout: float) -> None:
-    future = runtime.submit(runtime.wait_idle)
-    try:
-        future.result(timeout)
-    except concurrent.futures.TimeoutError:
-        future.cancel()
-        unrest = runtime.run(runtime.unrest)
-        shown = "; ".join(unrest[:5]) + (f"; and {len(unrest) - 5} more" if len(unrest) > 5 else "")
-        raise CallTimeout(f"not idle after {timeout:g} s: {shown}. Wait longer: wait_idle(timeout=...).") from None
-
-
-def _checkpoints(runtime: Runtime, path: str) -> Any:
-    runtime.run(runtime.flush)
-    return frames.checkpoints(runtime.ledger.store, path=path)
-
-
-OPERATIONS: dict[str, Control] = {
-    "status": _status,
-    "incarnation": _now(incarnation),
-    "node": _now(node),
-    "state": _now(state),
-    "info": _now(info),
-    "log": _now(log),
-    "checkpoints": _checkpoints,
-    "crash": _now(crash),
-    "kill": _now(kill),
-    "stop": _later(stop),
-    "restart": _later(restart),
-    "start_child": _later(start_child),
-    "terminate_child": _later(_call("terminate_child")),
-    "restart_child": _later(_call("restart_child")),
-    "delete_child": _later(_call("delete_child")),
-    "get_childspec": _later(_call("get_childspec")),
-    "which_children": _later(which_children),
-    "count_children": _later(count_children),
-    "wait_idle": _wait_idle,
-}
-
-
-# for agents
-
-INSIDE: dict[str, Control] = {
-    "status": status, "incarnation": incarnation, "node": node, "state": state, "info": info, "log": log,
-    "crash": crash, "kill": kill, "stop": stop, "restart": restart, "start_child": start_child,
-    "terminate_child": _call("terminate_child"), "restart_child": _call("restart_child"),
-    "delete_child": _call("delete_child"), "get_childspec": _call("get_childspec"),
-    "which_children": which_children, "count_children": count_children,
-}  # fmt: skip
-
-
-async def serve(runtime: Runtime, op: str, args: tuple[Any, ...], answer: Callable[..., None]) -> None:
-    """Answer what an agent asked of its lab."""
-    try:
-        answer(await _serve(runtime, op, args), None)
-    except Exception as error:  # the agent that asked gets it, whatever it is
-        answer(None, error)
-
-
-async def _serve(runtime: Runtime, op: str, args: tuple[Any, ...]) -> Any:
-    if op == "start":
-        what, id, under, options = unpack(args[0])
-        ref = await start(runtime, what, id, under, options)
-        return ref.path, ref._cls_name
-    if op == "whereis":
-        ref_found = whereis(runtime, args[0])
-        return (ref_found.path, ref_found._cls_name) if ref_found else None
-    if op == "simulator":
-        return await runtime.simulator()
-    name, path, data = args
-    value = INSIDE[name](runtime, path, *unpack(data))
-    if hasattr(value, "__await__"):
-        value = await value
-    return pack(value, f"the result of {name}")
-
-
-def whereis(runtime: Runtime, id: str) -> Ref | None:
-    """The ref at a path, or of the only (else the first) agent or supervisor with that id."""
-    path = id if id.startswith("/") else "/" + id
-    record = runtime.tree.find(path)
-    if record is None and "/" not in id:
-        record = next((r for r in runtime.tree.records() if r.id == id and r.supervisor is not None), None)
-    return ref_of(runtime, record) if record is not None else None
-
-
-class KernelLink:
-    """A ref's link in the kernel's process: any thread may use it."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self.lab_id = runtime.lab_id
-        links[self.lab_id] = self
-
-    def send(self, message: Outgoing) -> Any:
-        """Hand a message to the runtime; a call gives its ``Reply``."""
-        return self._runtime.send(message)
-
-    def control(self, op: str, path: str, *args: Any) -> Any:
-        """A control operation; blocks for milliseconds, or as long as what it waits for."""
-        return OPERATIONS[op](self._runtime, path, *args)
-
-    def methods(self, path: str) -> frozenset[str] | None:
-        """The messages of the agent at ``path``; None where there is no agent."""
-        entry = self._runtime.entries.get(path)
-        return entry.kind.cls.__agent_messages__ if entry is not None else None
-
-    def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError if the arguments do not fit the method."""
-        entry = self._runtime.entries.get(path)
-        if entry is not None:
-            entry.kind.check(method, args, kwargs)
+def exit_signal(runtime: Runtime, path: str, reason: Any) -> None:
+    """An exit signal from a stranger, as OTP's ``exit/2``."""
+    record = find(runtime, path)
+    if not record.is_supervisor:
+        runtime.lives.exit_signal(living(runtime, path, "exit"), reason, "")
+    elif record.life:
+        runtime.feed(Signal(record.life, reason))

@@ -115,6 +115,15 @@ class Ledger:
         text = reason_text(reason)
         self.event(kind, entry.path, incarnation=entry.incarnation, node=entry.node, reason=text, detail=detail)
 
+    def failed(self, entry: Entry, node: int, reason: Any) -> None:
+        """A life did not come up."""
+        detail = reason.traceback if isinstance(reason, Crash) else None
+        self.event("start_failed", entry.path, node=node, reason=reason_text(reason), detail=detail)
+
+    def traced(self, entry: Entry, message: Message, shown: str) -> None:
+        """A message of an agent that is traced."""
+        self.event("message", entry.path, incarnation=entry.incarnation, node=entry.node, detail=shown)
+
     def moved(self, entry: Entry, node: int) -> None:
         """An agent leaves a dead node for another."""
         self._ended_at[entry.path] = time.time_ns()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentlab._control import expect, ref_of
+from agentlab._admin import expect, ref_of
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing, home, load
 from agentlab._tree_words import Refused
@@ -63,13 +63,13 @@ def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
 
 
 async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
-    runtime.ledger.expect({place.path: place.past for top in past for place in top.walk()})
+    runtime.desk.ledger.expect({place.path: place.past for top in past for place in top.walk()})
     for place in past:
         spec = place.child()
         reason = _missing(spec) or (None if run and place.status == "running" else ASKED if not run else place.status)
         if reason is not None:
             expect(await runtime.ask_tree("/", "adopt_child", spec, reason), "/", "start_child", (spec,))
-            entry = runtime.entries.get(place.path)
+            entry = runtime.desk.entries.get(place.path)
             if entry is not None and place.status == "stopped":
                 entry.asked = True
         else:
@@ -94,7 +94,7 @@ async def _add_dynamic(runtime: Runtime, place: Place) -> None:
 
 
 def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
-    record = runtime.tree.find(parent)
+    record = runtime.desk.tree.find(parent)
     simple = record is not None and getattr(record.spec.what, "strategy", "") == "simple_one_for_one"
     return (spec.id, dict(spec.fields)) if simple else (spec,)
 
@@ -111,15 +111,15 @@ def _missing(spec: Child) -> str | None:
 async def resume_all(runtime: Runtime) -> list[Ref]:
     """Start what was parked when the lab was opened again and can start now; the refs of what runs."""
     started = []
-    for place in remembered(runtime.ledger.store):
-        record = runtime.tree.find(place.path)
+    for place in remembered(runtime.desk.ledger.store):
+        record = runtime.desk.tree.find(place.path)
         if record is None or record.state != "parked":
             continue
         spec = place.child()
         if _missing(spec) is not None:
             continue
         record.spec = spec  # the class may have been defined meanwhile
-        runtime.ledger.expect({below.path: below.past for below in place.walk()[1:]})
+        runtime.desk.ledger.expect({below.path: below.past for below in place.walk()[1:]})
         expect(await runtime.ask_tree("/", "restart_child", record.id), "/", "resume", (record.id,))
         await _add_dynamic(runtime, place)
         started.append(ref_of(runtime, record))

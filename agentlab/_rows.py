@@ -15,8 +15,8 @@ from agentlab.events import Row
 def rows(runtime: Runtime, paths: Iterable[str] | None = None) -> list[Row]:
     """Rows of all places in start order, depth first; or of those in ``paths`` that still exist."""
     if paths is None:
-        return [row(runtime, record) for record in runtime.tree.records()]
-    found = (runtime.tree.find(path) for path in paths)
+        return [row(runtime, record) for record in runtime.desk.tree.records()]
+    found = (runtime.desk.tree.find(path) for path in paths)
     return [row(runtime, record) for record in found if record is not None]
 
 
@@ -27,12 +27,12 @@ def row(runtime: Runtime, record: Record) -> Row:
     if record.is_supervisor:
         return _supervisor_row(runtime, record, above)
     path = record.path
-    entry = runtime.entries.get(path)
+    entry = runtime.desk.entries.get(path)
     what: Any = record.spec.what
     if entry is None:
         return Row(path, record.id, "agent", what.__name__, record_status(record), 0, 0, None, 0, above, None, 0, 0)
     return Row(
-        path, record.id, "agent", what.__name__, runtime.status(entry), entry.incarnation, record.restarts, entry.node,
+        path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, record.restarts, entry.node,
         len(entry.pending), above, reason_text(entry.reason) if entry.reason is not None else None, entry.since,
         entry.handled,
     )  # fmt: skip
@@ -43,7 +43,7 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
     root = record.supervisor is None
     keeper = record.keeper if isinstance(record, SupervisorRecord) else None
     used = keeper.window.used(runtime.now()) if keeper is not None else 0
-    incarnation = runtime.supervisor_incarnations.get(record.path, 1)
+    incarnation = runtime.lives.incarnations.get(record.path, 1)
     reason = record.trouble.reason if record.trouble is not None else None
     return Row(
         record.path, record.id if not root else "lab", "supervisor", what.strategy, record_status(record), incarnation,

@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from agentlab import frames
-from agentlab._control import OPERATIONS, KernelLink, serve, start, start_many, whereis
+from agentlab._admin import start, start_many, whereis
+from agentlab._doors import OPERATIONS, KernelLink, serve
 from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
+from agentlab._wire import pack
 from agentlab.agent import Agent
 from agentlab.child import Child, Supervisor
 from agentlab.errors import InvalidSpec, LabClosed
@@ -258,6 +260,18 @@ class Lab(Frames):
     def tree(self) -> Any:
         """The live supervision tree, as a widget."""
         return importlib.import_module("agentlab_widgets").TreeWidget(self)
+
+    def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
+        """Cast to every subscriber of a topic; how many there are."""
+        runtime = self._live
+        payload = pack((args, kwargs), f"what is published to {topic!r}")
+        count: int = runtime.run(runtime.mail.publish, topic, method, payload)
+        return count
+
+    def explain(self, ref: Ref | str) -> str:
+        """Why an agent is in the state it is in, in a paragraph, from its events."""
+        path = ref.path if isinstance(ref, Ref) else ref
+        return str(OPERATIONS["explain"](self._live, path if path.startswith("/") else "/" + path))
 
     def simulator(self) -> Endpoint:
         """The simulator that answers for models called ``sim``; started when first asked for."""

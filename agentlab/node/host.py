@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import socket
 import time
 from collections import deque
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 from agentlab import ref as refs
 from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, pack, revive, unpack
-from agentlab.agent import Agent, Crash, Exit, Field, Transcript
-from agentlab.errors import CallTimeout, NotRunning
+from agentlab.agent import HOOKS, Agent, Crash, Exit, Field, Transcript
+from agentlab.errors import CallTimeout, InvalidState, NotRunning
 from agentlab.node.inside import InsideContext, InsideLink, awaited, current, route_prints
 
 Change = tuple[str, str | None, int, list[str]]
@@ -37,8 +39,8 @@ class Resident:
     """One life of one agent on this node."""
 
     __slots__ = (
-        "agent", "casts", "host", "key", "life", "mailbox", "reason", "saved", "started", "step_number",
-        "steps", "stopping", "suspended", "task",
+        "agent", "casts", "cpu", "host", "key", "life", "mailbox", "reason", "saved", "started", "step_number",
+        "steps", "stopping", "traced", "suspended", "task",
     )  # fmt: skip
 
     def __init__(self, host: Host, life: int, agent: Agent) -> None:
@@ -52,20 +54,16 @@ class Resident:
         self.reason: Any = None  # set from outside: die with it
         self.stopping: Any = None  # set by the agent itself: end after this message
         self.suspended = False
+        self.traced = False
         self.started = False
         self.steps: list[tuple[Any, ...]] = []
         self.step_number = 0
+        self.cpu = 0.0  # seconds of its code so far
         self.casts: list[tuple[str, str, bytes]] = []
 
     def say(self, kind: str, *parts: Any) -> None:
         """Report to the kernel, as this life."""
         self.host.say(kind, self.life, *parts)
-
-    @property
-    def traps(self) -> bool:
-        """Whether a supervisor's shutdown waits for the message in hand and runs ``on_stop``."""
-        cls = type(self.agent)
-        return cls.trap_exit if cls.trap_exit is not None else hasattr(cls, "on_stop")
 
     def changes(self) -> list[Change]:
         """The fields that differ from the last commit; InvalidState if one does not fit its type."""
@@ -90,8 +88,6 @@ class Resident:
 
 
 def _lost(field: Field) -> Any:
-    from agentlab.errors import InvalidState
-
     raise InvalidState(f"{field.owner}.{field.name} was deleted; a field always has a value.")
 
 
@@ -213,14 +209,14 @@ class Host:
 
     def _work(self, resident: Resident, state: dict[str, Any] | None = None) -> None:
         if resident.task is None:
-            resident.task = self._loop.create_task(self._drain(resident, state))
+            resident.task = self._loop.create_task(_metered(resident, self._drain(resident, state)))
 
     async def _drain(self, resident: Resident, state: dict[str, Any] | None) -> None:
         current.set(resident)
         try:
             if state is not None:
                 await self._start(resident, state)
-            while resident.mailbox and not resident.suspended:
+            while resident.mailbox and (not resident.suspended or resident.mailbox[0][0] != "message"):
                 await self._handle(resident, resident.mailbox.popleft())
         except Died as died:
             self._gone(resident, died.reason)
@@ -238,12 +234,17 @@ class Host:
         if message[0] == "stop":
             await self._stop(resident, message[1])
             return
+        if message[0] == "replace":
+            self._replace(resident, *message[1:])
+            return
         _, key, method, payload = message
         resident.key, resident.step_number = key, 0
         started, clock = time.time_ns(), time.perf_counter()
-        resident.say("begun", key, started)
         args, kwargs = unpack(payload)
-        result = await awaited(getattr(resident.agent, method)(*args, **kwargs))
+        resident.say("begun", key, started, shown(method, args, kwargs) if resident.traced else None)
+        if method in HOOKS:
+            args = (args[0], revived(args[1]))
+        result = await awaited(getattr(resident.agent, method, _nothing)(*args, **kwargs))
         if resident.reason is not None:
             raise Died(resident.reason)
         changes = resident.changes()
@@ -288,16 +289,16 @@ class Host:
             self._work(resident)
 
     def _on_signal(self, life: int, reason: Any) -> None:
-        """An exit signal from the supervisor: next for an agent that traps it, at once for the others."""
+        """The kernel ends a life: a trapped shutdown is the next thing it handles, all else ends it now."""
         resident = self._residents.get(life)
         if resident is None:
             return
-        if reason != "kill" and resident.traps and resident.started:
+        if reason == "kill":
+            self._end(resident, "killed")
+        else:
             resident.mailbox.appendleft(("stop", decode_reason(reason)))
             resident.suspended = False
             self._work(resident)
-        else:
-            self._end(resident, "killed" if reason == "kill" else decode_reason(reason))
 
     def _on_crash(self, life: int, reason: Any) -> None:
         resident = self._residents.get(life)
@@ -320,12 +321,102 @@ class Host:
                 found = next(m for m in resident.mailbox if m[0] == "message" and m[1] == key)
                 resident.mailbox.remove(found)
 
+    def _on_trace(self, life: int, on: bool) -> None:
+        resident = self._residents.get(life)
+        if resident is not None:
+            resident.traced = on
+
+    def _on_draft(self, life: int, ticket: int) -> None:
+        """The state in hand, uncommitted, as JSON texts; what does not fit its type is shown as text."""
+        resident = self._residents.get(life)
+        if resident is not None:
+            self.say("told", ticket, draft(resident.agent))
+
+    def _on_meter(self, life: int, ticket: int) -> None:
+        """CPU seconds of its handlers so far, and the bytes of its state."""
+        resident = self._residents.get(life)
+        if resident is not None:
+            self.say("told", ticket, (resident.cpu, sum(map(len, draft(resident.agent).values()))))
+
+    def _on_replace(self, life: int, ticket: int, fields: dict[str, str]) -> None:
+        """New values for fields, set between two messages."""
+        resident = self._residents.get(life)
+        if resident is not None:
+            resident.mailbox.appendleft(("replace", ticket, fields))
+            self._work(resident)
+
+    def _replace(self, resident: Resident, ticket: int, fields: dict[str, str]) -> None:
+        for name, text in fields.items():
+            setattr(resident.agent, name, type(resident.agent).__agent_fields__[name].load(text))
+            if isinstance(getattr(resident.agent, name), Transcript):
+                resident.saved[name] = 0
+        changes = resident.changes()
+        resident.keep(changes)
+        resident.say("replaced", ticket, changes)
+
     def _on_suspend(self, life: int, suspended: bool) -> None:
         resident = self._residents.get(life)
         if resident is not None:
             resident.suspended = suspended
             if not suspended and resident.mailbox:
                 self._work(resident)
+
+
+async def _metered(resident: Resident, work: Coroutine[Any, Any, None]) -> None:
+    """Run an agent's code and add up the CPU time of its turns."""
+    await _Meter(resident, work)
+
+
+class _Meter:
+    """Steps a coroutine as a task would, with a look at the thread's CPU clock on either side."""
+
+    def __init__(self, resident: Resident, work: Coroutine[Any, Any, None]) -> None:
+        self._resident = resident
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            begun = time.thread_time()
+            try:
+                waits_for = self._work.send(value) if error is None else self._work.throw(error)
+            except StopIteration:
+                return
+            finally:
+                self._resident.cpu += time.thread_time() - begun
+            try:
+                value, error = (yield waits_for), None
+            except BaseException as thrown:  # a cancellation is the agent's to see
+                value, error = None, thrown
+
+
+def _nothing(*args: Any) -> None:
+    """What a hook that the class does not have does."""
+
+
+def revived(reason: Any) -> Any:
+    """An exit reason as an agent sees it: the exception itself where there was one."""
+    return revive(reason) if isinstance(reason, Crash) else reason
+
+
+def shown(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """A message as one would write it, cut."""
+    words = [repr(value) for value in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
+    text = f"{method}({', '.join(words)})"
+    return text if len(text) <= 500 else text[:497] + "..."
+
+
+def draft(agent: Agent) -> dict[str, str]:
+    """An agent's fields as JSON texts."""
+    texts = {}
+    for name, field in type(agent).__agent_fields__.items():
+        value = agent.__dict__.get(name)
+        try:
+            texts[name] = field.dump(value)
+        except InvalidState:
+            texts[name] = json.dumps(repr(value))
+    return texts
 
 
 def _unloadable(error: Exception) -> type[Agent]:

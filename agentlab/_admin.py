@@ -1,0 +1,226 @@
+"""Starting children and the other administration calls, with OTP's results as named exceptions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentlab._books import Entry, reason_text
+from agentlab._runtime import Runtime
+from agentlab._tree_records import Record
+from agentlab._tree_words import ChildInfo, Refused, Up
+from agentlab._wire import revive
+from agentlab.agent import Agent, Crash
+from agentlab.child import Child, Limit, Supervisor, check_complete, child
+from agentlab.errors import (
+    AlreadyPresent, AlreadyStarted, CallCycle, ChildNotFound, ChildRestarting, ChildRunning, InvalidSpec, MaxChildren,
+    NotRunning, SimpleOneForOne, StartFailed,
+)  # fmt: skip
+from agentlab.ref import Ref, Refs, links
+
+ROOT_LIMIT = Limit(3, 5.0)
+"""The own limit of what is started directly under the root, which has no limit itself, unless it says otherwise."""
+
+Control = Callable[..., Any]
+
+
+# finding
+
+
+def find(runtime: Runtime, path: str) -> Record:
+    """The record at a path; NotRunning if there is none."""
+    record = runtime.desk.tree.find(path)
+    if record is None:
+        raise NotRunning(f"there is nothing at {path!r} in this lab. Look: lab.agents().")
+    return record
+
+
+def entry_at(runtime: Runtime, path: str) -> Entry:
+    """The agent at a path; NotRunning if there is none, or if it is a supervisor."""
+    entry = runtime.desk.entries.get(path)
+    if entry is None:
+        if runtime.desk.tree.find(path) is not None:
+            raise NotRunning(f"{path!r} is a supervisor, not an agent. Its children: which_children().")
+        raise NotRunning(f"there is no agent {path!r} in this lab. Look: lab.agents().")
+    return entry
+
+
+def living(runtime: Runtime, path: str, op: str) -> Entry:
+    """The agent at a path, which must have a life."""
+    entry = entry_at(runtime, path)
+    if not entry.life:
+        why = f" ({reason_text(entry.reason)})" if entry.reason is not None else ""
+        raise NotRunning(f"{op}: {path!r} is {runtime.desk.status(entry)}{why}. Start it again: ref.restart().")
+    return entry
+
+
+# administration calls
+
+
+async def administer(runtime: Runtime, record: Record, op: Any, *args: Any) -> Any:
+    """An administration call about ``record`` to its supervisor; OTP's errors as exceptions."""
+    parent = record.supervisor
+    if parent is None:
+        raise NotRunning(f"{op}: the root supervisor ends with lab.close().")
+    return expect(await runtime.ask_tree(parent.path, op, *args), parent.path, op, args)
+
+
+def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
+    """The result of an administration call, or the exception that it means."""
+    if not isinstance(result, Refused):
+        return result
+    who = args[0].id if args and isinstance(args[0], Child) else args[0] if args else ""
+    what = f"{op} {who!r} under {supervisor!r}"
+    if result.cause is not None:
+        raise result.cause
+    if result.kind == "start_failed":
+        failed = StartFailed(f"{what}: it did not start: {reason_text(result.reason)}. Nothing was kept.")
+        if isinstance(result.reason, Crash):
+            raise revive(result.reason) from failed
+        raise failed
+    kind, text = REFUSALS[result.kind]
+    raise kind(f"{what}: {text}")
+
+
+REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
+    "already_started": (AlreadyStarted, "a child with this id is running. Choose another id, or stop it first."),
+    "already_present": (
+        AlreadyPresent,
+        "a child with this id is kept, though not running. restart_child or delete_child it.",
+    ),
+    "running": (ChildRunning, "the child is running. terminate_child it first."),
+    "restarting": (ChildRestarting, "the child is between two restart attempts. terminate_child cancels them."),
+    "not_found": (ChildNotFound, "there is no such child. Look: which_children()."),
+    "simple_one_for_one": (SimpleOneForOne, "not for children of a simple_one_for_one supervisor, which have no ids."),
+    "max_children": (MaxChildren, "the supervisor has max_children already."),
+    "invalid_spec": (InvalidSpec, "the child spec is not valid."),
+    "noproc": (NotRunning, "the supervisor does not run."),
+    "exit": (NotRunning, "the supervisor ended before it answered."),
+}
+
+
+async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, options: dict[str, Any]) -> Ref:
+    """Start an agent class, a child or a supervisor; its ref once the first incarnation runs."""
+    parent = find(runtime, under or "/")
+    if not parent.is_supervisor:
+        raise NotRunning(f"under={parent.path!r} is an agent, not a supervisor.")
+    spec = as_child(runtime, parent, what, id, options)
+    simple = getattr(parent.spec.what, "strategy", "") == "simple_one_for_one"
+    if simple:
+        up = expect(
+            await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
+        )
+        return ref_of(runtime, up.record)
+    check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
+    kept = parent.children.get(spec.id)
+    if kept is not None and parent.supervisor is None and _is_over(runtime, kept):
+        await runtime.ask_tree(parent.path, "delete_child", spec.id)
+    result = await runtime.ask_tree(parent.path, "start_child", spec)
+    if (
+        isinstance(result, Refused)
+        and result.kind == "start_failed"
+        and runtime.desk.entries.get(join(parent.path, spec.id))
+    ):
+        runtime.lives.forget(runtime.desk.entries[join(parent.path, spec.id)], result.reason)
+    return ref_of(runtime, expect(result, parent.path, "start_child", (spec,)).record)
+
+
+def _is_over(runtime: Runtime, record: Record) -> bool:
+    """Whether a child of the root has ended for good, so that its id is free again."""
+    entry = runtime.desk.entries.get(record.path)
+    return record.state == "undefined" or (entry is not None and entry.asked and not entry.life)
+
+
+def as_child(runtime: Runtime, parent: Record, what: Any, id: str | None, options: dict[str, Any]) -> Child:
+    """A child spec from what a person gave."""
+    if isinstance(what, Child):
+        if options:
+            raise InvalidSpec(f"start: {', '.join(options)} belong into child(...), which was given already.")
+        spec = what if id is None else dataclasses.replace(what, id=id)
+    else:
+        spec = child(what, id=id, **options)
+        if id is None and not isinstance(what, Supervisor):
+            spec = dataclasses.replace(spec, id=free_id(parent, spec.id))
+    if parent.supervisor is None and spec.own_limit is None:
+        spec = dataclasses.replace(spec, own_limit=ROOT_LIMIT)
+    return spec
+
+
+def free_id(parent: Record, wanted: str) -> str:
+    """``wanted``, or with a number behind it if a sibling has that id."""
+    if wanted not in parent.children:
+        return wanted
+    return next(f"{wanted}-{n}" for n in range(2, len(parent.children) + 3) if f"{wanted}-{n}" not in parent.children)
+
+
+async def start_many(runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None) -> Refs:
+    """Start many agents of one class in one go."""
+    parent = find(runtime, under or "/")
+    base = cls.__name__.lower()
+    taken = len(parent.children)
+    specs = [as_child(runtime, parent, cls, f"{base}-{taken + n}", given) for n, given in enumerate(fields, 1)]
+    for spec in specs:
+        check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
+    ups = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "start_many", ())
+    return Refs(
+        [
+            ref_of(runtime, expect(up, parent.path, "start_many", (spec,)).record)
+            for up, spec in zip(ups, specs, strict=True)
+        ]
+    )
+
+
+async def start_child(runtime: Runtime, path: str, spec: Any) -> Ref:
+    """Start a child under this supervisor."""
+    return await start(runtime, spec, None, path, {})
+
+
+def call_named(op: str) -> Control:
+    """The administration call of that name, about a child by its id."""
+
+    async def call(runtime: Runtime, path: str, id: str) -> Any:
+        result = await runtime.ask_tree(path, op, id)
+        if isinstance(result, Refused) and result.kind == "simple_one_for_one" and op == "terminate_child":
+            record = find(runtime, join(path, id))
+            result = await runtime.ask_tree(path, op, record.life)
+        result = expect(result, path, op, (id,))
+        return ref_of(runtime, result.record) if isinstance(result, Up) else result
+
+    call.__name__ = op
+    return call
+
+
+async def which_children(runtime: Runtime, path: str) -> list[tuple[str, Any, str]]:
+    """The children, newest first."""
+    found: list[ChildInfo] = expect(await runtime.ask_tree(path, "which_children"), path, "which_children", ())
+    return [
+        (kid.id, kid.life if kid.life in (None, "restarting") else ref_of(runtime, kid.record), kid.type)
+        for kid in found
+    ]  # fmt: skip
+
+
+async def count_children(runtime: Runtime, path: str) -> dict[str, int]:
+    """How many children by kind."""
+    counts = expect(await runtime.ask_tree(path, "count_children"), path, "count_children", ())
+    return dict(counts._asdict())
+
+
+def join(parent: str, id: str) -> str:
+    """A child's path."""
+    return parent.rstrip("/") + "/" + id
+
+
+def ref_of(runtime: Runtime, record: Record) -> Ref:
+    """The ref of a record."""
+    what: Any = record.spec.what
+    return Ref(links[runtime.lab_id], record.path, "Supervisor" if record.is_supervisor else what.__name__)
+
+
+def whereis(runtime: Runtime, id: str) -> Ref | None:
+    """The ref at a path, or of the only (else the first) agent or supervisor with that id."""
+    path = id if id.startswith("/") else "/" + id
+    record = runtime.desk.tree.find(path)
+    if record is None and "/" not in id:
+        record = next((r for r in runtime.desk.tree.records() if r.id == id and r.supervisor is not None), None)
+    return ref_of(runtime, record) if record is not None else None

@@ -1,0 +1,115 @@
+"""What the parts of the runtime share: the books, the ledger, the pool, the tree, and one word of status."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from agentlab._books import Entry, Kinds, reason_text
+from agentlab._ledger import Ledger
+from agentlab._links import Links
+from agentlab._pool import Pool
+from agentlab._tree_records import Record
+from agentlab.supervision import Tree
+
+
+class Desk:
+    """Everything here belongs to the runtime's thread.
+
+    Attributes:
+        entries: Every agent in the books, by path.
+        lives: Every life that runs or is being started, by number; also one whose successor runs already.
+        active: Agents that keep the lab from being idle.
+        restless: Records that wait for a restart.
+        topics: Subscribers by topic, in the order in which they came.
+        feed: Tells the supervision machine what happened.
+        due: Has this turn's work committed and sent at its end.
+    """
+
+    def __init__(self, ledger: Ledger, feed: Callable[[Any], None], due: Callable[[], None]) -> None:
+        self.ledger = ledger
+        self.feed = feed
+        self.due = due
+        self.kinds = Kinds()
+        self.entries: dict[str, Entry] = {}
+        self.lives: dict[int, Entry] = {}
+        self.links = Links()
+        self.active: set[Entry] = set()
+        self.restless: set[Record] = set()
+        self.topics: dict[str, dict[str, None]] = {}
+        self.numbers = itertools.count(1)
+        self.asked: dict[int, asyncio.Future[Any]] = {}
+        self.loop: asyncio.AbstractEventLoop
+        self.tree: Tree
+        self.pool: Pool
+
+    def present(self, life: int) -> Entry | None:
+        """The agent whose present life this is; None for a life that has a successor."""
+        entry = self.lives.get(life)
+        return entry if entry is not None and entry.life == life else None
+
+    def tell(self, entry: Entry, kind: str, *parts: Any) -> bool:
+        """Say something to the life's node; whether there is one."""
+        node = self.pool.nodes.get(entry.node or 0)
+        if node is None or not entry.life:
+            return False
+        node.say(kind, entry.life, *parts)
+        self.due()
+        return True
+
+    async def ask(self, entry: Entry, kind: str, *parts: Any, timeout: float) -> Any:
+        """Ask the life's node; None if it does not answer within ``timeout`` seconds."""
+        ticket = next(self.numbers)
+        future = self.asked[ticket] = self.loop.create_future()
+        try:
+            if not self.tell(entry, kind, ticket, *parts):
+                return None
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            self.asked.pop(ticket, None)
+
+    def starting(self, entry: Entry) -> bool:
+        """Whether the life is not up yet: no message is handed to it."""
+        return entry.moving or entry.record.state in ("starting", "undefined")
+
+    def status(self, entry: Entry) -> str:
+        """The agent's status, a word of the contract."""
+        state = entry.record.state
+        if state == "parked":
+            return "stopped" if entry.asked else "parked"
+        if state == "undefined":
+            return "stopped"
+        if state == "backing_off":
+            return "backing_off"
+        if state in ("starting", "restarting") or entry.moving:
+            return "starting"
+        if entry.pending and entry.pending[0].begun:
+            return "waiting" if entry.pending[0].step else "busy"
+        if entry.suspended:
+            return "suspended"
+        return "busy" if entry.pending else "running"
+
+    def settle(self, entry: Entry) -> None:
+        """Note whether the agent rests, so that who waits for that can be woken."""
+        state = entry.record.state
+        begun = bool(entry.pending) and bool(entry.pending[0].begun)
+        busy = bool(entry.pending) and (begun or not entry.suspended) and not entry.down
+        if busy or entry.ending or entry.moving or state in ("starting", "restarting", "stopping", "backing_off"):
+            self.active.add(entry)
+        else:
+            self.active.discard(entry)
+        self.ledger.touch(entry.path)
+        self.due()
+
+    def why_not(self, path: str, method: str) -> str:
+        """Why nobody reads a message, for the error."""
+        entry = self.entries.get(path)
+        if entry is None:
+            return f"{path}.{method}: there is no agent {path!r} in this lab. Look: lab.agents()."
+        why = f" ({reason_text(entry.reason)})" if entry.reason is not None else ""
+        return f"{path}.{method}: the agent is {self.status(entry)}{why}. Start it again: ref.restart()."

@@ -1,0 +1,183 @@
+"""The two ways in: cells call and block, agents ask and await. Both reach the same control operations."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from typing import Any
+
+from agentlab import _control, frames
+from agentlab._admin import (
+    Control, call_named, count_children, find, start, start_child, which_children, whereis,
+)  # fmt: skip
+from agentlab._books import Entry
+from agentlab._explain import explain
+from agentlab._runtime import Runtime
+from agentlab._wire import pack, unpack
+from agentlab.errors import CallCycle, CallTimeout
+from agentlab.ref import Outgoing, links
+
+QUICK: dict[str, Control] = {
+    "status": _control.status, "incarnation": _control.incarnation, "node": _control.node, "state": _control.state,
+    "log": _control.log, "crash": _control.crash, "kill": _control.kill, "exit": _control.exit_signal,
+    "suspend": _control.suspend, "resume": _control.resume, "trace": _control.trace, "explain": explain,
+}  # fmt: skip
+"""Operations that are done when they return."""
+
+WAITING: dict[str, Control] = {
+    "info": _control.info, "draft": _control.draft, "stop": _control.stop, "restart": _control.restart,
+    "replace_state": _control.replace_state, "start_child": start_child, "which_children": which_children,
+    "count_children": count_children, "terminate_child": call_named("terminate_child"),
+    "restart_child": call_named("restart_child"), "delete_child": call_named("delete_child"),
+    "get_childspec": call_named("get_childspec"),
+}  # fmt: skip
+"""Operations that wait for something."""
+
+
+# for cells
+
+
+def _now(function: Callable[..., Any]) -> Control:
+    def control(runtime: Runtime, *args: Any) -> Any:
+        return runtime.run(function, runtime, *args)
+
+    return control
+
+
+def _later(function: Callable[..., Any]) -> Control:
+    def control(runtime: Runtime, *args: Any) -> Any:
+        return runtime.submit(function, runtime, *args).result()
+
+    return control
+
+
+def _status(runtime: Runtime, path: str) -> str:
+    return "stopped" if runtime.closed else str(runtime.run(_control.status, runtime, path))
+
+
+def _checkpoints(runtime: Runtime, path: str) -> Any:
+    runtime.run(runtime.flush)
+    return frames.checkpoints(runtime.desk.ledger.store, path=path)
+
+
+def _wait_idle(runtime: Runtime, path: str, timeout: float) -> None:
+    future = runtime.submit(runtime.wait_idle)
+    try:
+        future.result(timeout)
+    except concurrent.futures.TimeoutError:
+        future.cancel()
+        unrest = runtime.run(runtime.unrest)
+        shown = "; ".join(unrest[:5]) + (f"; and {len(unrest) - 5} more" if len(unrest) > 5 else "")
+        raise CallTimeout(f"not idle after {timeout:g} s: {shown}. Wait longer: wait_idle(timeout=...).") from None
+
+
+OPERATIONS: dict[str, Control] = {
+    **{name: _now(function) for name, function in QUICK.items()},
+    **{name: _later(function) for name, function in WAITING.items()},
+    "status": _status,
+    "checkpoints": _checkpoints,
+    "wait_idle": _wait_idle,
+}
+
+
+class KernelLink:
+    """A ref's link in the kernel's process: any thread may use it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.lab_id = runtime.lab_id
+        links[self.lab_id] = self
+
+    def send(self, message: Outgoing) -> Any:
+        """Hand a message to the runtime; a call gives its ``Reply``."""
+        return self._runtime.send(message)
+
+    def control(self, op: str, path: str, *args: Any) -> Any:
+        """A control operation; blocks for milliseconds, or as long as what it waits for."""
+        return OPERATIONS[op](self._runtime, path, *args)
+
+    def methods(self, path: str) -> frozenset[str] | None:
+        """The messages of the agent at ``path``; None where there is no agent."""
+        entry = self._runtime.desk.entries.get(path)
+        return entry.kind.cls.__agent_messages__ if entry is not None else None
+
+    def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if the arguments do not fit the method."""
+        entry = self._runtime.desk.entries.get(path)
+        if entry is not None:
+            entry.kind.check(method, args, kwargs)
+
+
+# for agents
+
+
+async def serve(
+    runtime: Runtime, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Callable[..., None]
+) -> None:
+    """Answer what an agent asked of its lab."""
+    try:
+        answer(await _serve(runtime, caller, op, args))
+    except Exception as error:  # the agent that asked gets it, whatever it is
+        answer(None, error)
+
+
+async def _serve(runtime: Runtime, caller: Entry | None, op: str, args: tuple[Any, ...]) -> Any:
+    if op == "start":
+        what, id, under, options = unpack(args[0])
+        _refuse_circle(runtime, caller, under or "/", op)
+        ref = await start(runtime, what, id, under, options)
+        return ref.path, ref._cls_name
+    if op == "whereis":
+        found = whereis(runtime, args[0])
+        return (found.path, found._cls_name) if found else None
+    if op == "simulator":
+        return await runtime.simulator()
+    if op == "publish":
+        return runtime.mail.publish(*args, caller.path if caller is not None else "")
+    if op == "control":
+        name, path, data = args
+        if name in CHILD_OPERATIONS:
+            _refuse_circle(runtime, caller, path, name)
+        value = (QUICK.get(name) or WAITING[name])(runtime, path, *unpack(data))
+        return pack(await value if hasattr(value, "__await__") else value, f"the result of {name}")
+    if caller is not None:
+        SELF[op](runtime, caller, *args)
+    return None
+
+
+CHILD_OPERATIONS = frozenset(name for name in WAITING if "child" in name)
+
+
+def _refuse_circle(runtime: Runtime, caller: Entry | None, supervisor: str, op: str) -> None:
+    """A supervisor that waits for this agent's start serves nobody, least of all the agent."""
+    if caller is None or not runtime.desk.starting(caller) or find(runtime, supervisor).supervisor is None:
+        return
+    record = caller.record.supervisor
+    while record is not None:
+        if record.path == supervisor:
+            raise CallCycle(
+                f"{caller.path} asks for {op} under {supervisor!r}, which waits for its on_start: "
+                f"{caller.path} → {supervisor} → {caller.path}. Do it in a message, after the start."
+            )
+        record = record.supervisor
+
+
+def _subscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
+    runtime.desk.topics.setdefault(topic, {})[caller.path] = None
+    caller.topics.add(topic)
+
+
+def _unsubscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
+    runtime.desk.topics.get(topic, {}).pop(caller.path, None)
+    caller.topics.discard(topic)
+
+
+SELF: dict[str, Callable[..., None]] = {
+    "link": lambda runtime, caller, path: runtime.lives.link(caller, path),
+    "unlink": lambda runtime, caller, path: runtime.desk.links.unlink(caller.life, runtime.lives.life_at(path)),
+    "monitor": lambda runtime, caller, path: runtime.lives.monitor(caller, path),
+    "demonitor": lambda runtime, caller, path: runtime.desk.links.demonitor(caller.life, runtime.lives.life_at(path)),
+    "subscribe": _subscribe,
+    "unsubscribe": _unsubscribe,
+}
+"""What an agent asks about itself."""

@@ -1,0 +1,92 @@
+"""Why an agent is in the state it is in: a paragraph, told from its events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from agentlab._admin import find
+from agentlab._books import reason_text
+from agentlab._runtime import Runtime
+from agentlab._tree_records import Record
+
+ENDS = ("crashed", "killed", "exited", "start_failed", "node_down", "linked_exit")
+
+
+def explain(runtime: Runtime, path: str) -> str:
+    """One paragraph; times are UTC."""
+    runtime.flush()
+    record = find(runtime, path)
+    entry = runtime.desk.entries.get(path)
+    now = runtime.desk.status(entry) if entry is not None else record.state
+    told = [_now(path, now, record)]
+    if entry is not None:
+        told[0] += f", incarnation {entry.incarnation}" + (f", on node {entry.node}" if entry.life else "")
+    events = runtime.desk.ledger.store.select(
+        "SELECT at, kind, reason, detail, incarnation FROM event WHERE path = ? AND kind <> 'log' ORDER BY seq", (path,)
+    )
+    told += _past(events)
+    if entry is not None:
+        told += _present(runtime, entry, now)
+    return ". ".join(sentence.rstrip(".") for sentence in told if sentence) + "."
+
+
+def _now(path: str, status: str, record: Record) -> str:
+    above = record.supervisor
+    who = f" under {above.path!r} ({getattr(above.spec.what, 'strategy', '?')})" if above is not None else ""
+    return f"{path} ({record.spec.restart}{who}) is {status}"
+
+
+def _past(events: list[tuple[Any, ...]]) -> list[str]:
+    """What happened to it: how often it ended, why the last time, and what was decided then."""
+    ends = [event for event in events if event[1] in ENDS]
+    if not ends:
+        return ["It never ended by itself"] if events else []
+    crashes = sum(event[1] in ("crashed", "killed") for event in ends)
+    told = [f"It ended {_times(len(ends))} ({crashes} of them crashes or kills)"]
+    at, kind, reason, detail, incarnation = ends[-1]
+    what = {
+        "node_down": "its node died, which was not its fault",
+        "linked_exit": f"{detail}, to which it is linked, ended with {reason}",
+        "start_failed": f"it did not come up: {reason}",
+    }.get(kind, f"incarnation {incarnation} ended with {reason}")
+    told.append(f"Last, at {_clock(at)}, {what}")
+    for at, kind, reason, detail, _ in events[::-1]:
+        if kind in DECISIONS:
+            told.append(f"Then its supervisor {DECISIONS[kind]}" + (f" ({detail})" if detail else ""))
+            break
+    return told
+
+
+DECISIONS = {
+    "restarting": "restarted it",
+    "backing_off": "set a restart after a wait",
+    "parked": "parked it, and left its siblings alone",
+    "gave_up": "gave up",
+    "stopped": "left it down",
+}
+"""What a supervisor decided, by kind of event."""
+
+
+def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:
+    told = []
+    if now == "stopped" and entry.asked:
+        told.append(f"It was asked to stop ({reason_text(entry.reason)}), so nobody restarts it")
+    elif now in ("parked", "stopped"):
+        told.append("ref.restart() starts it again")
+    if entry.pending:
+        head = entry.pending[0]
+        tries = f", delivered {_times(head.deliveries + 1)}" if head.deliveries else ""
+        hand = f"in hand: {head.method}{tries}" + (f", in step {head.step}" if head.step else "")
+        told.append((hand if head.begun else f"next: {head.method}") + f"; {len(entry.pending)} in the mailbox")
+    if entry.suspended:
+        told.append("It is suspended: ref.resume() lets it go on")
+    return told
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at / 1e9, UTC).strftime("%H:%M:%S")

@@ -85,7 +85,10 @@ class Lives:
         entry.down = True
         if fact.kind == "parked":
             entry.reason = fact.reason
-        self._mail.drop(entry, fact.reason, casts=fact.kind == "down" or entry.asked)
+        for_good = fact.kind == "down" or entry.asked
+        self._mail.drop(entry, fact.reason, casts=for_good)
+        if for_good:
+            self._leave_topics(entry)
         desk.ledger.keep_child(record, entry)
         desk.settle(entry)
 
@@ -111,11 +114,16 @@ class Lives:
         self._mail.drop(entry, reason)
         desk.entries.pop(entry.path, None)
         desk.active.discard(entry)
-        for topic in entry.topics:
-            desk.topics[topic].pop(entry.path, None)
-            if not desk.topics[topic]:
-                del desk.topics[topic]
+        self._leave_topics(entry)
         desk.ledger.forget(entry)
+
+    def _leave_topics(self, entry: Entry) -> None:
+        topics = self._desk.topics
+        for topic in entry.topics:
+            topics[topic].pop(entry.path, None)
+            if not topics[topic]:
+                del topics[topic]
+        entry.topics.clear()
 
     # placing
 

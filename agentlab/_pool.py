@@ -1,7 +1,6 @@
 """The nodes of one lab: start them, talk to them, notice when they die, fill up again.
 
-A node is a plain subprocess with one end of a socketpair. It is started from the runtime's thread, which
-lasts as long as the lab: on Linux a node gets a signal when the thread that started it ends.
+A node is a plain process with one end of a socketpair, forked from the zygote.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab._wire import Reader, frame
+from agentlab._zygote import NodeProcess, shared
 from agentlab.errors import NodeDown
 
 
 class Node:
     """One node process and the line to it."""
 
-    def __init__(self, number: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, number: int, process: NodeProcess) -> None:
         self.number = number
         self.process = process
         self.ready = False
@@ -68,7 +68,6 @@ class Pool:
         self._numbers = itertools.count(1)
         self._closing = False
         self._deaths: list[float] = []
-        self._dying: list[Node] = []
 
     async def fill(self) -> None:
         """Start as many nodes as are missing."""
@@ -78,13 +77,8 @@ class Pool:
     async def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
         number = next(self._numbers)
-        command = [sys.executable, "-m", "agentlab.node", str(theirs.fileno()), str(number), self._lab_id]
         with theirs:
-            process = subprocess.Popen(  # noqa: ASYNC220  # must be this thread: see the module's docstring
-                [*command, json.dumps(sys.path)],
-                pass_fds=[theirs.fileno()], start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
+            process = shared().fork(number, self._lab_id, theirs)
         node = Node(number, process)
         self.nodes[number] = node
         loop = asyncio.get_running_loop()
@@ -109,19 +103,12 @@ class Pool:
             return
         now = asyncio.get_running_loop().time()
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
-        self._dying.append(node)
-        self._reap(node)
+        node.process.wait()
         self._lost(node)
 
     def refill_delay(self) -> float:
         """Seconds to wait before the next node: none, unless the pool keeps dying."""
         return 0.0 if len(self._deaths) <= self.BURST else 1.0
-
-    def _reap(self, node: Node) -> None:
-        if node.process.poll() is not None:
-            self._dying.remove(node)
-        else:
-            asyncio.get_running_loop().call_later(0.02, self._reap, node)
 
     def flush(self) -> None:
         """Send what waits for every node."""
@@ -135,8 +122,8 @@ class Pool:
             if node.transport is not None:
                 node.transport.abort()
             node.process.kill()
-        for node in [*self.nodes.values(), *self._dying]:
-            node.process.wait(5)
+        for node in self.nodes.values():
+            node.process.wait()
         self.nodes.clear()
 
 

@@ -260,7 +260,7 @@ class Runtime:
             self.spawn(self._serve(self, caller, op, args, answer))
 
     def _node_lost(self, node: Node) -> None:
-        self.lives.node_lost(node, _died_of(node.process.poll()))
+        self.lives.node_lost(node, _died_of(node.process.wait()))
         self.desk.loop.call_later(self.desk.pool.refill_delay(), lambda: self.spawn(self._refill()))
         self.due()
 

@@ -7,20 +7,20 @@ for checkpoints), public methods become messages. Nothing here runs an agent; th
 
 from __future__ import annotations
 
-import copy
 import inspect
-import json
 import sys
+import types
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, overload
+from typing import Any, ClassVar, Protocol
 
-import pydantic
-from pydantic_core import PydanticSerializationError, core_schema
-
-from agentlab.errors import InvalidSpec, InvalidState
+from agentlab._fields import MISSING, Field
+from agentlab._transcript import Transcript, TranscriptSlot
+from agentlab.errors import InvalidSpec
 from agentlab.ref import Ref
+
+__all__ = ["Agent", "Context", "Crash", "Exit", "Field", "Signature", "Transcript", "known_class"]
 
 START_OPTIONS = frozenset({
     "id", "under", "restart", "shutdown", "significant", "backoff", "own_limit", "restore",
@@ -28,10 +28,8 @@ START_OPTIONS = frozenset({
 })  # fmt: skip
 """Names that ``child`` and ``lab.start`` take for themselves, so no field may carry them."""
 
-HOOKS = frozenset({"on_start", "on_stop", "on_exit", "on_down", "migrate"})
-"""Methods that the runtime calls; they are not messages."""
-
-_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "(required)"})()
+HOOKS = {"on_start": (), "on_stop": ("reason",), "on_exit": ("ref", "reason"), "on_down": ("ref", "reason")}
+"""Methods that the runtime calls, and what it hands them; they are not messages."""
 
 
 class Exit(Exception):
@@ -59,182 +57,16 @@ class Crash:
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-class Transcript(Sequence[Any]):
-    """A growing conversation: items are added at the end and never changed.
-
-    Items are JSON values (dicts, mostly). A checkpoint holds what was added since the last one, so a
-    conversation of n items costs O(n) bytes in all.
-    """
-
-    __slots__ = ("_items",)
-
-    def __init__(self, items: Iterable[Any] = ()) -> None:
-        self._items: list[Any] = []
-        self.extend(items)
-
-    def append(self, item: Any) -> None:
-        """Add one item; it is copied, so later changes to the caller's object do not show."""
-        try:
-            self._items.append(json.loads(json.dumps(item)))
-        except (TypeError, ValueError) as error:
-            raise InvalidState(f"transcript item {len(self._items)}: {error}; items are JSON values.") from None
-
-    def extend(self, items: Iterable[Any]) -> None:
-        """Add several items."""
-        for item in items:
-            self.append(item)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        return copy.deepcopy(self._items[index])
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(copy.deepcopy(self._items))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Transcript) and other._items == self._items
-
-    __hash__ = None  # type: ignore[assignment]  # mutable, as a list is
-
-    def __repr__(self) -> str:
-        return f"Transcript({len(self._items)} items)"
-
-    def dump(self, start: int = 0) -> list[str]:
-        """The items from ``start`` on, each as JSON text."""
-        return [json.dumps(item) for item in self._items[start:]]
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
-        def read(value: Any) -> Transcript:
-            return value if isinstance(value, Transcript) else cls(value)
-
-        items = core_schema.list_schema(core_schema.any_schema())
-        return core_schema.no_info_plain_validator_function(
-            read,
-            json_schema_input_schema=items,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda value: value._items, return_schema=items
-            ),
-        )
-
-
-class Field:
-    """One field of an agent's state: its type, its default, and its way to JSON and back."""
-
-    __slots__ = ("_adapter", "annotation", "default", "name", "owner", "plain")
-
-    def __init__(self, owner: str, name: str, annotation: Any, default: Any) -> None:
-        self.owner = owner
-        self.name = name
-        self.annotation = annotation
-        self.default = default
-        self.plain = annotation in (int, str, float, bool)
-        self._adapter: pydantic.TypeAdapter[Any] | None = None
-
-    @property
-    def required(self) -> bool:
-        """Whether the field has no default."""
-        return self.default is _MISSING
-
-    @property
-    def adapter(self) -> pydantic.TypeAdapter[Any]:
-        """Pydantic's reader and writer for the type; made when first needed."""
-        if self._adapter is None:
-            self._adapter = _adapter(self.annotation)
-        return self._adapter
-
-    def check(self) -> None:
-        """Refuse a type that JSON cannot hold, and a default that does not fit."""
-        try:
-            self.adapter.json_schema(mode="serialization")
-        except Exception as error:  # pydantic has no common base for schema errors
-            raise InvalidSpec(
-                f"{self.owner}.{self.name}: {_type_name(self.annotation)} cannot be checkpointed: state is kept as "
-                f"JSON, so a field's type must be one that pydantic dumps to JSON and reads back "
-                f"({type(error).__name__}). Use such a type, a ClassVar, or a name that starts with '_'.",
-                kind="invalid_field", value=self.annotation,
-            ) from None  # fmt: skip
-        if self.required:
-            return
-        try:
-            self.load(self.dump(self.default))
-        except InvalidState as error:
-            raise InvalidSpec(str(error), kind="invalid_default", value=self.default) from None
-
-    def validate(self, value: Any) -> Any:
-        """Return ``value`` if it fits the type; InvalidState names field and value if not."""
-        if self.plain and type(value) is self.annotation:
-            return value
-        try:
-            return self.adapter.validate_python(value, strict=None if isinstance(value, Transcript) else True)
-        except pydantic.ValidationError as error:
-            raise InvalidState(self._misfit(value, error.errors()[0]["msg"])) from None
-
-    def dump(self, value: Any) -> str:
-        """The value as JSON text; InvalidState if it does not fit the type."""
-        if self.plain and type(value) is self.annotation:
-            return json.dumps(value)
-        self.validate(value)
-        try:
-            return json.dumps(self.adapter.dump_python(value, mode="json"))
-        except (PydanticSerializationError, TypeError, ValueError) as error:
-            raise InvalidState(self._misfit(value, str(error))) from None
-
-    def load(self, text: str) -> Any:
-        """The value back from its JSON text."""
-        try:
-            return self.adapter.validate_python(json.loads(text), strict=False)
-        except (pydantic.ValidationError, ValueError) as error:
-            raise InvalidState(self._misfit(text, str(error).splitlines()[0])) from None
-
-    def fresh(self) -> Any:
-        """A copy of the default: mutable defaults are not shared between agents."""
-        return self.default if self.plain else copy.deepcopy(self.default)
-
-    def _misfit(self, value: Any, why: str) -> str:
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
-        return f"{self.owner}.{self.name} is {_type_name(self.annotation)}; got {shown}: {why}"
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        required = self.required
-        return self.owner, self.name, self.annotation, None if required else self.default, required
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        owner, name, annotation, default, required = state
-        self.__init__(owner, name, annotation, _MISSING if required else default)  # type: ignore[misc]  # one way in
-
-    def __repr__(self) -> str:
-        return f"Field({self.name}: {_type_name(self.annotation)} = {self.default!r})"
-
-
-def _adapter(annotation: Any) -> pydantic.TypeAdapter[Any]:
-    config = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
-    try:
-        return pydantic.TypeAdapter(annotation, config=config)
-    except pydantic.PydanticUserError as error:
-        if error.code != "type-adapter-config-unused":  # models and dataclasses bring their own config
-            raise
-        return pydantic.TypeAdapter(annotation)
-
-
-def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
 class Signature:
     """A message's parameters, to refuse a wrong call before it is sent."""
 
-    __slots__ = ("_signature", "least", "most")
+    __slots__ = ("_name", "_signature", "least", "most")
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        parameters = list(inspect.signature(function).parameters.values())[1:]
+        parameters = list(inspect.signature(function).parameters.values())
+        if not parameters or parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+            parameters = parameters[1:]  # self
+        self._name = function.__name__
         self._signature = inspect.Signature(parameters)
         ordered = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         keyword_required = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
@@ -244,7 +76,10 @@ class Signature:
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError, as Python would, when the arguments do not fit."""
         if kwargs or not self.least <= len(args) <= self.most:
-            self._signature.bind(*args, **kwargs)
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self._name}{self._signature}: {error}") from None
 
     def __str__(self) -> str:
         return str(self._signature)
@@ -268,6 +103,9 @@ class Context(Protocol):
     def emit(self, text: str) -> None:
         """Send text to the live transcript."""
 
+    def act(self, op: str, *args: Any) -> Awaitable[None]:
+        """Ask the lab for something about this agent."""
+
 
 class Agent:
     """A supervised process: private state, a mailbox, one message at a time.
@@ -288,15 +126,20 @@ class Agent:
     trap_exit: ClassVar[bool | None] = None
     __agent_fields__: ClassVar[dict[str, Field]] = {}
     __agent_messages__: ClassVar[frozenset[str]] = frozenset()
+    __agent_own__: ClassVar[dict[str, Field]] = {}
 
     _context: Context
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        scope = sys._getframe(1).f_locals
-        own = _own_fields(cls, scope)
-        cls.__agent_fields__ = {**cls.__agent_fields__, **own}
-        cls.__agent_messages__ = cls.__agent_messages__ | _own_messages(cls)
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_name == "__init_subclass__":  # of a base that adds to it
+            frame = frame.f_back
+        read_class(cls, frame.f_locals if frame is not None else {})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        name = type(self).__name__
+        raise TypeError(f"{name} is not called but started: lab.start({name}, ...). Its __init__ is the runtime's.")
 
     @property
     def id(self) -> str:
@@ -339,26 +182,55 @@ class Agent:
         """Send text to the live transcript; it passes by and is never stored as state."""
         self._context.emit(text)
 
+    def link(self, ref: Ref) -> Awaitable[None]:
+        """Tie this life to another: when one crashes, the other gets its reason as an exit signal.
+
+        With ``trap_exit = True`` the signal is a message to ``on_exit(ref, reason)``; else a reason other than
+        ``normal`` ends this agent too. It is done at once; await it to be sure that it is.
+        """
+        return self._context.act("link", ref.path)
+
+    def unlink(self, ref: Ref) -> Awaitable[None]:
+        """Cut the tie."""
+        return self._context.act("unlink", ref.path)
+
+    def monitor(self, ref: Ref) -> Awaitable[None]:
+        """Hear once, in ``on_down(ref, reason)``, when that life ends; ``noproc`` if it has ended already."""
+        return self._context.act("monitor", ref.path)
+
+    def demonitor(self, ref: Ref) -> Awaitable[None]:
+        """Take one monitor back."""
+        return self._context.act("demonitor", ref.path)
+
+    def subscribe(self, topic: str) -> Awaitable[None]:
+        """Get what is published to a topic as messages; until this agent is removed, also across restarts."""
+        return self._context.act("subscribe", topic)
+
+    def unsubscribe(self, topic: str) -> Awaitable[None]:
+        """Get it no more."""
+        return self._context.act("unsubscribe", topic)
+
     def __repr__(self) -> str:
         path = self._context.path if hasattr(self, "_context") else "not started"
         return f"<{type(self).__name__} {path}>"
 
 
-RESERVED = START_OPTIONS | {name for name in vars(Agent) if not name.startswith("_")} | {
+RESERVED = START_OPTIONS | set(HOOKS) | {name for name in vars(Agent) if not name.startswith("_")} | {
     "link", "unlink", "monitor", "demonitor", "after", "every", "subscribe", "unsubscribe",
-    "now", "random", "uuid", "draft",
+    "now", "random", "uuid", "draft", "migrate",
 }  # fmt: skip
 """Names that a subclass may use neither for a field nor for a message."""
 
 
 def known_class(module: str, qualname: str) -> type[Agent] | None:
-    """The agent class of that name, if this process has defined it; nothing is imported."""
+    """The agent class of that name, if this process has defined it; nothing is imported, no code runs."""
     found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if not (isinstance(found, type) and issubclass(found, Agent)):  # a class inside a function has no other way
-        found = next((cls for cls in _subclasses(Agent) if (cls.__module__, cls.__qualname__) == (module, qualname)), None)
-    return found
+    for part in qualname.split("."):  # not getattr: modules may import what is asked of them
+        found = vars(found).get(part) if isinstance(found, (types.ModuleType, type)) else None
+    if isinstance(found, type) and issubclass(found, Agent):
+        return found
+    # A class inside a function has no other way.
+    return next((cls for cls in _subclasses(Agent) if (cls.__module__, cls.__qualname__) == (module, qualname)), None)
 
 
 def _subclasses(cls: type[Agent]) -> Iterator[type[Agent]]:
@@ -368,51 +240,114 @@ def _subclasses(cls: type[Agent]) -> Iterator[type[Agent]]:
         yield from _subclasses(sub)
 
 
-def _own_fields(cls: type[Agent], scope: dict[str, Any]) -> dict[str, Field]:
+def read_class(cls: type[Agent], scope: dict[str, Any]) -> None:
+    """Find the fields and messages of a class that is being defined; refuse it if it cannot be.
+
+    Args:
+        cls: The class. It has the fields and messages of its bases too, plain mixins included.
+        scope: The names where it is defined.
+
+    Raises:
+        InvalidSpec: Names the class, the field or message, and what is allowed.
+    """
+    bases = [base for base in reversed(cls.__mro__[1:]) if base not in (Agent, object, typing.Generic)]
+    fields: dict[str, Field] = {}
+    for base in bases:
+        fields |= base.__agent_own__ if issubclass(base, Agent) else _own_fields(base, {}, fields)
+    cls.__agent_own__ = _own_fields(cls, scope, fields)
+    fields |= cls.__agent_own__
+    messages = {name for base in (*bases, cls) for name in _own_messages(base)}
+    for name in sorted(messages & fields.keys()):
+        raise InvalidSpec(
+            f"{cls.__name__}.{name} is a field and a message at once. Rename one of them.",
+            kind="reserved_name", value=name,
+        )  # fmt: skip
+    for name, field in fields.items():
+        if field.grows and not isinstance(inspect.getattr_static(cls, name, None), TranscriptSlot):
+            setattr(cls, name, TranscriptSlot(name))
+    cls.__agent_fields__ = fields | vars(cls).get("__agent_fields__", {})
+    cls.__agent_messages__ = frozenset(messages)
+
+
+def _own_fields(cls: type, scope: dict[str, Any], above: dict[str, Field]) -> dict[str, Field]:
+    """The fields that the class's own body declares, or gives another default."""
     fields = {}
-    for name, written in vars(cls).get("__annotations__", {}).items():
-        annotation = _resolve(cls, name, written, scope)
-        if name.startswith("_") or typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
+    try:
+        written = inspect.get_annotations(cls)
+    except NameError as error:  # Python 3.14 reads annotations when they are asked for
+        raise _unresolved(cls, error.name or "?", str(error), error) from None
+    for name, text in written.items():
+        if name.startswith("_"):
+            continue
+        annotation = _resolve(cls, name, text, scope)
+        if typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
             continue
         _refuse_reserved(cls, name, "field")
-        field = Field(cls.__name__, name, annotation, vars(cls).get(name, _MISSING))
+        fields[name] = Field(cls.__name__, name, annotation, vars(cls).get(name, MISSING))
+    for name, field in above.items():
+        if name in vars(cls) and name not in fields and not inspect.isroutine(vars(cls)[name]):
+            fields[name] = Field(cls.__name__, name, field.annotation, vars(cls)[name])
+    for field in fields.values():
         field.check()
-        fields[name] = field
     return fields
 
 
-def _resolve(cls: type[Agent], name: str, written: Any, scope: dict[str, Any]) -> Any:
+def _resolve(cls: type, name: str, written: Any, scope: dict[str, Any]) -> Any:
     """An annotation as a type; text (``from __future__ import annotations``) is looked up where it stands."""
     if not isinstance(written, str):
         return written
-    spaces = {**vars(typing), **vars(sys.modules.get(cls.__module__, typing)), **scope}
+    module = sys.modules.get(cls.__module__)
+    spaces = {**(vars(module) if module else {}), **scope}
     try:
-        return eval(written, spaces)  # noqa: S307  # the class's own source, as typing.get_type_hints does
+        return eval(written, spaces, dict(vars(cls)))  # noqa: S307  # the class's own source, as typing.get_type_hints does
     except Exception as error:
-        raise InvalidSpec(
-            f"{cls.__name__}.{name}: the annotation {written!r} cannot be resolved: {error}. "
-            "Define or import the type before the class.",
-            kind="invalid_field", value=written,
-        ) from None  # fmt: skip
+        raise _unresolved(cls, name, written, error) from None
 
 
-def _own_messages(cls: type[Agent]) -> frozenset[str]:
-    messages = set()
+def _unresolved(cls: type, name: str, written: str, error: Exception) -> InvalidSpec:
+    return InvalidSpec(
+        f"{cls.__name__}.{name}: the annotation {written!r} cannot be resolved: {error}. "
+        "Define or import the type before the class.",
+        kind="invalid_field", value=written,
+    )  # fmt: skip
+
+
+def _own_messages(cls: type) -> list[str]:
+    """The public methods of the class's own body; its hooks are checked on the way."""
+    messages = []
     for name, value in vars(cls).items():
-        if name == "__init__":
-            raise InvalidSpec(
-                f"{cls.__name__} defines __init__: an agent is built from its fields. Use async def on_start(self).",
-                kind="invalid_message", value=name,
-            )  # fmt: skip
-        if name.startswith("_") or name in HOOKS or name in cls.__agent_fields__ or not inspect.isfunction(value):
+        if name == "__init__" and inspect.isfunction(value):
+            raise _unfit(cls, name, "an agent is built from its fields. Use async def on_start(self)")
+        if name == "migrate" and not isinstance(value, classmethod):
+            raise _unfit(cls, name, "it must be a classmethod: migrate(cls, state)")
+        if name.startswith("_") or not inspect.isfunction(value):
+            continue
+        if name in HOOKS:
+            _check_hook(cls, name, value)
             continue
         _refuse_reserved(cls, name, "message")
-        messages.add(name)
-    return frozenset(messages)
+        if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
+            raise _unfit(cls, name, "a message returns its answer and cannot yield. Return a list, or self.emit(text)")
+        if not inspect.signature(value).parameters:
+            raise _unfit(cls, name, "a message takes self")
+        messages.append(name)
+    return messages
 
 
-def _refuse_reserved(cls: type[Agent], name: str, what: str) -> None:
-    if name in RESERVED or name in HOOKS:
+def _check_hook(cls: type, name: str, function: Callable[..., Any]) -> None:
+    try:
+        Signature(function).check(HOOKS[name], {})
+    except TypeError as error:
+        given = ", ".join(("self", *HOOKS[name]))
+        raise _unfit(cls, name, f"the runtime calls it as {name}({given}), which fails: {error}") from None
+
+
+def _unfit(cls: type, name: str, why: str) -> InvalidSpec:
+    return InvalidSpec(f"{cls.__name__}.{name}: {why}.", kind="invalid_message", value=name)
+
+
+def _refuse_reserved(cls: type, name: str, what: str) -> None:
+    if name in RESERVED:
         raise InvalidSpec(
             f"{cls.__name__}.{name}: {name!r} cannot be the name of a {what}: it belongs to Agent or to the start "
             f"options ({', '.join(sorted(START_OPTIONS))}). Choose another name.",

@@ -19,6 +19,7 @@ from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
 from agentlab._wire import pack
+from agentlab._zygote import close_shared
 from agentlab.agent import Agent
 from agentlab.child import Child, Supervisor
 from agentlab.errors import InvalidSpec, LabClosed
@@ -334,3 +335,4 @@ def _close_all() -> None:
     """A lab left open is closed at exit."""
     for lab in list(_open):
         lab.close(timeout=2.0)
+    close_shared()

@@ -7,23 +7,21 @@ inside an agent everything it returns is awaited.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
+import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
 from weakref import WeakValueDictionary
 
-from agentlab.errors import CallTimeout, LabClosed, UnknownMessage
+from pydantic_core import core_schema
+
+from agentlab._reply import DEFAULT_TIMEOUT, Replies, Reply
+from agentlab.errors import InvalidSpec, LabClosed, UnknownMessage
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
     import pandas as pd
 
-DEFAULT_TIMEOUT = 60.0
-"""Seconds that a call waits for its answer unless it says otherwise."""
-
-WAKE = 0.25
-"""Seconds between two wake-ups of a loop that waits: an interrupt of the cell lands at the next one."""
+__all__ = ["DEFAULT_TIMEOUT", "Link", "Messages", "Outgoing", "Ref", "Refs", "Replies", "Reply", "links"]
 
 
 class Link(Protocol):
@@ -81,9 +79,7 @@ class Messages:
 
     __slots__ = ("_call", "_ref", "_redeliver", "_timeout")
 
-    def __init__(
-        self, ref: Ref, *, call: bool, timeout: float | None = None, redeliver: bool | None = None
-    ) -> None:
+    def __init__(self, ref: Ref, *, call: bool, timeout: float | None = None, redeliver: bool | None = None) -> None:
         self._ref = ref
         self._call = call
         self._timeout = timeout
@@ -91,14 +87,15 @@ class Messages:
 
     def __call__(self, *, timeout: float | None = None, redeliver: bool | None = None) -> Messages:
         """Set options: ``timeout`` in seconds, ``redeliver=False`` for OTP's way (AgentDown at once)."""
+        _check_options(timeout, redeliver)
         return Messages(self._ref, call=self._call, timeout=timeout, redeliver=redeliver)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         ref = self._ref
         known = ref._link.methods(ref.path)
+        if method.startswith("_"):  # what pickle, copy and IPython look for is no message
+            raise AttributeError(method)
         if known is not None and method not in known:
-            if method.startswith("__"):
-                raise AttributeError(method)
             have = ", ".join(sorted(known)) or "none"
             raise UnknownMessage(f"{ref.path!r} has no message {method!r}; {ref._cls_name} has: {have}.")
 
@@ -106,9 +103,14 @@ class Messages:
             ref._link.check(ref.path, method, args, kwargs)
             return ref._link.send(
                 Outgoing(
-                    ref.path, method, args, kwargs,
-                    call=self._call, timeout=self._timeout, redeliver=self._redeliver,
-                )  # fmt: skip
+                    ref.path,
+                    method,
+                    args,
+                    kwargs,
+                    call=self._call,
+                    timeout=self._timeout,
+                    redeliver=self._redeliver,
+                )
             )
 
         send.__name__ = send.__qualname__ = method
@@ -119,6 +121,16 @@ class Messages:
 
     def __repr__(self) -> str:
         return f"<{'call' if self._call else 'cast'} {self._ref.path}: {', '.join(self.__dir__())}>"
+
+
+def _check_options(timeout: object, redeliver: object) -> None:
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and not math.isnan(timeout)
+    if timeout is not None and not (number and timeout >= 0):  # type: ignore[operator]  # a number, the line above says
+        raise InvalidSpec(f"timeout must be seconds >= 0; got {timeout!r}", kind="invalid_timeout", value=timeout)
+    if redeliver not in (None, True, False):
+        raise InvalidSpec(
+            f"redeliver must be True or False; got {redeliver!r}", kind="invalid_redeliver", value=redeliver
+        )
 
 
 class Ref:
@@ -170,6 +182,11 @@ class Ref:
         """The committed state, a dict; while a message is handled, still the last committed one."""
         return self._link.control("state", self.path)
 
+    @property
+    def draft(self) -> Any:
+        """The state in hand, not committed: what the handler has made of it so far."""
+        return self._link.control("draft", self.path)
+
     def info(self) -> Any:
         """A dict: status, mailbox length, message in hand and its age, restarts, last reason."""
         return self._link.control("info", self.path)
@@ -189,6 +206,26 @@ class Ref:
     def restart(self) -> Any:
         """Stop the agent in good order, if it runs, and start its next incarnation; also unparks."""
         return self._link.control("restart", self.path)
+
+    def exit(self, reason: Any = "shutdown") -> Any:  # a reason is any term, as in OTP
+        """Send an exit signal, as OTP's ``exit/2``: ``normal`` is ignored, ``kill`` cannot be trapped."""
+        return self._link.control("exit", self.path, reason)
+
+    def suspend(self) -> Any:
+        """Take no more messages; the one in hand is finished, the others wait in the mailbox."""
+        return self._link.control("suspend", self.path)
+
+    def resume(self) -> Any:
+        """Go on after ``suspend``."""
+        return self._link.control("resume", self.path)
+
+    def replace_state(self, **fields: Any) -> Any:
+        """Set fields between two messages: validated, checkpointed, logged. Returns the new state."""
+        return self._link.control("replace_state", self.path, fields)
+
+    def trace(self, on: bool = True) -> Any:
+        """Note every message of this agent, with its arguments, as an event of kind ``message``."""
+        return self._link.control("trace", self.path, on)
 
     def log(self) -> Any:
         """What the agent printed, as one text, oldest line first."""
@@ -228,9 +265,9 @@ class Ref:
         return self._link.control("get_childspec", self.path, id)
 
     def __repr__(self) -> str:
-        status = self._link.control("status", self.path)
-        shown = status if isinstance(status, str) else "?"
-        return f"Ref({self.path!r}, {self._cls_name}, {shown})"
+        if getattr(self._link, "awaited", False):  # in a node; a repr does not wait for another process
+            return f"Ref({self.path!r}, {self._cls_name})"
+        return f"Ref({self.path!r}, {self._cls_name}, {self.status})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ref) and (other.path, other._link.lab_id) == (self.path, self._link.lab_id)
@@ -240,6 +277,29 @@ class Ref:
 
     def __reduce__(self) -> tuple[Callable[..., Ref], tuple[str, str, str]]:
         return _land, (self._link.lab_id, self.path, self._cls_name)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """A ref in an agent's state: stored as its path, it is read back as a ref of the lab that reads it."""
+        text = core_schema.str_schema()
+        return core_schema.no_info_plain_validator_function(
+            _read,
+            json_schema_input_schema=core_schema.typed_dict_schema(
+                {"path": core_schema.typed_dict_field(text), "agent": core_schema.typed_dict_field(text)}
+            ),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda ref: {"path": ref.path, "agent": ref._cls_name}
+            ),
+        )
+
+
+def _read(value: Any) -> Ref:
+    if isinstance(value, Ref):
+        return value
+    link = next(reversed(list(links.values())), None)  # the lab that was opened last is the one that reads
+    if link is None or not isinstance(value, dict) or value.keys() != {"path", "agent"}:
+        raise ValueError("Input should be a Ref of this lab")
+    return Ref(link, value["path"], value["agent"])
 
 
 class Refs(Sequence[Ref]):
@@ -283,133 +343,34 @@ class Refs(Sequence[Ref]):
 
 
 class Broadcast:
-    """``refs.call`` and ``refs.cast``: one method, every agent."""
+    """``refs.call`` and ``refs.cast``: one method, every agent. Takes the options of ``ref.call``."""
 
-    __slots__ = ("_call", "_refs")
+    __slots__ = ("_call", "_options", "_refs")
 
-    def __init__(self, refs: tuple[Ref, ...], *, call: bool) -> None:
+    def __init__(self, refs: tuple[Ref, ...], *, call: bool, **options: Any) -> None:
         self._refs = refs
         self._call = call
+        self._options = options
 
-    def __getattr__(self, method: str) -> Callable[..., Replies]:
+    def __call__(self, *, timeout: float | None = None, redeliver: bool | None = None) -> Broadcast:
+        """Set options, as in ``ref.call(timeout=5)``."""
+        _check_options(timeout, redeliver)
+        return Broadcast(self._refs, call=self._call, timeout=timeout, redeliver=redeliver)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("_"):
             raise AttributeError(method)
 
-        def send(*args: Any, **kwargs: Any) -> Replies:
-            return Replies([getattr(Messages(ref, call=self._call), method)(*args, **kwargs) for ref in self._refs])
+        def send(*args: Any, **kwargs: Any) -> Any:
+            replies = [self._to(ref, method)(*args, **kwargs) for ref in self._refs]
+            return Replies(replies) if self._call else None
 
         return send
 
+    def _to(self, ref: Ref, method: str) -> Callable[..., Any]:
+        """The method of one of the agents."""
+        found: Callable[..., Any] = getattr(Messages(ref, call=self._call, **self._options), method)
+        return found
+
     def __dir__(self) -> list[str]:
         return Messages(self._refs[0], call=True).__dir__() if self._refs else []
-
-
-class Replies(Sequence["Reply"]):
-    """The replies to one message sent to many agents, in the order of the refs."""
-
-    def __init__(self, replies: Sequence[Reply]) -> None:
-        self._replies = tuple(replies)
-
-    def result(self, timeout: float | None = None) -> list[Any]:
-        """Wait for all; the first error is raised."""
-        end = None if timeout is None else time.monotonic() + timeout
-        return [r.result(None if end is None else max(0.0, end - time.monotonic())) for r in self._replies]
-
-    def __await__(self) -> Generator[Any, Any, list[Any]]:
-        async def gather() -> list[Any]:
-            return [await reply for reply in self._replies]
-
-        return gather().__await__()
-
-    @overload
-    def __getitem__(self, index: int) -> Reply: ...
-    @overload
-    def __getitem__(self, index: slice) -> Replies: ...
-    def __getitem__(self, index: int | slice) -> Reply | Replies:
-        return Replies(self._replies[index]) if isinstance(index, slice) else self._replies[index]
-
-    def __len__(self) -> int:
-        return len(self._replies)
-
-    def __repr__(self) -> str:
-        return f"Replies({sum(r.done() for r in self._replies)} of {len(self)} done)"
-
-
-class Reply:
-    """The answer to a call, in time: ``await reply``, or ``reply.result(timeout)`` in a script.
-
-    A wait that ends early (its timeout, an interrupted cell) ends the wait, never the work.
-    """
-
-    __slots__ = ("_deadline", "_decode", "_future", "_message", "_timeout")
-
-    def __init__(self, message: str, timeout: float | None) -> None:
-        self._message = message
-        self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
-        self._deadline = time.monotonic() + self._timeout
-        self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
-
-    def _settle(self, outcome: Callable[[], Any]) -> None:
-        """Called by the runtime, once; ``outcome`` returns or raises in the thread of who waits."""
-        if not self._future.done():
-            self._future.set_result(outcome)
-
-    def done(self) -> bool:
-        """Whether the answer (or an error) is there."""
-        return self._future.done()
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Block for the answer.
-
-        Args:
-            timeout: Seconds to wait; the call's own timeout (60 s) if left out.
-
-        Raises:
-            CallTimeout: No answer in time; the agent goes on with the work.
-            AgentDown: The agent died and the message was given up.
-        """
-        left = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
-        try:
-            outcome = self._future.result(left)
-        except concurrent.futures.TimeoutError:
-            raise self._late(self._timeout if timeout is None else timeout) from None
-        return outcome()
-
-    def _late(self, seconds: float) -> CallTimeout:
-        return CallTimeout(
-            f"no answer from {self._message} within {seconds:g} s; the agent still does the work. "
-            "Wait longer: ref.call(timeout=...), or look: ref.info()."
-        )
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> Any:
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-
-        def wake(_: object = None) -> None:
-            try:
-                loop.call_soon_threadsafe(lambda: waiter.done() or waiter.set_result(None))
-            except RuntimeError:  # the waiting loop is closed: nobody waits any more
-                return
-
-        def tick() -> None:
-            nonlocal handle
-            if time.monotonic() >= self._deadline:
-                wake()
-            else:
-                handle = loop.call_later(min(WAKE, max(0.0, self._deadline - time.monotonic())), tick)
-
-        handle = loop.call_later(0 if self._timeout <= 0 else min(WAKE, self._timeout), tick)
-        self._future.add_done_callback(wake)
-        try:
-            await waiter
-        finally:
-            handle.cancel()
-        if not self._future.done():
-            raise self._late(self._timeout)
-        return self._future.result()()
-
-    def __repr__(self) -> str:
-        return f"Reply({self._message}, {'done' if self.done() else 'pending'})"

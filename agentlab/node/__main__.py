@@ -1,37 +1,117 @@
-"""Start a node: ``python -m agentlab.node FD NUMBER LAB``, with FD one end of a socketpair that the kernel holds.
+"""The zygote: ``python -m agentlab.node FD``, with FD one end of a socketpair that the kernel holds.
 
-A node ignores the terminal's signals and lives exactly as long as the kernel: it ends at the socket's end
-of file, and on Linux also by the parent-death signal, which reaches it inside C code too.
+It has a node's imports done and no threads, so it forks a ready node in milliseconds and shares its memory
+with it. The kernel itself is never forked: it has threads. Two requests, each a length, a JSON text and, to
+fork, the node's end of its own socketpair: ``fork`` answers a process id, ``wait`` how that process ended.
+
+A node ignores the terminal's signals and lives exactly as long as the kernel: it ends at its socket's end of
+file, and on Linux also by the parent-death signal, which reaches it inside C code too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import json
 import os
+import resource
 import signal
 import socket
+import struct
 import sys
+import time
+from typing import Any, NoReturn
+
+from agentlab.node.host import Host
+
+LENGTH = struct.Struct("!I")
 
 
 def main() -> None:
-    """Read the arguments, cut the ties to the terminal, run the host until the kernel is gone."""
-    fd, number, lab_id, kernel_path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+    """Serve until the kernel is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent()
-    sys.path[:] = kernel_path
-    from agentlab.node.host import Host
+    die_with_parent(os.getppid())
+    gc.collect()
+    gc.freeze()  # what is imported is never garbage: nodes need not look at it, so they share its memory
+    kernel = socket.socket(fileno=int(sys.argv[1]))
+    while True:
+        request, fds = receive(kernel)
+        if request is None:
+            os._exit(0)
+        if request["op"] == "wait":
+            answer(kernel, ended(request["pid"]))
+            continue
+        pid = os.fork()
+        if pid == 0:
+            kernel.close()
+            become_node(request, fds[0])
+        os.close(fds[0])
+        answer(kernel, pid)
 
-    asyncio.run(Host(socket.socket(fileno=fd), number, lab_id).run())
-    os._exit(0)
+
+def receive(kernel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """One request and the descriptors that came with it; None at the end of file."""
+    head, fds, _, _ = socket.recv_fds(kernel, LENGTH.size, 1)
+    if not head:
+        return None, []
+    head += exactly(kernel, LENGTH.size - len(head))
+    body: dict[str, Any] = json.loads(exactly(kernel, LENGTH.unpack(head)[0]))
+    return body, list(fds)
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when the thread that started it is gone."""
-    if sys.platform == "linux":
+def exactly(kernel: socket.socket, size: int) -> bytes:
+    """So many bytes; the process ends if the kernel does."""
+    data = b""
+    while len(data) < size:
+        part = kernel.recv(size - len(data))
+        if not part:
+            os._exit(0)
+        data += part
+    return data
+
+
+def answer(kernel: socket.socket, value: int | None) -> None:
+    """One JSON text and a line's end."""
+    kernel.sendall(json.dumps(value).encode() + b"\n")
+
+
+def ended(pid: int, patience: float = 1.0) -> int | None:
+    """How a node ended: its exit code, or minus the signal; None if it still runs after ``patience`` s."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            found, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.001)  # the kernel saw its line cut: it is on its way
+
+
+def become_node(request: dict[str, Any], fd: int) -> NoReturn:
+    """In the fork: a session, a path, a folder and an environment of its own, then the host."""
+    try:
         parent = os.getppid()
+        os.setsid()
+        die_with_parent(parent)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # one model call, one descriptor
+        sys.path[:] = request["path"]
+        os.environ.clear()
+        os.environ.update(request["env"])
+        os.chdir(request["cwd"])
+        asyncio.run(Host(socket.socket(fileno=fd), request["number"], request["lab"]).run())
+    finally:
+        os._exit(1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when the one that started it is gone."""
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it died in between
             os._exit(0)

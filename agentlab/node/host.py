@@ -104,6 +104,7 @@ class Host:
         self._out: list[tuple[Any, ...]] = []
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._tickets = itertools.count(1)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop
         self._transport: asyncio.WriteTransport
 
@@ -152,13 +153,25 @@ class Host:
         finally:
             self._asked.pop(ticket, None)
 
-    def control(self, op: str, path: str, args: tuple[Any, ...]) -> asyncio.Future[Any]:
+    def control(self, op: str, path: str, args: tuple[Any, ...]) -> asyncio.Task[Any]:
         """A control operation: begun at once, its result awaited if wanted."""
 
         async def carry_out() -> Any:
             return unpack(await self.ask("control", op, path, pack(args, f"the arguments of {op}")))
 
-        return self._loop.create_task(carry_out())
+        return self.spawn(carry_out())
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
+        task = asyncio.Task(work, loop=self._loop)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: asyncio need not complain
 
     def _on_answer(self, ticket: int, value: Any, error: tuple[Any, ...] | None) -> None:
         future = self._asked.get(ticket)

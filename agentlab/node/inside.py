@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import io
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agentlab._wire import pack, unpack
+from agentlab._secrets import redact
+from agentlab._wire import describe, pack, unpack
 from agentlab.agent import Agent
 from agentlab.ref import DEFAULT_TIMEOUT, Outgoing, Ref
 
@@ -36,23 +39,23 @@ class InsideContext:
     async def step(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one effect and note it: name, start, duration, outcome, what it took and gave."""
         started, clock = time.time_ns(), time.perf_counter()
-        resident = self._resident
+        resident, name, given = self._resident, _name(function), _brief(args, kwargs)  # the effect may change them
         resident.step_number += 1
-        number, outcome, output = resident.step_number, "failed", ""
-        resident.say("step", resident.key, _name(function))
+        number, outcome, gave = resident.step_number, "failed", ""
+        resident.say("step", resident.key, name)
         try:
             result = function(*args, **kwargs)
             if inspect.isawaitable(result):
                 result = await result
-            outcome, output = "ok", result
+            outcome, gave = "ok", _brief(result)
             return result
         except BaseException as error:
-            output = f"{type(error).__name__}: {error}"
+            gave = _cut(": ".join(describe(error)[:2]))
             raise
         finally:
             took = time.perf_counter() - clock
             resident.say("step", resident.key, None)
-            resident.steps.append((number, _name(function), started, took, outcome, _brief(args, kwargs), _brief(output)))
+            resident.steps.append((number, name, started, took, outcome, given, gave))
 
     def stop(self, reason: Any) -> None:
         """End after this message."""
@@ -62,14 +65,27 @@ class InsideContext:
         """Text for the live transcript; passes by, is never stored as state."""
         self._resident.say("emit", str(text))
 
+    def act(self, op: str, *args: Any) -> asyncio.Task[None]:
+        """Ask the lab for something about this agent: sent now, awaited if wanted."""
+        return self._host.spawn(self._host.ask(op, *args))
 
-def _name(function: Callable[..., Any]) -> str:
+
+def _name(function: Any) -> str:
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
     return str(getattr(function, "__name__", None) or getattr(function, "name", None) or type(function).__name__)
 
 
 def _brief(*values: Any) -> str:
-    shown = ", ".join(repr(v) for v in values)
-    return shown if len(shown) <= 2000 else shown[:1997] + "..."
+    try:
+        return _cut(", ".join(repr(value) for value in values))
+    except Exception as error:  # any class may have a __repr__ that fails; its effect is none the worse for it
+        return f"(its repr raised {type(error).__name__})"
+
+
+def _cut(text: str) -> str:
+    text = redact(text)
+    return text if len(text) <= 2000 else text[:1997] + "..."
 
 
 class LabInside:
@@ -94,6 +110,11 @@ class LabInside:
         """The ref of that path, unchecked: a message to nobody raises NotRunning."""
         return Ref(self._host.link, path if path.startswith("/") else "/" + path)
 
+    async def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
+        """Cast to every subscriber of a topic; how many there are."""
+        payload = pack((args, kwargs), f"what is published to {topic!r}")
+        return int(await self._host.ask("publish", topic, method, payload))
+
     async def simulator(self) -> dict[str, str]:
         """Where the lab's simulator listens: ``base_url`` and ``api_key``."""
         return dict(await self._host.ask("simulator"))
@@ -105,6 +126,8 @@ class LabInside:
 class InsideLink:
     """A ref's link inside a node: calls go to the kernel, casts leave with the commit."""
 
+    awaited = True  # what send and control give must be awaited; the kernel's link blocks
+
     def __init__(self, host: Host, lab_id: str) -> None:
         self._host = host
         self.lab_id = lab_id
@@ -115,7 +138,9 @@ class InsideLink:
         payload = pack((message.args, message.kwargs), what)
         resident = current.get()
         if message.call:
-            return self._call(message, payload)
+            task = self._host._loop.create_task(self._call(message, payload))  # sent now, awaited when wanted
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # an unwanted error is no news
+            return task
         if resident is None or resident.key is None:
             self._host.say("cast", message.path, message.method, payload)
         else:
@@ -141,39 +166,55 @@ class InsideLink:
         """The kernel checks."""
 
 
-class AgentLog:
-    """``sys.stdout`` of a node: what an agent prints goes to that agent's log, line by line."""
+class AgentLog(io.TextIOBase):
+    """``sys.stdout`` of a node: what an agent prints goes to that agent's log, line by line.
 
-    encoding = "utf-8"
+    Agents may print from threads of their own; what the host itself prints goes to the node's log.
+    """
+
+    LONGEST = 100_000  # characters of a line; a longer one leaves in pieces
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._open: dict[int, str] = {}
 
     def write(self, text: str) -> int:
         """Take text; whole lines leave."""
         resident = current.get()
         key = resident.life if resident else 0
-        *lines, rest = (self._open.pop(key, "") + text).split("\n")
-        for line in lines:
-            self._host.say("log", key, line)
-        if len(rest) > 100_000:
-            self._host.say("log", key, rest)
-        elif rest:
-            self._open[key] = rest
+        if threading.get_ident() == self._thread:
+            self._take(key, text)
+        else:
+            self._loop.call_soon_threadsafe(self._take, key, text)
         return len(text)
 
-    def flush(self) -> None:
-        """Nothing waits but unfinished lines."""
+    def _take(self, key: int, text: str) -> None:
+        *lines, rest = (self._open.pop(key, "") + text).split("\n")
+        while len(rest) > self.LONGEST:
+            lines.append(rest[: self.LONGEST])
+            rest = rest[self.LONGEST :]
+        for line in lines:
+            self._host.say("log", key, redact(line))
+        if rest:
+            self._open[key] = rest
 
-    def isatty(self) -> bool:
-        """No terminal here."""
-        return False
+    def finish(self, life: int) -> None:
+        """A life is over: its last line leaves, whole or not."""
+        if life in self._open:
+            self._take(life, "\n")
+
+    def writable(self) -> bool:
+        """Text may be written, and no more: there is no file below and no terminal."""
+        return True
 
 
-def route_prints(host: Host) -> None:
-    """Send what agents print to their logs."""
-    sys.stdout = AgentLog(host)  # type: ignore[assignment]  # print needs write and flush only
+def route_prints(host: Host) -> AgentLog:
+    """Send what agents print, to either stream, to their logs; a cell's output is no place for it."""
+    log = AgentLog(host)
+    sys.stdout = sys.stderr = log
+    return log
 
 
 async def awaited(value: Any) -> Any:

@@ -87,7 +87,7 @@ REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
     "already_started": (AlreadyStarted, "a child with this id is running. Choose another id, or stop it first."),
     "already_present": (
         AlreadyPresent,
-        "a child with this id is kept, though not running. restart_child or delete_child it.",
+        "a child with this id is kept, though not running. Start it again: ref.restart(); or forget it: delete_child.",
     ),
     "running": (ChildRunning, "the child is running. terminate_child it first."),
     "restarting": (ChildRestarting, "the child is between two restart attempts. terminate_child cancels them."),

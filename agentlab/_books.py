@@ -168,10 +168,14 @@ class Kind:
 
     def check(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError, as Python would, when the arguments do not fit the message."""
+        self.signature(method).check(args, kwargs)
+
+    def signature(self, method: str) -> Signature:
+        """A message's parameters."""
         signature = self._signatures.get(method)
         if signature is None:
             signature = self._signatures[method] = Signature(getattr(self.cls, method))
-        signature.check(args, kwargs)
+        return signature
 
     def initial(self, fields: Mapping[str, object]) -> dict[str, str | list[str]]:
         """The fields that the child spec sets, as JSON texts."""

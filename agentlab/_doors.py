@@ -39,14 +39,20 @@ WAITING: dict[str, Control] = {
 
 def _now(function: Callable[..., Any]) -> Control:
     def control(runtime: Runtime, *args: Any) -> Any:
-        return runtime.run(function, runtime, *args)
+        try:
+            return runtime.run(function, runtime, *args)
+        except Exception as error:  # the way through the runtime's thread is no news to the caller
+            raise error.with_traceback(None) from error.__cause__
 
     return control
 
 
 def _later(function: Callable[..., Any]) -> Control:
     def control(runtime: Runtime, *args: Any) -> Any:
-        return runtime.submit(function, runtime, *args).result()
+        try:
+            return runtime.submit(function, runtime, *args).result()
+        except Exception as error:  # as above
+            raise error.with_traceback(None) from error.__cause__
 
     return control
 
@@ -97,15 +103,27 @@ class KernelLink:
         return OPERATIONS[op](self._runtime, path, *args)
 
     def methods(self, path: str) -> frozenset[str] | None:
-        """The messages of the agent at ``path``; None where there is no agent."""
+        """The messages at ``path``, none for a supervisor; None where there is nothing."""
         entry = self._runtime.desk.entries.get(path)
-        return entry.kind.cls.__agent_messages__ if entry is not None else None
+        if entry is not None:
+            return entry.kind.cls.__agent_messages__
+        return frozenset() if self._runtime.lives.life_at(path) else None  # a supervisor has none
 
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if the arguments do not fit the method."""
         entry = self._runtime.desk.entries.get(path)
-        if entry is not None:
+        if entry is None:
+            return
+        try:
             entry.kind.check(method, args, kwargs)
+        except TypeError as error:
+            raise TypeError(f"{path}.{method}{entry.kind.signature(method)}: {error}") from None
+
+    def function(self, path: str, method: str) -> Callable[..., Any] | None:
+        """The method itself, for its signature and its docstring."""
+        entry = self._runtime.desk.entries.get(path)
+        found: Callable[..., Any] | None = getattr(entry.kind.cls, method, None) if entry is not None else None
+        return found
 
 
 # for agents
@@ -133,7 +151,7 @@ async def _serve(runtime: Runtime, caller: Entry | None, op: str, args: tuple[An
     if op == "simulator":
         return await runtime.simulator()
     if op == "publish":
-        return runtime.mail.publish(*args, caller.path if caller is not None else "")
+        return runtime.mail.publish(args[0], args[1], args[2], caller.path if caller is not None else "")
     if op == "control":
         name, path, data = args
         if name in CHILD_OPERATIONS:

@@ -86,11 +86,9 @@ class Ledger:
 
     def steps(self, entry: Entry, steps: list[tuple[Any, ...]]) -> None:
         """The effects of the message in hand, in the order in which they ended."""
-        for number, name, started, took, outcome, given, gave in steps:
-            self._batch.add(
-                "step", entry.path, entry.seq, number, 1, "step", name, started, took, outcome, None,
-                None, None, None, 0, given, gave,
-            )  # fmt: skip
+        for number, kind, name, started, took, outcome, given, gave in steps:
+            row = (entry.path, entry.seq, number, 1, kind, name, started, took, outcome, None, None, None, None, 0)
+            self._batch.add("step", *row, given, gave)
 
     def started(self, entry: Entry) -> None:
         """A new incarnation runs."""

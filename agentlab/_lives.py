@@ -155,7 +155,8 @@ class Lives:
             node.say("class", entry.kind.number, entry.kind.data)
         if entry.spec.restore == "fresh":
             entry.fields = {}
-        node.say("start", entry.life, entry.kind.number, entry.path, entry.incarnation + 1, entry.image())
+        begin = (entry.kind.number, entry.path, entry.incarnation + 1)
+        node.say("start", entry.life, *begin, entry.initial, entry.fields)
 
     def house(self) -> None:
         """There are nodes again: place the lives that waited for one."""

@@ -167,12 +167,13 @@ class Mail:
         message = entry.pending[0]
         if key != message.key and not message.begun:
             return
-        message.begun, message.step = 0, None
+        begun, message.begun, message.step = message.begun, 0, None
         charged = own and not is_graceful(reason)
         message.deliveries += charged
         ended_itself = own and is_graceful(reason)
         if not message.redeliver or message.deliveries >= MAX_DELIVERIES or ended_itself:
             entry.pending.popleft()
+            message.begun = begun
             self._give_up(entry, message, reason)
 
     def judge_move(self, entry: Entry) -> None:
@@ -197,7 +198,8 @@ class Mail:
     def _give_up(self, entry: Entry, message: Message, reason: Any) -> None:
         """End a message without success, and tell after the commit that says so."""
         ledger = self._desk.ledger
-        ledger.handled(entry, message, "failed", reason_text(reason), message.begun or time.time_ns(), 0)
+        begun = message.begun or time.time_ns()
+        ledger.handled(entry, message, "failed", reason_text(reason), begun, time.time_ns() - begun)
         if message.answer is None:
             ledger.event("dead_letter", entry.path, reason=reason_text(reason), detail=message.method)
         else:

@@ -191,7 +191,7 @@ class Host:
         except Exception as error:  # the class's module may raise anything when it is imported here
             self._classes[number] = _unloadable(error)
 
-    def _on_start(self, life: int, cls: int, path: str, incarnation: int, state: dict[str, Any]) -> None:
+    def _on_start(self, life: int, cls: int, path: str, incarnation: int, *state: dict[str, Any]) -> None:
         kind = self._classes[cls]
         agent = object.__new__(kind)
         resident = Resident(self, life, agent)
@@ -199,16 +199,17 @@ class Host:
         self._residents[life] = resident
         self._work(resident, state)
 
-    async def _start(self, resident: Resident, state: dict[str, Any]) -> None:
+    async def _start(self, resident: Resident, initial: dict[str, Any], kept: dict[str, Any]) -> None:
+        """Build the agent from its last commit, else from what its child spec gave, else from its defaults."""
         agent = resident.agent
         for name, field in type(agent).__agent_fields__.items():
-            saved = state.get(name)
+            saved = kept.get(name, initial.get(name))
             if saved is None:
                 value = field.fresh()
-            elif isinstance(saved, str):
-                value, resident.saved[name] = field.load(saved), saved
             else:
-                value, resident.saved[name] = field.load(f"[{','.join(saved)}]"), len(saved)
+                value = field.load(saved if isinstance(saved, str) else f"[{','.join(saved)}]")
+            if name in kept:
+                resident.saved[name] = saved if isinstance(saved, str) else len(kept[name])
             setattr(agent, name, value)
         hook = getattr(agent, "on_start", None)
         if hook is not None:
@@ -220,15 +221,15 @@ class Host:
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)
 
-    def _work(self, resident: Resident, state: dict[str, Any] | None = None) -> None:
+    def _work(self, resident: Resident, state: tuple[dict[str, Any], ...] = ()) -> None:
         if resident.task is None:
             resident.task = self._loop.create_task(_metered(resident, self._drain(resident, state)))
 
-    async def _drain(self, resident: Resident, state: dict[str, Any] | None) -> None:
+    async def _drain(self, resident: Resident, state: tuple[dict[str, Any], ...]) -> None:
         current.set(resident)
         try:
-            if state is not None:
-                await self._start(resident, state)
+            if state:
+                await self._start(resident, *state)
             while resident.mailbox and (not resident.suspended or resident.mailbox[0][0] != "message"):
                 await self._handle(resident, resident.mailbox.popleft())
         except Died as died:

@@ -55,7 +55,8 @@ class InsideContext:
         finally:
             took = time.perf_counter() - clock
             resident.say("step", resident.key, None)
-            resident.steps.append((number, name, started, took, outcome, given, gave))
+            kind = str(getattr(function, "kind", "step"))
+            resident.steps.append((number, kind, name, started, took, outcome, given, gave))
 
     def stop(self, reason: Any) -> None:
         """End after this message."""

@@ -167,6 +167,31 @@ class Notebook:
         """Run all cells and do not wait."""
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
 
+    def run_all_but_last(self) -> None:
+        """Run all cells above the last one and wait; none may fail."""
+        good = self.page.evaluate(
+            """() => {
+                const cells = window.jupyterapp.shell.currentWidget.content;
+                cells.activeCellIndex = cells.widgets.length - 1;
+                return window.jupyterapp.commands.execute("notebook:run-all-above");
+            }"""
+        )
+        assert good, f"a cell failed: {self.page.locator('.jp-OutputArea-output').all_inner_texts()}"
+
+    def run_last(self) -> None:
+        """Run the last cell and wait."""
+        good = self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-below')")
+        assert good, "the last cell failed"
+
+    def save_and_reload(self) -> None:
+        """Save the notebook and load the page anew; the kernel runs on."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.reload()
+
+    def running(self) -> bool:
+        """Whether a cell runs now."""
+        return any("*" in prompt for prompt in self.page.locator(".jp-InputPrompt").all_inner_texts())
+
     def python(self, code: str) -> str:
         """Run code in the notebook's kernel, outside its cells, and return what it printed."""
         return self.page.evaluate(
@@ -188,16 +213,32 @@ class Notebook:
     @property
     def tree(self) -> Locator:
         """The supervision tree."""
-        return self.page.locator(".agentlab-tree")
+        return self.page.locator(".agentlab-tree").first
 
     def painted(self) -> Locator:
-        """The supervision tree, once it has drawn what the kernel told it."""
+        """The supervision tree, scrolled to, once it has drawn what the kernel told it; out of sight it does not."""
+        self.tree.wait_for(state="attached")
+        self.tree.evaluate("tree => tree.scrollIntoView()")
         self.page.wait_for_selector(".agentlab-tree[data-painted][data-mood='live']")
         return self.tree
 
     def row(self, path: str) -> Locator:
         """The row of an agent or a supervisor."""
         return self.tree.locator(f".al-row[data-path='{path}']")
+
+    def expect_life(self, path: str, incarnation: int) -> None:
+        """Wait until the row shows this life, running."""
+        self.page.wait_for_selector(
+            f".al-row[data-path='{path}'][data-incarnation='{incarnation}'][data-status='running']"
+        )
+
+    def inspector(self) -> str:
+        """What the tree says about the selected one."""
+        return self.tree.locator(".al-inspector").inner_text()
+
+    def expect_said(self, text: str) -> None:
+        """Wait until the tree says this about the last click."""
+        self.tree.locator(".al-said").filter(has_text=text).wait_for()
 
     def press(self, button: str) -> None:
         """Press one of the tree's buttons."""
@@ -207,7 +248,7 @@ class Notebook:
         """Keep a picture of the tree."""
         OUTPUT.mkdir(exist_ok=True)
         file = OUTPUT / f"{name}.png"
-        self.tree.first.screenshot(path=file)
+        self.tree.screenshot(path=file)
         return file
 
     def _asked(self, request: Request) -> None:

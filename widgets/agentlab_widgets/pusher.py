@@ -64,13 +64,14 @@ class Pusher(threading.Thread):
         self._seq = 0
         self._sent_at = 0.0
         self._lookers: dict[str, bool] = {}
+        self._newcomers = False
         self._behind = True  # nobody looked, so changes were not read
         self._restarts: deque[tuple[float, str]] = deque()
         self._new_restarts: list[tuple[float, str]] = []
 
     def hello(self, looker: str) -> None:
         """A browser knows nothing, or lost count: it gets everything. From any thread."""
-        self._inbox.put(lambda: self._welcome(looker))
+        self._inbox.put(lambda: self._meet(looker))
 
     def hidden(self, looker: str) -> None:
         """A browser does not show the tree now. From any thread."""
@@ -111,14 +112,16 @@ class Pusher(threading.Thread):
 
     def _stay_closed(self) -> None:
         """The lab is closed: its last picture stays, for whoever opens the page later too."""
-        self._push(None, closed=True)
+        self._push(None)
         while not self._ended.is_set():
             self._inbox.get()()
+            self._welcome()
 
     def _turn(self, change: Change) -> None:
         self._note(change.events)
         while not self._inbox.empty():
             self._inbox.get()()
+        self._welcome()
         if not any(self._lookers.values()):
             self._behind = self._behind or change.paths is None or bool(change.paths)
             return
@@ -151,7 +154,7 @@ class Pusher(threading.Thread):
         while self._restarts and self._restarts[0][0] < time.time() - HISTORY:
             self._restarts.popleft()
 
-    def _push(self, message: Message | None, *, closed: bool = False) -> None:
+    def _push(self, message: Message | None) -> None:
         content, buffers = message or ({"t": "beat"}, [])
         whole = content["t"] == "snapshot"
         self._seq += content["t"] != "beat"
@@ -163,7 +166,7 @@ class Pusher(threading.Thread):
             "counts": self._mirror.counts(),
             "minute": sum(at > time.time() - 60 for at, _ in self._restarts),
             "restarts": self._bars(self._restarts if whole else self._new_restarts),
-            "closed": closed or self._lab.closed,
+            "closed": self._lab.closed,
         }
         self._new_restarts.clear()
         self._send(content | head, buffers)
@@ -173,12 +176,18 @@ class Pusher(threading.Thread):
         slots = ((self._mirror.slot(path), int(at * 1000)) for at, path in list(restarts)[-1000:])
         return [(slot, at) for slot, at in slots if slot is not None]
 
-    def _welcome(self, looker: str) -> None:
-        self._lookers[looker] = True
+    def _meet(self, looker: str) -> None:
+        self._lookers[looker] = self._newcomers = True
+
+    def _welcome(self) -> None:
+        """Tell everything, once for all that asked meanwhile."""
+        if not self._newcomers:
+            return
+        self._newcomers = False
         if self._behind and not self._lab.closed:
             self._read(None)
             self._behind = False
-        self._push(self._mirror.snapshot(), closed=self._lab.closed)
+        self._push(self._mirror.snapshot())
 
     def _show(self, epoch: int, slot: int) -> None:
         path = self._mirror.path(epoch, slot)
@@ -192,7 +201,7 @@ def is_restart(event: Event) -> bool:
 
 
 def be_no_cells_child() -> None:
-    """Send as nobody's child in this thread, else a click waits for the busy cell.
+    """Send as nobody's child in this context, else a click waits for the busy cell.
 
     ipykernel 7.4 routes a browser's message to whichever shell owned the last message sent on the same comm, and a
     plain thread inherits the header of the latest cell. The name is private: a browser test clicks during a busy cell.

@@ -110,12 +110,13 @@ function hear(state, model, message, buffers) {
   else change = message.t === "difference" ? takeDifference(state, message, buffers) : { touched: [], crashed: [] };
   for (const [slot, at] of message.restarts) state.restarts.set(slot, [...(state.restarts.get(slot) ?? []), at]);
   for (const [slot, times] of state.restarts) state.restarts.set(slot, times.filter((at) => at > state.now - HISTORY + BAR));
+  change.touched = [...new Set([...change.touched, ...message.restarts.map(([slot]) => slot)])];
   if (change.moved) arrange(state);
   return change;
 }
 
 function ask(state, model) {
-  if (performance.now() - state.asked > 1000) {
+  if (performance.now() - state.asked > (state.seq < 0 ? 400 : 1000)) {
     state.asked = performance.now();
     model.send({ t: "hello", looker: state.looker });
   }
@@ -124,7 +125,7 @@ function ask(state, model) {
 
 function mood(state) {
   if (state.closed) return "closed";
-  return performance.now() - state.heard > SILENCE ? "silent" : "live";
+  return state.awake && performance.now() - state.heard > SILENCE ? "silent" : "live";
 }
 
 // ---------------------------------------------------------------- few agents: rows
@@ -234,16 +235,19 @@ function rowsView(state, host, select) {
 
 // ---------------------------------------------------------------- the frame around either view
 
-function inspector(state, model) {
+function inspector(state, model, body) {
   const node = make("div", "al-inspector"), what = make("div", "al-what"), facts = make("div", "al-facts");
   const buttons = make("div", "al-buttons"), said = make("div", "al-said"), code = make("code"), result = make("span");
   node.setAttribute("aria-live", "polite");
-  said.append(code, result);
+  said.append(code, " ", result);
   const keys = new Map();
   function offer(action) {
     const button = make("button", `al-do-${action}`, action);
     button.type = "button";
-    button.addEventListener("click", () => model.send({ t: "do", what: action, epoch: state.epoch, slot: state.selected }));
+    button.addEventListener("click", () => {
+      model.send({ t: "do", what: action, epoch: state.epoch, slot: state.selected });
+      body.focus({ preventScroll: true }); // the button is about to be disabled, which would lose the keys
+    });
     keys.set(action, button);
     buttons.append(button);
   }
@@ -298,7 +302,7 @@ function step(state, key) {
 }
 
 function view(state, model, el) {
-  const root = make("div", "agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model);
+  const root = make("div", "agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body);
   root.dataset.lmSuppressShortcuts = "true"; // else arrow keys move between the notebook's cells
   body.tabIndex = 0;
   body.setAttribute("role", "tree");
@@ -369,6 +373,7 @@ export default () => {
       ask(state, model);
       let beats = 0, unseen = 0;
       const clock = setInterval(() => {
+        if (state.seq < 0) ask(state, model); // the first word may wait behind a busy cell, the next ones do not
         const seen = !document.hidden && [...state.views].some((each) => each.visible());
         unseen = seen ? 0 : unseen + 1;
         if (unseen === 4 && state.awake) { state.awake = false; model.send({ t: "hidden", looker: state.looker }); }

@@ -6,6 +6,7 @@ control operations. Handlers of messages may run on any thread, so they only han
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,17 @@ class TreeWidget(anywidget.AnyWidget):
     _css = (HERE / "tree.css").read_text("utf-8")
 
     def __init__(self, lab: Watched) -> None:
-        super().__init__()
+        # A comm is answered where its last message came from. Were that this cell, its clicks would wait for cells.
+        contextvars.copy_context().run(self._open)
         self._lab = lab
         self._rows: list[Row] = []
         self._starting = threading.Lock()
         self._pusher: Pusher | None = None
         self.on_msg(self._hear)
+
+    def _open(self) -> None:
+        be_no_cells_child()
+        super().__init__()
 
     def close(self) -> None:
         """End the view; the lab goes on."""

@@ -1,0 +1,179 @@
+"""The live tree in a real JupyterLab."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.jupyter import Notebook, wait_for
+
+START = """
+import asyncio
+from agentlab import Agent, Lab, Supervisor, child
+
+class Counter(Agent):
+    count: int = 0
+
+    def add(self, n: int = 1) -> int:
+        self.count += n
+        return self.count
+
+    def fail(self, text: str) -> None:
+        raise ValueError(text)
+
+lab = Lab()
+counter = lab.start(Counter, id="counter")
+lab.start(Supervisor("team", child(Counter, id="a"), child(Counter, id="b")))
+"""
+
+SCENE = """
+import asyncio
+from agentlab import Agent, Lab, Limit, Supervisor, child
+
+class Planner(Agent):
+    async def plan(self) -> None:
+        await asyncio.sleep(600)
+
+class Writer(Agent):
+    drafts: int = 0
+
+    def write(self) -> int:
+        self.drafts += 1
+        return self.drafts
+
+    def spill(self) -> None:
+        raise ValueError("no ink left")
+
+class Critic(Writer):
+    pass
+
+lab = Lab()
+lab.start(Supervisor(
+    "newsroom", child(Planner, id="planner"),
+    Supervisor("writers", *(child(Writer, id=name) for name in ("ada", "grace", "edsger")), strategy="rest_for_one"),
+    child(Critic, id="critic", own_limit=Limit(0, 5.0)), max_restarts=5,
+))
+archive = lab.start(Writer, id="archive")
+ada, critic = lab["/newsroom/writers/ada"], lab["/newsroom/critic"]
+lab["/newsroom/planner"].cast.plan()
+critic.cast.spill()
+"""
+
+
+def test_buttons_do_what_they_say_and_name_the_call(notebook: Notebook):
+    """Crash, kill, stop and restart act on the selected agent, show the code that does the same, and keys select."""
+    notebook.write(START, "lab.tree()").run_all()
+    notebook.painted()
+
+    notebook.row("/counter").click()
+    notebook.press("crash")
+    notebook.expect_life("/counter", 2)
+    notebook.expect_said("counter.crash() done")
+
+    notebook.page.keyboard.press("ArrowDown")
+    notebook.page.keyboard.press("ArrowRight")
+    assert notebook.inspector().startswith("/team/a")
+    notebook.press("kill")
+    notebook.expect_life("/team/a", 2)
+    notebook.expect_said("lab['/team/a'].kill() done")
+
+    notebook.press("stop")
+    notebook.page.wait_for_selector(".al-row[data-path='/team/a'][data-status='stopped']")
+    expect(notebook.tree.locator("button.al-do-crash")).to_be_disabled()
+    notebook.press("restart")
+    notebook.expect_life("/team/a", 3)
+    assert notebook.row("/team/b").get_attribute("data-incarnation") == "1"
+    notebook.screenshot("buttons")
+
+
+def test_a_click_works_while_a_cell_blocks(notebook: Notebook):
+    """The kernel's main thread sleeps in a cell; the tree still acts and shows."""
+    notebook.write(START, "lab.tree()", "import time; time.sleep(600)").start_all()
+    notebook.painted()
+    wait_for(notebook.running, "the start of the blocking cell")
+
+    notebook.row("/counter").click()
+    notebook.press("crash")
+    notebook.expect_life("/counter", 2)
+
+    assert notebook.running()
+    notebook.screenshot("blocking-cell")
+
+
+def test_the_tree_survives_a_reload_and_says_when_it_is_over(notebook: Notebook):
+    """A new page gets everything at once; silence turns the tree grey; a closed lab keeps its last picture."""
+    notebook.write(START, "lab.tree()").run_all()
+    notebook.painted()
+    notebook.save_and_reload()
+    notebook.painted()
+    expect(notebook.tree.locator(".al-row[data-path]")).to_have_count(5)
+
+    kernel = int(notebook.python("import os; print(os.getpid())"))
+    os.kill(kernel, signal.SIGSTOP)
+    notebook.page.wait_for_selector(".agentlab-tree[data-mood='silent']")
+    assert "no word from the kernel" in notebook.tree.inner_text()
+    notebook.screenshot("silent")
+    os.kill(kernel, signal.SIGCONT)
+    notebook.painted()
+
+    notebook.python("lab.close()")
+    notebook.page.wait_for_selector(".agentlab-tree[data-mood='closed']")
+    expect(notebook.tree.locator(".al-row[data-path][data-status='running']")).to_have_count(5)
+    expect(notebook.tree.locator("button:enabled")).to_have_count(0)
+    notebook.screenshot("closed")
+
+
+def test_many_agents_are_cells_that_can_be_selected(notebook: Notebook):
+    """Past 200 agents each is a cell of its supervisor's block; a click and the keys select, a crash is told."""
+    many = "lab.start_many(Counter, 300, under=lab.start(Supervisor('pool', max_restarts=100)))"
+    notebook.write(START, many, "lab.tree()").run_all()
+    notebook.painted()
+    canvas = notebook.tree.locator("canvas").last
+    notebook.page.wait_for_selector(".al-canvas[data-cells='306']")
+
+    canvas.click(position={"x": 26, "y": 146})
+    notebook.tree.locator(".al-what b").filter(has_text="/pool/counter-1").wait_for()
+    notebook.page.keyboard.press("ArrowDown")
+    notebook.tree.locator(".al-what b").filter(has_text="/pool/counter-2").wait_for()
+    notebook.press("crash")
+    notebook.tree.locator(".al-facts").filter(has_text="life #2").wait_for()
+
+    assert "1 restart in the last minute" in notebook.tree.inner_text()
+    notebook.screenshot("cells")
+
+
+def test_hostile_text_is_only_text(notebook: Notebook):
+    """Markup, escape codes and half characters in a reason are shown, cut and harmless."""
+    hostile = r"<img src=x onerror='document.title=`owned`'>\x1b[31m\x00\ud800\u202e" + "x" * 5000
+    notebook.write(START, "lab.tree()", f"counter.cast.fail('''{hostile}''')").run_all()
+    notebook.painted()
+    notebook.page.wait_for_selector(".al-row[data-path='/counter']:not([data-incarnation='1'])")
+
+    shown = notebook.row("/counter").locator(".al-last-exit").inner_text()
+    assert "ValueError: <img src=x" in shown
+    assert len(shown) <= 120
+    assert not set("\x1b\x00\u202e") & set(shown)
+    assert notebook.tree.locator("img").count() == 0
+    assert "owned" not in notebook.page.title()
+
+
+def test_a_picture_for_the_readme(notebook: Notebook):
+    """The tree just after a crash; ``AGENTLAB_PICTURE=1`` puts it into the README."""
+    notebook.page.set_viewport_size({"width": 1120, "height": 900})
+    notebook.write(SCENE, "lab.tree()").run_all()
+    notebook.painted()
+    notebook.page.wait_for_selector(".al-row[data-path='/newsroom/critic'][data-status='parked']")
+
+    notebook.row("/newsroom/writers/ada").click()
+    notebook.press("crash")
+    notebook.expect_life("/newsroom/writers/ada", 2)
+    notebook.expect_life("/newsroom/writers/edsger", 2)  # after ada in the order of rest_for_one
+    picture = notebook.screenshot("tree")
+
+    assert "ada.crash()" in notebook.inspector()
+    if os.environ.get("AGENTLAB_PICTURE"):
+        shutil.copy(picture, Path(__file__).parents[2] / ".github" / "tree.png")

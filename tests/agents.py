@@ -122,3 +122,15 @@ class Stillborn(Agent):
     async def on_start(self) -> None:
         """Fail."""
         raise LookupError("no such kettle")
+
+
+class Shy(Agent):
+    """Declines to run."""
+
+    async def on_start(self) -> None:
+        """Say no, which is no error."""
+        raise Exit("normal")
+
+    async def hello(self) -> str:
+        """Never heard."""
+        return "hello"

@@ -169,19 +169,22 @@ class Notebook:
 
     def run_all_but_last(self) -> None:
         """Run all cells above the last one and wait; none may fail."""
-        good = self.page.evaluate(
-            """() => {
-                const cells = window.jupyterapp.shell.currentWidget.content;
-                cells.activeCellIndex = cells.widgets.length - 1;
-                return window.jupyterapp.commands.execute("notebook:run-all-above");
-            }"""
-        )
-        assert good, f"a cell failed: {self.page.locator('.jp-OutputArea-output').all_inner_texts()}"
+        self._run_from_last("notebook:run-all-above")
 
     def run_last(self) -> None:
-        """Run the last cell and wait."""
-        good = self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-below')")
-        assert good, "the last cell failed"
+        """Run the last cell and wait; it may not fail."""
+        self._run_from_last("notebook:run-cell")
+
+    def _run_from_last(self, command: str) -> None:
+        good = self.page.evaluate(
+            """(command) => {
+                const cells = window.jupyterapp.shell.currentWidget.content;
+                cells.activeCellIndex = cells.widgets.length - 1;
+                return window.jupyterapp.commands.execute(command);
+            }""",
+            command,
+        )
+        assert good, f"a cell failed: {self.page.locator('.jp-OutputArea-output').all_inner_texts()}"
 
     def save_and_reload(self) -> None:
         """Save the notebook and load the page anew; the kernel runs on."""
@@ -215,11 +218,11 @@ class Notebook:
         """The supervision tree."""
         return self.page.locator(".agentlab-tree").first
 
-    def painted(self) -> Locator:
-        """The supervision tree, scrolled to, once it has drawn what the kernel told it; out of sight it does not."""
+    def expect(self, mood: str) -> Locator:
+        """The tree, scrolled to (out of sight it does not draw), once it is ``live``, ``silent`` or ``closed``."""
         self.tree.wait_for(state="attached")
         self.tree.evaluate("tree => tree.scrollIntoView()")
-        self.page.wait_for_selector(".agentlab-tree[data-painted][data-mood='live']")
+        self.page.wait_for_selector(f".agentlab-tree[data-painted][data-mood='{mood}']")
         return self.tree
 
     def row(self, path: str) -> Locator:

@@ -16,7 +16,7 @@ def test_the_tour_shows_a_crash_and_the_next_life(notebook: Notebook, server: Se
     """Every cell runs; a click on crash turns the agent, it comes back, and the kernel has the events."""
     notebook.open(server.keep(nbformat.read(TOUR, as_version=4)))
     notebook.run_all_but_last()  # the last cell closes the lab
-    agent = notebook.painted().locator(AN_AGENT).first
+    agent = notebook.expect("live").locator(AN_AGENT).first
     path, life = agent.get_attribute("data-path"), int(agent.get_attribute("data-incarnation"))
 
     agent.click()
@@ -27,4 +27,4 @@ def test_the_tour_shows_a_crash_and_the_next_life(notebook: Notebook, server: Se
     events = notebook.python(f"print(lab.events(path={path!r})[['kind', 'incarnation']].to_csv(index=False))").split()
     assert events.index(f"crashed,{life}") < events.index(f"started,{life + 1}")
     notebook.run_last()
-    notebook.page.wait_for_selector(".agentlab-tree[data-mood='closed']")
+    notebook.expect("closed")

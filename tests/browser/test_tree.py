@@ -67,7 +67,7 @@ critic.cast.spill()
 def test_buttons_do_what_they_say_and_name_the_call(notebook: Notebook):
     """Crash, kill, stop and restart act on the selected agent, show the code that does the same, and keys select."""
     notebook.write(START, "lab.tree()").run_all()
-    notebook.painted()
+    notebook.expect("live")
 
     notebook.row("/counter").click()
     notebook.press("crash")
@@ -93,7 +93,7 @@ def test_buttons_do_what_they_say_and_name_the_call(notebook: Notebook):
 def test_a_click_works_while_a_cell_blocks(notebook: Notebook):
     """The kernel's main thread sleeps in a cell; the tree still acts and shows."""
     notebook.write(START, "lab.tree()", "import time; time.sleep(600)").start_all()
-    notebook.painted()
+    notebook.expect("live")
     wait_for(notebook.running, "the start of the blocking cell")
 
     notebook.row("/counter").click()
@@ -107,21 +107,21 @@ def test_a_click_works_while_a_cell_blocks(notebook: Notebook):
 def test_the_tree_survives_a_reload_and_says_when_it_is_over(notebook: Notebook):
     """A new page gets everything at once; silence turns the tree grey; a closed lab keeps its last picture."""
     notebook.write(START, "lab.tree()").run_all()
-    notebook.painted()
+    notebook.expect("live")
     notebook.save_and_reload()
-    notebook.painted()
+    notebook.expect("live")
     expect(notebook.tree.locator(".al-row[data-path]")).to_have_count(5)
 
     kernel = int(notebook.python("import os; print(os.getpid())"))
     os.kill(kernel, signal.SIGSTOP)
-    notebook.page.wait_for_selector(".agentlab-tree[data-mood='silent']")
+    notebook.expect("silent")
     assert "no word from the kernel" in notebook.tree.inner_text()
     notebook.screenshot("silent")
     os.kill(kernel, signal.SIGCONT)
-    notebook.painted()
+    notebook.expect("live")
 
     notebook.python("lab.close()")
-    notebook.page.wait_for_selector(".agentlab-tree[data-mood='closed']")
+    notebook.expect("closed")
     expect(notebook.tree.locator(".al-row[data-path][data-status='running']")).to_have_count(5)
     expect(notebook.tree.locator("button:enabled")).to_have_count(0)
     notebook.screenshot("closed")
@@ -131,7 +131,7 @@ def test_many_agents_are_cells_that_can_be_selected(notebook: Notebook):
     """Past 200 agents each is a cell of its supervisor's block; a click and the keys select, a crash is told."""
     many = "lab.start_many(Counter, 300, under=lab.start(Supervisor('pool', max_restarts=100)))"
     notebook.write(START, many, "lab.tree()").run_all()
-    notebook.painted()
+    notebook.expect("live")
     canvas = notebook.tree.locator("canvas").last
     notebook.page.wait_for_selector(".al-canvas[data-cells='306']")
 
@@ -150,7 +150,7 @@ def test_hostile_text_is_only_text(notebook: Notebook):
     """Markup, escape codes and half characters in a reason are shown, cut and harmless."""
     hostile = r"<img src=x onerror='document.title=`owned`'>\x1b[31m\x00\ud800\u202e" + "x" * 5000
     notebook.write(START, "lab.tree()", f"counter.cast.fail('''{hostile}''')").run_all()
-    notebook.painted()
+    notebook.expect("live")
     notebook.page.wait_for_selector(".al-row[data-path='/counter']:not([data-incarnation='1'])")
 
     shown = notebook.row("/counter").locator(".al-last-exit").inner_text()
@@ -165,7 +165,7 @@ def test_a_picture_for_the_readme(notebook: Notebook):
     """The tree just after a crash; ``AGENTLAB_PICTURE=1`` puts it into the README."""
     notebook.page.set_viewport_size({"width": 1120, "height": 900})
     notebook.write(SCENE, "lab.tree()").run_all()
-    notebook.painted()
+    notebook.expect("live")
     notebook.page.wait_for_selector(".al-row[data-path='/newsroom/critic'][data-status='parked']")
 
     notebook.row("/newsroom/writers/ada").click()

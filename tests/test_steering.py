@@ -182,7 +182,7 @@ def test_a_crash_reaches_a_waiting_handler(lab: Lab) -> None:
     """``crash(error)`` is raised inside a handler that waits; the caller gets it as the cause."""
     counter = lab.start(Counter)
     reply = counter.call(redeliver=False).hang()
-    wait_for(lambda: counter.status == "busy")
+    wait_for(lambda: counter.info()["message"] == "hang")
     counter.crash(KeyError("tea"))
     with pytest.raises(AgentDown) as caught:
         reply.result(10)

@@ -15,11 +15,13 @@ from typing import Any
 
 import cloudpickle
 
+from agentlab._fields import MAX_MESSAGE
+from agentlab._secrets import redact
 from agentlab.agent import Crash
 from agentlab.errors import MessageTooLarge
 
-MAX_MESSAGE = 64 * 1024 * 1024
-"""Bytes that one value may take on its way (``max_message``)."""
+LONGEST = 20_000
+"""Characters of an exception's message and of its traceback; an exception that takes more bytes travels as text."""
 
 _LENGTH = struct.Struct("!Q")
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
@@ -37,9 +39,11 @@ def pack(value: Any, what: str) -> bytes:
         MessageTooLarge: It takes more than ``MAX_MESSAGE`` bytes.
     """
     try:
-        data = pickle.dumps(value, 5) if _is_plain(value) else cloudpickle.dumps(value, 5)
+        data: bytes = pickle.dumps(value, 5) if _is_plain(value) else cloudpickle.dumps(value, 5)
     except Exception as error:  # any object's __reduce__ may raise anything
-        raise TypeError(f"{what} cannot travel: {error}. Pass data that pickles: numbers, text, lists, dicts.") from error
+        raise TypeError(
+            f"{what} cannot travel: {error}. Pass data that pickles: numbers, text, lists, dicts."
+        ) from error
     if len(data) > MAX_MESSAGE:
         raise MessageTooLarge(
             f"{what} takes {len(data):,} bytes; a message holds up to {MAX_MESSAGE:,}. Pass a path or a part of it."
@@ -65,18 +69,35 @@ def unpack(data: bytes) -> Any:
 
 def pack_class(cls: type) -> bytes:
     """A class as bytes; one from a notebook cell travels with its code."""
-    return cloudpickle.dumps(cls, 5)
+    data: bytes = cloudpickle.dumps(cls, 5)
+    return data
 
 
 def describe(error: BaseException) -> tuple[str, str, str, bytes | None]:
     """An exception as plain parts: type, message, traceback, and itself where it pickles."""
-    text = "".join(traceback.format_exception(error))
     try:
-        pickled = cloudpickle.dumps(error, 5)
-        pickle.loads(pickled)  # noqa: S301  # just made: some exceptions pickle but do not come back
+        message = str(error)
+    except Exception as failed:  # a __str__ may raise anything
+        message = f"(its message raised {type(failed).__name__})"
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # the traceback asks the exception for its message too
+        text = "".join(traceback.format_tb(error.__traceback__))
+    if len(message) > LONGEST:
+        message = message[:LONGEST] + f"... ({len(message):,} characters)"
+    return type(error).__name__, redact(message), redact(text[-LONGEST:]), _pickled(error)
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """The exception as bytes, if it comes back from them, is not too large and carries no secret."""
+    try:
+        data: bytes = cloudpickle.dumps(error, 5)
+        if len(data) > 50 * LONGEST or redact(text := data.decode("utf-8", "replace")) != text:
+            return None
+        pickle.loads(data)  # noqa: S301  # just made: some exceptions pickle but do not come back
     except Exception:  # an exception may refuse in any way
-        pickled = None
-    return type(error).__name__, str(error), text[-20_000:], pickled
+        return None
+    return data
 
 
 def revive(crash: Crash) -> BaseException:
@@ -95,16 +116,29 @@ def revive(crash: Crash) -> BaseException:
     return error
 
 
+CRASH = "\0crash"
+"""Marks a crash among the reasons of a frame; no text that a person would give as a reason."""
+
+
 def encode_reason(reason: Any) -> Any:
     """An exit reason in plain parts, for a frame."""
     if isinstance(reason, Crash):
-        return ("crash", reason.type, reason.message, reason.traceback, reason.pickled)
-    return reason if isinstance(reason, (str, tuple)) else str(reason)
+        return (CRASH, reason.type, reason.message, reason.traceback, reason.pickled)
+    return _plain(reason) if isinstance(reason, (str, tuple)) else str(reason)
+
+
+def _plain(term: Any) -> Any:
+    """A term that a frame can hold: what is neither text, number nor tuple becomes its text."""
+    if isinstance(term, tuple):
+        return tuple(_plain(part) for part in term)
+    if type(term) in _PLAIN:
+        return term
+    return str.__str__(term) if isinstance(term, str) else str(term)
 
 
 def decode_reason(reason: Any) -> Any:
     """The reason that ``encode_reason`` took apart."""
-    if isinstance(reason, tuple) and reason and reason[0] == "crash":
+    if isinstance(reason, tuple) and len(reason) == 5 and reason[0] == CRASH:
         return Crash(*reason[1:])
     return reason
 

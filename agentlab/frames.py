@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from agentlab._columns import FLOAT, INT, TEXT, TIME, WORD, column, frame
+from agentlab.errors import StoreDamaged
 from agentlab.events import Row
+from agentlab.ref import Ref
 from agentlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TIME, WORD, INT, FLOAT, TEXT = "time", "category", "Int64", "float64", "object"
 
 EVENTS = {
     "seq": INT, "at": TIME, "kind": WORD, "path": WORD, "incarnation": INT, "node": INT, "reason": WORD,
@@ -42,7 +43,7 @@ AGENTS = {
 }  # fmt: skip
 
 
-def events(store: Store, *, path: str | None = None) -> pd.DataFrame:
+def events(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per committed event, oldest first; shape (n, 9).
 
     ``seq`` Int64. ``at`` commit time. ``kind``, ``path``, ``reason`` category. ``incarnation``, ``node``
@@ -51,26 +52,26 @@ def events(store: Store, *, path: str | None = None) -> pd.DataFrame:
     return _read(store, "event", EVENTS, "seq", path)
 
 
-def messages(store: Store, *, path: str | None = None) -> pd.DataFrame:
+def messages(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per handled message, in the order of their outcomes; shape (n, 12). Durations in seconds."""
     columns = (
         "path, seq, method, sender, sent_at, started_at, ended_at, (started_at - sent_at) / 1e9,"
         " (ended_at - started_at) / 1e9, deliveries, outcome, error"
     )
-    return _read(store, "message", MESSAGES, "id", path, columns)
+    return _read(store, "message", MESSAGES, "id", path, columns=columns)
 
 
-def steps(store: Store, *, path: str | None = None) -> pd.DataFrame:
+def steps(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per attempt at one effect; shape (n, 16)."""
     return _read(store, "step", STEPS, "id", path)
 
 
-def restarts(store: Store, *, path: str | None = None) -> pd.DataFrame:
+def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per restart; shape (n, 10). ``downtime_s``: from the end of one life to the start of the next."""
     return _read(store, "restart", RESTARTS, "id", path)
 
 
-def checkpoints(store: Store, *, path: str | None = None, cls: str | None = None) -> pd.DataFrame:
+def checkpoints(store: Store, *, path: str | Ref | None = None, cls: str | None = None) -> pd.DataFrame:
     """One row per committed state, oldest first; shape (n, 5), or more with ``state.<field>`` columns.
 
     Args:
@@ -79,40 +80,70 @@ def checkpoints(store: Store, *, path: str | None = None, cls: str | None = None
         cls: Only agents of the class with this name; adds its state's fields.
     """
     if path is None and cls is None:
-        return _read(store, "checkpoint", CHECKPOINTS, "id", None)
-    where, arg = ("path = ?", path) if path is not None else ("cls = ?", cls)
-    rows = store.select(f"SELECT {', '.join(CHECKPOINTS)} FROM checkpoint WHERE {where} ORDER BY id", (arg,))
-    frame = _frame(rows, CHECKPOINTS)
-    for name, values in _states(store, rows).items():
-        frame[f"state.{name}"] = values
-    return frame
+        return _read(store, "checkpoint", CHECKPOINTS, "id")
+    where, arg = ("path = ?", _path(path)) if path is not None else ("cls = ?", cls)
+    chosen = f"FROM checkpoint WHERE {where}"  # one of the two lines above
+    rows = store.select(f"SELECT {', '.join(CHECKPOINTS)} {chosen} ORDER BY id", (arg,))  # our names
+    made = frame([rows], CHECKPOINTS)
+    paths = f"(SELECT path {chosen})"
+    for name, values in _states(rows, _first(store, paths, arg), _changes(store, paths, arg)).items():
+        made[f"state.{name}"] = column(values)
+    return made
 
 
-def _states(store: Store, rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+State = dict[str, Any]
+Changes = dict[str, list[tuple[int, str, int | None, Any]]]
+"""Per path, newest first: seq, field, place in a transcript (None for a whole value), JSON text."""
+
+
+def _states(rows: Sequence[tuple[Any, ...]], now: dict[str, State], changes: Changes) -> dict[str, list[Any]]:
     """The fields' values at each checkpoint: the last change at or before it."""
     columns: dict[str, list[Any]] = {}
-    now: dict[str, dict[str, Any]] = {}
-    changes = {path: _changes(store, path) for path in {row[0] for row in rows}}
     for number, (path, seq, *_) in enumerate(rows):
-        state = now.setdefault(path, {})
-        pending = changes[path]
+        state = now[path] = dict(now.get(path, ()))
+        pending = changes.get(path, [])
+        copied = set()
         while pending and pending[-1][0] <= seq:
-            _, name, item, value = pending.pop()
-            state[name] = [*state.get(name, []), value] if item else value
-        for name in {*columns, *state}:
-            column = columns.setdefault(name, [None] * number)
-            column.append(state.get(name))
+            _, name, place, text = pending.pop()
+            if place is None:
+                state[name] = json.loads(text)
+                continue
+            if name not in copied:  # each checkpoint has a list of its own
+                state[name] = list(state.get(name) or ())
+                copied.add(name)
+            state[name][place:] = [json.loads(text)]
+        for name in columns.keys() | state.keys():
+            columns.setdefault(name, [None] * number).append(state.get(name))
     return columns
 
 
-def _changes(store: Store, path: str) -> list[tuple[int, str, bool, Any]]:
-    """Changes of one agent's fields, newest first, so that the oldest is popped first."""
-    fields = store.select("SELECT seq, name, value FROM field WHERE path = ?", (path,))
-    items = store.select("SELECT seq, name, value FROM item WHERE path = ? ORDER BY place", (path,))
-    found = [(seq, name, False, json.loads(value)) for seq, name, value in fields]
-    found += [(seq, name, True, json.loads(value)) for seq, name, value in items]
-    found.sort(key=lambda change: change[0])  # stable: the items of one checkpoint keep their places
-    return found[::-1]
+def _first(store: Store, paths: str, arg: Any) -> dict[str, State]:
+    """What the agents were started with, where the store still knows."""
+    rows = store.select(f"SELECT path, spec FROM child WHERE path IN {paths}", (arg,))  # noqa: S608  # our names
+    return {path: _spec(store, path, spec).get("fields", {}) for path, spec in rows}
+
+
+def _changes(store: Store, paths: str, arg: Any) -> Changes:
+    """Changes of the agents' fields, newest first, so that the oldest is popped first."""
+    rows = store.select(
+        f"SELECT path, seq, name, NULL, value, rowid FROM field WHERE path IN {paths} UNION ALL"  # noqa: S608
+        f" SELECT path, seq, name, place, value, rowid FROM item WHERE path IN {paths} ORDER BY 2 DESC, 6 DESC",
+        (arg, arg),
+    )
+    found: Changes = {}
+    for path, *change, _ in rows:
+        found.setdefault(path, []).append((change[0], change[1], change[2], change[3]))
+    return found
+
+
+def _spec(store: Store, path: str, text: str) -> dict[str, Any]:
+    try:
+        spec = json.loads(text)
+        if spec["id"] and ("supervisor" in spec or spec["agent"][1]):
+            return dict(spec)
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        pass
+    raise StoreDamaged(f"{store.path}: the spec of {path!r} is no child spec. Restore the file from a copy.")
 
 
 def agents(rows: Iterable[Row]) -> pd.DataFrame:
@@ -124,49 +155,40 @@ def agents(rows: Iterable[Row]) -> pd.DataFrame:
         )
         for row in rows
     ]  # fmt: skip
-    return _frame(data, AGENTS)
+    return frame([data], AGENTS)
 
 
 def stored_agents(store: Store) -> pd.DataFrame:
-    """``agents`` of a lab that may not run: what the store knows."""
-    rows = store.select("SELECT path, spec, status, incarnation, restarts FROM child ORDER BY path")
-    counts = dict(store.select("SELECT path, count(*) FROM message GROUP BY path"))
-    data = []
-    for path, spec, status, incarnation, restarts_ in rows:
-        parsed = json.loads(spec)
-        kind = "supervisor" if "supervisor" in parsed else parsed["agent"][1].rsplit(".", 1)[-1]
-        row = (path, parsed["id"], kind, status, incarnation, restarts_, None, 0, counts.get(path, 0))
-        data.append((*row, None, None, None, None))
-    return _frame(data, AGENTS)
+    """``agents`` of a lab that may not run: what the store knows, in the same order."""
+    rows = store.select("SELECT path, spec, status, incarnation, restarts, rowid FROM child")
+    counts = dict(store.select("SELECT path, count(*) FROM message WHERE outcome = 'ok' GROUP BY path"))
+    since = dict(store.select("SELECT path, max(at) FROM event WHERE kind = 'started' GROUP BY path"))
+    order = {path: number for path, *_, number in rows}
+    rows.sort(key=lambda row: [order.get(above, 0) for above in _above(row[0])])
+    began = store.select("SELECT min(at) FROM event")[0][0]
+    data: list[tuple[Any, ...]] = [("/", "lab", "supervisor", "running", 1, 0, None, 0, 0, None, None, None, began)]
+    for path, text, status, incarnation, restarted, _ in rows:
+        spec = _spec(store, path, text)
+        kind = "supervisor" if "supervisor" in spec else spec["agent"][1].rsplit(".", 1)[-1]
+        shown = "stopped" if status == "undefined" else status
+        row = (path, spec["id"], kind, shown, incarnation, restarted, None, 0, counts.get(path, 0))
+        data.append((*row, None, None, None, since.get(path)))
+    return frame([data], AGENTS)
+
+
+def _above(path: str) -> list[str]:
+    """The path of each place on the way down, its own at the end."""
+    parts = path.strip("/").split("/")
+    return ["/" + "/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+
+
+def _path(path: str | Ref | None) -> str | None:
+    return path.path if isinstance(path, Ref) else path
 
 
 def _read(
-    store: Store, table: str, spec: dict[str, str], order: str, path: str | None, columns: str = ""
+    store: Store, table: str, spec: dict[str, str], order: str, path: str | Ref | None = None, *, columns: str = ""
 ) -> pd.DataFrame:
-    where, args = ("", ()) if path is None else (" WHERE path = ?", (path,))
-    rows = store.select(f"SELECT {columns or ', '.join(spec)} FROM {table}{where} ORDER BY {order}", args)
-    return _frame(rows, spec)
-
-
-def _frame(rows: Sequence[tuple[Any, ...]], spec: dict[str, str]) -> pd.DataFrame:
-    import pandas as pd
-
-    columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else ((),) * len(spec)
-    return pd.DataFrame(
-        {name: _column(values, kind) for (name, kind), values in zip(spec.items(), columns, strict=True)}
-    )
-
-
-def _column(values: Sequence[Any], kind: str) -> Any:
-    import pandas as pd
-
-    if kind == TIME:
-        times = pd.array(values, dtype="Int64").to_numpy("int64", na_value=pd.NaT.value) if values else []
-        return pd.to_datetime(times, unit="ns", utc=True)
-    if kind == WORD:
-        return pd.Categorical(values)
-    if kind == TEXT:
-        return pd.Series(values, dtype="object")
-    if kind == FLOAT:
-        return pd.array([float("nan") if v is None else v for v in values], dtype="float64")
-    return pd.array(values, dtype="Int64")
+    where, args = ("", ()) if path is None else (" WHERE path = ?", (_path(path),))
+    sql = f"SELECT {columns or ', '.join(spec)} FROM {table}{where} ORDER BY {order}"  # noqa: S608  # our names
+    return frame(store.chunks(sql, args), spec)

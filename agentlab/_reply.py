@@ -1,0 +1,122 @@
+"""The answer to a call, in time: what a cell awaits, or a script waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, overload
+
+from agentlab.errors import CallTimeout
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that a call waits for its answer unless it says otherwise."""
+
+WAKE = 0.25
+"""Seconds between two wake-ups of a loop that waits: an interrupt of the cell lands at the next one."""
+
+
+class Reply:
+    """The answer to a call, in time: ``await reply``, or ``reply.result(timeout)`` in a script.
+
+    A wait that ends early (its timeout, an interrupted cell) ends the wait, never the work.
+    """
+
+    __slots__ = ("_deadline", "_future", "_message", "_timeout")
+
+    def __init__(self, message: str, timeout: float | None) -> None:
+        self._message = message
+        self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+        self._deadline = time.monotonic() + self._timeout
+        self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
+
+    def _settle(self, outcome: Callable[[], Any]) -> None:
+        """Called by the runtime, once; ``outcome`` returns or raises in the thread of who waits."""
+        if not self._future.done():
+            self._future.set_result(outcome)
+
+    def done(self) -> bool:
+        """Whether the answer (or an error) is there."""
+        return self._future.done()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Block for the answer.
+
+        Args:
+            timeout: Seconds to wait; the call's own timeout (60 s) if left out.
+
+        Raises:
+            CallTimeout: No answer in time; the agent goes on with the work.
+            AgentDown: The agent died and the message was given up.
+        """
+        left = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
+        try:
+            outcome = self._future.result(min(left, threading.TIMEOUT_MAX))
+        except concurrent.futures.TimeoutError:
+            raise self._late(self._timeout if timeout is None else timeout) from None
+        return outcome()
+
+    def _late(self, seconds: float) -> CallTimeout:
+        return CallTimeout(
+            f"no answer from {self._message} within {seconds:g} s; the agent still does the work. "
+            "Wait longer: ref.call(timeout=...), or look: ref.info()."
+        )
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        if not self._future.done():
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._future.add_done_callback(lambda _: _wake(loop, waiter))
+            while not self._future.done():
+                left = self._deadline - time.monotonic()
+                if left <= 0:
+                    raise self._late(self._timeout)
+                await asyncio.wait([waiter], timeout=min(WAKE, left))
+        return self._future.result()()
+
+    def __repr__(self) -> str:
+        return f"Reply({self._message}, {'done' if self.done() else 'pending'})"
+
+
+def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    """Tell a waiting loop, from any thread, that the answer is there."""
+    try:
+        loop.call_soon_threadsafe(lambda: None if waiter.done() else waiter.set_result(None))
+    except RuntimeError:  # the waiting loop is closed: nobody waits any more
+        return
+
+
+class Replies(Sequence[Reply]):
+    """The replies to one message sent to many agents, in the order of the refs."""
+
+    def __init__(self, replies: Sequence[Reply]) -> None:
+        self._replies = tuple(replies)
+
+    def result(self, timeout: float | None = None) -> list[Any]:
+        """Wait for all; the first error is raised."""
+        end = None if timeout is None else time.monotonic() + timeout
+        return [r.result(None if end is None else max(0.0, end - time.monotonic())) for r in self._replies]
+
+    def __await__(self) -> Generator[Any, Any, list[Any]]:
+        async def gather() -> list[Any]:
+            return [await reply for reply in self._replies]
+
+        return gather().__await__()
+
+    @overload
+    def __getitem__(self, index: int) -> Reply: ...
+    @overload
+    def __getitem__(self, index: slice) -> Replies: ...
+    def __getitem__(self, index: int | slice) -> Reply | Replies:
+        return Replies(self._replies[index]) if isinstance(index, slice) else self._replies[index]
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def __repr__(self) -> str:
+        return f"Replies({sum(r.done() for r in self._replies)} of {len(self)} done)"

@@ -5,6 +5,7 @@
 const MANY = 20000, LARGE = 200; // agents in all, and in one block, past which a block becomes a bar
 const SIZES = [20, 16, 13, 11, 9, 7, 5, 4, 3]; // px of a cell, gap included: the largest that fits is taken
 const ROOM = 620, TALLEST = 12000; // px of height that cells should fit into; px that a canvas can have
+const MARGIN = 10; // px left and right of the canvas, as in tree.css
 const TITLE = 22, SPACE = 10, STEP = 14, BARS = 18; // px: title, gap below a block, indent, height of a bar
 
 function cellsView(state, host, select) {
@@ -144,10 +145,11 @@ function cellsView(state, host, select) {
     }
   }
 
+  const room = () => Math.floor(host.clientWidth) - 2 * MARGIN;
   const family = () => getComputedStyle(host).fontFamily;
 
   function resize() {
-    width = Math.floor(host.clientWidth);
+    width = room();
     ink = getComputedStyle(host).color;
     blocks = gather();
     arrangeBlocks();
@@ -191,10 +193,11 @@ function cellsView(state, host, select) {
 
   function chosen() {
     glowPen.clearRect(0, 0, width, height);
-    const now = performance.now();
+    const now = performance.now(), bars = new Map();
     for (const [slot, since] of glows) {
       const place = spot(slot), left = 1 - (now - since) / FLASH;
       if (left <= 0 || !place) { glows.delete(slot); continue; }
+      if (blocks[home[slot]?.[0]]?.bar) { bars.set(place.join(), [place, left]); continue; }
       const [x, y, w, h] = place, grow = Math.max(1, 5 - w / 4) + 3 * left * left;
       glowPen.globalAlpha = left;
       glowPen.strokeStyle = glowPen.fillStyle = state.crash;
@@ -202,6 +205,12 @@ function cellsView(state, host, select) {
       glowPen.strokeRect(x - grow, y - grow, w - 2 + 2 * grow, h - 2 + 2 * grow);
       glowPen.globalAlpha = left * 0.45;
       glowPen.fillRect(x - grow, y - grow, w - 2 + 2 * grow, h - 2 + 2 * grow);
+      glowPen.globalAlpha = 1;
+    }
+    for (const [[x, y, w, h], left] of bars.values()) { // one line for all crashes behind a bar, the latest last
+      glowPen.globalAlpha = left;
+      glowPen.fillStyle = state.crash;
+      glowPen.fillRect(x, y + h + 1, w, 3);
       glowPen.globalAlpha = 1;
     }
     const place = state.selected >= 0 ? spot(state.selected) : null;
@@ -224,7 +233,7 @@ function cellsView(state, host, select) {
     select(slot);
   });
   const again = () => { if (state.seq >= 0) { whole = true; soon(); } };
-  const sizes = new ResizeObserver(() => { if (Math.floor(host.clientWidth) !== width) again(); });
+  const sizes = new ResizeObserver(() => { if (room() !== width) again(); });
   sizes.observe(host);
   const theme = new MutationObserver(again);
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });

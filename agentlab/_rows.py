@@ -46,7 +46,7 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
     incarnation = runtime.lives.incarnations.get(record.path, 1)
     reason = record.trouble.reason if record.trouble is not None else None
     return Row(
-        record.path, record.id if not root else "lab", "supervisor", what.strategy, record_status(record), incarnation,
+        record.path, record.id if not root else "lab", "supervisor", what.strategy, "busy" if root and runtime.desk.ledger.closing else record_status(record), incarnation,
         record.restarts, None, 0, above, reason_text(reason) if reason is not None else None, runtime.began, 0,
         what.strategy, None if root else (used, what.max_restarts, what.max_seconds),
     )  # fmt: skip

@@ -275,7 +275,7 @@ def test_the_token_is_in_no_state_event_or_log(lab, sim):
     assert sim.endpoint.api_key not in shown
 
 
-@pytest.mark.skipif(not os.environ.get("ANTHROPIC_API_KEY"), reason="needs ANTHROPIC_API_KEY: asks the real API once")
+@pytest.mark.paid
 def test_the_same_code_talks_to_the_real_api(lab):
     """Only the model's name differs."""
 

@@ -103,7 +103,16 @@ class Field:
         )  # fmt: skip
 
     def validate(self, value: Any) -> Any:
-        """Return ``value`` if it fits the type; InvalidState names field and value if not."""
+        """Return ``value`` if the field can hold it: it fits the type and ``dump`` takes it.
+
+        Raises:
+            InvalidState, MessageTooLarge: As ``dump``.
+        """
+        fit = self._fit(value)
+        self.dump(fit)
+        return fit
+
+    def _fit(self, value: Any) -> Any:
         if self.plain and type(value) is self.annotation:
             return value
         try:
@@ -146,7 +155,7 @@ class Field:
         try:
             if self.plain and type(value) is self.annotation:
                 return json.dumps(value)
-            self.validate(value)
+            self._fit(value)
             return json.dumps(self.adapter.dump_python(value, mode="json", warnings="error"))
         except InvalidState:
             raise

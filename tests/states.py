@@ -7,6 +7,8 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import logging
+import sys
 import uuid
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -157,6 +159,21 @@ class Friend(Agent):
     async def show(self) -> str:
         """A ref's repr inside a node."""
         return repr(self.other)
+
+
+class Printer(Agent):
+    """Prints in every way."""
+
+    async def everywhere(self) -> None:
+        """To both streams, from another thread, in pieces, and by the logging module."""
+        print("out")
+        print("err", file=sys.stderr)
+        await asyncio.to_thread(print, "thread")
+        print("pie", end="", flush=True)
+        print("ces")
+        logging.getLogger("kitchen").warning("hot")
+        sys.stdout.writelines(["a\n", "b\n"])
+        assert not sys.stdout.isatty()
 
 
 gates: dict[int, asyncio.Event] = {}

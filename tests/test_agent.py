@@ -19,7 +19,7 @@ from agentlab import Agent, Transcript
 from agentlab.agent import Field, known_class
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, MessageTooLarge
 from agentlab.lab import Lab
-from tests.states import Both, Color, Diary, Everything, Friend, Gate, Model, Odd
+from tests.states import Both, Color, Diary, Everything, Friend, Gate, Model, Odd, Printer
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -543,6 +543,20 @@ def test_calls_inside_an_agent_are_sent_when_they_are_made(lab):
     first, second, friend = lab.start(Gate), lab.start(Gate), lab.start(Friend, id="between")
 
     assert friend.call.ask_both_at_once(first, second).result(20) == [1, 2]
+
+
+# what agents print
+
+
+def test_whatever_an_agent_prints_lands_in_its_log(lab, capfd):
+    """Both streams, threads and the logging module; nothing reaches the terminal or a cell."""
+    ref = lab.start(Printer)
+
+    ref.call.everywhere().result()
+    lab.wait_idle()
+
+    assert sorted(ref.log().splitlines()) == sorted(["out", "err", "thread", "pieces", "hot", "a", "b"])
+    assert capfd.readouterr() == ("", "")
 
 
 # classes named by a store

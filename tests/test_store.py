@@ -482,7 +482,6 @@ def test_opening_a_store_runs_no_code_and_imports_nothing(tmp_path):
         import sys
         sys.path.insert(0, sys.argv[2])
         from agentlab import Lab, open_store
-from agentlab._schema import VERSION
         with open_store(sys.argv[1]) as stored:
             print(stored.agents()["kind"][1], len(stored.checkpoints()))
         with Lab(sys.argv[1], nodes=1) as lab:

@@ -1,38 +1,48 @@
 """Hold the supervision machine against what real Erlang/OTP supervisors did.
 
-    python -m tests.oracle.replay FILE [--live]
+    python -m tests.oracle.replay FILE [--live] [--only PREFIX] [--first N]
 
 ``FILE`` (plain or ``.gz``) holds one scenario per line, with the trace of the real thing. Every record's events,
 result, tree and reports are compared; scenarios that the recorder calls a quirk (``h-quirk...``) are left out.
+With ``--live`` the scenarios happen on a real lab; ``tests/oracle/live.py`` says what is compared there.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from agentlab import Lab
+from tests.oracle import live
+from tests.oracle.said import unsaid
 from tests.oracle.world import SimulatedWorld, World
 
 Json = Any  # as json reads it
 
 
-def scenarios(file: Path) -> Iterator[dict[str, Json]]:
-    """Those that are to be replayed."""
+def scenarios(file: Path, first: int | None = None) -> Iterator[dict[str, Json]]:
+    """Those that are to be replayed, of the first lines of the file or of all."""
     opened = gzip.open if file.suffix == ".gz" else open
     with opened(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
+        for line in itertools.islice(lines, first):
             if line.strip():
                 scenario = json.loads(line)
                 if not scenario["id"].startswith("h-quirk"):
                     yield scenario
 
 
-def replay(scenario: dict[str, Json], world_of: Callable[[dict[str, Json]], World] = SimulatedWorld) -> list[str]:
+def replay(
+    scenario: dict[str, Json],
+    world_of: Callable[[dict[str, Json]], World] = SimulatedWorld,
+    compared: Callable[..., list[str]] | None = None,
+) -> list[str]:
     """What differs from the recording, first difference first; empty if nothing does."""
     world = world_of(scenario["root"])
     steps: list[dict[str, Json] | None] = [None, *scenario["steps"]]
@@ -45,7 +55,7 @@ def replay(scenario: dict[str, Json], world_of: Callable[[dict[str, Json]], Worl
             result = world.step(step)
         else:
             result = world.shutdown()
-        differences = compare(recorded, result, world)
+        differences = (compared or compare)(recorded, result, world)
         if differences:
             doing = steps[number] if number < len(steps) else "shutdown"
             return [f"record {number}: {json.dumps(doing)}", *differences]
@@ -74,12 +84,38 @@ def ordered(rows: list[Json]) -> list[Json]:
     return sorted(rows, key=lambda row: json.dumps(row, separators=(",", ":"), sort_keys=True))
 
 
-def attempt(scenario: dict[str, Json]) -> list[str]:
+def attempt(scenario: dict[str, Json], replayed: Callable[[dict[str, Json]], list[str]] = replay) -> list[str]:
     """Replay; an exception in the replay is a difference too."""
     try:
-        return replay(scenario)
+        return replayed(scenario)
     except Exception as error:  # one broken scenario must not hide the others
         return [f"{type(error).__name__}: {error}"]
+
+
+class LiveReplay:
+    """Replays on a real lab, one for all scenarios; a scenario that fails gets its successor a new one."""
+
+    def __init__(self) -> None:
+        self._lab: Lab | None = None
+
+    def __call__(self, scenario: dict[str, Json]) -> list[str]:
+        """What differs from the recording."""
+        lab = self._lab = self._lab or Lab(nodes=2)
+        world = live.LiveWorld(lab, scenario["root"])
+        differences = ["it did not end"]
+        try:
+            differences = replay(scenario, lambda root: world, live.compare)
+        finally:
+            world.close()
+            if differences:
+                self.close()
+        return differences
+
+    def close(self) -> None:
+        """End the lab."""
+        if self._lab is not None:
+            self._lab.close()
+            self._lab = None
 
 
 def main(arguments: list[str]) -> int:
@@ -87,18 +123,48 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.oracle.replay", description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--live", action="store_true", help="on a real Lab instead of the simulated world")
+    parser.add_argument("--only", default="", metavar="PREFIX", help="scenarios whose id begins so")
+    parser.add_argument("--first", type=int, metavar="N", help="scenarios of the file's first N lines")
     options = parser.parse_args(arguments)
-    if options.live:
-        print("--live: there is no live world yet; leave it out to replay in the simulated one", file=sys.stderr)
-        return 2
-    passed = failed = 0
-    for scenario in scenarios(options.file):
-        differences = attempt(scenario)
-        passed, failed = passed + (not differences), failed + bool(differences)
+    chosen = (
+        scenario for scenario in scenarios(options.file, options.first) if scenario["id"].startswith(options.only)
+    )
+    tally = replay_live(chosen) if options.live else replay_all(chosen)
+    skipped = f", {tally['skipped']} skipped" if tally["skipped"] else ""
+    print(f"{tally['passed']} passed, {tally['failed']} failed{skipped}")
+    return 1 if tally["failed"] else 0
+
+
+def replay_all(
+    chosen: Iterable[dict[str, Json]], replayed: Callable[[dict[str, Json]], list[str]] = replay
+) -> Counter[str]:
+    """Replay; print each failure. How many passed and failed."""
+    tally: Counter[str] = Counter()
+    for scenario in chosen:
+        differences = attempt(scenario, replayed)
+        tally["failed" if differences else "passed"] += 1
         if differences:
             print(f"{scenario['id']}: {' '.join(differences)}")
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return tally
+
+
+def replay_live(chosen: Iterable[dict[str, Json]]) -> Counter[str]:
+    """The same on a real lab; scenarios that cannot be said there are counted too, with the reason."""
+    said: list[dict[str, Json]] = []
+    skipped = 0
+    for scenario in chosen:
+        why = unsaid(scenario)
+        if why is None:
+            said.append(scenario)
+        else:
+            skipped += 1
+            print(f"{scenario['id']} skipped: {why}")
+    replayed = LiveReplay()
+    try:
+        tally = replay_all(said, replayed)
+    finally:
+        replayed.close()
+    return tally + Counter(skipped=skipped)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from agentlab._wire import revive
 from agentlab.agent import Agent, Crash
 from agentlab.child import Child, Limit, Supervisor, check_complete, child
 from agentlab.errors import (
+    AgentDown,
     AlreadyPresent,
     AlreadyStarted,
     ChildNotFound,
@@ -88,6 +89,9 @@ def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
         if isinstance(result.reason, Crash):
             raise revive(result.reason) from failed
         raise failed
+    if result.kind == "exit":
+        gone = f"the supervisor ended with {reason_text(result.reason)!r} before it answered"
+        raise AgentDown(f"{what}: {gone}. Why: lab.explain({supervisor!r}).", result.reason)
     kind, text = REFUSALS[result.kind]
     raise kind(f"{what}: {text}")
 
@@ -112,7 +116,6 @@ REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
     "max_children": (MaxChildren, "the supervisor has max_children already."),
     "invalid_spec": (InvalidSpec, "the child spec is not valid."),
     "noproc": (NotRunning, "the supervisor does not run."),
-    "exit": (NotRunning, "the supervisor ended before it answered."),
 }
 
 

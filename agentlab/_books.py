@@ -16,6 +16,9 @@ from agentlab._tree_records import Record
 from agentlab._wire import pack_class
 from agentlab.agent import Agent, Signature, Transcript
 
+LOG_LINES = 1000
+"""Lines of an agent's prints that are kept at hand; all of them are events."""
+
 Answer = Callable[[bytes | None, BaseException | None], None]
 """Takes the packed result of a call, or the error that ended it."""
 
@@ -108,9 +111,15 @@ class Entry:
     def outlive(self) -> Entry:
         """Its life still ends although a successor starts: the entry that is left to that life."""
         old = Entry(self.record, self.kind)
-        old.life, old.incarnation, old.node, old.log = self.life, self.incarnation, self.node, self.log
+        old.life, old.incarnation, old.node, old.log = self.life, self.incarnation, self.node, self.lines()
         old.ending, old.asking, self.asking = self.ending, self.asking, {}
         return old
+
+    def lines(self) -> deque[str]:
+        """Its log, to add to."""
+        if self.log is None:
+            self.log = deque(maxlen=LOG_LINES)
+        return self.log
 
     def image(self) -> dict[str, str | list[str]]:
         """The state that the next incarnation starts from, as JSON texts."""

@@ -7,7 +7,6 @@ Everything that must be durable before anybody sees it passes through here: chec
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,6 @@ from agentlab.agent import Crash
 from agentlab.errors import AgentDown, StoreError
 from agentlab.events import Event, Hub
 from agentlab.store import Batch, Store
-
-LOG_LINES = 1000
-"""Lines of an agent's prints that are kept at hand; all of them are events."""
 
 
 class Ledger:
@@ -129,10 +125,8 @@ class Ledger:
 
     def log(self, entry: Entry, line: str) -> None:
         """A line that an agent printed."""
-        if entry.log is None:
-            entry.log = deque(maxlen=LOG_LINES)
         line = line.encode("utf-8", "backslashreplace").decode("utf-8")
-        entry.log.append(line)
+        entry.lines().append(line)
         self.event("log", entry.path, incarnation=entry.incarnation, node=entry.node, detail=line)
 
     def emitted(self, entry: Entry, text: str) -> None:

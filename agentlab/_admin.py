@@ -9,13 +9,21 @@ from typing import Any
 from agentlab._books import Entry, reason_text
 from agentlab._runtime import Runtime
 from agentlab._tree_records import Record
-from agentlab._tree_words import ChildInfo, Refused, Up
+from agentlab._tree_words import ChildInfo, Instance, Refused, Up
 from agentlab._wire import revive
 from agentlab.agent import Agent, Crash
 from agentlab.child import Child, Limit, Supervisor, check_complete, child
 from agentlab.errors import (
-    AlreadyPresent, AlreadyStarted, CallCycle, ChildNotFound, ChildRestarting, ChildRunning, InvalidSpec, MaxChildren,
-    NotRunning, SimpleOneForOne, StartFailed,
+    AlreadyPresent,
+    AlreadyStarted,
+    ChildNotFound,
+    ChildRestarting,
+    ChildRunning,
+    InvalidSpec,
+    MaxChildren,
+    NotRunning,
+    SimpleOneForOne,
+    StartFailed,
 )  # fmt: skip
 from agentlab.ref import Ref, Refs, links
 
@@ -75,12 +83,17 @@ def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
     if result.cause is not None:
         raise result.cause
     if result.kind == "start_failed":
-        failed = StartFailed(f"{what}: it did not start: {reason_text(result.reason)}. Nothing was kept.")
+        why = f"{what}: it did not start: {reason_text(result.reason)}. {_after_failure(op)}"
+        failed = StartFailed(why, result.reason)
         if isinstance(result.reason, Crash):
             raise revive(result.reason) from failed
         raise failed
     kind, text = REFUSALS[result.kind]
     raise kind(f"{what}: {text}")
+
+
+def _after_failure(op: str) -> str:
+    return "It is kept and stays down." if op == "restart_child" else "Nothing was kept."
 
 
 REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
@@ -92,7 +105,10 @@ REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
     "running": (ChildRunning, "the child is running. terminate_child it first."),
     "restarting": (ChildRestarting, "the child is between two restart attempts. terminate_child cancels them."),
     "not_found": (ChildNotFound, "there is no such child. Look: which_children()."),
-    "simple_one_for_one": (SimpleOneForOne, "not for children of a simple_one_for_one supervisor, which have no ids."),
+    "simple_one_for_one": (
+        SimpleOneForOne,
+        "its children are instances of a template; one that ended is gone. Start another: lab.start(..., under=...).",
+    ),
     "max_children": (MaxChildren, "the supervisor has max_children already."),
     "invalid_spec": (InvalidSpec, "the child spec is not valid."),
     "noproc": (NotRunning, "the supervisor does not run."),
@@ -106,8 +122,7 @@ async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, 
     if not parent.is_supervisor:
         raise NotRunning(f"under={parent.path!r} is an agent, not a supervisor.")
     spec = as_child(runtime, parent, what, id, options)
-    simple = getattr(parent.spec.what, "strategy", "") == "simple_one_for_one"
-    if simple:
+    if is_simple(parent):
         up = expect(
             await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
         )
@@ -124,6 +139,11 @@ async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, 
     ):
         runtime.lives.forget(runtime.desk.entries[join(parent.path, spec.id)], result.reason)
     return ref_of(runtime, expect(result, parent.path, "start_child", (spec,)).record)
+
+
+def is_simple(supervisor: Record | None) -> bool:
+    """Whether its children are instances of one template."""
+    return supervisor is not None and getattr(supervisor.spec.what, "strategy", "") == "simple_one_for_one"
 
 
 def _is_over(runtime: Runtime, record: Record) -> bool:
@@ -180,11 +200,8 @@ def call_named(op: str) -> Control:
     """The administration call of that name, about a child by its id."""
 
     async def call(runtime: Runtime, path: str, id: str) -> Any:
-        result = await runtime.ask_tree(path, op, id)
-        if isinstance(result, Refused) and result.kind == "simple_one_for_one" and op == "terminate_child":
-            record = find(runtime, join(path, id))
-            result = await runtime.ask_tree(path, op, record.life)
-        result = expect(result, path, op, (id,))
+        by_name = op in {"terminate_child", "get_childspec"} and is_simple(runtime.desk.tree.find(path))
+        result = expect(await runtime.ask_tree(path, op, Instance(id) if by_name else id), path, op, (id,))
         return ref_of(runtime, result.record) if isinstance(result, Up) else result
 
     call.__name__ = op

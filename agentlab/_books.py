@@ -15,7 +15,7 @@ from typing import Any
 from agentlab._journal import Journal
 from agentlab._tree_records import Record
 from agentlab._wire import pack_class
-from agentlab.agent import Agent, Crash, Signature, Transcript
+from agentlab.agent import Agent, Signature, Transcript
 
 Answer = Callable[[bytes | None, BaseException | None], None]
 """Takes the packed result of a call, or the error that ended it."""
@@ -116,6 +116,13 @@ class Entry:
         """Go on under a new record: its supervisor was restarted, or its class is there now."""
         self.record, self.spec, self.kind = record, record.spec, kind
         self.initial = kind.initial({**record.spec.fields, **(record.fields or {})})
+
+    def outlive(self) -> Entry:
+        """Its life still ends although a successor starts: the entry that is left to that life."""
+        old = Entry(self.record, self.kind)
+        old.life, old.incarnation, old.node, old.log = self.life, self.incarnation, self.node, self.log
+        old.ending, old.asking, self.asking = self.ending, self.asking, {}
+        return old
 
     def image(self) -> dict[str, str | list[str]]:
         """The state that the next incarnation starts from, as JSON texts."""
@@ -224,8 +231,9 @@ class Kinds:
 def reason_text(reason: Any) -> str:
     """An exit reason in words: ``normal``, ``shutdown: done``, ``ValueError: no tea``."""
     if isinstance(reason, tuple):
-        return ": ".join(str(part) for part in reason)
-    text = str(reason) if isinstance(reason, (str, Crash)) else f"{type(reason).__name__}: {reason}"
+        text = ": ".join(reason_text(part) for part in reason)
+    else:
+        text = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")[:2000]
 
 

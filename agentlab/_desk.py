@@ -12,7 +12,6 @@ from agentlab._clock import Clock
 from agentlab._ledger import Ledger
 from agentlab._links import Links
 from agentlab._pool import Pool
-from agentlab._tree_records import Record
 from agentlab.supervision import Tree
 
 
@@ -23,7 +22,6 @@ class Desk:
         entries: Every agent in the books, by path.
         lives: Every life that runs or is being started, by number; also one whose successor runs already.
         active: Agents that keep the lab from being idle.
-        restless: Records that wait for a restart.
         topics: Subscribers by topic, in the order in which they came.
         feed: Tells the supervision machine what happened.
         due: Has this turn's work committed and sent at its end.
@@ -43,7 +41,6 @@ class Desk:
         self.lives: dict[int, Entry] = {}
         self.links = Links()
         self.active: set[Entry] = set()
-        self.restless: set[Record] = set()
         self.topics: dict[str, dict[str, None]] = {}
         self.numbers = itertools.count(1)
         self.asked: dict[int, asyncio.Future[Any]] = {}

@@ -73,7 +73,8 @@ class Field:
             schema = self.adapter.json_schema(mode="serialization")
             self.adapter.json_schema(mode="validation")
         except Exception as error:  # pydantic has no common base for schema errors
-            raise self._refused(f"that pydantic dumps to JSON and reads back ({type(error).__name__})") from None
+            why = str(error).splitlines()[0][:200]
+            raise self._refused(f"that pydantic dumps to JSON and reads back ({type(error).__name__}: {why})") from None
         bad = _no_key(self.annotation)
         if bad is not None:
             raise self._refused(f"whose dict keys JSON can hold as text, and {_type_name(bad)} comes back otherwise")

@@ -35,14 +35,21 @@ class Lives:
 
     def start(self, command: Start) -> None:
         """Start a life."""
+        before = self._desk.entries.get(command.record.path)
+        if before is not None and before.life:  # its supervisor was killed: it still runs its on_stop
+            self._outlive(before)
         entry = self._entry_of(command.record)
         entry.life, entry.ending, entry.asked, entry.down = command.life, False, False, False
         entry.notes = 0
         entry.suspended, entry.parks = False, ""
         self._desk.lives[command.life] = entry
-        self._desk.restless.discard(command.record)
         self._place(entry)
         self._desk.settle(entry)
+
+    def _outlive(self, entry: Entry) -> None:
+        self._mail.judge(entry, "killed", None, own=False)
+        old = self._desk.lives[entry.life] = entry.outlive()
+        self._desk.settle(old)
 
     def signal(self, command: SignalWorker) -> None:
         """An exit signal from the supervisor. It is trapped by who says so, or has an ``on_stop``."""
@@ -62,10 +69,6 @@ class Lives:
         """Something that the machine says is true now."""
         desk, record = self._desk, fact.record
         desk.ledger.fact(fact)
-        if fact.kind in ("backing_off", "restarting"):
-            desk.restless.add(record)
-        elif fact.kind in ("supervisor_started", "parked", "down", "removed", "gave_up"):
-            desk.restless.discard(record)
         if record.is_supervisor:
             self._note_supervisor(fact)
         elif fact.kind in ("parked", "down", "removed"):
@@ -115,7 +118,8 @@ class Lives:
         desk = self._desk
         self._mail.drop(entry, reason)
         desk.entries.pop(entry.path, None)
-        desk.active.discard(entry)
+        if not entry.life:
+            desk.active.discard(entry)
         self._leave_topics(entry)
         for number in desk.clock.drop(entry.path):
             desk.ledger.timer_gone(number)
@@ -266,16 +270,9 @@ class Lives:
         life = entry.life if life is None else life
         if life not in desk.lives:
             return
-        if not told and entry.life == life:
+        if not told:
             desk.tell(entry, "signal", "kill")
             entry.shunned = entry.node  # what is left of the old life may still be busy there
-        if entry.life != life:  # its successor runs already: its supervisor was killed
-            del desk.lives[life]
-            self._drop_in_nodes(life)
-            desk.ledger.ended(entry, reason)
-            desk.feed(Exited(life, reason))
-            self._tell_others(life, entry.path, reason)
-            return
         parks = bool(entry.parks)
         self._leave(entry, life)
         entry.reason = reason
@@ -287,11 +284,6 @@ class Lives:
         desk.feed(Exited(life, reason, park=parks))
         self._tell_others(life, entry.path, reason)
         desk.settle(entry)
-
-    def _drop_in_nodes(self, life: int) -> None:
-        for node in self._desk.pool.nodes.values():
-            node.say("signal", life, "kill")
-        self._desk.due()
 
     def _leave(self, entry: Entry, life: int) -> None:
         self._desk.lives.pop(life, None)

@@ -317,7 +317,7 @@ class Runtime:
         while True:
             for entry in list(desk.active):
                 desk.settle(entry)
-            if not (desk.active or desk.restless or self._posts or self.lives.waiting):
+            if desk.tree.idle and not (desk.active or self._posts or self.lives.waiting):
                 return
             await self.turn(60.0)
 
@@ -330,7 +330,8 @@ class Runtime:
     def unrest(self) -> list[str]:
         """What keeps the lab from being idle, for the error."""
         busy = [f"{e.path} ({self.desk.status(e)}, {len(e.pending)} messages)" for e in self.desk.active]
-        return busy + [f"{record.path} ({record.state})" for record in self.desk.restless]
+        known = {entry.record for entry in self.desk.active}
+        return busy + [f"{r.path} ({r.state})" for r in self.desk.tree.in_hand if r not in known]
 
     def count(self) -> tuple[int, int]:
         """How many agents and nodes there are."""

@@ -9,7 +9,7 @@ from agentlab._checks import check_id
 from agentlab._tree_board import Handler, Lane, News, Waiting
 from agentlab._tree_process import Process
 from agentlab._tree_records import Record
-from agentlab._tree_words import ChildInfo, Counts, Operation, Refused, Up
+from agentlab._tree_words import ChildInfo, Counts, Instance, Operation, Refused, Up
 from agentlab.child import Child, check_child
 from agentlab.errors import InvalidSpec
 
@@ -130,7 +130,7 @@ def adopt_child(process: Process, lane: Lane, spec: Child, reason: Any) -> Up | 
     return Up(made, None)
 
 
-def terminate_child(process: Process, lane: Lane, target: str | int) -> Waiting:
+def terminate_child(process: Process, lane: Lane, target: str | int | Instance) -> Waiting:
     """Stop a child, or cancel its restart; the record stays, unless it is temporary or an instance."""
     record = _find_instance(process, target) if process.is_simple else _find(process, target)
     if not isinstance(record, Record):
@@ -195,11 +195,12 @@ def count_children(process: Process, lane: Lane) -> Counts:
     return Counts(len(records), active, supervisors, len(records) - supervisors)
 
 
-def get_childspec(process: Process, lane: Lane, target: str | int) -> Child | Refused:
+def get_childspec(process: Process, lane: Lane, target: str | int | Instance) -> Child | Refused:
     """How a child is kept."""
     if process.is_simple:
         template = process.spec.children[0]
-        if target != template.id and isinstance(_find_instance(process, target), Refused):
+        named = target.id if isinstance(target, Instance) else target
+        if named != template.id and isinstance(_find_instance(process, target), Refused):
             return Refused("not_found")
         return template
     record = _find(process, target)
@@ -208,7 +209,7 @@ def get_childspec(process: Process, lane: Lane, target: str | int) -> Child | Re
     return replace(record.spec, id=record.id, fields=record.initial)
 
 
-def _find(process: Process, target: str | int) -> Record | Refused:
+def _find(process: Process, target: str | int | Instance) -> Record | Refused:
     """By id; under ``simple_one_for_one`` an id names nobody, as in OTP."""
     if process.is_simple:
         return Refused("simple_one_for_one")
@@ -216,8 +217,10 @@ def _find(process: Process, target: str | int) -> Record | Refused:
     return record or Refused("not_found")
 
 
-def _find_instance(process: Process, target: str | int) -> Record | Refused | None:
-    """An instance by its life; None for a life that has ended, as OTP answers ok for any dead pid."""
+def _find_instance(process: Process, target: str | int | Instance) -> Record | Refused | None:
+    """An instance by its id or its life; None for a life that has ended, as OTP answers ok for any dead pid."""
+    if isinstance(target, Instance):
+        return process.children.get(target.id) or Refused("not_found")
     if isinstance(target, str):
         return Refused("simple_one_for_one")
     if target in process.exits:

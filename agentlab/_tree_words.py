@@ -74,13 +74,19 @@ Operation = Literal[
 ]
 
 
+class Instance(NamedTuple):
+    """An instance of a ``simple_one_for_one`` supervisor by its id, for whom OTP has only pids."""
+
+    id: str
+
+
 class Call:
     """An administration call to a supervisor, by its path or by its life.
 
     ``start_child`` takes a ``Child``; or an id, fields, and the ``Child`` that many share; or, under
     ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` takes
     a list of those: a ``Child``, or a tuple. The others take an id; under ``simple_one_for_one`` a life, as
-    OTP takes a pid. ``park_child`` takes an id and a reason.
+    OTP takes a pid, or an ``Instance``. ``park_child`` takes an id and a reason.
     """
 
     __slots__ = ("args", "call", "op", "supervisor")

@@ -102,7 +102,15 @@ class InvalidState(AgentLabError, ValueError):
 
 
 class StartFailed(AgentLabError):
-    """The first incarnation did not come up; nothing was kept. The cause is ``__cause__``."""
+    """A start did not come up: its agent, or a child of its supervisor, ended before it ran.
+
+    Attributes:
+        reason: The exit reason, as the supervisor saw it.
+    """
+
+    def __init__(self, message: str, reason: Any = None) -> None:  # a reason is any term, as in OTP
+        super().__init__(message)
+        self.reason = reason
 
 
 class Crashed(AgentLabError):

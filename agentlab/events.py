@@ -7,6 +7,7 @@ thread, holds a bounded number of events, and says "everything may have changed"
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -57,30 +58,39 @@ class Feed:
     """One watcher's inbox. ``wait`` blocks, ``take`` empties it; both from any thread."""
 
     LIMIT = 10_000
+    """Events, and paths."""
+
+    TEXT_LIMIT = 16 * 1024 * 1024
+    """Characters of what agents printed and emitted; the events that carry them are dropped beyond it."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._lock = threading.Lock()
         self._ready = threading.Event()
-        self._events: list[Event] = []
+        self._events: deque[Event] = deque()
+        self._text = 0
         self._paths: set[str] | None = None  # a new watcher has seen nothing
 
     def put(self, events: Iterable[Event], paths: Iterable[str]) -> None:
         """Called by the hub, in the runtime's thread."""
         with self._lock:
-            self._events.extend(events)
+            for event in events:
+                self._events.append(event)
+                self._text += len(event.detail or "")
             if self._paths is not None:
                 self._paths.update(paths)
-            if len(self._events) > self.LIMIT or len(self._paths or ()) > self.LIMIT:
-                del self._events[: -self.LIMIT]
+            while len(self._events) > self.LIMIT or self._text > self.TEXT_LIMIT:
+                self._text -= len(self._events.popleft().detail or "")
+                self._paths = None
+            if len(self._paths or ()) > self.LIMIT:
                 self._paths = None
         self._ready.set()
 
     def take(self) -> Change:
         """Everything since the last take, without waiting."""
         with self._lock:
-            change = Change(self._events, self._paths)
-            self._events, self._paths = [], set()
+            change = Change(list(self._events), self._paths)
+            self._events, self._paths, self._text = deque(), set(), 0
             self._ready.clear()
         return change
 

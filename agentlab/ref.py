@@ -302,14 +302,13 @@ class Ref:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
         """A ref in an agent's state: stored as its path, it is read back as a ref of the lab that reads it."""
-        text = core_schema.str_schema()
+        text = core_schema.typed_dict_field(core_schema.str_schema())
+        shape = core_schema.typed_dict_schema({"path": text, "agent": text})
         return core_schema.no_info_plain_validator_function(
             _read,
-            json_schema_input_schema=core_schema.typed_dict_schema(
-                {"path": core_schema.typed_dict_field(text), "agent": core_schema.typed_dict_field(text)}
-            ),
+            json_schema_input_schema=shape,
             serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda ref: {"path": ref.path, "agent": ref._cls_name}
+                lambda ref: {"path": ref.path, "agent": ref._cls_name}, return_schema=shape
             ),
         )
 

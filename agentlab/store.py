@@ -8,114 +8,17 @@ columns: opening a store runs no code.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
+from agentlab._schema import APART, APPLICATION_ID, CREATE, INSERT, VERSION
 from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
-
-APPLICATION_ID = 0x61674C62  # "agLb"
-VERSION = 1
-
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE child (
-    path TEXT PRIMARY KEY, parent TEXT, spec TEXT, dynamic INTEGER, status TEXT,
-    incarnation INTEGER, restarts INTEGER, seq INTEGER
-);
-CREATE TABLE event (
-    seq INTEGER PRIMARY KEY, at INTEGER, kind TEXT, path TEXT, incarnation INTEGER, node INTEGER,
-    reason TEXT, detail TEXT, took_s REAL
-);
-CREATE TABLE message (
-    id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, method TEXT, sender TEXT, sent_at INTEGER, started_at INTEGER,
-    ended_at INTEGER, deliveries INTEGER, outcome TEXT, error TEXT
-);
-CREATE TABLE checkpoint (
-    id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, at INTEGER, incarnation INTEGER, bytes INTEGER, cls TEXT
-);
-CREATE TABLE field (path TEXT, name TEXT, seq INTEGER, value TEXT);
-CREATE TABLE item (path TEXT, name TEXT, seq INTEGER, place INTEGER, value TEXT);
-CREATE TABLE step (
-    id INTEGER PRIMARY KEY, path TEXT, message_seq INTEGER, step INTEGER, attempt INTEGER, kind TEXT, name TEXT,
-    started_at INTEGER, took_s REAL, outcome TEXT, fault TEXT, tokens_in INTEGER, tokens_out INTEGER,
-    cost_usd REAL, replayed INTEGER, input TEXT, output TEXT, message_key INTEGER, mark TEXT, result TEXT
-);
-CREATE TABLE begun (
-    message_key INTEGER, step INTEGER, mark TEXT, once INTEGER, at INTEGER, PRIMARY KEY (message_key, step)
-);
-CREATE TABLE inbox (
-    key INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, sender TEXT, sent_at INTEGER, redeliver INTEGER,
-    deliveries INTEGER, asker INTEGER, asker_step INTEGER
-);
-CREATE TABLE answer (asker INTEGER, asker_step INTEGER, payload TEXT, PRIMARY KEY (asker, asker_step));
-CREATE TABLE timer (id INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, due_at INTEGER, every_s REAL);
-CREATE TABLE dead (
-    id INTEGER PRIMARY KEY, at INTEGER, path TEXT, method TEXT, payload TEXT, sender TEXT, deliveries INTEGER,
-    reason TEXT
-);
-CREATE TABLE restart (
-    id INTEGER PRIMARY KEY, path TEXT, at INTEGER, incarnation INTEGER, reason TEXT, fault TEXT, supervisor TEXT,
-    strategy TEXT, backoff_s REAL, downtime_s REAL, rewound INTEGER
-);
-CREATE INDEX step_message ON step (message_key);
-CREATE INDEX checkpoint_path ON checkpoint (path, seq);
-CREATE INDEX field_path ON field (path, name, seq);
-CREATE INDEX item_path ON item (path, name, place);
-"""
-
-INSERT = {
-    "child": "INSERT INTO child VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET parent = excluded.parent,"
-    " spec = excluded.spec, dynamic = excluded.dynamic, status = excluded.status,"
-    " incarnation = excluded.incarnation, restarts = excluded.restarts, seq = excluded.seq",
-    "gone": "DELETE FROM child WHERE path = ?",
-    "gone_below": "DELETE FROM child WHERE substr(path, 1, length(?1)) = ?1",
-    "forget": "DELETE FROM field WHERE path = ?",
-    "forget_items": "DELETE FROM item WHERE path = ?",
-    "event": "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
-    "message": "INSERT INTO message (path, seq, method, sender, sent_at, started_at, ended_at, deliveries, outcome,"
-    " error) VALUES (?,?,?,?,?,?,?,?,?,?)",
-    "checkpoint": "INSERT INTO checkpoint (path, seq, at, incarnation, bytes, cls) VALUES (?,?,?,?,?,?)",
-    "field": "INSERT INTO field VALUES (?,?,?,?)",
-    "item": "INSERT INTO item VALUES (?,?,?,?,?)",
-    "step": "INSERT INTO step (path, message_seq, step, attempt, kind, name, started_at, took_s, outcome, fault,"
-    " tokens_in, tokens_out, cost_usd, replayed, input, output, message_key, mark, result)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-    "rewound": "UPDATE step SET outcome = 'rewound' WHERE message_key = ? AND step = ? AND outcome = 'ok' AND"
-    " replayed = 0",
-    "begun": "INSERT OR REPLACE INTO begun VALUES (?,?,?,?,?)",
-    "not_begun": "DELETE FROM begun WHERE message_key = ? AND step = ?",
-    "inbox": "INSERT OR REPLACE INTO inbox VALUES (?,?,?,?,?,?,?,?,?,?)",
-    "delivered": "UPDATE inbox SET deliveries = ? WHERE key = ?",
-    "answer": "INSERT OR REPLACE INTO answer VALUES (?,?,?)",
-    "out": "DELETE FROM inbox WHERE key = ?",
-    "out_begun": "DELETE FROM begun WHERE message_key = ?",
-    "out_answer": "DELETE FROM answer WHERE asker = ?",
-    "timer": "INSERT OR REPLACE INTO timer VALUES (?,?,?,?,?,?)",
-    "timer_gone": "DELETE FROM timer WHERE id = ?",
-    "dead": "INSERT INTO dead (at, path, method, payload, sender, deliveries, reason) VALUES (?,?,?,?,?,?,?)",
-    "dead_gone": "DELETE FROM dead WHERE id = ?",
-    "restart": "INSERT INTO restart (path, at, incarnation, reason, fault, supervisor, strategy, backoff_s,"
-    " downtime_s, rewound) VALUES (?,?,?,?,?,?,?,?,?,?)",
-}
-
-APART = frozenset({"event", "message", "checkpoint", "restart", "answer", "dead"})
-"""Tables to which rows are only added: their rows may be written after all others of a batch, in bulk."""
-
-
-CREATE = f"""
-BEGIN;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-{SCHEMA}
-COMMIT;
-"""
-"""A store that is half created would be no store, so it is one transaction."""
 
 CHECKED_BYTES = 64 * 1024 * 1024
 """A store up to this size is read through before it is written to; damage in a larger one shows when it is met."""
@@ -174,7 +77,8 @@ class Store:
         self.read_only = read_only
         self._lock = threading.RLock()  # held while the connection is used
         self._gate = threading.Lock()  # held for a moment, for the rows that wait
-        self._waiting: list[tuple[str, tuple[Any, ...]]] = []
+        self._waiting: list[list[tuple[str, tuple[Any, ...]]]] = []
+        self._rows_waiting = 0
         self._held: IO[bytes] | None = None
         if path is not None and not read_only:
             self._held = _hold(path)
@@ -233,9 +137,10 @@ class Store:
                 self._write(batch.rows)
             return
         with self._gate:
-            self._waiting.extend(batch.rows)
+            self._waiting.append(batch.rows)
+            self._rows_waiting += len(batch.rows)
         # Whoever reads a long table must not hold up the writer; it flushes another time.
-        if len(self._waiting) > self.FLUSH and self._lock.acquire(blocking=False):
+        if self._rows_waiting > self.FLUSH and self._lock.acquire(blocking=False):
             try:
                 self._flush()
             finally:
@@ -243,9 +148,16 @@ class Store:
 
     def _flush(self) -> None:
         with self._gate:
-            rows, self._waiting = self._waiting, []
-        if rows:
-            self._write(rows)
+            batches, self._waiting, self._rows_waiting = self._waiting, [], 0
+        if not batches:
+            return
+        try:
+            self._write([row for rows in batches for row in rows])
+        except StoreError:
+            for rows in batches:  # a bad one must not take the others with it
+                with contextlib.suppress(StoreError):
+                    self._write(rows)
+            raise
 
     def _write(self, rows: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         try:
@@ -275,7 +187,7 @@ class Store:
         """The same in pieces of ``CHUNK`` rows, for tables that are too long to hold as rows."""
         try:
             if self.path is not None and not self.read_only:
-                with closing(_reader(self.path)) as reader:
+                with contextlib.closing(_reader(self.path)) as reader:
                     yield from _fetch(reader, sql, args)
             else:
                 with self._lock:
@@ -371,7 +283,9 @@ def _recognise(path: Path) -> None:
     """Refuse what is no store, is too new, or is damaged; nothing is written."""
     if not path.exists():
         raise StoreError(f"{path}: no such store. Check the path, or make one with Lab({str(path)!r}).")
-    with closing(_reader(path)) as db:
+    # Without files beside the store nobody writes to it; read so, SQLite puts none there.
+    alone = not path.with_name(path.name + "-wal").exists()
+    with contextlib.closing(_connect(path, "ro&immutable=1" if alone else "ro")) as db:
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if application != APPLICATION_ID:
@@ -380,10 +294,12 @@ def _recognise(path: Path) -> None:
             raise StoreTooNew(
                 f"{path} has store version {version}; this agentlab reads up to {VERSION}. Upgrade jupyter-agentlab."
             )
-        if path.stat().st_size <= CHECKED_BYTES:
-            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
-                raise StoreDamaged(f"{path}: {found}. The file was left as it is; restore it from a copy.")
+    if path.stat().st_size > CHECKED_BYTES:
+        return
+    with contextlib.closing(_reader(path)) as db:
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise StoreDamaged(f"{path}: {found}. The file was left as it is; restore it from a copy.")
 
 
 def _empty(path: Path) -> None:
@@ -437,7 +353,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _locked(path: Path) -> StoreLocked:
     try:
-        with closing(_connect(path, "ro")) as db:
+        with contextlib.closing(_connect(path, "ro")) as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'holder'").fetchone()
     except sqlite3.Error:
         row = None

@@ -171,6 +171,13 @@ class Tree:
         """No start, stop or restart is in hand and no back-off is pending."""
         return not self._board.waiters and not self._board.timers
 
+    @property
+    def in_hand(self) -> list[Record]:
+        """What keeps the tree from being idle: records that start, stop, or wait for their restart."""
+        board = self._board
+        waiting = [board.lives[life] for life in board.waiters if life in board.lives]
+        return waiting + [record for _, record in board.timers.values() if record is not None]
+
     def _boot(self, record: SupervisorRecord, info: Any) -> None:  # any term
         process = Supervising.boot(self._board, record, info)
         if record is self.root and self._independent:

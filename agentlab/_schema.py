@@ -1,0 +1,101 @@
+"""The tables of a store, how a new one is made, and the one statement that writes a row of each kind."""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x61674C62  # "agLb"
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE child (
+    path TEXT PRIMARY KEY, parent TEXT, spec TEXT, dynamic INTEGER, status TEXT,
+    incarnation INTEGER, restarts INTEGER, seq INTEGER
+);
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY, at INTEGER, kind TEXT, path TEXT, incarnation INTEGER, node INTEGER,
+    reason TEXT, detail TEXT, took_s REAL
+);
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, method TEXT, sender TEXT, sent_at INTEGER, started_at INTEGER,
+    ended_at INTEGER, deliveries INTEGER, outcome TEXT, error TEXT
+);
+CREATE TABLE checkpoint (
+    id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, at INTEGER, incarnation INTEGER, bytes INTEGER, cls TEXT
+);
+CREATE TABLE field (path TEXT, name TEXT, seq INTEGER, value TEXT);
+CREATE TABLE item (path TEXT, name TEXT, seq INTEGER, place INTEGER, value TEXT);
+CREATE TABLE step (
+    id INTEGER PRIMARY KEY, path TEXT, message_seq INTEGER, step INTEGER, attempt INTEGER, kind TEXT, name TEXT,
+    started_at INTEGER, took_s REAL, outcome TEXT, fault TEXT, tokens_in INTEGER, tokens_out INTEGER,
+    cost_usd REAL, replayed INTEGER, input TEXT, output TEXT, message_key INTEGER, mark TEXT, result TEXT
+);
+CREATE TABLE begun (
+    message_key INTEGER, step INTEGER, mark TEXT, once INTEGER, at INTEGER, PRIMARY KEY (message_key, step)
+);
+CREATE TABLE inbox (
+    key INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, sender TEXT, sent_at INTEGER, redeliver INTEGER,
+    deliveries INTEGER, asker INTEGER, asker_step INTEGER
+);
+CREATE TABLE answer (asker INTEGER, asker_step INTEGER, payload TEXT, PRIMARY KEY (asker, asker_step));
+CREATE TABLE timer (id INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, due_at INTEGER, every_s REAL);
+CREATE TABLE dead (
+    id INTEGER PRIMARY KEY, at INTEGER, path TEXT, method TEXT, payload TEXT, sender TEXT, deliveries INTEGER,
+    reason TEXT
+);
+CREATE TABLE restart (
+    id INTEGER PRIMARY KEY, path TEXT, at INTEGER, incarnation INTEGER, reason TEXT, fault TEXT, supervisor TEXT,
+    strategy TEXT, backoff_s REAL, downtime_s REAL, rewound INTEGER
+);
+CREATE INDEX step_message ON step (message_key);
+CREATE INDEX checkpoint_path ON checkpoint (path, seq);
+CREATE INDEX field_path ON field (path, name, seq);
+CREATE INDEX item_path ON item (path, name, place);
+"""
+
+INSERT = {
+    "child": "INSERT INTO child VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET parent = excluded.parent,"
+    " spec = excluded.spec, dynamic = excluded.dynamic, status = excluded.status,"
+    " incarnation = excluded.incarnation, restarts = excluded.restarts, seq = excluded.seq",
+    "gone": "DELETE FROM child WHERE path = ?",
+    "gone_below": "DELETE FROM child WHERE substr(path, 1, length(?1)) = ?1",
+    "forget": "DELETE FROM field WHERE path = ?",
+    "forget_items": "DELETE FROM item WHERE path = ?",
+    "event": "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
+    "message": "INSERT INTO message (path, seq, method, sender, sent_at, started_at, ended_at, deliveries, outcome,"
+    " error) VALUES (?,?,?,?,?,?,?,?,?,?)",
+    "checkpoint": "INSERT INTO checkpoint (path, seq, at, incarnation, bytes, cls) VALUES (?,?,?,?,?,?)",
+    "field": "INSERT INTO field VALUES (?,?,?,?)",
+    "item": "INSERT INTO item VALUES (?,?,?,?,?)",
+    "step": "INSERT INTO step (path, message_seq, step, attempt, kind, name, started_at, took_s, outcome, fault,"
+    " tokens_in, tokens_out, cost_usd, replayed, input, output, message_key, mark, result)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    "rewound": "UPDATE step SET outcome = 'rewound' WHERE message_key = ? AND step = ? AND outcome = 'ok' AND"
+    " replayed = 0",
+    "begun": "INSERT OR REPLACE INTO begun VALUES (?,?,?,?,?)",
+    "not_begun": "DELETE FROM begun WHERE message_key = ? AND step = ?",
+    "inbox": "INSERT OR REPLACE INTO inbox VALUES (?,?,?,?,?,?,?,?,?,?)",
+    "delivered": "UPDATE inbox SET deliveries = ? WHERE key = ?",
+    "answer": "INSERT OR REPLACE INTO answer VALUES (?,?,?)",
+    "out": "DELETE FROM inbox WHERE key = ?",
+    "out_begun": "DELETE FROM begun WHERE message_key = ?",
+    "out_answer": "DELETE FROM answer WHERE asker = ?",
+    "timer": "INSERT OR REPLACE INTO timer VALUES (?,?,?,?,?,?)",
+    "timer_gone": "DELETE FROM timer WHERE id = ?",
+    "dead": "INSERT INTO dead (at, path, method, payload, sender, deliveries, reason) VALUES (?,?,?,?,?,?,?)",
+    "dead_gone": "DELETE FROM dead WHERE id = ?",
+    "restart": "INSERT INTO restart (path, at, incarnation, reason, fault, supervisor, strategy, backoff_s,"
+    " downtime_s, rewound) VALUES (?,?,?,?,?,?,?,?,?,?)",
+}
+
+APART = frozenset({"event", "message", "checkpoint", "restart", "answer", "dead"})
+"""Tables to which rows are only added: their rows may be written after all others of a batch, in bulk."""
+
+
+CREATE = f"""
+BEGIN;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+{SCHEMA}
+COMMIT;
+"""
+"""A store that is half created would be no store, so it is one transaction."""

@@ -8,7 +8,14 @@ from typing import Any
 
 from agentlab import _control, frames
 from agentlab._admin import (
-    Control, call_named, count_children, find, start, start_child, which_children, whereis,
+    Control,
+    call_named,
+    count_children,
+    find,
+    start,
+    start_child,
+    whereis,
+    which_children,
 )  # fmt: skip
 from agentlab._books import Entry
 from agentlab._explain import explain

@@ -90,9 +90,7 @@ class Mail:
             self.send(path, method, payload, sender=sender)
         return len(subscribers)
 
-    def call_from(
-        self, caller: Entry | None, ticket: int, path: str, answer: Answer, call: tuple[Any, ...]
-    ) -> None:
+    def call_from(self, caller: Entry | None, ticket: int, path: str, answer: Answer, call: tuple[Any, ...]) -> None:
         """A call of an agent: refused at once if it would close a circle of agents that wait for each other.
 
         A call that its caller has made before, in an earlier delivery of the same message, is not made again:

@@ -132,7 +132,8 @@ def _message(store: Store, row: tuple[Any, ...]) -> Message:
     message.sent_at, message.deliveries, message.kept = sent_at, deliveries, True
     steps = store.select(
         "SELECT step, mark, started_at, result FROM step WHERE message_key = ? AND outcome = 'ok' AND replayed = 0"
-        " AND result IS NOT NULL ORDER BY id", (key,)
+        " AND result IS NOT NULL ORDER BY id",
+        (key,),
     )
     begun = store.select("SELECT step, mark, at, once FROM begun WHERE message_key = ?", (key,))
     if steps or begun:

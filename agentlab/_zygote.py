@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from agentlab.errors import NodeDown
 
@@ -56,7 +57,7 @@ class Zygote:
         Raises:
             NodeDown: The zygote does not answer.
         """
-        where = {"path": sys.path, "cwd": os.getcwd(), "env": dict(os.environ)}
+        where = {"path": sys.path, "cwd": str(Path.cwd()), "env": dict(os.environ)}
         pid = self._ask({"op": "fork", "number": number, "lab": lab_id, "durable": durable, **where}, line.fileno())
         if pid is None:
             raise NodeDown("the zygote forked no node.")

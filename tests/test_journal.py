@@ -283,7 +283,9 @@ def test_a_stored_message_is_handled_after_the_kernels_death(tmp_path: Path) -> 
         wait_for(lambda: lab["/w"].state["beats"] == 2)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from(["step", "call"]), st.booleans()), max_size=8), st.integers(0, 9))
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from(["step", "call"]), st.booleans()), max_size=8), st.integers(0, 9)
+)
 def test_rewinding_stops_at_what_cannot_be_taken_back(steps: list[tuple[bool, str, bool]], count: int) -> None:
     """Only finished plain steps are taken back, newest first, never past a ``once`` step or a finished call."""
     journal = Journal()

@@ -155,12 +155,16 @@ class InsideLink:
         """A call gives an awaitable; a cast waits for the commit of the message in hand."""
         what = f"the arguments of {message.path}.{message.method}"
         durable = self._host.durable
-        payload = pack((message.args, message.kwargs), what, keep=(None if message.call else True) if durable else False)
+        payload = pack(
+            (message.args, message.kwargs), what, keep=(None if message.call else True) if durable else False
+        )
         resident = current.get()
         if message.call:
             given = (message.args, message.kwargs)
             found = claim(resident, "call", what_of(message), given) if resident and resident.key is not None else None
-            task = self._host._loop.create_task(self._call(message, payload, resident, found))  # sent now, awaited when wanted
+            task = self._host._loop.create_task(
+                self._call(message, payload, resident, found)
+            )  # sent now, awaited when wanted
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # an unwanted error is no news
             return task
         if resident is None or resident.key is None:
@@ -169,9 +173,7 @@ class InsideLink:
             resident.casts.append((message.path, message.method, payload))
         return None
 
-    async def _call(
-        self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None
-    ) -> Any:
+    async def _call(self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None) -> Any:
         if resident is None or found is None:
             return unpack(await self._ask(message, payload, None))
         given = brief(*message.args, *message.kwargs.values())

@@ -56,7 +56,7 @@ class Resident:
         self.timers: list[tuple[float, bool, str, bytes]] = []
         self.journal = Journal([])
         self.diverged = False
-        self.random = random.Random()
+        self.random = random.Random()  # noqa: S311  # to be repeatable, not secret
         self.said = self.acked = 0  # frames about steps: sent, and known to be committed
         self.waiter: asyncio.Future[None] | None = None
 
@@ -67,7 +67,7 @@ class Resident:
     def take(self, key: int, journal: list[tuple[Any, ...]]) -> None:
         """Take a message in hand."""
         self.key, self.journal, self.diverged = key, Journal(journal), False
-        self.random = random.Random(f"{self.agent.path} {key}")  # the same for every delivery of a message
+        self.random = random.Random(f"{self.agent.path} {key}")  # noqa: S311  # the same for every delivery
 
     def note(self, kind: str, *parts: Any) -> None:
         """Report something about a step; ``settled`` waits until that is committed."""
@@ -170,5 +170,3 @@ def draft(agent: Agent) -> dict[str, str]:
         except InvalidState:
             texts[name] = json.dumps(repr(value))
     return texts
-
-

@@ -1,7 +1,7 @@
 """Steps: recorded effects inside a message, each begun and ended in the kernel's journal.
 
-A step's end is durable before its handler sees the result. A ``once`` step's start is durable before it runs. A step that an earlier delivery finished is not run: the
-journal answers.
+A step's end is durable before its handler sees the result. A ``once`` step's start is durable before it
+runs. A step that an earlier delivery finished is not run: the journal answers.
 """
 
 from __future__ import annotations

@@ -158,8 +158,12 @@ def column(values: Sequence[Any]) -> Any:
     kinds = {type(value) for value in values} - {type(None)}
     if kinds == {bool}:
         return pd.array(values, dtype="boolean")
-    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
-        return pd.array(values, dtype="Int64")
-    if kinds and kinds <= {int, float}:
+    if (
+        kinds
+        and kinds <= {int, float}
+        and all(value is None or isinstance(value, float) or abs(value) < 2**63 for value in values)
+    ):
+        if float not in kinds:
+            return pd.array(values, dtype="Int64")
         return pd.array([float("nan") if value is None else float(value) for value in values], dtype="float64")
     return pd.Series(values, dtype="object")

@@ -171,7 +171,8 @@ def stored_agents(store: Store) -> pd.DataFrame:
         spec = _spec(store, path, text)
         kind = "supervisor" if "supervisor" in spec else spec["agent"][1].rsplit(".", 1)[-1]
         shown = "stopped" if status == "undefined" else status
-        row = (path, spec["id"], kind, shown, incarnation, restarted, None, 0, counts.get(path, 0))
+        lives = max(incarnation, 1) if kind == "supervisor" else incarnation
+        row = (path, spec["id"], kind, shown, lives, restarted, None, 0, counts.get(path, 0))
         data.append((*row, None, None, None, since.get(path)))
     return frame([data], AGENTS)
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agentlab._journal import Journal
 from agentlab._tree_records import Record
 from agentlab._wire import pack_class
 from agentlab.agent import Agent, Signature, Transcript
@@ -26,11 +27,15 @@ Answer = Callable[[bytes | None, BaseException | None], None]
 class Message:
     """One message from the moment it was accepted to the commit of its outcome."""
 
-    __slots__ = ("answer", "begun", "deliveries", "key", "method", "payload", "redeliver", "sender", "sent_at", "step")
+    __slots__ = (
+        "answer", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "redeliver",
+        "sender", "sent_at", "step",
+    )  # fmt: skip
 
     def __init__(
-        self, key: int, method: str, payload: bytes, sender: str, answer: Answer | None, *, redeliver: bool = True
-    ) -> None:
+        self, key: int, method: str, payload: bytes, sender: str, answer: Answer | None, *, redeliver: bool = True,
+        origin: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
         self.key = key
         self.method = method
         self.payload = payload
@@ -41,6 +46,9 @@ class Message:
         self.sent_at = time.time_ns()
         self.begun = 0
         self.step: str | None = None
+        self.journal: Journal | None = None  # once it has steps
+        self.origin = origin  # of a call by an agent: its message, and the step there
+        self.kept = False  # whether the store has it
 
 
 class Entry:
@@ -64,7 +72,9 @@ class Entry:
         "parks",
         "path",
         "pending",
+        "notes",
         "reason",
+        "rewound",
         "record",
         "seq",
         "shunned",
@@ -99,6 +109,8 @@ class Entry:
         self.moving = False  # from a node that died; the machine knows it as running
         self.node_deaths = 0
         self.traced = False
+        self.notes = 0  # frames about steps that this life has sent
+        self.rewound = 0  # steps taken back at its last end
         self.asking: dict[int, str] = {}  # calls of its own that wait for an answer: ticket to path
         self.topics: set[str] = set()
         self.log: deque[str] | None = None

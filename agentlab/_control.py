@@ -16,7 +16,7 @@ from agentlab._tree_records import Record
 from agentlab._tree_words import Signal, StopSupervisor
 from agentlab._wire import describe, encode_reason
 from agentlab.agent import Crash
-from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning
+from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning, StepFailed
 
 ANSWER_SECONDS = 1.0
 """How long a node may take to say what an agent is doing: a handler in C code keeps it from answering."""
@@ -146,6 +146,41 @@ async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> 
     runtime.desk.ledger.event("state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(texts)))
     runtime.due()
     return entry.state()
+
+
+# doubt
+
+
+def doubts(runtime: Runtime, path: str) -> list[dict[str, Any]]:
+    """``once`` steps of the message in hand that began and did not finish."""
+    entry = entry_at(runtime, path)
+    journal = entry.pending[0].journal if entry.pending else None
+    return [
+        {"step": step.number, "name": step.name, "message": entry.pending[0].method, "began": step.began}
+        for step in (journal.doubts if journal is not None else ())
+    ]
+
+
+async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | None) -> None:
+    """A person says what became of a step in doubt; when none is left, the message goes on."""
+    entry = entry_at(runtime, path)
+    message = entry.pending[0] if entry.pending else None
+    journal = message.journal if message is not None else None
+    found = [s for s in (journal.doubts if journal is not None else ()) if step in (s.number, s.name)]
+    if message is None or journal is None or len(found) != 1:
+        names = ", ".join(f"{s.number} ({s.name})" for s in (journal.doubts if journal is not None else ())) or "none"
+        raise StepFailed(f"settle: {step!r} names no single step in doubt at {path!r}; in doubt: {names}.")
+    settled = found[0]
+    journal.settle(settled.number, result)
+    if result is not None:
+        settled.finished = True
+        runtime.desk.ledger.step_ended(entry, message, settled, "ok", 0.0, result, "", "settled by a person")
+    else:
+        runtime.desk.ledger.step_forgotten(message, settled)
+    detail = f"{settled.name}: {'its result was given' if result is not None else 'it may run again'}"
+    runtime.desk.ledger.event("settled", path, detail=detail)
+    if not journal.doubts and not entry.life:
+        await restart(runtime, path)
 
 
 def _checked(entry: Entry, fields: dict[str, Any]) -> dict[str, str]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from agentlab import _control, frames
 from agentlab._admin import (
-    Control, call_named, count_children, find, start, start_child, which_children, whereis,
+    Control,
+    call_named,
+    count_children,
+    find,
+    start,
+    start_child,
+    whereis,
+    which_children,
 )  # fmt: skip
 from agentlab._books import Entry
 from agentlab._explain import explain
@@ -20,13 +27,13 @@ from agentlab.ref import Outgoing, links
 QUICK: dict[str, Control] = {
     "status": _control.status, "incarnation": _control.incarnation, "node": _control.node, "state": _control.state,
     "log": _control.log, "crash": _control.crash, "kill": _control.kill, "exit": _control.exit_signal,
-    "suspend": _control.suspend, "resume": _control.resume, "trace": _control.trace, "explain": explain,
+    "doubts": _control.doubts, "suspend": _control.suspend, "resume": _control.resume, "trace": _control.trace, "explain": explain,
 }  # fmt: skip
 """Operations that are done when they return."""
 
 WAITING: dict[str, Control] = {
     "info": _control.info, "draft": _control.draft, "stop": _control.stop, "restart": _control.restart,
-    "replace_state": _control.replace_state, "start_child": start_child, "which_children": which_children,
+    "replace_state": _control.replace_state, "settle": _control.settle, "start_child": start_child, "which_children": which_children,
     "count_children": count_children, "terminate_child": call_named("terminate_child"),
     "restart_child": call_named("restart_child"), "delete_child": call_named("delete_child"),
     "get_childspec": call_named("get_childspec"),
@@ -101,6 +108,10 @@ class KernelLink:
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation; blocks for milliseconds, or as long as what it waits for."""
         return OPERATIONS[op](self._runtime, path, *args)
+
+    def keep(self, value: Any) -> bytes:
+        """A value as a journal keeps it: JSON where the store is a file."""
+        return pack(value, "the result", keep=self._runtime.desk.ledger.durable)
 
     def methods(self, path: str) -> frozenset[str] | None:
         """The messages at ``path``, none for a supervisor; None where there is nothing."""

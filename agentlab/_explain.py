@@ -51,7 +51,7 @@ def _past(events: list[tuple[Any, ...]]) -> list[str]:
         "start_failed": f"it did not come up: {reason}",
     }.get(kind, f"incarnation {incarnation} ended with {reason}")
     told.append(f"Last, at {_clock(at)}, {what}")
-    for at, kind, reason, detail, _ in events[::-1]:
+    for _, kind, _, detail, _ in events[::-1]:
         if kind in DECISIONS:
             told.append(f"Then its supervisor {DECISIONS[kind]}" + (f" ({detail})" if detail else ""))
             break

@@ -6,14 +6,18 @@ Everything that must be durable before anybody sees it passes through here: chec
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 from agentlab._books import Entry, Message, is_graceful, reason_text
+from agentlab._clock import Timer
+from agentlab._journal import Step
 from agentlab._specs import child_row
 from agentlab._tree_records import Record
 from agentlab._tree_words import Fact, GaveUp, Used
+from agentlab._wire import JSON
 from agentlab.agent import Crash
 from agentlab.errors import AgentDown, StoreError
 from agentlab.events import Event, Hub
@@ -25,6 +29,7 @@ class Ledger:
 
     def __init__(self, store: Store, hub: Hub) -> None:
         self.store = store
+        self.durable = store.path is not None
         self.closing = False
         self._hub = hub
         self._batch = Batch()
@@ -80,11 +85,87 @@ class Ledger:
         deliveries = message.deliveries + 1 if outcome == "ok" else max(1, message.deliveries)
         self._batch.add("message", *row, deliveries, outcome, error)
 
-    def steps(self, entry: Entry, steps: list[tuple[Any, ...]]) -> None:
-        """The effects of the message in hand, in the order in which they ended."""
-        for number, kind, name, started, took, outcome, given, gave in steps:
-            row = (entry.path, entry.seq, number, 1, kind, name, started, took, outcome, None, None, None, None, 0)
-            self._batch.add("step", *row, given, gave)
+    def kept(self, entry: Entry, message: Message) -> None:
+        """A message that must outlive the kernel: durable from now until its outcome is."""
+        if message.kept or not self.durable or message.payload[:1] != JSON:
+            return
+        message.kept = True
+        row = (message.key, entry.path, message.method, message.payload[1:].decode(), message.sender, message.sent_at)
+        asker = message.origin or (None, None)
+        self._batch.add("inbox", *row, int(message.redeliver), message.deliveries, *asker)
+
+    def delivered(self, message: Message) -> None:
+        """It was charged one more delivery."""
+        if message.kept:
+            self._batch.add("delivered", message.deliveries, message.key)
+
+    def over(self, message: Message) -> None:
+        """Its outcome is decided: nothing of it is needed to deliver it again."""
+        if message.kept:
+            self._batch.add("out", message.key)
+        if message.journal is not None and self.durable:
+            self._batch.add("out_begun", message.key)
+            self._batch.add("out_answer", message.key)
+
+    def answered(self, origin: tuple[int, int], answer: bytes) -> None:
+        """What an agent's call was answered, kept until the asker's message is over."""
+        if self.durable and answer[:1] == JSON:
+            self._batch.add("answer", *origin, answer[1:].decode())
+
+    def step_began(self, message: Message, step: Step) -> None:
+        """A step whose start must be known after a crash: a ``once`` step, or a call with its key."""
+        if self.durable and (step.once or step.is_call):
+            mark = json.dumps(step.mark)
+            self._batch.add("begun", message.key, step.number, mark, int(step.once), step.began)
+
+    def step_ended(  # noqa: PLR0917 - a row, in the order of its columns
+        self, entry: Entry, message: Message, step: Step, outcome: str, took: float, result: bytes | None,
+        given: str, gave: str, *, replayed: bool = False,
+    ) -> None:  # fmt: skip
+        """One attempt at one effect."""
+        kind, name, _, _ = step.mark
+        row = (entry.path, entry.seq + 1, step.number, message.deliveries + 1, kind, name, step.began, took, outcome)
+        text = result[1:].decode() if result is not None and result[:1] == JSON else None
+        fault = gave.split(":", 1)[0] if outcome == "failed" else None
+        self._batch.add(
+            "step", *row, fault, None, None, None, int(replayed), given, gave, message.key, json.dumps(step.mark), text
+        )
+        if self.durable and step.finished and (step.once or step.is_call):
+            self._batch.add("not_begun", message.key, step.number)
+
+    def step_forgotten(self, message: Message, step: Step) -> None:
+        """A step in doubt may run again."""
+        if self.durable:
+            self._batch.add("not_begun", message.key, step.number)
+
+    def rewound(self, entry: Entry, message: Message, steps: list[Step]) -> None:
+        """Finished steps that are taken back, because the handler died of what they gave."""
+        for step in steps:
+            self._batch.add("rewound", message.key, step.number)
+        entry.rewound = len(steps)
+        self.event("rewound", entry.path, detail=", ".join(step.name for step in steps))
+
+    def timer(self, timer: Timer) -> None:
+        """A timer that outlives the kernel."""
+        if self.durable and timer.payload[:1] == JSON:
+            payload = timer.payload[1:].decode()
+            self._batch.add("timer", timer.number, timer.path, timer.method, payload, timer.due_at, timer.every)
+
+    def timer_gone(self, number: int) -> None:
+        """A timer is done."""
+        if self.durable:
+            self._batch.add("timer_gone", number)
+
+    def dead(self, path: str, message: Message, reason: str) -> None:
+        """A message that nobody will handle."""
+        payload = message.payload[1:].decode() if message.payload[:1] == JSON else None
+        row = (time.time_ns(), path, message.method, payload, message.sender, message.deliveries, reason)
+        self._batch.add("dead", *row)
+        self.event("dead_letter", path, reason=reason, detail=message.method)
+
+    def dead_gone(self, number: int) -> None:
+        """A dead letter was sent again."""
+        self._batch.add("dead_gone", number)
 
     def started(self, entry: Entry) -> None:
         """A new incarnation runs."""
@@ -97,8 +178,9 @@ class Ledger:
             self._batch.add(
                 "restart", entry.path, now, entry.incarnation, reason_text(crash), _fault(crash),
                 supervisor.path if supervisor else None, _strategy(supervisor), None,
-                (now - ended) / 1e9 if ended else None, 0,
+                (now - ended) / 1e9 if ended else None, entry.rewound,
             )  # fmt: skip
+        entry.rewound = 0
         self.keep_child(entry.record, entry)
 
     def ended(self, entry: Entry, reason: Any) -> None:

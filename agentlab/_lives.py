@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from agentlab._books import Entry, reason_text
+from agentlab._books import Entry, Message, reason_text
 from agentlab._desk import Desk
 from agentlab._mail import Mail
 from agentlab._pool import Node
@@ -27,6 +27,7 @@ class Lives:
         self._mail = mail
         self._lab_id = lab_id
         self._homeless: list[int] = []  # lives that wait for a node
+        self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
         self.incarnations: dict[str, int] = {}  # of supervisors, by path
         self._supervisors: dict[str, int] = {}  # their present lives, for links and monitors
 
@@ -39,6 +40,7 @@ class Lives:
             self._outlive(before)
         entry = self._entry_of(command.record)
         entry.life, entry.ending, entry.asked, entry.down = command.life, False, False, False
+        entry.notes = 0
         entry.suspended, entry.parks = False, ""
         self._desk.lives[command.life] = entry
         self._place(entry)
@@ -119,6 +121,8 @@ class Lives:
         if not entry.life:
             desk.active.discard(entry)
         self._leave_topics(entry)
+        for number in desk.clock.drop(entry.path):
+            desk.ledger.timer_gone(number)
         desk.ledger.forget(entry)
 
     def _leave_topics(self, entry: Entry) -> None:
@@ -139,6 +143,8 @@ class Lives:
         if entry is None:
             entry = desk.entries[path] = Entry(record, desk.kinds.of(what))
             desk.ledger.recall(entry)
+            for message in self.unread.pop(path, ()):
+                self._mail.restore(entry, message)
             desk.ledger.keep_child(record, entry)
         elif entry.record is not record or entry.spec is not record.spec:
             entry.belong_to(record, desk.kinds.of(what))
@@ -185,6 +191,10 @@ class Lives:
                 self.end(entry, "killed")
                 continue
             self._mail.judge_move(entry)
+            if self._mail.doubt(entry) is not None:
+                entry.node = None
+                self.end(entry, "node_down")
+                continue
             entry.moving = entry.moving or not self._desk.starting(entry)
             entry.reason = "node_down"
             self._tell_links(entry, "node_down")
@@ -215,7 +225,7 @@ class Lives:
             self._mail.hand_over(entry, message)
         self._desk.settle(entry)
 
-    def on_failed(self, node: Node, life: int, reason: Any, key: int | None, own: bool, steps: list[Any]) -> None:
+    def on_failed(self, node: Node, life: int, reason: Any, key: int | None, own: bool) -> None:
         """A life did not come up; ``Exit("normal")`` in ``on_start`` is OTP's *ignore*."""
         entry = self._desk.present(life)
         if entry is None:
@@ -234,11 +244,10 @@ class Lives:
             self._desk.feed(Failed(life, decoded))
         self._desk.settle(entry)
 
-    def on_exit(self, node: Node, life: int, reason: Any, key: int | None, own: bool, steps: list[Any]) -> None:
+    def on_exit(self, node: Node, life: int, reason: Any, key: int | None, own: bool) -> None:
         """A life ended by itself, or as it was told."""
         entry = self._desk.lives.get(life)
         if entry is not None:
-            self._desk.ledger.steps(entry, steps)
             self.end(entry, decode_reason(reason), key=key, own=own, life=life, told=True)
 
     # ends
@@ -269,6 +278,9 @@ class Lives:
         entry.reason = reason
         desk.ledger.ended(entry, reason)
         self._mail.judge(entry, reason, key, own=own)
+        doubt = self._mail.doubt(entry)
+        if doubt is not None or (isinstance(reason, tuple) and reason[0] == "diverged"):
+            parks, reason = True, doubt or reason
         desk.feed(Exited(life, reason, park=parks))
         self._tell_others(life, entry.path, reason)
         desk.settle(entry)

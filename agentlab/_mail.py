@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab._books import Entry, Message, is_graceful, reason_text
+from agentlab._clock import Timer
 from agentlab._desk import Desk
 from agentlab._pool import Node
 from agentlab._wire import revive
@@ -30,27 +31,41 @@ class Mail:
     def __init__(self, desk: Desk, *, redeliver: bool) -> None:
         self._desk = desk
         self._redeliver = redeliver
+        self.asked: dict[tuple[int, int], Message] = {}  # calls of agents under way, by message and step of the asker
+        self.answers: dict[tuple[int, int], bytes] = {}  # and those answered, until the asker's message is over
 
     def send(
         self, path: str, method: str, payload: bytes, *, sender: str = "", answer: Answer | None = None,
-        redeliver: bool | None = None,
+        redeliver: bool | None = None, origin: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
         """Accept a message, or say why not: to the caller, or for a cast as a dead letter."""
         again = self._redeliver if redeliver is None else redeliver
-        self._post(path, Message(next(self._desk.numbers), method, payload, sender, answer, redeliver=again))
+        number = next(self._desk.numbers)
+        self._post(path, Message(number, method, payload, sender, answer, redeliver=again, origin=origin))
 
     def _post(self, path: str, message: Message) -> None:
         entry = self._desk.entries.get(path)
         error = self._refusal(entry, path, message)
         if error is None and entry is not None:
             entry.pending.append(message)
+            if message.answer is None and message.method not in HOOKS:
+                self._desk.ledger.kept(entry, message)
+            if message.origin is not None:
+                self.asked[message.origin] = message
             self._desk.settle(entry)
             if entry.life and not self._desk.starting(entry):
                 self.hand_over(entry, message)
         elif message.answer is not None:
             message.answer(None, error)
         else:
-            self._desk.ledger.event("dead_letter", path, reason=reason_text(error), detail=message.method)
+            self._desk.ledger.dead(path, message, reason_text(error))
+
+    def restore(self, entry: Entry, message: Message) -> None:
+        """Put back a message that the store kept through the kernel's death."""
+        entry.pending.append(message)
+        if message.origin is not None:
+            self.asked[message.origin] = message
+        self._desk.settle(entry)
 
     def _refusal(self, entry: Entry | None, path: str, message: Message) -> AgentLabError | None:
         if entry is None:
@@ -65,7 +80,8 @@ class Mail:
 
     def hand_over(self, entry: Entry, message: Message) -> None:
         """Copy a message into the node's mailbox."""
-        self._desk.tell(entry, "message", message.key, message.method, message.payload)
+        journal = message.journal.for_node() if message.journal is not None else []
+        self._desk.tell(entry, "message", message.key, message.method, message.payload, journal)
 
     def publish(self, topic: str, method: str, payload: bytes, sender: str = "") -> int:
         """Cast to every subscriber of a topic; how many there are."""
@@ -74,9 +90,17 @@ class Mail:
             self.send(path, method, payload, sender=sender)
         return len(subscribers)
 
-    def call_from(self, caller: Entry | None, ticket: int, path: str, answer: Answer, *rest: Any) -> None:
-        """A call of an agent: refused at once if it would close a circle of agents that wait for each other."""
-        method, payload, redeliver = rest
+    def call_from(self, caller: Entry | None, ticket: int, path: str, answer: Answer, call: tuple[Any, ...]) -> None:
+        """A call of an agent: refused at once if it would close a circle of agents that wait for each other.
+
+        A call that its caller has made before, in an earlier delivery of the same message, is not made again:
+        it is answered from the record, or joins the one that is under way.
+        """
+        method, payload, redeliver, key = call
+        origin = (key[0], key[1]) if key is not None else None
+        if origin is not None and origin in self.answers:
+            answer(self.answers[origin])
+            return
         if caller is not None:
             chain = self._chain(path, caller.path)
             if chain is not None:
@@ -92,8 +116,11 @@ class Mail:
                 caller.asking.pop(ticket, None)
             answer(value, error)
 
+        if origin is not None and origin in self.asked:
+            self.asked[origin].answer = answered
+            return
         sender = caller.path if caller is not None else ""
-        self.send(path, method, payload, sender=sender, answer=answered, redeliver=redeliver)
+        self.send(path, method, payload, sender=sender, answer=answered, redeliver=redeliver, origin=origin)
 
     def _chain(self, start: str, end: str) -> list[str] | None:
         """Who waits for whom, from ``start`` to ``end``; None if there is no such chain."""
@@ -121,18 +148,11 @@ class Mail:
                 self._desk.ledger.traced(entry, message, shown)
             self._desk.settle(entry)
 
-    def on_step(self, node: Node, life: int, key: int | None, name: str | None) -> None:
-        """A handler begins a step, or (with None) ends one."""
-        entry = self._desk.present(life)
-        if entry is not None and entry.pending and entry.pending[0].key == key:
-            entry.pending[0].step = name
-            self._desk.ledger.touch(entry.path)
-
     def on_done(
-        self, node: Node, life: int, key: int, answer: bytes, changes: list[Any], casts: list[Any], steps: list[Any],
+        self, node: Node, life: int, key: int, answer: bytes, changes: list[Any], casts: list[Any], timers: list[Any],
         started: int, took: float,
     ) -> None:  # fmt: skip
-        """A handler returned: state, outcome and casts are one commit, and the answer follows it."""
+        """A handler returned: state, outcome, timers and casts are one commit, and the answer follows it."""
         entry = self._desk.present(life)
         if entry is None or not entry.pending or entry.pending[0].key != key:
             return  # a life that is over: its message was or will be delivered again
@@ -142,56 +162,103 @@ class Mail:
         entry.handled += 1
         entry.node_deaths = 0
         ledger.handled(entry, message, "ok", None, started, int(took * 1e9))
-        ledger.steps(entry, steps)
         if changes:
             ledger.checkpoint(entry, changes)
+        if message.origin is not None:
+            self.answers[message.origin] = answer
+            ledger.answered(message.origin, answer)
+        self._over(message)
         if message.answer is not None:
             ledger.after_commit(message.answer, answer)
         for path, method, payload in casts:
             self.send(path, method, payload, sender=entry.path)
+        for timer in timers:
+            self.set_timer(entry, *timer)
         self._desk.settle(entry)
+
+    def _over(self, message: Message) -> None:
+        """A message is decided: what was kept to deliver it again can go."""
+        self._desk.ledger.over(message)
+        if message.origin is not None:
+            self.asked.pop(message.origin, None)
+        if message.journal is not None:
+            for number in [step.number for step in message.journal.steps.values() if step.is_call]:
+                self.answers.pop((message.key, number), None)
+
+    def set_timer(self, entry: Entry, seconds: float, again: bool, method: str, payload: bytes) -> None:
+        """A message of an agent to itself, later; one that is set already, as on every start, is not set twice."""
+        due_at = time.time_ns() + int(seconds * 1e9)
+        timer = Timer(next(self._desk.numbers), entry.path, method, payload, due_at, seconds if again else None)
+        if self._desk.clock.same(timer) is None or not again:
+            self._desk.clock.add(timer)
+            self._desk.ledger.timer(timer)
+            self._desk.ring()
 
     # messages without success
 
+    def charge(self, entry: Entry, reason: Any, *, own: bool) -> None:
+        """What becomes of the message in hand when its agent dies: delivered again, or given up.
+
+        Only the handler's own death is charged as a delivery, and takes back what it may have died of: the
+        newest finished step, then the newest two.
+        """
+        message = entry.pending[0]
+        begun, message.begun, message.step = message.begun, 0, None
+        if own and is_graceful(reason):
+            self._end(entry, reason, begun)
+            return
+        if own:
+            message.deliveries += 1
+            self._desk.ledger.delivered(message)
+        if not message.redeliver or message.deliveries >= MAX_DELIVERIES:
+            self._end(entry, reason, begun)
+        elif own and message.journal is not None and not _diverged(reason):
+            taken = message.journal.rewind(message.deliveries)
+            if taken:
+                self._desk.ledger.rewound(entry, message, taken)
+
+    def _end(self, entry: Entry, reason: Any, begun: int) -> None:
+        message = entry.pending.popleft()
+        message.begun = begun
+        self._give_up(entry, message, reason)
+
     def judge(self, entry: Entry, reason: Any, key: int | None, *, own: bool) -> None:
-        """What becomes of the message in hand when its agent dies.
+        """Judge the message in hand, if there is one.
 
         Args:
             entry: The agent.
             reason: Why it died.
             key: The message that its node says was in hand, or None.
-            own: Whether the handler itself raised it: only that is charged as a delivery.
+            own: Whether the handler itself raised it.
         """
-        if not entry.pending:
-            return
-        message = entry.pending[0]
-        if key != message.key and not message.begun:
-            return
-        begun, message.begun, message.step = message.begun, 0, None
-        charged = own and not is_graceful(reason)
-        message.deliveries += charged
-        ended_itself = own and is_graceful(reason)
-        if not message.redeliver or message.deliveries >= MAX_DELIVERIES or ended_itself:
-            entry.pending.popleft()
-            message.begun = begun
-            self._give_up(entry, message, reason)
+        if entry.pending and (key == entry.pending[0].key or entry.pending[0].begun):
+            self.charge(entry, reason, own=own)
 
     def judge_move(self, entry: Entry) -> None:
         """The same when its node died: innocent, but not for ever."""
         if not entry.pending or not entry.pending[0].begun:
             return
-        message = entry.pending[0]
-        message.begun, message.step = 0, None
         entry.node_deaths += 1
-        if not message.redeliver or entry.node_deaths >= MAX_DELIVERIES:
-            entry.pending.popleft()
+        if entry.node_deaths >= MAX_DELIVERIES:
             entry.node_deaths = 0
-            self._give_up(entry, message, "node_down")
+            self._end(entry, "node_down", entry.pending[0].begun)
+        else:
+            self.charge(entry, "node_down", own=False)
+
+    def doubt(self, entry: Entry) -> str | None:
+        """Why the message in hand cannot be delivered again by itself: a ``once`` step may have happened."""
+        journal = entry.pending[0].journal if entry.pending else None
+        if journal is None or not journal.doubts:
+            return None
+        names = ", ".join(step.name for step in journal.doubts)
+        return f"in doubt: {names} began and did not finish; ref.doubts() shows it, ref.settle(...) decides"
 
     def drop(self, entry: Entry, reason: Any, *, casts: bool = True) -> None:
-        """Nobody will read what waits: callers learn it, casts become dead letters."""
-        dropped = [message for message in entry.pending if message.answer is not None or casts]
-        entry.pending = deque(message for message in entry.pending if message.answer is None and not casts)
+        """Nobody will read what waits: callers learn it, casts become dead letters. A doubt waits for a person."""
+        doubted = entry.pending[0] if self.doubt(entry) is not None else None
+        kept = [m for m in entry.pending if m is doubted or (m.answer is None and not casts)]
+        dropped = [m for m in entry.pending if m not in kept]
+        entry.pending = deque(kept)
         for message in dropped:
             self._give_up(entry, message, reason)
 
@@ -199,11 +266,17 @@ class Mail:
         """End a message without success, and tell after the commit that says so."""
         ledger = self._desk.ledger
         begun = message.begun or time.time_ns()
+        entry.seq += 1
+        self._over(message)
         ledger.handled(entry, message, "failed", reason_text(reason), begun, time.time_ns() - begun)
         if message.answer is None:
-            ledger.event("dead_letter", entry.path, reason=reason_text(reason), detail=message.method)
+            ledger.dead(entry.path, message, reason_text(reason))
         else:
             ledger.after_commit(message.answer, None, _down(entry, message, reason))
+
+
+def _diverged(reason: Any) -> bool:
+    return isinstance(reason, tuple) and bool(reason) and reason[0] == "diverged"
 
 
 def _down(entry: Entry, message: Message, reason: Any) -> AgentDown:

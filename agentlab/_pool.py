@@ -58,11 +58,13 @@ class Pool:
     BURST_SECONDS = 10.0
 
     def __init__(
-        self, size: int, lab_id: str, hear: Callable[[Node, list[tuple[Any, ...]]], None], lost: Callable[[Node], None]
-    ) -> None:
+        self, size: int, lab_id: str, hear: Callable[[Node, list[tuple[Any, ...]]], None],
+        lost: Callable[[Node], None], *, durable: bool,
+    ) -> None:  # fmt: skip
         self.size = size
         self.nodes: dict[int, Node] = {}
         self._lab_id = lab_id
+        self._durable = durable
         self._hear = hear
         self._lost = lost
         self._numbers = itertools.count(1)
@@ -78,7 +80,7 @@ class Pool:
         ours, theirs = socket.socketpair()
         number = next(self._numbers)
         with theirs:
-            process = shared().fork(number, self._lab_id, theirs)
+            process = shared().fork(number, self._lab_id, theirs, durable=self._durable)
         node = Node(number, process)
         self.nodes[number] = node
         loop = asyncio.get_running_loop()

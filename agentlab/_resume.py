@@ -6,13 +6,19 @@ agents (or the whole supervisor above them) parked, with a reason that says what
 
 from __future__ import annotations
 
+import itertools
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab._admin import expect, ref_of
+from agentlab._books import Message
+from agentlab._clock import Timer
+from agentlab._journal import Journal
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing, home, load
 from agentlab._tree_words import Refused
+from agentlab._wire import JSON
 from agentlab.child import Child, Supervisor
 from agentlab.ref import Ref
 from agentlab.store import Store
@@ -63,6 +69,7 @@ def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
 
 
 async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
+    runtime.lives.unread = unread(runtime)
     runtime.desk.ledger.expect({place.path: place.past for top in past for place in top.walk()})
     for place in past:
         spec = place.child()
@@ -97,6 +104,47 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
     record = runtime.desk.tree.find(parent)
     simple = record is not None and getattr(record.spec.what, "strategy", "") == "simple_one_for_one"
     return (spec.id, dict(spec.fields)) if simple else (spec,)
+
+
+def unread(runtime: Runtime) -> dict[str, list[Message]]:
+    """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
+    store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
+    for asker, step, payload in store.select("SELECT asker, asker_step, payload FROM answer"):
+        mail.answers[asker, step] = JSON + payload.encode()
+    for number, path, method, payload, due_at, every in store.select("SELECT * FROM timer"):
+        clock.add(Timer(number, path, method, JSON + payload.encode(), due_at, every))
+    found: dict[str, list[Message]] = {}
+    for row in store.select("SELECT * FROM inbox ORDER BY key"):
+        found.setdefault(row[1], []).append(_message(store, row))
+    (highest,) = store.select(
+        "SELECT max(n) FROM (SELECT max(key) n FROM inbox UNION ALL SELECT max(message_key) FROM step"
+        " UNION ALL SELECT max(id) FROM timer)"
+    )
+    runtime.desk.numbers = itertools.count((highest[0] or 0) + 1)
+    runtime.ring()
+    return found
+
+
+def _message(store: Store, row: tuple[Any, ...]) -> Message:
+    key, _, method, payload, sender, sent_at, redeliver, deliveries, asker, asker_step = row
+    origin = (asker, asker_step) if asker is not None else None
+    message = Message(key, method, JSON + payload.encode(), sender, None, redeliver=bool(redeliver), origin=origin)
+    message.sent_at, message.deliveries, message.kept = sent_at, deliveries, True
+    steps = store.select(
+        "SELECT step, mark, started_at, result FROM step WHERE message_key = ? AND outcome = 'ok' AND replayed = 0"
+        " AND result IS NOT NULL ORDER BY id",
+        (key,),
+    )
+    begun = store.select("SELECT step, mark, at, once FROM begun WHERE message_key = ?", (key,))
+    if steps or begun:
+        message.journal = Journal()
+    if message.journal is not None:
+        for number, mark, at, once in begun:
+            message.journal.begin(number, tuple(json.loads(mark)), bool(once), at)
+        for number, mark, at, result in steps:
+            message.journal.begin(number, tuple(json.loads(mark)), False, at)
+            message.journal.end(number, JSON + result.encode())
+    return message
 
 
 def _missing(spec: Child) -> str | None:

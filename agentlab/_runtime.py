@@ -26,13 +26,14 @@ from agentlab._ledger import Ledger
 from agentlab._lives import Lives
 from agentlab._mail import MAX_MAILBOX, Mail, full
 from agentlab._pool import Node, Pool, SimulatorProcess
+from agentlab._steps import Steps
 from agentlab._tree_words import Answer, Arm, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
 from agentlab._wire import describe, encode_reason, pack, unpack
 from agentlab.agent import Crash
 from agentlab.child import Supervisor
 from agentlab.errors import LabClosed, StoreError
 from agentlab.events import Hub
-from agentlab.ref import Outgoing, Reply
+from agentlab.ref import Outgoing, Reply, links
 from agentlab.store import Store
 from agentlab.supervision import Tree
 
@@ -56,9 +57,11 @@ class Runtime:
         """
         self.lab_id = uuid.uuid4().hex
         self.hub = Hub()
-        self.desk = Desk(Ledger(store, self.hub), self.feed, self.due)
+        self.desk = Desk(Ledger(store, self.hub), self.feed, self.due, self.ring)
         self.mail = Mail(self.desk, redeliver=redeliver)
+        self.steps = Steps(self.desk)
         self.lives = Lives(self.desk, self.mail, self.lab_id)
+        self._alarm: asyncio.TimerHandle | None = None
         self.began = time.time_ns()
         self.closed = False
         self._size = nodes
@@ -99,7 +102,8 @@ class Runtime:
     def send(self, message: Outgoing) -> Reply | None:
         """Hand a message over; the runtime takes all that wait in one turn."""
         what = f"{message.path}.{message.method}"
-        payload = pack((message.args, message.kwargs), f"the arguments of {what}")
+        keep = (None if message.call else True) if self.desk.ledger.durable else False
+        payload = pack((message.args, message.kwargs), f"the arguments of {what}", keep=keep)
         reply = Reply(what, message.timeout) if message.call else None
         if self.closed:
             raise LabClosed(f"{what}: {CLOSED}")
@@ -130,7 +134,7 @@ class Runtime:
         desk.loop = asyncio.get_running_loop()
         self._sim_lock = asyncio.Lock()
         desk.tree = Tree(root, independent_root=True)
-        desk.pool = Pool(self._size, self.lab_id, self._hear, self._node_lost)
+        desk.pool = Pool(self._size, self.lab_id, self._hear, self._node_lost, durable=desk.ledger.durable)
         self._obey(desk.tree.start(self.now()))
         await desk.pool.fill()
         self.due()
@@ -143,9 +147,18 @@ class Runtime:
         self._posted = False
         while self._posts:
             message, payload, reply = self._posts.popleft()
-            answer = _answer_to(reply) if reply is not None else None
+            answer = self._answer_to(reply) if reply is not None else None
             self.mail.send(message.path, message.method, payload, answer=answer, redeliver=message.redeliver)
         self.due()
+
+    def _answer_to(self, reply: Reply) -> Callable[..., None]:
+        def answer(value: Any, error: BaseException | None = None) -> None:
+            if error is not None:
+                reply._settle(lambda: _raise(error))
+            else:
+                reply._settle(lambda: unpack(value, links.get(self.lab_id)))
+
+        return answer
 
     # the supervision machine
 
@@ -200,10 +213,11 @@ class Runtime:
     # what nodes report
 
     def _report_table(self) -> dict[str, Callable[..., None]]:
-        lives, mail = self.lives, self.mail
+        lives, mail, steps = self.lives, self.mail, self.steps
         return {
             "ready": self._on_ready, "started": lives.on_started, "failed": lives.on_failed, "exit": lives.on_exit,
-            "begun": mail.on_begun, "step": mail.on_step, "done": mail.on_done, "log": self._on_log,
+            "begun": mail.on_begun, "done": mail.on_done, "step": steps.on_step, "stepped": steps.on_stepped,
+            "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self._on_timer, "log": self._on_log,
             "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask, "told": self._on_told,
             "replaced": self._on_replaced,
         }  # fmt: skip
@@ -244,6 +258,32 @@ class Runtime:
             self.desk.ledger.checkpoint(entry, changes)
             self._on_told(node, ticket, True)
 
+    def _on_timer(self, node: Node, life: int, *timer: Any) -> None:
+        entry = self.desk.present(life)
+        if entry is not None:
+            self.mail.set_timer(entry, *timer)
+
+    def ring(self) -> None:
+        """Have the clock looked at when its next timer is due."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        due_at = self.desk.clock.next_due
+        if due_at is not None:
+            wait = max(0.0, (due_at - time.time_ns()) / 1e9)
+            self._alarm = self.desk.loop.call_later(min(wait, 3600.0), self._fire)
+
+    def _fire(self) -> None:
+        self._alarm = None
+        for timer in self.desk.clock.due(time.time_ns()):
+            self.mail.send(timer.path, timer.method, timer.payload, sender=timer.path)
+            if timer.every is None:
+                self.desk.ledger.timer_gone(timer.number)
+            else:
+                self.desk.ledger.timer(timer)
+        self.ring()
+        self.due()
+
     def _on_ask(self, node: Node, life: int, ticket: int, op: str, *args: Any) -> None:
         caller = self.desk.present(life)
         if life and caller is None:
@@ -255,7 +295,7 @@ class Runtime:
 
         if op == "call":
             path, *rest = args
-            self.mail.call_from(caller, ticket, path, answer, *rest)
+            self.mail.call_from(caller, ticket, path, answer, tuple(rest))
         else:
             self.spawn(self._serve(self, caller, op, args, answer))
 
@@ -353,16 +393,6 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         self.desk.ledger.close()
-
-
-def _answer_to(reply: Reply) -> Callable[..., None]:
-    def answer(value: Any, error: BaseException | None = None) -> None:
-        if error is not None:
-            reply._settle(lambda: _raise(error))
-        else:
-            reply._settle(lambda: unpack(value))
-
-    return answer
 
 
 def _raise(error: BaseException) -> None:

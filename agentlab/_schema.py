@@ -27,12 +27,26 @@ CREATE TABLE item (path TEXT, name TEXT, seq INTEGER, place INTEGER, value TEXT)
 CREATE TABLE step (
     id INTEGER PRIMARY KEY, path TEXT, message_seq INTEGER, step INTEGER, attempt INTEGER, kind TEXT, name TEXT,
     started_at INTEGER, took_s REAL, outcome TEXT, fault TEXT, tokens_in INTEGER, tokens_out INTEGER,
-    cost_usd REAL, replayed INTEGER, input TEXT, output TEXT
+    cost_usd REAL, replayed INTEGER, input TEXT, output TEXT, message_key INTEGER, mark TEXT, result TEXT
+);
+CREATE TABLE begun (
+    message_key INTEGER, step INTEGER, mark TEXT, once INTEGER, at INTEGER, PRIMARY KEY (message_key, step)
+);
+CREATE TABLE inbox (
+    key INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, sender TEXT, sent_at INTEGER, redeliver INTEGER,
+    deliveries INTEGER, asker INTEGER, asker_step INTEGER
+);
+CREATE TABLE answer (asker INTEGER, asker_step INTEGER, payload TEXT, PRIMARY KEY (asker, asker_step));
+CREATE TABLE timer (id INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, due_at INTEGER, every_s REAL);
+CREATE TABLE dead (
+    id INTEGER PRIMARY KEY, at INTEGER, path TEXT, method TEXT, payload TEXT, sender TEXT, deliveries INTEGER,
+    reason TEXT
 );
 CREATE TABLE restart (
     id INTEGER PRIMARY KEY, path TEXT, at INTEGER, incarnation INTEGER, reason TEXT, fault TEXT, supervisor TEXT,
     strategy TEXT, backoff_s REAL, downtime_s REAL, rewound INTEGER
 );
+CREATE INDEX step_message ON step (message_key);
 CREATE INDEX checkpoint_path ON checkpoint (path, seq);
 CREATE INDEX field_path ON field (path, name, seq);
 CREATE INDEX item_path ON item (path, name, place);
@@ -53,12 +67,28 @@ INSERT = {
     "field": "INSERT INTO field VALUES (?,?,?,?)",
     "item": "INSERT INTO item VALUES (?,?,?,?,?)",
     "step": "INSERT INTO step (path, message_seq, step, attempt, kind, name, started_at, took_s, outcome, fault,"
-    " tokens_in, tokens_out, cost_usd, replayed, input, output) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    " tokens_in, tokens_out, cost_usd, replayed, input, output, message_key, mark, result)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    "rewound": "UPDATE step SET outcome = 'rewound' WHERE message_key = ? AND step = ? AND outcome = 'ok' AND"
+    " replayed = 0",
+    "begun": "INSERT OR REPLACE INTO begun VALUES (?,?,?,?,?)",
+    "not_begun": "DELETE FROM begun WHERE message_key = ? AND step = ?",
+    "inbox": "INSERT OR REPLACE INTO inbox VALUES (?,?,?,?,?,?,?,?,?,?)",
+    "delivered": "UPDATE inbox SET deliveries = ? WHERE key = ?",
+    "answer": "INSERT OR REPLACE INTO answer VALUES (?,?,?)",
+    "out": "DELETE FROM inbox WHERE key = ?",
+    "out_begun": "DELETE FROM begun WHERE message_key = ?",
+    "out_answer": "DELETE FROM answer WHERE asker = ?",
+    "timer": "INSERT OR REPLACE INTO timer VALUES (?,?,?,?,?,?)",
+    "timer_gone": "DELETE FROM timer WHERE id = ?",
+    "dead": "INSERT INTO dead (at, path, method, payload, sender, deliveries, reason) VALUES (?,?,?,?,?,?,?)",
+    "dead_gone": "DELETE FROM dead WHERE id = ?",
     "restart": "INSERT INTO restart (path, at, incarnation, reason, fault, supervisor, strategy, backoff_s,"
     " downtime_s, rewound) VALUES (?,?,?,?,?,?,?,?,?,?)",
 }
 
-IN_ORDER = frozenset({"child", "gone", "gone_below", "forget", "forget_items"})
+APART = frozenset({"event", "message", "checkpoint", "restart", "answer", "dead"})
+"""Tables to which rows are only added: their rows may be written after all others of a batch, in bulk."""
 
 
 CREATE = f"""

@@ -125,7 +125,7 @@ def _read(found: dict[str, Any], link: Link | None) -> Any:
     if kind == "tuple":
         return tuple(value)
     if kind == "dict":
-        return {key: v for key, v in value}
+        return dict(value)
     if kind in ("set", "frozenset"):
         return set(value) if kind == "set" else frozenset(value)
     if kind == "ref" and link is not None:

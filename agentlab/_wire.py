@@ -17,8 +17,10 @@ import cloudpickle
 
 from agentlab._fields import MAX_MESSAGE
 from agentlab._secrets import redact
+from agentlab._values import decode, encode
 from agentlab.agent import Crash
 from agentlab.errors import MessageTooLarge
+from agentlab.ref import Link
 
 LONGEST = 20_000
 """Characters of an exception's message and of its traceback; an exception that takes more bytes travels as text."""
@@ -27,19 +29,26 @@ _LENGTH = struct.Struct("!Q")
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
 
 
-def pack(value: Any, what: str) -> bytes:
+JSON, PICKLE = b"j", b"p"
+"""The first byte of a packed value: JSON text, which the store may keep, or a pickle, which it never does."""
+
+
+def pack(value: Any, what: str, *, keep: bool | None = False) -> bytes:
     """A value as bytes: a copy that shares nothing with its source.
 
     Args:
         value: Anything that pickles, classes of a notebook cell included.
         what: What it is, for the error: ``"the result of /counter.add"``.
+        keep: True for what the store must keep, so as JSON; None for what it may keep, if JSON can hold it.
 
     Raises:
         TypeError: It does not pickle.
         MessageTooLarge: It takes more than ``MAX_MESSAGE`` bytes.
     """
     try:
-        data: bytes = pickle.dumps(value, 5) if _is_plain(value) else cloudpickle.dumps(value, 5)
+        data = _packed(value, what, keep)
+    except StoredError:
+        raise
     except Exception as error:  # any object's __reduce__ may raise anything
         raise TypeError(
             f"{what} cannot travel: {error}. Pass data that pickles: numbers, text, lists, dicts."
@@ -49,6 +58,28 @@ def pack(value: Any, what: str) -> bytes:
             f"{what} takes {len(data):,} bytes; a message holds up to {MAX_MESSAGE:,}. Pass a path or a part of it."
         )
     return data
+
+
+class StoredError(TypeError):
+    """A value that JSON cannot hold, where the store must keep it."""
+
+
+def _packed(value: Any, what: str, keep: bool | None) -> bytes:
+    if keep is not False:
+        try:
+            return JSON + encode(value, what).encode()
+        except TypeError as error:
+            if keep:
+                raise StoredError(str(error)) from None
+    return PICKLE + (pickle.dumps(value, 5) if _is_plain(value) else cloudpickle.dumps(value, 5))
+
+
+def stored(value: Any) -> bytes:
+    """A value as bytes that are equal for equal values, as far as JSON can tell; for digests."""
+    try:
+        return encode(value, "it").encode()
+    except TypeError:
+        return repr(type(value)).encode()
 
 
 def _is_plain(value: Any, depth: int = 3) -> bool:
@@ -62,15 +93,20 @@ def _is_plain(value: Any, depth: int = 3) -> bool:
     return False
 
 
-def unpack(data: bytes) -> Any:
-    """The value back. Only for bytes that this lab's own processes made."""
-    return pickle.loads(data)  # noqa: S301  # from the lab's own socketpair, never from a store
+def unpack(data: bytes, link: Link | None = None) -> Any:
+    """The value back; ``link`` is what refs in it hang on. Pickles come from this lab's own processes only."""
+    if data[:1] == JSON:
+        return decode(data[1:].decode(), link or home.get("link"))
+    return pickle.loads(memoryview(data)[1:])  # noqa: S301  # from the lab's own socketpair, never from a store
+
+
+home: dict[str, Link] = {}
+"""In a node: ``link``, the one that its refs hang on."""
 
 
 def pack_class(cls: type) -> bytes:
     """A class as bytes; one from a notebook cell travels with its code."""
-    data: bytes = cloudpickle.dumps(cls, 5)
-    return data
+    return PICKLE + bytes(cloudpickle.dumps(cls, 5))
 
 
 def describe(error: BaseException) -> tuple[str, str, str, bytes | None]:

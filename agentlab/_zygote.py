@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from agentlab.errors import NodeDown
 
@@ -50,14 +51,14 @@ class Zygote:
         """Whether it can be asked: it runs, and it is this process's own."""
         return self._process.poll() is None and self.owner == os.getpid()
 
-    def fork(self, number: int, lab_id: str, line: socket.socket) -> NodeProcess:
+    def fork(self, number: int, lab_id: str, line: socket.socket, *, durable: bool) -> NodeProcess:
         """A new node that holds ``line``; it gets this process's path, folder and environment of now.
 
         Raises:
             NodeDown: The zygote does not answer.
         """
-        where = {"path": sys.path, "cwd": os.getcwd(), "env": dict(os.environ)}
-        pid = self._ask({"op": "fork", "number": number, "lab": lab_id, **where}, line.fileno())
+        where = {"path": sys.path, "cwd": str(Path.cwd()), "env": dict(os.environ)}
+        pid = self._ask({"op": "fork", "number": number, "lab": lab_id, "durable": durable, **where}, line.fileno())
         if pid is None:
             raise NodeDown("the zygote forked no node.")
         return NodeProcess(self, pid)

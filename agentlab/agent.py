@@ -8,11 +8,14 @@ for checkpoints), public methods become messages. Nothing here runs an agent; th
 from __future__ import annotations
 
 import inspect
+import random
 import sys
 import types
 import typing
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from agentlab._fields import MISSING, Field
@@ -85,6 +88,12 @@ class Signature:
         return str(self._signature)
 
 
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise InvalidSpec(f"a timer's seconds must be a number >= 0; got {value!r}", kind="invalid_timer", value=value)
+    return float(value)
+
+
 class Context(Protocol):
     """What a node gives an agent to act with."""
 
@@ -102,6 +111,14 @@ class Context(Protocol):
 
     def emit(self, text: str) -> None:
         """Send text to the live transcript."""
+
+    random: random.Random
+
+    def now(self) -> datetime:
+        """The time of day."""
+
+    def later(self, seconds: float, *, again: bool) -> Any:
+        """A message to itself, later."""
 
     def act(self, op: str, *args: Any) -> Awaitable[None]:
         """Ask the lab for something about this agent."""
@@ -181,6 +198,27 @@ class Agent:
     def emit(self, text: str) -> None:
         """Send text to the live transcript; it passes by and is never stored as state."""
         self._context.emit(text)
+
+    def now(self) -> datetime:
+        """The time of day, UTC; a redelivered message sees the same."""
+        return self._context.now()
+
+    @property
+    def random(self) -> random.Random:
+        """Chance that falls the same way when a message is delivered again."""
+        return self._context.random
+
+    def uuid(self) -> uuid.UUID:
+        """A new id, the same when the message is delivered again."""
+        return uuid.UUID(int=self._context.random.getrandbits(128), version=4)
+
+    def after(self, seconds: float) -> Any:
+        """A message to oneself, once, later: ``self.after(5).remind("tea")``. It leaves with the commit."""
+        return self._context.later(_seconds(seconds), again=False)
+
+    def every(self, seconds: float) -> Any:
+        """A message to oneself again and again: ``self.every(60).tick()``. It leaves with the commit."""
+        return self._context.later(_seconds(seconds), again=True)
 
     def link(self, ref: Ref) -> Awaitable[None]:
         """Tie this life to another: when one crashes, the other gets its reason as an exit signal.

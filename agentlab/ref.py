@@ -35,6 +35,9 @@ class Link(Protocol):
     def control(self, op: str, path: str, *args: Any) -> Any:
         """Carry out a control operation; blocks in the kernel, is awaitable in a node."""
 
+    def keep(self, value: Any) -> bytes:
+        """A value as a journal keeps it."""
+
     def methods(self, path: str) -> frozenset[str] | None:
         """The agent's messages by name, or None where that is not known here."""
 
@@ -59,6 +62,8 @@ class Outgoing:
         self.timeout = timeout
         self.redeliver = redeliver
 
+
+UNSET: Any = type("Unset", (), {"__repr__": lambda self: "(not given)"})()
 
 links: WeakValueDictionary[str, Link] = WeakValueDictionary()
 """The links of this process by lab id: how a ref that travelled finds its lab again."""
@@ -226,6 +231,22 @@ class Ref:
     def trace(self, on: bool = True) -> Any:
         """Note every message of this agent, with its arguments, as an event of kind ``message``."""
         return self._link.control("trace", self.path, on)
+
+    def doubts(self) -> Any:
+        """``once`` steps that began and did not finish, so that nobody knows whether they happened: dicts."""
+        return self._link.control("doubts", self.path)
+
+    def settle(self, step: int | str, result: Any = UNSET, *, retry: bool = False) -> Any:  # any result
+        """Say what became of a step in doubt; when none is left, the agent goes on with the message.
+
+        Args:
+            step: Its number or its name, as ``doubts()`` shows it.
+            result: What it gave, if it happened.
+            retry: True: it did not happen, so it may run.
+        """
+        if (result is UNSET) != retry:
+            raise InvalidSpec("settle: give either result=... (it happened) or retry=True (it did not).")
+        return self._link.control("settle", self.path, step, None if retry else self._link.keep(result))
 
     def log(self) -> Any:
         """What the agent printed, as one text, oldest line first."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from agentlab._schema import APPLICATION_ID, CREATE, IN_ORDER, INSERT, VERSION
+from agentlab._schema import APART, APPLICATION_ID, CREATE, INSERT, VERSION
 from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
 
 CHECKED_BYTES = 64 * 1024 * 1024
@@ -228,16 +228,22 @@ class Store:
 
 
 def _groups(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
-    """Rows by table, for bulk statements; nothing moves past a statement that replaces or deletes."""
-    groups: dict[str, list[tuple[Any, ...]]] = {}
+    """Rows by statement, for bulk: neighbours together and in order, those of tables that only grow at the end."""
+    apart: dict[str, list[tuple[Any, ...]]] = {}
+    run: list[tuple[Any, ...]] = []
+    last = ""
     for table, row in rows:
-        if table in IN_ORDER:
-            yield from groups.items()
-            groups = {}
-            yield table, [row]
-        else:
-            groups.setdefault(table, []).append(row)
-    yield from groups.items()
+        if table in APART:
+            apart.setdefault(table, []).append(row)
+            continue
+        if table != last and run:
+            yield last, run
+            run = []
+        last = table
+        run.append(row)
+    if run:
+        yield last, run
+    yield from apart.items()
 
 
 def _fetch(db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:

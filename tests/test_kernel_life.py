@@ -26,7 +26,7 @@ def start_script(body: str, *args: str) -> subprocess.Popen[str]:
 def runs(pid: int) -> bool:
     """Whether the process runs (a zombie does not)."""
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return done.stdout.strip() not in ("",) and not done.stdout.strip().startswith("Z")
+    return done.stdout.strip() != "" and not done.stdout.strip().startswith("Z")
 
 
 def read_line(process: subprocess.Popen[str]) -> str:
@@ -84,7 +84,7 @@ def test_a_lab_left_open_is_closed_at_exit() -> None:
 
         lab = Lab()
         print(lab.start(Hello).call.hi().result(20), flush=True)
-        print(*(node.process.pid for node in lab._runtime.pool.nodes.values()), flush=True)
+        print(*(node.process.pid for node in lab._runtime.desk.pool.nodes.values()), flush=True)
         """
     )
     out, _ = script.communicate(timeout=30)
@@ -157,7 +157,7 @@ def test_a_lab_of_a_killed_kernel_comes_back_with_all_it_acknowledged(tmp_path: 
     last = max([last, *acknowledged])
 
     with open_store(path) as stored:
-        assert stored.agents()["path"].tolist() == ["/c"]
+        assert stored.agents()["path"].tolist() == ["/", "/c"]
     with Lab(path) as lab:
         counted = lab["/c"].state["count"]
         assert counted in (last, last + 1)  # one may be committed and not yet acknowledged

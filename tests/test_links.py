@@ -193,7 +193,7 @@ def test_topics(lab: Lab) -> None:
 def test_a_circle_of_calls_is_refused(lab: Lab) -> None:
     """A call that would wait for its own caller fails at once and names the chain."""
     one, other = lab.start(Linker, id="one"), lab.start(Linker, id="two")
-    with pytest.raises(AgentDown, match="CallCycle: /two calls /one.back, which waits for it: /two → /one → /two"):
+    with pytest.raises(AgentDown, match=r"CallCycle: /two calls /one.back, which waits for it: /two → /one → /two"):
         one.call(redeliver=False).back(other).result(10)
 
 

@@ -101,7 +101,9 @@ def test_a_class_from_a_cell_travels(kernel: Kernel) -> None:
 def test_a_killed_kernel_leaves_nothing_and_its_lab_asks_before_it_runs(kernel: Kernel, tmp_path: Path) -> None:
     """After ``kill -9`` no node is left; a new kernel gets the lab back, parked until ``resume``."""
     kernel.run("lab = Lab('run.lab'); counter = lab.start(Counter, id='counter'); await counter.call.add(5)")
-    pids = [int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.pool.nodes.values()])").split()]
+    pids = [
+        int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.desk.pool.nodes.values()])").split()
+    ]
     assert pids
 
     kernel.manager.shutdown_kernel(now=True)
@@ -123,7 +125,9 @@ def test_a_killed_kernel_leaves_nothing_and_its_lab_asks_before_it_runs(kernel: 
 def test_a_restarted_kernel_leaves_no_nodes(kernel: Kernel) -> None:
     """Restart in the notebook's menu: the old nodes go, the new kernel starts from nothing."""
     kernel.run("lab = Lab(); lab.start(Counter)")
-    pids = [int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.pool.nodes.values()])").split()]
+    pids = [
+        int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.desk.pool.nodes.values()])").split()
+    ]
     kernel.manager.restart_kernel(now=True)
     kernel.client.wait_for_ready(timeout=30)
     wait_for(lambda: not any(runs(pid) for pid in pids), timeout=5)

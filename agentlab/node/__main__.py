@@ -104,7 +104,8 @@ def become_node(request: dict[str, Any], fd: int) -> NoReturn:
         os.environ.clear()
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
-        asyncio.run(Host(socket.socket(fileno=fd), request["number"], request["lab"]).run())
+        host = Host(socket.socket(fileno=fd), request["number"], request["lab"], durable=request["durable"])
+        asyncio.run(host.run())
     finally:
         os._exit(1)
 

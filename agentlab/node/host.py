@@ -9,94 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import socket
 import time
-from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from typing import Any
 
 from agentlab import ref as refs
-from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, pack, revive, unpack
-from agentlab.agent import HOOKS, Agent, Crash, Exit, Field, Transcript
-from agentlab.errors import CallTimeout, InvalidState, NotRunning
+from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, home, pack, revive, unpack
+from agentlab.agent import HOOKS, Agent, Crash, Exit, Transcript
+from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.inside import InsideContext, InsideLink, awaited, current, route_prints
-
-Change = tuple[str, str | None, int, list[str]]
-"""One changed field: its name and JSON text; or, for a transcript, None, the first new place, the new items."""
-
-
-class Died(BaseException):
-    """Carries an exit reason out of an agent's code; no ``except Exception`` of a user catches it."""
-
-    def __init__(self, reason: Any) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Resident:
-    """One life of one agent on this node."""
-
-    __slots__ = (
-        "agent", "casts", "cpu", "host", "key", "life", "mailbox", "reason", "saved", "started", "step_number",
-        "steps", "stopping", "traced", "suspended", "task",
-    )  # fmt: skip
-
-    def __init__(self, host: Host, life: int, agent: Agent) -> None:
-        self.host = host
-        self.life = life
-        self.agent = agent
-        self.saved: dict[str, Any] = {}
-        self.mailbox: deque[tuple[Any, ...]] = deque()
-        self.task: asyncio.Task[None] | None = None
-        self.key: int | None = None  # the message in hand
-        self.reason: Any = None  # set from outside: die with it
-        self.stopping: Any = None  # set by the agent itself: end after this message
-        self.suspended = False
-        self.traced = False
-        self.started = False
-        self.steps: list[tuple[Any, ...]] = []
-        self.step_number = 0
-        self.cpu = 0.0  # seconds of its code so far
-        self.casts: list[tuple[str, str, bytes]] = []
-
-    def say(self, kind: str, *parts: Any) -> None:
-        """Report to the kernel, as this life."""
-        self.host.say(kind, self.life, *parts)
-
-    def changes(self) -> list[Change]:
-        """The fields that differ from the last commit; InvalidState if one does not fit its type."""
-        found: list[Change] = []
-        values = self.agent.__dict__
-        for name, field in type(self.agent).__agent_fields__.items():
-            value = values[name] if name in values else _lost(field)
-            if isinstance(value, Transcript):
-                seen = self.saved.get(name, 0)
-                if len(value) > seen:
-                    found.append((name, None, seen, value.dump(seen)))
-            else:
-                text = field.dump(value)
-                if self.saved.get(name) != text:
-                    found.append((name, text, 0, []))
-        return found
-
-    def keep(self, changes: list[Change]) -> None:
-        """Note what is committed now."""
-        for name, text, start, items in changes:
-            self.saved[name] = start + len(items) if text is None else text
-
-
-def _lost(field: Field) -> Any:
-    raise InvalidState(f"{field.owner}.{field.name} was deleted; a field always has a value.")
+from agentlab.node.resident import Died, Resident, draft, metered, nothing, revived, shown
 
 
 class Host:
     """All agents of this node and the line to the kernel."""
 
-    def __init__(self, sock: socket.socket, number: int, lab_id: str) -> None:
+    def __init__(self, sock: socket.socket, number: int, lab_id: str, *, durable: bool) -> None:
+        """Make the host of node ``number``; ``durable``: the lab has a file, which keeps JSON only."""
         self.number = number
-        self.link = InsideLink(self, lab_id)
+        self.durable = durable
+        self.link = home["link"] = InsideLink(self, lab_id)
         refs.links[lab_id] = self.link
         self._sock = sock
         self._residents: dict[int, Resident] = {}
@@ -125,12 +59,14 @@ class Host:
     def say(self, *message: Any) -> None:
         """Queue one message for the kernel; the loop turn's messages leave as one frame."""
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._out.append(message)
 
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        self._transport.write(frame(out))
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._out:
+            out, self._out = self._out, []
+            self._transport.write(frame(out))
 
     def hear(self, message: tuple[Any, ...]) -> None:
         """Act on one message of the kernel."""
@@ -223,7 +159,7 @@ class Host:
 
     def _work(self, resident: Resident, state: tuple[dict[str, Any], ...] = ()) -> None:
         if resident.task is None:
-            resident.task = self._loop.create_task(_metered(resident, self._drain(resident, state)))
+            resident.task = self._loop.create_task(metered(resident, self._drain(resident, state)))
 
     async def _drain(self, resident: Resident, state: tuple[dict[str, Any], ...]) -> None:
         current.set(resident)
@@ -235,7 +171,8 @@ class Host:
         except Died as died:
             self._gone(resident, died.reason)
         except Exit as leave:
-            self._gone(resident, resident.reason if resident.reason is not None else leave.reason)
+            reason = resident.reason if resident.reason is not None else leave.reason
+            self._gone(resident, reason, own=resident.reason is None)
         except BaseException as error:  # whatever an agent raises is its crash, never the node's
             reason = resident.reason if resident.reason is not None else Crash(*describe(error))
             self._gone(resident, reason, own=resident.reason is None)
@@ -251,22 +188,25 @@ class Host:
         if message[0] == "replace":
             self._replace(resident, *message[1:])
             return
-        _, key, method, payload = message
-        resident.key, resident.step_number = key, 0
+        _, key, method, payload, journal = message
+        resident.take(key, journal)
         started, clock = time.time_ns(), time.perf_counter()
         args, kwargs = unpack(payload)
         resident.say("begun", key, started, shown(method, args, kwargs) if resident.traced else None)
         if method in HOOKS:
             args = (args[0], revived(args[1]))
-        result = await awaited(getattr(resident.agent, method, _nothing)(*args, **kwargs))
+        result = await awaited(getattr(resident.agent, method, nothing)(*args, **kwargs))
         if resident.reason is not None:
             raise Died(resident.reason)
         changes = resident.changes()
-        answer = pack(result, f"the result of {resident.agent.path}.{method}")
+        answer = pack(result, f"the result of {resident.agent.path}.{method}", keep=None if self.durable else False)
+        lost = [step.mark[1] for step in resident.journal.left if step.once or step.mark[0] == "call"]
+        if lost:
+            raise Died(("diverged", f"{method} did not ask again for {', '.join(lost)}, which cannot be taken back"))
         casts, resident.casts = resident.casts, []
-        steps, resident.steps = resident.steps, []
+        timers, resident.timers = resident.timers, []
         resident.keep(changes)
-        resident.say("done", key, answer, changes, casts, steps, started, time.perf_counter() - clock)
+        resident.say("done", key, answer, changes, casts, timers, started, time.perf_counter() - clock)
         resident.key = None
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)
@@ -283,14 +223,14 @@ class Host:
         if resident.life in self._residents:
             del self._residents[resident.life]
             kind = "exit" if resident.started else "failed"
-            resident.say(kind, encode_reason(reason), resident.key, own, resident.steps)
+            resident.say(kind, encode_reason(reason), resident.key, own)
 
     # what the kernel tells a life
 
-    def _on_message(self, life: int, key: int, method: str, payload: bytes) -> None:
+    def _on_message(self, life: int, key: int, method: str, payload: bytes, journal: list[tuple[Any, ...]]) -> None:
         resident = self._residents.get(life)
         if resident is not None:
-            resident.mailbox.append(("message", key, method, payload))
+            resident.mailbox.append(("message", key, method, payload, journal))
             if not resident.suspended:
                 self._work(resident)
 
@@ -368,69 +308,18 @@ class Host:
         resident.keep(changes)
         resident.say("replaced", ticket, changes)
 
+    def _on_ack(self, life: int, count: int) -> None:
+        """So many of its notes about steps are committed."""
+        resident = self._residents.get(life)
+        if resident is not None:
+            resident.ack(count)
+
     def _on_suspend(self, life: int, suspended: bool) -> None:
         resident = self._residents.get(life)
         if resident is not None:
             resident.suspended = suspended
             if not suspended and resident.mailbox:
                 self._work(resident)
-
-
-async def _metered(resident: Resident, work: Coroutine[Any, Any, None]) -> None:
-    """Run an agent's code and add up the CPU time of its turns."""
-    await _Meter(resident, work)
-
-
-class _Meter:
-    """Steps a coroutine as a task would, with a look at the thread's CPU clock on either side."""
-
-    def __init__(self, resident: Resident, work: Coroutine[Any, Any, None]) -> None:
-        self._resident = resident
-        self._work = work
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            begun = time.thread_time()
-            try:
-                waits_for = self._work.send(value) if error is None else self._work.throw(error)
-            except StopIteration:
-                return
-            finally:
-                self._resident.cpu += time.thread_time() - begun
-            try:
-                value, error = (yield waits_for), None
-            except BaseException as thrown:  # a cancellation is the agent's to see
-                value, error = None, thrown
-
-
-def _nothing(*args: Any) -> None:
-    """What a hook that the class does not have does."""
-
-
-def revived(reason: Any) -> Any:
-    """An exit reason as an agent sees it: the exception itself where there was one."""
-    return revive(reason) if isinstance(reason, Crash) else reason
-
-
-def shown(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """A message as one would write it, cut."""
-    words = [repr(value) for value in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
-    text = f"{method}({', '.join(words)})"
-    return text if len(text) <= 500 else text[:497] + "..."
-
-
-def draft(agent: Agent) -> dict[str, str]:
-    """An agent's fields as JSON texts."""
-    texts = {}
-    for name, field in type(agent).__agent_fields__.items():
-        value = agent.__dict__.get(name)
-        try:
-            texts[name] = field.dump(value)
-        except InvalidState:
-            texts[name] = json.dumps(repr(value))
-    return texts
 
 
 def _unloadable(error: Exception) -> type[Agent]:

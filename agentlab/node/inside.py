@@ -6,19 +6,23 @@ import asyncio
 import contextvars
 import inspect
 import io
+import random
 import sys
 import threading
-import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agentlab._secrets import redact
-from agentlab._wire import describe, pack, unpack
+from agentlab._wire import pack, unpack
 from agentlab.agent import Agent
+from agentlab.errors import UnknownMessage
+from agentlab.node.resident import Resident
+from agentlab.node.steps import Claim, at_once, brief, carry_out, claim, name_of
 from agentlab.ref import DEFAULT_TIMEOUT, Outgoing, Ref
 
 if TYPE_CHECKING:
-    from agentlab.node.host import Host, Resident
+    from agentlab.node.host import Host
 
 current: contextvars.ContextVar[Resident | None] = contextvars.ContextVar("agentlab_current", default=None)
 """The agent whose code runs."""
@@ -37,26 +41,28 @@ class InsideContext:
         self.lab = LabInside(host)
 
     async def step(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one effect and note it: name, start, duration, outcome, what it took and gave."""
-        started, clock = time.time_ns(), time.perf_counter()
-        resident, name, given = self._resident, _name(function), _brief(args, kwargs)  # the effect may change them
-        resident.step_number += 1
-        number, outcome, gave = resident.step_number, "failed", ""
-        resident.say("step", resident.key, name)
-        try:
-            result = function(*args, **kwargs)
-            if inspect.isawaitable(result):
-                result = await result
-            outcome, gave = "ok", _brief(result)
-            return result
-        except BaseException as error:
-            gave = _cut(": ".join(describe(error)[:2]))
-            raise
-        finally:
-            took = time.perf_counter() - clock
-            resident.say("step", resident.key, None)
-            kind = str(getattr(function, "kind", "step"))
-            resident.steps.append((number, kind, name, started, took, outcome, given, gave))
+        """Run one effect, journaled; in ``on_start``, which is not a message, it just runs."""
+        resident = self._resident
+        if resident.key is None:
+            return await awaited(function(*args, **kwargs))
+        found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
+        given = brief(*args, *kwargs.values())  # the effect may change them
+        once = bool(getattr(function, "once", False))
+        return await carry_out(resident, found, lambda: function(*args, **kwargs), once=once, given=given)
+
+    def now(self) -> datetime:
+        """The time of day, the same for every delivery of a message."""
+        found: datetime = at_once(self._resident, "now", lambda: datetime.now(UTC))
+        return found
+
+    @property
+    def random(self) -> random.Random:
+        """Chance that falls the same way for every delivery of a message."""
+        return self._resident.random
+
+    def later(self, seconds: float, *, again: bool) -> Later:
+        """A message to itself, later."""
+        return Later(self._resident, seconds, again)
 
     def stop(self, reason: Any) -> None:
         """End after this message."""
@@ -71,22 +77,29 @@ class InsideContext:
         return self._host.spawn(self._host.ask(op, *args))
 
 
-def _name(function: Any) -> str:
-    while hasattr(function, "func"):  # functools.partial
-        function = function.func
-    return str(getattr(function, "__name__", None) or getattr(function, "name", None) or type(function).__name__)
+class Later:
+    """``self.after(5).remind("tea")``: a message to oneself, which leaves with the commit."""
 
+    def __init__(self, resident: Resident, seconds: float, again: bool) -> None:
+        self._resident = resident
+        self._seconds = seconds
+        self._again = again
 
-def _brief(*values: Any) -> str:
-    try:
-        return _cut(", ".join(repr(value) for value in values))
-    except Exception as error:  # any class may have a __repr__ that fails; its effect is none the worse for it
-        return f"(its repr raised {type(error).__name__})"
+    def __getattr__(self, method: str) -> Callable[..., None]:
+        agent = self._resident.agent
+        if method not in type(agent).__agent_messages__:
+            have = ", ".join(sorted(type(agent).__agent_messages__)) or "none"
+            raise UnknownMessage(f"{agent.path!r} has no message {method!r}; it has: {have}.")
 
+        def send(*args: Any, **kwargs: Any) -> None:
+            what = f"the arguments of {agent.path}.{method}"
+            timer = (self._seconds, self._again, method, pack((args, kwargs), what, keep=self._resident.host.durable))
+            if self._resident.key is None:
+                self._resident.say("timer", *timer)
+            else:
+                self._resident.timers.append(timer)
 
-def _cut(text: str) -> str:
-    text = redact(text)
-    return text if len(text) <= 2000 else text[:1997] + "..."
+        return send
 
 
 class LabInside:
@@ -113,7 +126,7 @@ class LabInside:
 
     async def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
         """Cast to every subscriber of a topic; how many there are."""
-        payload = pack((args, kwargs), f"what is published to {topic!r}")
+        payload = pack((args, kwargs), f"what is published to {topic!r}", keep=self._host.durable)
         return int(await self._host.ask("publish", topic, method, payload))
 
     async def simulator(self) -> dict[str, str]:
@@ -122,6 +135,11 @@ class LabInside:
 
     def __repr__(self) -> str:
         return f"<the lab, seen from node {self._host.number}>"
+
+
+def what_of(message: Outgoing) -> str:
+    """A call's name as a step."""
+    return f"{message.path}.{message.method}"
 
 
 class InsideLink:
@@ -136,10 +154,17 @@ class InsideLink:
     def send(self, message: Outgoing) -> Any:
         """A call gives an awaitable; a cast waits for the commit of the message in hand."""
         what = f"the arguments of {message.path}.{message.method}"
-        payload = pack((message.args, message.kwargs), what)
+        durable = self._host.durable
+        payload = pack(
+            (message.args, message.kwargs), what, keep=(None if message.call else True) if durable else False
+        )
         resident = current.get()
         if message.call:
-            task = self._host._loop.create_task(self._call(message, payload))  # sent now, awaited when wanted
+            given = (message.args, message.kwargs)
+            found = claim(resident, "call", what_of(message), given) if resident and resident.key is not None else None
+            task = self._host._loop.create_task(
+                self._call(message, payload, resident, found)
+            )  # sent now, awaited when wanted
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # an unwanted error is no news
             return task
         if resident is None or resident.key is None:
@@ -148,16 +173,30 @@ class InsideLink:
             resident.casts.append((message.path, message.method, payload))
         return None
 
-    async def _call(self, message: Outgoing, payload: bytes) -> Any:
+    async def _call(self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None) -> Any:
+        if resident is None or found is None:
+            return unpack(await self._ask(message, payload, None))
+        given = brief(*message.args, *message.kwargs.values())
+        key = (resident.key, found.number)  # the callee answers it once, however often it is asked
+        return await carry_out(
+            resident, found, lambda: self._answer(message, payload, key), once=False, given=given
+        )  # fmt: skip
+
+    async def _answer(self, message: Outgoing, payload: bytes, key: tuple[int | None, int]) -> Any:
+        return unpack(await self._ask(message, payload, key))
+
+    async def _ask(self, message: Outgoing, payload: bytes, key: tuple[int | None, int] | None) -> Any:
         timeout = DEFAULT_TIMEOUT if message.timeout is None else message.timeout
-        data = await self._host.ask(
-            "call", message.path, message.method, payload, message.redeliver is not False, timeout=timeout
-        )
-        return unpack(data)
+        redeliver = message.redeliver is not False
+        return await self._host.ask("call", message.path, message.method, payload, redeliver, key, timeout=timeout)
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation, awaited."""
         return self._host.control(op, path, args)
+
+    def keep(self, value: Any) -> bytes:
+        """A value as a journal keeps it."""
+        return pack(value, "the result", keep=self._host.durable)
 
     def methods(self, path: str) -> frozenset[str] | None:
         """Known to the kernel only, which refuses an unknown one."""

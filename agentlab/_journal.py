@@ -1,0 +1,86 @@
+"""The journal of one message, as the kernel keeps it: its steps, what is taken back, what is in doubt. Pure.
+
+Source: semantics of durable execution ("steps" of DBOS, "activities" of Temporal), with one addition: a
+finished step may hold the poison that kills its handler, so the handler's own deaths take steps back,
+newest first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Step:
+    """One recorded effect: begun, and finished or not."""
+
+    __slots__ = ("began", "finished", "mark", "number", "once", "result")
+
+    def __init__(self, number: int, mark: tuple[Any, ...], once: bool, began: int) -> None:
+        self.number = number
+        self.mark = mark
+        self.once = once
+        self.began = began
+        self.finished = False
+        self.result: bytes | None = None
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it asked another agent."""
+        return self.mark[0] == "call"
+
+    @property
+    def name(self) -> str:
+        """What was run."""
+        return str(self.mark[1])
+
+
+class Journal:
+    """The steps of one message by number, in the order in which they began."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        self.steps: dict[int, Step] = {}
+
+    def begin(self, number: int, mark: tuple[Any, ...], once: bool, at: int) -> Step:
+        """A step begins, perhaps again."""
+        step = self.steps[number] = Step(number, tuple(mark), once, at)
+        return step
+
+    def end(self, number: int, result: bytes | None) -> Step | None:
+        """A step ends; without a result it failed, and runs again when the message is delivered again."""
+        step = self.steps.get(number)
+        if step is None:
+            return None
+        if result is None:
+            del self.steps[number]
+        else:
+            step.finished, step.result = True, result
+        return step
+
+    def rewind(self, count: int) -> list[Step]:
+        """Take back the newest ``count`` finished steps; a ``once`` step or a finished call stops it.
+
+        Returns:
+            What was taken back, newest first.
+        """
+        taken: list[Step] = []
+        for step in sorted((s for s in self.steps.values() if s.finished), key=lambda s: -s.number):
+            if len(taken) == count or step.once or step.is_call:
+                break
+            taken.append(step)
+            del self.steps[step.number]
+        return taken
+
+    @property
+    def doubts(self) -> list[Step]:
+        """``once`` steps that began and did not finish: nobody knows whether they happened."""
+        return [step for step in self.steps.values() if step.once and not step.finished]
+
+    def settle(self, number: int, result: bytes | None) -> None:
+        """A person says what became of a step: its result, or (None) that it may run again."""
+        self.end(number, result)
+
+    def for_node(self) -> list[tuple[Any, ...]]:
+        """What a node needs of it: number, mark, once, outcome, result."""
+        return [(s.number, s.mark, s.once, "ok" if s.finished else None, s.result) for s in self.steps.values()]

@@ -1,0 +1,84 @@
+"""Steps as nodes report them: journaled in the books and the ledger, acknowledged after the commit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentlab._books import Entry, Message
+from agentlab._desk import Desk
+from agentlab._journal import Journal, Step
+from agentlab._pool import Node
+
+
+class Steps:
+    """The journals of the messages in hand."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._given: dict[tuple[int, int], str] = {}  # what running steps were given, by message and number
+
+    def on_step(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, life: int, key: int, number: int, mark: tuple[Any, ...], once: bool, at: int, given: str
+    ) -> None:
+        """A step begins."""
+        found = self._in_hand(life, key)
+        if found is None:
+            return
+        entry, message = found
+        if message.journal is None:
+            message.journal = Journal()
+            self._desk.ledger.kept(entry, message)
+        step = message.journal.begin(number, mark, once, at)
+        message.step = step.name
+        self._given[key, number] = given
+        self._desk.ledger.step_began(message, step)
+        self._acknowledge(entry)
+
+    def on_stepped(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, life: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str
+    ) -> None:
+        """A step ends."""
+        given = self._given.pop((key, number), "")
+        found = self._in_hand(life, key)
+        if found is None or found[1].journal is None:
+            return
+        entry, message = found
+        step = message.journal.steps.get(number) if message.journal is not None else None
+        if step is None or message.journal is None:
+            return
+        if result is not None or not step.once:  # a once step that raised may have happened
+            message.journal.end(number, result)
+        message.step = None
+        self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave)
+        self._acknowledge(entry)
+
+    def on_replayed(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, life: int, key: int, number: int, mark: tuple[Any, ...], given: str, gave: str
+    ) -> None:
+        """The journal answered for a step that an earlier delivery finished."""
+        found = self._in_hand(life, key)
+        if found is not None:
+            entry, message = found
+            step = Step(number, mark, False, message.begun)
+            self._desk.ledger.step_ended(entry, message, step, "ok", 0.0, None, given, gave, replayed=True)
+
+    def on_diverged(self, node: Node, life: int, key: int, name: str) -> None:
+        """A handler that is delivered again asks for something else than before."""
+        found = self._in_hand(life, key)
+        if found is not None:
+            self._desk.ledger.event("diverged", found[0].path, detail=f"{found[1].method} asked for {name}")
+
+    def _in_hand(self, life: int, key: int) -> tuple[Entry, Message] | None:
+        entry = self._desk.present(life)
+        if entry is None or not entry.pending or entry.pending[0].key != key:
+            return None
+        return entry, entry.pending[0]
+
+    def _acknowledge(self, entry: Entry) -> None:
+        entry.notes += 1
+        self._desk.ledger.touch(entry.path)
+        self._desk.ledger.after_commit(self._tell, entry, entry.life, entry.notes)
+
+    def _tell(self, entry: Entry, life: int, notes: int, error: BaseException | None = None) -> None:
+        if entry.life == life and entry.notes == notes and error is None:  # the newest of a turn says it for all
+            self._desk.tell(entry, "ack", notes)

@@ -1,0 +1,56 @@
+"""The journal of the message in hand, as its node sees it: what finished before answers for itself.
+
+A step is matched by its kind, its name, its arguments and how often that has occurred so far, so steps that
+run in parallel match too, whatever their order. Pure: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any, NamedTuple
+
+from agentlab._wire import stored
+
+Mark = tuple[str, str, str, int]
+"""What a step is known by: kind, name, digest of its arguments, how often these have occurred before."""
+
+
+class Kept(NamedTuple):
+    """A step that an earlier delivery began; ``outcome`` is ``"ok"``, or None if it did not finish."""
+
+    number: int
+    mark: Mark
+    once: bool
+    outcome: str | None
+    result: bytes | None
+
+
+class Journal:
+    """What earlier deliveries of a message left, and what this one has asked for so far."""
+
+    def __init__(self, kept: list[tuple[Any, ...]]) -> None:
+        self._kept = {step.mark: step for step in (Kept(*parts) for parts in kept)}
+        self._last = max((step.number for step in self._kept.values()), default=0)
+        self._seen: Counter[tuple[str, str, str]] = Counter()
+
+    def next(self, kind: str, name: str, digest: str) -> tuple[int, Mark, Kept | None]:
+        """The number and the mark of the step that is asked for, and what is kept of it."""
+        seen = (kind, name, digest)
+        mark = (*seen, self._seen[seen])
+        self._seen[seen] += 1
+        kept = self._kept.pop(mark, None)
+        if kept is not None:
+            return kept.number, mark, kept if kept.outcome == "ok" else None
+        self._last += 1
+        return self._last, mark, None
+
+    @property
+    def left(self) -> list[Kept]:
+        """Finished steps that this delivery has not asked for (yet)."""
+        return [step for step in self._kept.values() if step.outcome == "ok"]
+
+
+def digest_of(args: Any) -> str:
+    """A short text that is equal for equal arguments."""
+    return hashlib.blake2b(stored(args), digest_size=12).hexdigest()

@@ -1,0 +1,172 @@
+"""One life of one agent on its node: its state, its mailbox, the message in hand and that message's journal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from agentlab._wire import revive
+from agentlab.agent import Agent, Crash, Field, Transcript
+from agentlab.errors import InvalidState
+from agentlab.node.journal import Journal
+
+if TYPE_CHECKING:
+    from agentlab.node.host import Host
+
+Change = tuple[str, str | None, int, list[str]]
+"""One changed field: its name and JSON text; or, for a transcript, None, the first new place, the new items."""
+
+
+class Died(BaseException):
+    """Carries an exit reason out of an agent's code; no ``except Exception`` of a user catches it."""
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Resident:
+    """One life of one agent on this node."""
+
+    __slots__ = (
+        "acked", "agent", "casts", "cpu", "diverged", "host", "journal", "key", "life", "mailbox", "random", "reason",
+        "saved", "said", "started", "stopping", "suspended", "task", "timers", "traced", "waiter",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, life: int, agent: Agent) -> None:
+        self.host = host
+        self.life = life
+        self.agent = agent
+        self.saved: dict[str, Any] = {}
+        self.mailbox: deque[tuple[Any, ...]] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.key: int | None = None  # the message in hand
+        self.reason: Any = None  # set from outside: die with it
+        self.stopping: Any = None  # set by the agent itself: end after this message
+        self.suspended = False
+        self.traced = False
+        self.started = False
+        self.cpu = 0.0  # seconds of its code so far
+        self.casts: list[tuple[str, str, bytes]] = []
+        self.timers: list[tuple[float, bool, str, bytes]] = []
+        self.journal = Journal([])
+        self.diverged = False
+        self.random = random.Random()  # noqa: S311  # to be repeatable, not secret
+        self.said = self.acked = 0  # frames about steps: sent, and known to be committed
+        self.waiter: asyncio.Future[None] | None = None
+
+    def say(self, kind: str, *parts: Any) -> None:
+        """Report to the kernel, as this life."""
+        self.host.say(kind, self.life, *parts)
+
+    def take(self, key: int, journal: list[tuple[Any, ...]]) -> None:
+        """Take a message in hand."""
+        self.key, self.journal, self.diverged = key, Journal(journal), False
+        self.random = random.Random(f"{self.agent.path} {key}")  # noqa: S311  # the same for every delivery
+
+    def note(self, kind: str, *parts: Any) -> None:
+        """Report something about a step; ``settled`` waits until that is committed."""
+        self.said += 1
+        self.say(kind, self.key, *parts)
+
+    async def settled(self) -> None:
+        """Wait until every step noted so far is committed: what follows may depend on it and leave the node."""
+        said = self.said
+        while self.acked < said:
+            if self.waiter is None:
+                self.waiter = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self.waiter)
+
+    def ack(self, count: int) -> None:
+        """So many notes are committed."""
+        self.acked = count
+        if self.waiter is not None:
+            self.waiter.set_result(None)
+            self.waiter = None
+
+    def changes(self) -> list[Change]:
+        """The fields that differ from the last commit; InvalidState if one does not fit its type."""
+        found: list[Change] = []
+        values = self.agent.__dict__
+        for name, field in type(self.agent).__agent_fields__.items():
+            value = values[name] if name in values else _lost(field)
+            if isinstance(value, Transcript):
+                seen = self.saved.get(name, 0)
+                if len(value) > seen:
+                    found.append((name, None, seen, value.dump(seen)))
+            else:
+                text = field.dump(value)
+                if self.saved.get(name) != text:
+                    found.append((name, text, 0, []))
+        return found
+
+    def keep(self, changes: list[Change]) -> None:
+        """Note what is committed now."""
+        for name, text, start, items in changes:
+            self.saved[name] = start + len(items) if text is None else text
+
+
+def _lost(field: Field) -> Any:
+    raise InvalidState(f"{field.owner}.{field.name} was deleted; a field always has a value.")
+
+
+async def metered(resident: Resident, work: Coroutine[Any, Any, None]) -> None:
+    """Run an agent's code and add up the CPU time of its turns."""
+    await _Meter(resident, work)
+
+
+class _Meter:
+    """Steps a coroutine as a task would, with a look at the thread's CPU clock on either side."""
+
+    def __init__(self, resident: Resident, work: Coroutine[Any, Any, None]) -> None:
+        self._resident = resident
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            begun = time.thread_time()
+            try:
+                waits_for = self._work.send(value) if error is None else self._work.throw(error)
+            except StopIteration:
+                return
+            finally:
+                self._resident.cpu += time.thread_time() - begun
+            try:
+                value, error = (yield waits_for), None
+            except BaseException as thrown:  # a cancellation is the agent's to see
+                value, error = None, thrown
+
+
+def nothing(*args: Any) -> None:
+    """What a hook that the class does not have does."""
+
+
+def revived(reason: Any) -> Any:
+    """An exit reason as an agent sees it: the exception itself where there was one."""
+    return revive(reason) if isinstance(reason, Crash) else reason
+
+
+def shown(method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """A message as one would write it, cut."""
+    words = [repr(value) for value in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
+    text = f"{method}({', '.join(words)})"
+    return text if len(text) <= 500 else text[:497] + "..."
+
+
+def draft(agent: Agent) -> dict[str, str]:
+    """An agent's fields as JSON texts."""
+    texts = {}
+    for name, field in type(agent).__agent_fields__.items():
+        value = agent.__dict__.get(name)
+        try:
+            texts[name] = field.dump(value)
+        except InvalidState:
+            texts[name] = json.dumps(repr(value))
+    return texts

@@ -1,0 +1,108 @@
+"""Steps: recorded effects inside a message, each begun and ended in the kernel's journal.
+
+A step's end is durable before its handler sees the result. A ``once`` step's start is durable before it
+runs. A step that an earlier delivery finished is not run: the journal answers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from agentlab._secrets import redact
+from agentlab._wire import describe, pack, unpack
+from agentlab.node.journal import Kept, Mark, digest_of
+from agentlab.node.resident import Resident
+
+LONGEST = 2000
+"""Characters of a step's input and output that the steps' frame shows."""
+
+
+class Claim(NamedTuple):
+    """A step that the handler asked for: its place in the journal, and what is kept of it."""
+
+    number: int
+    mark: Mark
+    kept: Kept | None
+
+
+def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
+    """Find the step's place in the journal, at once, in the order in which the handler asks."""
+    number, mark, kept = resident.journal.next(kind, name, digest_of(args))
+    if kept is None and resident.journal.left and not resident.diverged:
+        resident.diverged = True
+        resident.say("diverged", resident.key, name)
+    return Claim(number, mark, kept)
+
+
+async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *, once: bool, given: str) -> Any:
+    """Run a step, or let the journal answer for it."""
+    if found.kept is not None:
+        return answered(resident, found, given)
+    await resident.settled()
+    begin(resident, found, once=once, given=given)
+    if once:
+        await resident.settled()
+    clock = time.perf_counter()
+    try:
+        value = work()
+        if inspect.isawaitable(value):
+            value = await value
+        result = pack(value, f"the result of step {found.mark[1]!r}", keep=resident.host.durable)
+    except BaseException as error:
+        gave = cut(": ".join(describe(error)[:2]))
+        resident.note("stepped", found.number, "failed", time.perf_counter() - clock, None, gave)
+        raise
+    resident.note("stepped", found.number, "ok", time.perf_counter() - clock, result, brief(value))
+    await resident.settled()  # a handler that has seen a result may act on it in ways that nobody journals
+    return value
+
+
+def answered(resident: Resident, found: Claim, given: str) -> Any:
+    """What the journal says of a finished step."""
+    assert found.kept is not None
+    assert found.kept.result is not None
+    value = unpack(found.kept.result)
+    resident.say("replayed", resident.key, found.number, found.mark, given, brief(value))
+    return value
+
+
+def begin(resident: Resident, found: Claim, *, once: bool, given: str) -> None:
+    """Tell the kernel that a step begins."""
+    resident.note("step", found.number, found.mark, once, time.time_ns(), given)
+
+
+def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
+    """A step that neither waits nor acts on the world: the time of day, say."""
+    if resident.key is None:
+        return work()
+    found = claim(resident, kind, kind, ())
+    if found.kept is not None:
+        return answered(resident, found, "")
+    begin(resident, found, once=False, given="")
+    value = work()
+    resident.note("stepped", found.number, "ok", 0.0, pack(value, kind, keep=resident.host.durable), brief(value))
+    return value
+
+
+def name_of(function: Any) -> str:
+    """A function's name, a tool's, or that of what a partial stands for."""
+    while hasattr(function, "func"):
+        function = function.func
+    return str(getattr(function, "__name__", None) or getattr(function, "name", None) or type(function).__name__)
+
+
+def brief(*values: Any) -> str:
+    """Values as one would write them, cut."""
+    try:
+        return cut(", ".join(repr(value) for value in values))
+    except Exception as error:  # any class may have a __repr__ that fails; its effect is none the worse for it
+        return f"(its repr raised {type(error).__name__})"
+
+
+def cut(text: str) -> str:
+    """A text without secrets, not too long."""
+    text = redact(text)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

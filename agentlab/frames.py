@@ -184,7 +184,10 @@ def _above(path: str) -> list[str]:
 
 
 def _path(path: str | Ref | None) -> str | None:
-    return path.path if isinstance(path, Ref) else path
+    found = path.path if isinstance(path, Ref) else path
+    if found is not None and not isinstance(found, str):
+        raise TypeError(f"path must be a path like '/team/writer', or a ref; got {path!r}")
+    return found
 
 
 def _read(

@@ -196,8 +196,12 @@ class Ref:
         """A dict: status, mailbox length, message in hand and its age, restarts, last reason."""
         return self._link.control("info", self.path)
 
-    def crash(self, error: BaseException | None = None) -> Any:
+    def crash(self, error: BaseException | type[BaseException] | None = None) -> Any:
         """Raise ``error`` inside the agent now; its supervisor reacts as to any crash."""
+        if isinstance(error, type) and issubclass(error, BaseException):
+            error = error()  # as ``raise ValueError`` does
+        if error is not None and not isinstance(error, BaseException):
+            raise TypeError(f"crash: error must be an exception; got {error!r}. Try: ref.crash(RuntimeError('...')).")
         return self._link.control("crash", self.path, error)
 
     def kill(self) -> Any:

@@ -88,6 +88,21 @@ def test_the_repr_says_where_what_and_how(lab):
     assert repr(ref) == "Ref('/shown', Counter, stopped)"
 
 
+def test_a_crash_takes_an_exception_or_its_class(lab, counter):
+    """As ``raise`` does; anything else is refused and leaves the agent alone."""
+    counter.crash(LookupError)
+    lab.wait_idle()
+    counter.crash(ValueError("no tea"))
+    lab.wait_idle()
+
+    with pytest.raises(TypeError, match="error must be an exception; got 'oops'"):
+        counter.crash("oops")
+    lab.wait_idle()
+
+    assert list(lab.restarts(path=counter.path)["reason"]) == ["LookupError", "ValueError: no tea"]
+    assert counter.incarnation == 3
+
+
 # messages
 
 

@@ -83,7 +83,8 @@ class Clerk(Agent):
     async def send(self, steps: list[dict[str, Json]], path: str, place: str, held: str | None) -> list[Any]:
         """All calls, in order; once they wait at the supervisor, let go who is held at the gate. The results."""
         calls = [asyncio.ensure_future(administer(self.lab, path, step, place)) for step in steps]
-        await self.lab.whereis("nobody")  # answered after the calls before it have arrived
+        await asyncio.sleep(0)  # the calls are on their way
+        await self.lab.whereis("nobody")  # answered after they have arrived
         if held is not None:
             let_go(Path(held))
         return await asyncio.gather(*calls, return_exceptions=True)

@@ -18,7 +18,7 @@ from agentlab._wire import pack, unpack
 from agentlab.agent import Agent
 from agentlab.errors import UnknownMessage
 from agentlab.node.resident import Resident
-from agentlab.node.steps import Claim, at_once, brief, carry_out, claim, name_of
+from agentlab.node.steps import Claim, at_once, carry_out, claim, given_text, name_of
 from agentlab.ref import DEFAULT_TIMEOUT, Outgoing, Ref
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class InsideContext:
         if resident.key is None:
             return await awaited(function(*args, **kwargs))
         found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
-        given = brief(*args, *kwargs.values())  # the effect may change them
+        given = given_text(args, kwargs)  # the effect may change them
         once = bool(getattr(function, "once", False))
         return await carry_out(resident, found, lambda: function(*args, **kwargs), once=once, given=given)
 
@@ -176,7 +176,7 @@ class InsideLink:
     async def _call(self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None) -> Any:
         if resident is None or found is None:
             return unpack(await self._ask(message, payload, None))
-        given = brief(*message.args, *message.kwargs.values())
+        given = given_text(message.args, message.kwargs)
         key = (resident.key, found.number)  # the callee answers it once, however often it is asked
         return await carry_out(
             resident, found, lambda: self._answer(message, payload, key), once=False, given=given

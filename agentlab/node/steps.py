@@ -102,6 +102,12 @@ def brief(*values: Any) -> str:
         return f"(its repr raised {type(error).__name__})"
 
 
+def given_text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Arguments as one would write them, cut."""
+    named = (f"{name}={brief(value)}" for name, value in kwargs.items())
+    return cut(", ".join([*map(brief, args), *named]))
+
+
 def cut(text: str) -> str:
     """A text without secrets, not too long."""
     text = redact(text)

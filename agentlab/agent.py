@@ -8,7 +8,6 @@ for checkpoints), public methods become messages. Nothing here runs an agent; th
 from __future__ import annotations
 
 import inspect
-import random
 import sys
 import types
 import typing
@@ -16,6 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from random import Random
 from typing import Any, ClassVar, Protocol
 
 from agentlab._fields import MISSING, Field
@@ -112,7 +112,9 @@ class Context(Protocol):
     def emit(self, text: str) -> None:
         """Send text to the live transcript."""
 
-    random: random.Random
+    @property
+    def random(self) -> Random:
+        """Chance that falls the same way for every delivery of a message."""
 
     def now(self) -> datetime:
         """The time of day."""
@@ -204,7 +206,7 @@ class Agent:
         return self._context.now()
 
     @property
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """Chance that falls the same way when a message is delivered again."""
         return self._context.random
 

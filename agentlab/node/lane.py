@@ -1,0 +1,64 @@
+"""The lane: in which order parked steps go on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections import deque
+
+QUIET = 3  # loop turns without a step: a timer that is due needs one to ring and one to wake its task
+
+
+class Lane:
+    """Lets parked steps go on in the order in which they were parked, one slice each.
+
+    Whoever has just been woken goes first: a parked step goes on after ``QUIET`` loop turns in which no other
+    began, or when ``patience`` is over. So a neighbour's wait is the rest of one slice, and nobody starves.
+
+    Args:
+        loop: The event loop.
+        patience: How long a parked step lets others go first (seconds).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
+        self.steps = 0  # begun so far, of all tasks
+        self._loop = loop
+        self._patience = patience
+        self._gates: deque[asyncio.Future[None]] = deque()
+        self._context = contextvars.Context()
+        self._turning = False
+        self._closed = False
+        self._seen = self._quiet = 0
+        self._until = 0.0
+
+    def wait(self, gate: asyncio.Future[None]) -> None:
+        """Open this gate when its turn comes; one that is done by then has left the lane."""
+        self._gates.append(gate)
+        if not self._turning and not self._closed:
+            self._turning = True
+            self._next()
+
+    def close(self) -> None:
+        """Open no gate any more."""
+        self._closed = True
+
+    def _next(self) -> None:
+        self._seen, self._quiet = self.steps, 0
+        self._until = time.perf_counter() + self._patience
+        self._loop.call_soon(self._turn, context=self._context)
+
+    def _turn(self) -> None:
+        self._quiet = self._quiet + 1 if self.steps == self._seen else 0
+        self._seen = self.steps
+        if self._quiet < QUIET and time.perf_counter() < self._until:
+            self._loop.call_soon(self._turn, context=self._context)
+            return
+        while self._gates and not self._closed:
+            gate = self._gates.popleft()
+            if not gate.done():
+                gate.set_result(None)
+                break
+        self._turning = bool(self._gates) and not self._closed
+        if self._turning:
+            self._next()

@@ -1,0 +1,179 @@
+"""One coroutine whose steps run in time slices, and whom they run for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import time
+from collections import deque
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from agentlab.node.slices import Slicer
+
+MOST_IDLE = 64  # greenlets kept for the next steps
+
+
+class Owner:
+    """Whom steps run for: an agent's life. Its steps follow one another, and the costs are added up here."""
+
+    __slots__ = ("busy", "cpu", "error", "life", "limit", "line")
+
+    def __init__(self, life: int) -> None:
+        self.life = life  # its number in the shared word
+        self.cpu = 0.0  # seconds of CPU so far; true to a slice
+        self.busy = 0.0  # seconds in which its code held the node; set to 0 when a message begins
+        self.limit = math.inf  # once busy is above, on_busy is called
+        self.error: BaseException | None = None  # to be raised in the step that runs or is parked
+        self.line: deque[Step] | None = None  # the parked step, and behind it those that must wait for its end
+
+
+owner_of: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("agentlab_owner", default=None)
+"""The owner whose code runs; its tasks inherit it."""
+
+
+class Step(Coroutine[Any, Any, Any]):
+    """A coroutine whose steps run in time slices; to its task, and to anyio, it looks like the coroutine."""
+
+    __slots__ = ("_context", "_coro", "_error", "_gate", "_parked", "_queued", "_slicer", "owner")
+
+    def __init__(
+        self, slicer: Slicer, owner: Owner, coro: Coroutine[Any, Any, Any], context: contextvars.Context
+    ) -> None:
+        self._slicer = slicer
+        self._coro = coro
+        self._context = context
+        self.owner = owner
+        self._parked: Any = None  # the greenlet in which it was interrupted
+        self._gate: asyncio.Future[None] | None = None  # what its task waits for while it is parked or queued
+        self._queued = False  # behind a parked step of the same owner
+        self._error: BaseException | None = None  # thrown while it was queued
+
+    def __getattr__(self, name: str) -> Any:
+        """cr_frame, cr_running, cr_suspended, cr_await, cr_code and the names: those of the coroutine."""
+        return getattr(self._coro, name)
+
+    def __await__(self) -> Self:
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Run to the next await or the end of the slice; gives what the task must wait for."""
+        line = self.owner.line
+        if line is not None:
+            if line[0] is not self:
+                return self._queue(None)
+            if self._queued:
+                self._queued = False
+                if self._error is not None:
+                    return self.throw(self._error)
+        return self._advance(value, None)
+
+    def throw(
+        self, kind: BaseException | type[BaseException], value: Any = None, traceback: TracebackType | None = None, /
+    ) -> Any:
+        """The same, with an exception raised where the coroutine stands."""
+        error = kind if isinstance(kind, BaseException) else value if isinstance(value, kind) else kind()
+        line = self.owner.line
+        try:
+            if line is not None and line[0] is not self:
+                return self._queue(error)
+            self._queued = False
+            if isinstance(self._error, asyncio.CancelledError):
+                error = self._error
+            self._error = None
+            return self._advance(None, error)
+        finally:
+            del error, kind, value
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def _advance(self, value: Any, error: BaseException | None) -> Any:
+        slicer, worker = self._slicer, self._parked
+        if slicer.running is not None:  # stepped by hand, inside another step
+            return self._coro.send(value) if error is None else self._coro.throw(error)
+        slicer.begin(self)
+        if worker is None:
+            worker = slicer.idle.pop() if slicer.idle else slicer.hire()
+            worker.gr_context = self._context
+            worker.switch(self._coro, value, error)
+            slicer.end(self, None)
+        else:
+            self._parked = None
+            clock = time.thread_time()
+            worker.switch(error)
+            slicer.end(self, clock)
+        del error
+        outcome, slicer.outcome = slicer.outcome, None
+        if outcome is None:
+            self._parked = worker
+            return self._park()
+        return self._finish(worker, *outcome)
+
+    def _finish(self, worker: Any, raised: bool, result: Any) -> Any:
+        """The step came to an await or to its end."""
+        owner, idle = self.owner, self._slicer.idle
+        if len(idle) < MOST_IDLE:
+            idle.append(worker)
+        owner.error = None  # it was meant for this step
+        if owner.line is not None:
+            self._leave(owner.line)
+        if not raised:
+            return result
+        try:
+            raise result
+        finally:
+            del result  # a traceback that holds its own exception is garbage for the collector
+
+    def _park(self) -> asyncio.Future[None]:
+        """Wait in the lane for the next slice, at the head of the owner's line."""
+        if self.owner.line is None:
+            self.owner.line = deque((self,))
+        gate = self._wait()
+        self._slicer.lane.wait(gate)
+        return gate
+
+    def _queue(self, error: BaseException | None) -> asyncio.Future[None]:
+        """Wait until the owner's parked step and those before this one are through."""
+        assert self.owner.line is not None
+        if error is not None and not isinstance(self._error, asyncio.CancelledError):
+            self._error = error
+        if not self._queued:
+            self._queued = True
+            self.owner.line.append(self)
+        return self._wait()
+
+    def _wait(self) -> asyncio.Future[None]:
+        self._gate = gate = self._slicer.loop.create_future()
+        gate._asyncio_future_blocking = True  # as ``Future.__await__`` does before it yields itself
+        return gate
+
+    def _leave(self, line: deque[Step]) -> None:
+        """The step came to its end: the next one of the same owner may begin."""
+        line.popleft()
+        if not line:
+            self.owner.line = None
+            return
+        gate = line[0]._gate
+        if gate is not None and not gate.done():
+            gate.set_result(None)
+
+
+def outcome_of(coro: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> tuple[bool, Any]:
+    """Run one step: False and what it yielded, or True and what it raised."""
+    try:
+        return False, coro.send(value) if error is None else coro.throw(error)
+    except BaseException as raised:  # of whatever kind: it is raised again on the loop's side
+        trace = raised.__traceback__
+        return True, raised.with_traceback(trace.tb_next if trace is not None else None)
+    finally:
+        del error

@@ -1,0 +1,252 @@
+"""Time slices: no step of an agent's code holds its node longer than a slice while others wait.
+
+A *step* is what a task does between two awaits. asyncio lets it run as long as it likes. Here every task of an
+agent steps inside a greenlet, a stack of its own. A timer's signal interrupts the main thread; when the same
+step has held it since the last tick, the signal handler switches to the loop's stack: the step stays behind,
+*parked* in the middle of whatever it did, and its task waits for a future like any other task. Parked steps go
+on one per loop turn. Endless loops, ``time.sleep``, blocking sockets and long regular expressions all come by
+the signal handler, so all of them are sliced.
+
+What an agent may rely on:
+
+* Its own tasks never interrupt each other. While one is parked the agent's others wait behind it, so between
+  two awaits its state is its own, as in plain asyncio. Only *other* agents run meanwhile.
+* A cancellation, or ``interrupt``, reaches a parked step where it stands, as an exception.
+* Context variables, ``current_task`` and ``sys.exc_info`` are those of its own task.
+
+What it may not: a ``threading.Lock`` that agents of one node share can be held by a parked step, and an
+``RLock`` keeps nobody out, since all of them run in one thread. Where code may be left is said in ``places``.
+Callbacks (``call_later``, ``add_done_callback``) run on the loop's own stack and are not sliced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextvars
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine, MutableSequence
+from types import FrameType
+from typing import Any
+
+from agentlab.node.lane import Lane
+from agentlab.node.places import Place, place
+from agentlab.node.sliced import Owner, Step, outcome_of, owner_of
+
+try:
+    import greenlet  # type: ignore[import-untyped]  # it ships no types
+except ImportError:  # no build for this platform
+    greenlet = None
+
+
+class Slicer:
+    """Slices the steps of every task that has an owner; the others are the node's own and run as ever.
+
+    Args:
+        loop: The event loop, asyncio's or uvloop's, of the main thread.
+        slice_s: The longest slice (seconds, > 0); a step is interrupted after half to all of it.
+        cells: Two places that take the running owner's life (0: none) and the count of slices, as ``Word.cells``.
+        on_busy: Called on the loop's side, once, when an owner's ``busy`` is above its ``limit``.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        slice_s: float = 0.002,
+        *,
+        cells: MutableSequence[int] | memoryview | None = None,
+        on_busy: Callable[[Any], object] | None = None,
+    ) -> None:
+        self.loop = loop
+        self.running: Step | None = None
+        self.slicing = False  # False: steps run as in plain asyncio, only their costs are counted
+        self._tick_s = slice_s / 2
+        self._cells: Any = [0, 0] if cells is None else cells
+        self._on_busy = on_busy
+        self._seen = 0  # the lane's count of steps at the last tick
+        self._begun = 0.0
+        self._armed = False
+        self.outcome: tuple[bool, Any] | None = None  # of the step that came back; None if it is parked
+        self.idle: list[Any] = []  # greenlets without work
+        self.lane = Lane(loop, patience=4 * slice_s)
+        self._home: Any = None  # the loop's greenlet
+        self._previous: Any = None  # the signal handler before ours
+
+    def install(self) -> bool:
+        """Take over the loop's task factory and the alarm signal; False, said in the log, where slicing cannot work."""
+        self.loop.set_task_factory(self._make)
+        obstacle = _obstacle()
+        if obstacle is not None:
+            self._armed = True  # there is no timer to arm
+            logging.getLogger(__name__).warning(
+                "No time slices: %s. Agents here run as in plain asyncio: one that never awaits stops the others.",
+                obstacle,
+            )
+            return False
+        self._home = greenlet.getcurrent()
+        self._previous = signal.signal(signal.SIGALRM, self._tick)
+        atexit.register(self.close)  # an alarm after Python has put the handler back would end the process
+        self.slicing = True
+        return True
+
+    def close(self) -> None:
+        """Stop slicing. Steps that are parked stay so until their tasks are cancelled."""
+        self.lane.close()
+        self.loop.set_task_factory(None)
+        if self.slicing:
+            self.slicing = False
+            self._disarm()
+            self._armed = True  # as without a timer
+            signal.signal(signal.SIGALRM, self._previous)
+            atexit.unregister(self.close)
+            self.idle.clear()
+
+    @property
+    def current(self) -> Owner | None:
+        """The owner whose code runs now."""
+        return None if self.running is None else self.running.owner
+
+    def start(self, coro: Coroutine[Any, Any, Any], owner: Owner) -> asyncio.Task[Any]:
+        """A task for this owner; the tasks that it creates are the owner's too."""
+        context = contextvars.copy_context()
+        context.run(owner_of.set, owner)
+        return asyncio.Task(Step(self, owner, coro, context), loop=self.loop, context=context)
+
+    def interrupt(self, owner: Owner, error: BaseException) -> bool:
+        """Raise an exception in the owner's code, wherever it stands; False if it waits, and can be cancelled."""
+        if not self.slicing:
+            return False
+        if self.running is not None and self.running.owner is owner:
+            owner.error = error  # at the next tick
+            return True
+        head = owner.line[0] if owner.line else None
+        if head is None or head._parked is None:
+            return False
+        owner.error = error
+        if head._gate is not None and not head._gate.done():
+            head._gate.set_result(None)
+        return True
+
+    def _make(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Any,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        """The loop's task factory: what an agent's code starts is the agent's, in whatever context."""
+        if self.running is not None:
+            owner: Owner | None = self.running.owner
+        else:
+            owner = owner_of.get() if context is None else context.get(owner_of)
+        if owner is None or not asyncio.iscoroutine(coro):
+            return asyncio.Task(coro, loop=loop, context=context, **options)
+        if context is None:
+            context = contextvars.copy_context()
+        if context.get(owner_of) is not owner:
+            context.run(owner_of.set, owner)
+        return asyncio.Task(Step(self, owner, coro, context), loop=loop, context=context, **options)
+
+    # one slice
+
+    def begin(self, step: Step) -> None:
+        """A step gets the node: say so to whoever looks, and see that the timer runs."""
+        self.running = step
+        self.lane.steps = count = self.lane.steps + 1
+        self._cells[0], self._cells[1] = step.owner.life, count
+        if not self._armed:
+            self._arm()
+        self._begun = time.perf_counter()
+
+    def end(self, step: Step, clock: float | None) -> None:
+        """It gave the node back. The CPU's clock costs a system call: the first slice is taken by the wall's."""
+        self.running = None
+        self._cells[0] = 0
+        owner = step.owner
+        wall = time.perf_counter() - self._begun
+        owner.busy += wall
+        owner.cpu += wall if clock is None else time.thread_time() - clock
+        if owner.busy > owner.limit:
+            owner.limit = math.inf
+            if self._on_busy is not None:
+                self.loop.call_soon(self._on_busy, owner)
+
+    def hire(self) -> Any:
+        """One more stack for steps; it waits for its first."""
+        if not self.slicing:
+            return _Straight(self)
+        worker = greenlet.greenlet(self._serve)
+        worker.switch()
+        return worker
+
+    def _serve(self) -> None:
+        # The outcome is handed over aside, so that an idle greenlet holds on to nothing of its last step.
+        while True:
+            self.outcome = outcome_of(*self._home.switch())
+
+    # the timer
+
+    def _arm(self) -> None:
+        self._armed = True
+        signal.setitimer(signal.ITIMER_REAL, self._tick_s, self._tick_s)
+
+    def _disarm(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._armed = False
+
+    def _tick(self, number: int, frame: FrameType | None) -> None:
+        """The alarm rang: leave the step that has run since the last one, or raise in it what waits for it."""
+        step, same = self.running, self._seen == self.lane.steps
+        self._seen = self.lane.steps
+        if step is None:
+            if same and self._armed and self.slicing:
+                self._disarm()  # nothing ran for a tick
+            return
+        owner = step.owner
+        if (same or owner.error is not None) and frame is not None:
+            where = place(frame, outcome_of.__code__)
+            if where is not Place.NOWHERE:
+                self._stop(owner, where, same=same)
+
+    def _stop(self, owner: Owner, where: Place, *, same: bool) -> None:
+        error: BaseException | None = None
+        if same and owner.error is None and where is Place.SWITCH and greenlet.getcurrent().parent is self._home:
+            error = self._home.switch()  # from here on the loop runs; a turn of the lane brings us back
+        elif owner.busy + time.perf_counter() - self._begun > owner.limit:
+            owner.limit = math.inf
+            if self._on_busy is not None:
+                self._on_busy(owner)  # now: the loop does not come to it
+        if owner.error is not None:
+            error, owner.error = owner.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
+
+
+class _Straight:
+    """Stands in for a greenlet where there is no slicing: runs the step where it is called."""
+
+    def __init__(self, slicer: Slicer) -> None:
+        self._slicer = slicer
+        self.gr_context: contextvars.Context | None = None
+
+    def switch(self, coro: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> None:
+        """Run one step."""
+        self._slicer.outcome = outcome_of(coro, value, error)
+
+
+def _obstacle() -> str | None:
+    """Why steps cannot be sliced here."""
+    if greenlet is None:
+        return "the package greenlet cannot be imported"
+    if not hasattr(signal, "setitimer"):
+        return "this system has no interval timers"
+    if threading.current_thread() is not threading.main_thread():
+        return "signals reach the main thread only, and this is another"
+    return None

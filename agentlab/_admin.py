@@ -55,6 +55,14 @@ def entry_at(runtime: Runtime, path: str) -> Entry:
     return entry
 
 
+def supervising(runtime: Runtime, path: str) -> Record:
+    """The supervisor at a path; NotRunning if there is none, or if it is an agent."""
+    record = find(runtime, path)
+    if not record.is_supervisor:
+        raise NotRunning(f"{path!r} is an agent, not a supervisor: it has no children.")
+    return record
+
+
 def living(runtime: Runtime, path: str, op: str) -> Entry:
     """The agent at a path, which must have a life."""
     entry = entry_at(runtime, path)
@@ -79,8 +87,8 @@ def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
     """The result of an administration call, or the exception that it means."""
     if not isinstance(result, Refused):
         return result
-    who = args[0].id if args and isinstance(args[0], Child) else args[0] if args else ""
-    what = f"{op} {who!r} under {supervisor!r}"
+    who = args[0].id if args and isinstance(args[0], Child) else args[0] if args else None
+    what = f"{op}{f' {who!r}' if who is not None else ''} under {supervisor!r}"
     if result.cause is not None:
         raise result.cause
     if result.kind == "start_failed":
@@ -121,9 +129,7 @@ REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
 
 async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, options: dict[str, Any]) -> Ref:
     """Start an agent class, a child or a supervisor; its ref once the first incarnation runs."""
-    parent = find(runtime, under or "/")
-    if not parent.is_supervisor:
-        raise NotRunning(f"under={parent.path!r} is an agent, not a supervisor.")
+    parent = supervising(runtime, under or "/")
     spec = as_child(runtime, parent, what, id, options)
     if is_simple(parent):
         up = expect(
@@ -203,6 +209,7 @@ def call_named(op: str) -> Control:
     """The administration call of that name, about a child by its id."""
 
     async def call(runtime: Runtime, path: str, id: str) -> Any:
+        supervising(runtime, path)
         by_name = op in {"terminate_child", "get_childspec"} and is_simple(runtime.desk.tree.find(path))
         result = expect(await runtime.ask_tree(path, op, Instance(id) if by_name else id), path, op, (id,))
         return ref_of(runtime, result.record) if isinstance(result, Up) else result
@@ -213,6 +220,7 @@ def call_named(op: str) -> Control:
 
 async def which_children(runtime: Runtime, path: str) -> list[tuple[str, Any, str]]:
     """The children, newest first."""
+    supervising(runtime, path)
     found: list[ChildInfo] = expect(await runtime.ask_tree(path, "which_children"), path, "which_children", ())
     return [
         (kid.id, kid.life if kid.life in (None, "restarting") else ref_of(runtime, kid.record), kid.type)
@@ -222,6 +230,7 @@ async def which_children(runtime: Runtime, path: str) -> list[tuple[str, Any, st
 
 async def count_children(runtime: Runtime, path: str) -> dict[str, int]:
     """How many children by kind."""
+    supervising(runtime, path)
     counts = expect(await runtime.ask_tree(path, "count_children"), path, "count_children", ())
     return dict(counts._asdict())
 
@@ -244,3 +253,9 @@ def whereis(runtime: Runtime, id: str) -> Ref | None:
     if record is None and "/" not in id:
         record = next((r for r in runtime.desk.tree.records() if r.id == id and r.supervisor is not None), None)
     return ref_of(runtime, record) if record is not None else None
+
+
+def record_status(record: Record) -> str:
+    """A supervisor's state in the words for agents."""
+    words = {"undefined": "stopped", "restarting": "starting", "stopping": "busy"}
+    return words.get(record.state, record.state)

@@ -74,6 +74,7 @@ class Entry:
         "pending",
         "notes",
         "reason",
+        "restarts",
         "rewound",
         "record",
         "seq",
@@ -98,6 +99,7 @@ class Entry:
         self.fields: dict[str, str | list[str]] = {}
         self.pending: deque[Message] = deque()
         self.seq = 0
+        self.restarts = 0  # over all its lives; a move from a dead node is none
         self.handled = 0
         self.reason: Any = None
         self.since = time.time_ns()

@@ -9,10 +9,9 @@ import json
 import time
 from typing import Any
 
-from agentlab._admin import administer, entry_at, find, living
+from agentlab._admin import administer, entry_at, find, living, record_status
 from agentlab._books import Entry, reason_text
 from agentlab._runtime import Runtime
-from agentlab._tree_records import Record
 from agentlab._tree_words import Signal, StopSupervisor
 from agentlab._wire import describe, encode_reason
 from agentlab.agent import Crash
@@ -35,12 +34,6 @@ def status(runtime: Runtime, path: str) -> str:
         return runtime.desk.status(entry)
     record = runtime.desk.tree.find(path)
     return "stopped" if record is None else record_status(record)
-
-
-def record_status(record: Record) -> str:
-    """A supervisor's state in the words for agents."""
-    words = {"undefined": "stopped", "restarting": "starting", "stopping": "busy"}
-    return words.get(record.state, record.state)
 
 
 def incarnation(runtime: Runtime, path: str) -> int:
@@ -73,7 +66,7 @@ async def info(runtime: Runtime, path: str) -> dict[str, Any]:
         "path": path,
         "status": runtime.desk.status(entry),
         "incarnation": entry.incarnation,
-        "restarts": entry.record.restarts,
+        "restarts": entry.restarts,
         "node": entry.node,
         "mailbox": len(entry.pending),
         "message": head.method if head else None,
@@ -201,9 +194,9 @@ def crash(runtime: Runtime, path: str, error: BaseException | None = None) -> No
     entry = living(runtime, path, "crash")
     if error is None:
         error = Crashed(f"{path} was told to crash")
+    kind, message, _, pickled = describe(error)
     entry.ending = True
     runtime.desk.settle(entry)
-    kind, message, _, pickled = describe(error)
     runtime.desk.tell(entry, "crash", encode_reason(Crash(kind, message, "", pickled)))
 
 

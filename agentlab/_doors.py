@@ -19,6 +19,7 @@ from agentlab._admin import (
 )  # fmt: skip
 from agentlab._books import Entry
 from agentlab._explain import explain
+from agentlab._reply import Sent
 from agentlab._runtime import Runtime
 from agentlab._wire import pack, unpack
 from agentlab.errors import CallCycle, CallTimeout
@@ -27,13 +28,15 @@ from agentlab.ref import Outgoing, links
 QUICK: dict[str, Control] = {
     "status": _control.status, "incarnation": _control.incarnation, "node": _control.node, "state": _control.state,
     "log": _control.log, "crash": _control.crash, "kill": _control.kill, "exit": _control.exit_signal,
-    "doubts": _control.doubts, "suspend": _control.suspend, "resume": _control.resume, "trace": _control.trace, "explain": explain,
+    "doubts": _control.doubts, "suspend": _control.suspend, "resume": _control.resume, "trace": _control.trace,
+    "explain": explain,
 }  # fmt: skip
 """Operations that are done when they return."""
 
 WAITING: dict[str, Control] = {
     "info": _control.info, "draft": _control.draft, "stop": _control.stop, "restart": _control.restart,
-    "replace_state": _control.replace_state, "settle": _control.settle, "start_child": start_child, "which_children": which_children,
+    "replace_state": _control.replace_state, "settle": _control.settle, "start_child": start_child,
+    "which_children": which_children,
     "count_children": count_children, "terminate_child": call_named("terminate_child"),
     "restart_child": call_named("restart_child"), "delete_child": call_named("delete_child"),
     "get_childspec": call_named("get_childspec"),
@@ -74,7 +77,7 @@ def _checkpoints(runtime: Runtime, path: str) -> Any:
 
 
 def _wait_idle(runtime: Runtime, path: str, timeout: float) -> None:
-    future = runtime.submit(runtime.wait_idle)
+    future = runtime.submit(runtime.wait_idle, path)
     try:
         future.result(timeout)
     except concurrent.futures.TimeoutError:
@@ -102,8 +105,10 @@ class KernelLink:
         links[self.lab_id] = self
 
     def send(self, message: Outgoing) -> Any:
-        """Hand a message to the runtime; a call gives its ``Reply``."""
-        return self._runtime.send(message)
+        """Hand a message to the runtime; a call gives its ``Reply``, a cast its ``Sent``."""
+        reply = self._runtime.send(message)
+        what = f"{message.path}.{message.method}"
+        return Sent(what, lambda: self._runtime.submit(self._runtime.accepted)) if reply is None else reply
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation; blocks for milliseconds, or as long as what it waits for."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from agentlab._admin import find
+from agentlab._admin import find, record_status
 from agentlab._books import reason_text
 from agentlab._runtime import Runtime
 from agentlab._tree_records import Record
 
-ENDS = ("crashed", "killed", "exited", "start_failed", "node_down", "linked_exit")
+ENDS = ("crashed", "killed", "exited", "start_failed", "node_down", "supervisor_exited")
 
 
 def explain(runtime: Runtime, path: str) -> str:
@@ -18,7 +18,7 @@ def explain(runtime: Runtime, path: str) -> str:
     runtime.flush()
     record = find(runtime, path)
     entry = runtime.desk.entries.get(path)
-    now = runtime.desk.status(entry) if entry is not None else record.state
+    now = runtime.desk.status(entry) if entry is not None else record_status(record)
     told = [_now(path, now, record)]
     if entry is not None:
         told[0] += f", incarnation {entry.incarnation}" + (f", on node {entry.node}" if entry.life else "")
@@ -38,31 +38,46 @@ def _now(path: str, status: str, record: Record) -> str:
 
 
 def _past(events: list[tuple[Any, ...]]) -> list[str]:
-    """What happened to it: how often it ended, why the last time, and what was decided then."""
-    ends = [event for event in events if event[1] in ENDS]
+    """What happened to it: how often it ended, why the last time, what was decided then, and whether it began anew."""
+    ends = [number for number, event in enumerate(events) if event[1] in ENDS]
     if not ends:
         return ["It never ended by itself"] if events else []
-    crashes = sum(event[1] in ("crashed", "killed") for event in ends)
-    told = [f"It ended {_times(len(ends))} ({crashes} of them crashes or kills)"]
-    at, kind, reason, detail, incarnation = ends[-1]
-    what = {
-        "node_down": "its node died, which was not its fault",
-        "linked_exit": f"{detail}, to which it is linked, ended with {reason}",
-        "start_failed": f"it did not come up: {reason}",
-    }.get(kind, f"incarnation {incarnation} ended with {reason}")
-    told.append(f"Last, at {_clock(at)}, {what}")
-    for _, kind, _, detail, _ in events[::-1]:
-        if kind in DECISIONS:
-            told.append(f"Then its supervisor {DECISIONS[kind]}" + (f" ({detail})" if detail else ""))
-            break
+    crashes = sum(events[number][1] in ("crashed", "killed") for number in ends)
+    told = [f"It ended {_times(len(ends))}" + (f", {_times(crashes)} by a crash or a kill" if crashes else "")]
+    last = ends[-1]
+    told.append(f"Last, at {_clock(events[last][0])}, {_end(events, last)}")
+    later = events[last + 1 :]
+    decided = [event for event in later if event[1] in DECISIONS]
+    if decided:
+        _, kind, _, detail, _ = decided[-1]
+        told.append(f"Then its supervisor {DECISIONS[kind]}" + (f" ({detail})" if detail else ""))
+    begun = [event for event in later if event[1] in ("started", "supervisor_started")]
+    if begun:
+        told.append(f"It began anew at {_clock(begun[-1][0])}")
     return told
+
+
+def _end(events: list[tuple[Any, ...]], number: int) -> str:
+    """Why one life ended."""
+    _, kind, reason, _, incarnation = events[number]
+    before = events[number - 1] if number else None
+    if kind == "node_down":
+        return "its node died, which was not its fault"
+    if kind == "start_failed":
+        return f"it did not come up: {reason}"
+    if kind == "supervisor_exited":
+        gave_up = next((e for e in events[:number][::-1] if e[1] in ("gave_up", "supervisor_started")), None)
+        why = f": it {gave_up[3]}" if gave_up is not None and gave_up[1] == "gave_up" else ""
+        return f"it ended with {reason}{why}"
+    if before is not None and before[1] == "linked_exit":
+        return f"{before[3]}, to which it is linked, ended with {reason}, and it with that"
+    return f"incarnation {incarnation} ended with {reason}"
 
 
 DECISIONS = {
     "restarting": "restarted it",
     "backing_off": "set a restart after a wait",
     "parked": "parked it, and left its siblings alone",
-    "gave_up": "gave up",
     "stopped": "left it down",
 }
 """What a supervisor decided, by kind of event."""

@@ -26,7 +26,7 @@ class Step:
     @property
     def is_call(self) -> bool:
         """Whether it asked another agent."""
-        return self.mark[0] == "call"
+        return str(self.mark[0]) == "call"
 
     @property
     def name(self) -> str:

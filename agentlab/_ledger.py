@@ -257,7 +257,7 @@ class Ledger:
         """Give an agent that the store remembers its past back."""
         past = self._recalled.pop(entry.path, None)
         if past is not None:
-            entry.incarnation, entry.record.restarts, entry.seq = past
+            entry.incarnation, entry.restarts, entry.seq = past
             entry.fields = self.store.state(entry.path)
             entry.reason = "the lab was opened again"
 

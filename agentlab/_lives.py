@@ -213,8 +213,10 @@ class Lives:
         if entry is None:
             return
         entry.incarnation += 1
+        entry.restarts += entry.incarnation > 1 and not entry.moving
         entry.since = time.time_ns()
         if changes:
+            entry.seq += entry.incarnation > 1  # the first state is checkpoint 0, each later one has its own number
             self._desk.ledger.checkpoint(entry, changes)
         self._desk.ledger.started(entry)
         entry.moving = False
@@ -336,7 +338,9 @@ class Lives:
     def _hook(self, entry: Entry, hook: str, path: str, reason: Any) -> None:
         what: Any = self._desk.tree.find(path)
         name = getattr(getattr(what, "spec", None), "what", None)
-        ref = Ref(links[self._lab_id], path, getattr(name, "__name__", "Supervisor" if name is not None else "?"))
+        ref = Ref(
+            links[self._lab_id], path or "/", getattr(name, "__name__", "Supervisor" if name is not None else "?")
+        )
         self._mail.send(entry.path, hook, pack(((ref, reason), {}), f"the arguments of {hook}"), sender=path)
 
     def _tell_others(self, life: int, path: str, reason: Any) -> None:

@@ -148,7 +148,7 @@ class Mail:
                 self._desk.ledger.traced(entry, message, shown)
             self._desk.settle(entry)
 
-    def on_done(
+    def on_done(  # noqa: PLR0917  # a frame, in the order of its parts
         self, node: Node, life: int, key: int, answer: bytes, changes: list[Any], casts: list[Any], timers: list[Any],
         started: int, took: float,
     ) -> None:  # fmt: skip

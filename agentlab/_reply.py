@@ -120,3 +120,26 @@ class Replies(Sequence[Reply]):
 
     def __repr__(self) -> str:
         return f"Replies({sum(r.done() for r in self._replies)} of {len(self)} done)"
+
+
+class Sent:
+    """A cast on its way. It needs no waiting; who awaits it knows that it is durable."""
+
+    __slots__ = ("_accepted", "_message")
+
+    def __init__(self, message: str, accepted: Callable[[], concurrent.futures.Future[None]]) -> None:
+        self._message = message
+        self._accepted = accepted
+
+    def result(self, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+        """Block until the message is in the store (with a file), or in the books."""
+        self._accepted().result(timeout)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return asyncio.wrap_future(self._accepted()).__await__()
+
+    def _ipython_display_(self) -> None:
+        """Show nothing: a cell that ends with a cast has no answer to show."""
+
+    def __repr__(self) -> str:
+        return f"Sent({self._message})"

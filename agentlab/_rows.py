@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from agentlab._admin import record_status
 from agentlab._books import reason_text
-from agentlab._control import record_status
 from agentlab._runtime import Runtime
 from agentlab._tree_records import Record, SupervisorRecord
 from agentlab.events import Row
@@ -32,8 +32,8 @@ def row(runtime: Runtime, record: Record) -> Row:
     if entry is None:
         return Row(path, record.id, "agent", what.__name__, record_status(record), 0, 0, None, 0, above, None, 0, 0)
     return Row(
-        path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, record.restarts, entry.node,
-        len(entry.pending), above, reason_text(entry.reason) if entry.reason is not None else None, entry.since,
+        path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, entry.restarts,
+        entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
         entry.handled,
     )  # fmt: skip
 
@@ -45,8 +45,13 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
     used = keeper.window.used(runtime.now()) if keeper is not None else 0
     incarnation = runtime.lives.incarnations.get(record.path, 1)
     reason = record.trouble.reason if record.trouble is not None else None
+    status = "busy" if root and runtime.desk.ledger.closing else record_status(record)
     return Row(
-        record.path, record.id if not root else "lab", "supervisor", what.strategy, "busy" if root and runtime.desk.ledger.closing else record_status(record), incarnation,
-        record.restarts, None, 0, above, reason_text(reason) if reason is not None else None, runtime.began, 0,
+        record.path, record.id if not root else "lab", "supervisor", what.strategy, status,
+        incarnation, record.restarts, None, 0, above, _text(reason), runtime.began, 0,
         what.strategy, None if root else (used, what.max_restarts, what.max_seconds),
     )  # fmt: skip
+
+
+def _text(reason: Any) -> str | None:
+    return None if reason is None else reason_text(reason)

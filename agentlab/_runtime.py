@@ -311,15 +311,28 @@ class Runtime:
 
     # waiting
 
-    async def wait_idle(self) -> None:
-        """Return when every mailbox is empty, no handler runs and no restart is pending."""
+    async def wait_idle(self, path: str = "/") -> None:
+        """Return when every mailbox is empty, no handler runs and no restart is pending; and all that is committed.
+
+        With the path of an agent: when that one is idle.
+        """
         desk = self.desk
         while True:
             for entry in list(desk.active):
                 desk.settle(entry)
-            if desk.tree.idle and not (desk.active or self._posts or self.lives.waiting):
+            if path == "/":
+                idle = desk.tree.idle and not (desk.active or self._posts or self.lives.waiting)
+            else:
+                idle = desk.entries.get(path) not in desk.active and not self._posts
+            if idle:
+                self.flush()
                 return
             await self.turn(60.0)
+
+    async def accepted(self) -> None:
+        """Return when what was sent before is in the books, and durable."""
+        self._take_posts()
+        self.flush()
 
     async def turn(self, seconds: float) -> None:
         """Let the loop go on, until something was committed or so many seconds have passed."""
@@ -334,8 +347,9 @@ class Runtime:
         return busy + [f"{r.path} ({r.state})" for r in self.desk.tree.in_hand if r not in known]
 
     def count(self) -> tuple[int, int]:
-        """How many agents and nodes there are."""
-        return len(self.desk.entries), len(self.desk.pool.nodes)
+        """How many agents (stopped ones do not count) and nodes there are."""
+        agents = sum(not entry.down or self.desk.status(entry) == "parked" for entry in self.desk.entries.values())
+        return agents, len(self.desk.pool.nodes)
 
     async def simulator(self) -> dict[str, str]:
         """Where the lab's simulator listens; it is started when first asked for."""

@@ -25,11 +25,10 @@ def child_row(record: Record, entry: Entry | None) -> tuple[Any, ...]:
     status = {"undefined": "stopped", "parked": "parked"}.get(record.state, "running")
     if entry is not None and entry.asked and status == "parked":
         status = "stopped"
-    incarnation, seq = (entry.incarnation, entry.seq) if entry is not None else (0, 0)
+    past = (1, record.restarts, 0) if entry is None else (entry.incarnation, entry.restarts, entry.seq)
     spec = dump(record)
     return (
-        record.path, parent.path if parent else None, spec, int(_is_dynamic(record)), status,
-        incarnation, record.restarts, seq,
+        record.path, parent.path if parent else None, spec, int(_is_dynamic(record)), status, *past,
     )  # fmt: skip
 
 

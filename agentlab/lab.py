@@ -182,6 +182,9 @@ class Lab(Frames):
             raise KeyError(f"there is nothing at {path!r}. Look: lab.agents().")
         return ref
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return [] if self.closed else [row.path for row in self.rows()]
+
     def whereis(self, id: str) -> Ref | None:
         """The ref at a path or of that id, or None."""
         runtime = self._live

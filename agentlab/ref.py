@@ -7,6 +7,7 @@ inside an agent everything it returns is awaited.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,9 @@ class Link(Protocol):
 
     def methods(self, path: str) -> frozenset[str] | None:
         """The agent's messages by name, or None where that is not known here."""
+
+    def function(self, path: str, method: str) -> Callable[..., Any] | None:
+        """The method behind a message, where it is known here."""
 
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if the arguments do not fit the method's signature."""
@@ -104,28 +108,43 @@ class Messages:
             have = ", ".join(sorted(known)) or "none"
             raise UnknownMessage(f"{ref.path!r} has no message {method!r}; {ref._cls_name} has: {have}.")
 
-        def send(*args: Any, **kwargs: Any) -> Any:
-            ref._link.check(ref.path, method, args, kwargs)
-            return ref._link.send(
-                Outgoing(
-                    ref.path,
-                    method,
-                    args,
-                    kwargs,
-                    call=self._call,
-                    timeout=self._timeout,
-                    redeliver=self._redeliver,
-                )
-            )
-
-        send.__name__ = send.__qualname__ = method
-        return send
+        return Sender(self, method)
 
     def __dir__(self) -> list[str]:
         return sorted(self._ref._link.methods(self._ref.path) or ())
 
     def __repr__(self) -> str:
         return f"<{'call' if self._call else 'cast'} {self._ref.path}: {', '.join(self.__dir__())}>"
+
+
+class Sender:
+    """One message of one agent, ready to be sent; shows the signature and the docstring of its method."""
+
+    __slots__ = ("__name__", "_messages")
+
+    def __init__(self, messages: Messages, method: str) -> None:
+        self._messages = messages
+        self.__name__ = method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Send the message with these arguments."""
+        own, method = self._messages, self.__name__
+        link, path = own._ref._link, own._ref.path
+        link.check(path, method, args, kwargs)
+        return link.send(
+            Outgoing(path, method, args, kwargs, call=own._call, timeout=own._timeout, redeliver=own._redeliver)
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """``__signature__``: the method's own, without ``self``; what IPython shows for ``ref.call.method?``."""
+        function = self._messages._ref._link.function(self._messages._ref.path, self.__name__)
+        if name != "__signature__" or function is None:
+            raise AttributeError(name)
+        signature = inspect.signature(function)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    def __repr__(self) -> str:
+        return f"<{'call' if self._messages._call else 'cast'} {self._messages._ref.path}.{self.__name__}>"
 
 
 def _check_options(timeout: object, redeliver: object) -> None:
@@ -145,27 +164,19 @@ class Ref:
     name the same path in the same lab.
     """
 
-    __slots__ = ("_cls_name", "_link", "path")
+    __slots__ = ("_cls_name", "_link", "call", "cast", "path")  # slots, not properties: TAB looks into them
 
     def __init__(self, link: Link, path: str, cls_name: str = "?") -> None:
         self._link = link
         self._cls_name = cls_name
+        self.call = Messages(self, call=True)
+        self.cast = Messages(self, call=False)
         self.path = path
 
     @property
     def id(self) -> str:
         """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
-
-    @property
-    def call(self) -> Messages:
-        """The agent's messages, with an answer."""
-        return Messages(self, call=True)
-
-    @property
-    def cast(self) -> Messages:
-        """The agent's messages, without an answer."""
-        return Messages(self, call=False)
 
     @property
     def status(self) -> Any:
@@ -208,8 +219,12 @@ class Ref:
         """End the agent at once: not trappable, no ``on_stop``; its supervisor reacts."""
         return self._link.control("kill", self.path)
 
-    def stop(self, reason: str = "normal") -> Any:
-        """End the agent in good order and for good: after the message in hand, through ``on_stop``."""
+    def stop(self, reason: Any = "normal") -> Any:  # a reason is any term, as in OTP
+        """End in good order, after the message in hand, through ``on_stop``.
+
+        An agent ends for good, whatever its restart type. A supervisor ends with its children, and the one
+        above it reacts as to any exit: a permanent supervisor starts again.
+        """
         return self._link.control("stop", self.path, reason)
 
     def restart(self) -> Any:
@@ -288,6 +303,16 @@ class Ref:
     def get_childspec(self, id: str) -> Any:
         """The child spec with its defaults filled in."""
         return self._link.control("get_childspec", self.path, id)
+
+    def __getattr__(self, name: str) -> Any:
+        """Nothing; but who asks a ref for a message or a field is told where it is."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in (self._link.methods(self.path) or ()):
+            raise AttributeError(
+                f"{name!r} is a message of {self.path!r}: ref.call.{name}(...) or ref.cast.{name}(...)"
+            )
+        raise AttributeError(f"a Ref has no {name!r}. Messages: ref.call, ref.cast; fields: ref.state[{name!r}].")
 
     def __repr__(self) -> str:
         if getattr(self._link, "awaited", False):  # in a node; a repr does not wait for another process

@@ -21,16 +21,22 @@ from tests.test_kernel_life import read_line, start_script
 
 def mark(folder: str, word: str) -> int:
     """An effect on the world: one more line in a file; how many there are now."""
-    with open(f"{folder}/{word}", "a") as file:
+    with Path(folder, word).open("a") as file:
         file.write("x")
-    return os.path.getsize(f"{folder}/{word}")
+    return Path(folder, word).stat().st_size
+
+
+def note(folder: str, line: str) -> None:
+    """A line, unjournaled: what the world sees of a delivery."""
+    with Path(folder, "chance").open("a") as file:
+        file.write(line + "\n")
 
 
 def once_mark(folder: str, word: str) -> int:
     """The same, never to be repeated."""
     found = mark(folder, word)
-    if os.path.exists(f"{folder}/kill"):
-        os.unlink(f"{folder}/kill")
+    if Path(folder, "kill").exists():
+        Path(folder, "kill").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     return found
 
@@ -95,8 +101,7 @@ class Worker(Agent):
         """Time and chance, before and after a death."""
         found = [self.now().isoformat(), self.random.random(), str(self.uuid())]
         await self.step(mark, folder, "seen")
-        with open(f"{folder}/chance", "a") as file:
-            file.write(repr(found) + "\n")
+        note(folder, repr(found))
         if mark(folder, "tries") == 1:
             await self.hang()
         return found

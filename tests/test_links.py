@@ -169,7 +169,7 @@ def test_signals_follow_the_matrix_of_otp(lab: Lab, reason: str, trap: bool) -> 
     if outcome[0] == "dies":
         assert seen(watcher, 1) == [f"down /v {outcome[1]}"]
     elif outcome[0] == "message":
-        assert seen(victim, 1) == [f"exit  {outcome[1]}"]
+        assert seen(victim, 1) == [f"exit / {outcome[1]}"]
     else:
         assert outcome == ["ignored"]
         assert victim.call.look().result(10) == []

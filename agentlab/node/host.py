@@ -46,7 +46,7 @@ class Host:
         """Serve until the kernel's end of the socket closes."""
         self._loop = asyncio.get_running_loop()
         gone = self._loop.create_future()
-        route_prints(self)
+        self._log = route_prints(self)
         transport, _ = await self._loop.connect_accepted_socket(lambda: _Line(self, gone), self._sock)
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
@@ -222,6 +222,7 @@ class Host:
     def _gone(self, resident: Resident, reason: Any, *, own: bool = False) -> None:
         if resident.life in self._residents:
             del self._residents[resident.life]
+            self._log.finish(resident.life)
             kind = "exit" if resident.started else "failed"
             resident.say(kind, encode_reason(reason), resident.key, own)
 

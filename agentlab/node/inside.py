@@ -202,6 +202,10 @@ class InsideLink:
         """Known to the kernel only, which refuses an unknown one."""
         return None
 
+    def function(self, path: str, method: str) -> Callable[..., Any] | None:
+        """Known to the kernel only."""
+        return None
+
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The kernel checks."""
 

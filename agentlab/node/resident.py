@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from agentlab._wire import revive
-from agentlab.agent import Agent, Crash, Field, Transcript
+from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
 from agentlab.node.journal import Journal
 
@@ -95,12 +95,12 @@ class Resident:
         values = self.agent.__dict__
         for name, field in type(self.agent).__agent_fields__.items():
             value = values[name] if name in values else _lost(field)
-            if isinstance(value, Transcript):
+            if field.grows:
                 seen = self.saved.get(name, 0)
                 if len(value) > seen:
                     found.append((name, None, seen, value.dump(seen)))
             else:
-                text = field.dump(value)
+                text = field.dump(value, last=self.saved.get(name))
                 if self.saved.get(name) != text:
                     found.append((name, text, 0, []))
         return found

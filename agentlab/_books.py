@@ -20,6 +20,9 @@ from agentlab.agent import Agent, Signature, Transcript
 LOG_LINES = 1000
 """Lines of an agent's prints that are kept at hand; all of them are events."""
 
+Undo = tuple[str, str | list[str] | None, int | None]
+"""A field as it was: its name and value; or, of a transcript, its end and where that began."""
+
 Answer = Callable[[bytes | None, BaseException | None], None]
 """Takes the packed result of a call, or the error that ended it."""
 
@@ -139,17 +142,33 @@ class Entry:
         """The state that the next incarnation starts from, as JSON texts."""
         return {**self.initial, **self.fields}
 
-    def apply(self, changes: list[tuple[str, str | None, int, list[str]]]) -> None:
-        """Bring the state up to a commit."""
+    def apply(self, changes: list[tuple[str, str | None, int, list[str]]]) -> list[Undo]:
+        """Bring the state up to a commit, at the cost of what changed; what ``undo`` needs."""
+        before: list[Undo] = []
         for name, text, start, items in changes:
-            if text is not None:
-                self.fields[name] = text
-                continue
             kept = self.fields.get(name)
-            if not isinstance(kept, list):
+            if text is not None:
+                before.append((name, kept, None))
+                self.fields[name] = text
+            elif isinstance(kept, list):
+                before.append((name, kept[start:], start))
+                kept[start:] = items
+            else:
                 first = self.initial.get(name)
-                kept = list(first) if isinstance(first, list) else []
-            self.fields[name] = [*kept[:start], *items]
+                before.append((name, kept, None))
+                self.fields[name] = [*(first[:start] if isinstance(first, list) else ()), *items]
+        return before
+
+    def undo(self, before: list[Undo]) -> None:
+        """Take back what ``apply`` did."""
+        for name, value, start in reversed(before):
+            kept = self.fields.get(name)
+            if start is not None and isinstance(kept, list) and isinstance(value, list):
+                kept[start:] = value
+            elif value is None:
+                self.fields.pop(name, None)
+            else:
+                self.fields[name] = value
 
     def state(self) -> dict[str, Any]:
         """The committed state as JSON values."""

@@ -135,7 +135,12 @@ async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> 
             )
     else:
         entry.seq += 1
-        runtime.desk.ledger.checkpoint(entry, [(name, text, 0, []) for name, text in texts.items()])
+        grows = {name for name, field in entry.kind.cls.__agent_fields__.items() if field.grows}
+        changes: list[tuple[str, str | None, int, list[str]]] = [
+            (name, None, 0, [json.dumps(item) for item in json.loads(text)]) if name in grows else (name, text, 0, [])
+            for name, text in texts.items()
+        ]
+        runtime.desk.ledger.checkpoint(entry, changes)
     runtime.desk.ledger.event("state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(texts)))
     runtime.due()
     return entry.state()

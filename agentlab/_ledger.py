@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import Entry, Message, is_graceful, reason_text
+from agentlab._books import Entry, Message, Undo, is_graceful, reason_text
 from agentlab._clock import Timer
 from agentlab._journal import Step
 from agentlab._specs import child_row
@@ -36,7 +36,7 @@ class Ledger:
         self._events: list[Event] = []
         self._touched: set[str] = set()
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self._undo: dict[Entry, tuple[dict[str, Any], int]] = {}
+        self._undo: dict[Entry, tuple[list[Undo], int]] = {}
         self._ended_at: dict[str, int] = {}
         last = store.select("SELECT max(seq) FROM event")
         self._seq = (last[0][0] or 0) if last else 0
@@ -65,10 +65,12 @@ class Ledger:
 
     def checkpoint(self, entry: Entry, changes: list[tuple[str, str | None, int, list[str]]]) -> None:
         """The state as it is after the message just handled (or after ``on_start``)."""
-        self._undo.setdefault(entry, (dict(entry.fields), entry.seq))
-        entry.apply(changes)
+        before, _ = self._undo.setdefault(entry, ([], entry.seq))
+        before += (undone := entry.apply(changes))
         size = 0
-        for name, text, start, items in changes:
+        for (name, text, start, items), (_, old, _) in zip(changes, undone, strict=True):
+            if text is None and (old or not items):  # it began anew there
+                self._batch.add("item", entry.path, name, entry.seq, start, None)
             if text is not None:
                 self._batch.add("field", entry.path, name, entry.seq, text)
                 size += len(text)
@@ -285,8 +287,9 @@ class Ledger:
     def undo(self, error: StoreError) -> list[Entry]:
         """Take the turn back: states as before, callers told; the agents that must start again."""
         entries = list(self._undo)
-        for entry, (fields, seq) in self._undo.items():
-            entry.fields, entry.seq = fields, seq
+        for entry, (before, seq) in self._undo.items():
+            entry.undo(before)
+            entry.seq = seq
         after, self._after = self._after, []
         self._batch, self._events = Batch(), []
         self._undo.clear()

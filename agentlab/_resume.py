@@ -16,6 +16,7 @@ from agentlab._books import Message
 from agentlab._clock import Timer
 from agentlab._journal import Journal
 from agentlab._runtime import Runtime
+from agentlab._schema import whole
 from agentlab._specs import Missing, home, load
 from agentlab._tree_words import Refused
 from agentlab._wire import JSON
@@ -131,8 +132,8 @@ def _message(store: Store, row: tuple[Any, ...]) -> Message:
     message = Message(key, method, JSON + payload.encode(), sender, None, redeliver=bool(redeliver), origin=origin)
     message.sent_at, message.deliveries, message.kept = sent_at, deliveries, True
     steps = store.select(
-        "SELECT step, mark, started_at, result FROM step WHERE message_key = ? AND outcome = 'ok' AND replayed = 0"
-        " AND result IS NOT NULL ORDER BY id",
+        f"SELECT step, mark, started_at, {whole('result')} FROM step WHERE message_key = ?"  # noqa: S608  # our words
+        " AND outcome = 'ok' AND replayed = 0 AND result IS NOT NULL ORDER BY id",
         (key,),
     )
     begun = store.select("SELECT step, mark, at, once FROM begun WHERE message_key = ?", (key,))

@@ -379,6 +379,7 @@ class Runtime:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        self.desk.ledger.store.trim()
 
     def _uncommitted(self, error: StoreError) -> None:
         """The store refused: nothing of the turn happened. The agents in it go back to their last commit."""

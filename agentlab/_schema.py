@@ -1,9 +1,13 @@
-"""The tables of a store, how a new one is made, and the one statement that writes a row of each kind."""
+"""The tables of a store, how a new one is made, an old one brought up to date, and a row of each kind written.
+
+To change the tables: change ``SCHEMA``, count ``VERSION`` up, and say in ``MIGRATIONS`` how a store of the
+version before gets there. A test holds the two against each other.
+"""
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x61674C62  # "agLb"
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);
@@ -46,11 +50,43 @@ CREATE TABLE restart (
     id INTEGER PRIMARY KEY, path TEXT, at INTEGER, incarnation INTEGER, reason TEXT, fault TEXT, supervisor TEXT,
     strategy TEXT, backoff_s REAL, downtime_s REAL, rewound INTEGER
 );
+CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);
 CREATE INDEX step_message ON step (message_key);
 CREATE INDEX checkpoint_path ON checkpoint (path, seq);
 CREATE INDEX field_path ON field (path, name, seq);
 CREATE INDEX item_path ON item (path, name, place);
 """
+"""What a new store gets, beside ``USES``."""
+
+LARGE = {"field": (3,), "item": (4,), "step": (14, 15, 18)}
+"""Which parts of a row may be large texts: the same text is kept once, and the row holds its hash."""
+
+TEXTS = (("field", "value"), ("item", "value"), ("step", "input"), ("step", "output"), ("step", "result"))
+"""The same as tables and columns."""
+
+USES = "\n".join(
+    f"CREATE INDEX {table}_{column}_blob ON {table} ({column}) WHERE typeof({column}) = 'blob';"
+    for table, column in TEXTS
+)
+"""Finds the rows that use a text, so that a text that nothing uses any more can go."""
+
+MIGRATIONS: dict[int, str] = {
+    2: f"CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);\n{USES}",
+}
+"""How a store of the version before becomes one of this version."""
+
+
+def whole(column: str) -> str:
+    """The SQL for a text that may stand elsewhere: bytes in a row are the hash of a text in ``blob``."""
+    kept = f"(SELECT text FROM blob WHERE hash = {column})"  # noqa: S608  # a column's name, one of ours
+    return f"CASE typeof({column}) WHEN 'blob' THEN {kept} ELSE {column} END"
+
+
+def migration(version: int) -> str:
+    """The script that brings a store of an older version up to date, all of it or nothing."""
+    steps = "\n".join(MIGRATIONS[number] for number in range(version + 1, VERSION + 1))
+    return f"BEGIN;\n{steps}\nPRAGMA user_version = {VERSION};\nCOMMIT;"
+
 
 INSERT = {
     "child": "INSERT INTO child VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET parent = excluded.parent,"
@@ -60,6 +96,7 @@ INSERT = {
     "gone_below": "DELETE FROM child WHERE substr(path, 1, length(?1)) = ?1",
     "forget": "DELETE FROM field WHERE path = ?",
     "forget_items": "DELETE FROM item WHERE path = ?",
+    "blob": "INSERT OR IGNORE INTO blob VALUES (?,?)",
     "event": "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
     "message": "INSERT INTO message (path, seq, method, sender, sent_at, started_at, ended_at, deliveries, outcome,"
     " error) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -87,7 +124,7 @@ INSERT = {
     " downtime_s, rewound) VALUES (?,?,?,?,?,?,?,?,?,?)",
 }
 
-APART = frozenset({"event", "message", "checkpoint", "restart", "answer", "dead"})
+APART = frozenset({"event", "message", "checkpoint", "restart", "answer", "dead", "blob"})
 """Tables to which rows are only added: their rows may be written after all others of a batch, in bulk."""
 
 
@@ -96,6 +133,7 @@ BEGIN;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 {SCHEMA}
+{USES}
 COMMIT;
 """
 """A store that is half created would be no store, so it is one transaction."""

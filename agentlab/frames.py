@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab._columns import FLOAT, INT, TEXT, TIME, WORD, column, frame
+from agentlab._schema import whole
 from agentlab.errors import StoreDamaged
 from agentlab.events import Row
 from agentlab.ref import Ref
@@ -63,7 +64,8 @@ def messages(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
 
 def steps(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per attempt at one effect; shape (n, 16)."""
-    return _read(store, "step", STEPS, "id", path)
+    columns = ", ".join(whole(name) if STEPS[name] == TEXT else name for name in STEPS)
+    return _read(store, "step", STEPS, "id", path, columns=columns)
 
 
 def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
@@ -111,7 +113,7 @@ def _states(rows: Sequence[tuple[Any, ...]], now: dict[str, State], changes: Cha
             if name not in copied:  # each checkpoint has a list of its own
                 state[name] = list(state.get(name) or ())
                 copied.add(name)
-            state[name][place:] = [json.loads(text)]
+            state[name][place:] = [] if text is None else [json.loads(text)]
         for name in columns.keys() | state.keys():
             columns.setdefault(name, [None] * number).append(state.get(name))
     return columns
@@ -126,8 +128,9 @@ def _first(store: Store, paths: str, arg: Any) -> dict[str, State]:
 def _changes(store: Store, paths: str, arg: Any) -> Changes:
     """Changes of the agents' fields, newest first, so that the oldest is popped first."""
     rows = store.select(
-        f"SELECT path, seq, name, NULL, value, rowid FROM field WHERE path IN {paths} UNION ALL"  # noqa: S608
-        f" SELECT path, seq, name, place, value, rowid FROM item WHERE path IN {paths} ORDER BY 2 DESC, 6 DESC",
+        f"SELECT path, seq, name, NULL, {whole('value')}, rowid FROM field WHERE path IN {paths} UNION ALL"  # noqa: S608
+        f" SELECT path, seq, name, place, {whole('value')}, rowid FROM item WHERE path IN {paths}"
+        " ORDER BY 2 DESC, 6 DESC",
         (arg, arg),
     )
     found: Changes = {}

@@ -9,19 +9,21 @@ columns: opening a store runs no code.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import hashlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-from agentlab._schema import APART, APPLICATION_ID, CREATE, INSERT, VERSION
-from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
+from agentlab._keep import Keep, Trimmer
+from agentlab._schema import APART, CREATE, INSERT, LARGE, VERSION, migration, whole
+from agentlab._store_file import connect, empty, held_here, hold, old_reader, reader, recognise
+from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
 
-CHECKED_BYTES = 64 * 1024 * 1024
-"""A store up to this size is read through before it is written to; damage in a larger one shows when it is met."""
+Synchronous = Literal["NORMAL", "FULL"]
 
 NAMES: tuple[tuple[str, tuple[type[StoreError], str]], ...] = (
     ("SQLITE_FULL", (StoreFull, "Nothing was committed; free some space, then go on.")),
@@ -59,13 +61,20 @@ class Store:
 
     FLUSH = 20_000  # rows of a store in memory that wait in a list before SQLite gets them
     CHUNK = 500  # small enough to stay in the processor's cache while it becomes columns
+    TRIM_SECONDS = 0.02  # for trimming a store in memory, after so many rows
+    LONG = 1024  # characters from which on a text is kept once, however many rows hold it
 
-    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | None = None, *, read_only: bool = False, synchronous: Synchronous = "NORMAL",
+        keep: Keep = None,
+    ) -> None:  # fmt: skip
         """Open or create a store.
 
         Args:
             path: The file, or None for a store in memory.
             read_only: Only look; works while a lab writes.
+            synchronous: What a commit survives: ``"NORMAL"``: the death of any process; ``"FULL"``: power loss too.
+            keep: How much of the past stays: all, the last so many of each per agent, or so much time.
 
         Raises:
             StoreLocked: Another live lab writes to it.
@@ -75,13 +84,15 @@ class Store:
         """
         self.path = path
         self.read_only = read_only
+        self.synchronous = synchronous
         self._lock = threading.RLock()  # held while the connection is used
         self._gate = threading.Lock()  # held for a moment, for the rows that wait
         self._waiting: list[list[tuple[str, tuple[Any, ...]]]] = []
         self._rows_waiting = 0
+        self._trimmer = Trimmer(keep) if keep is not None and not read_only else None
         self._held: IO[bytes] | None = None
         if path is not None and not read_only:
-            self._held = _hold(path)
+            self._held = hold(path)
         try:
             self._db = self._open()
         except BaseException:
@@ -92,30 +103,37 @@ class Store:
         if self.path is None:
             db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             db.executescript(CREATE)
+            if self._trimmer is not None:
+                self._trimmer.begin(db)
             return db
         try:
             if self.read_only:
-                _recognise(self.path)
-                return _reader(self.path)
+                version = recognise(self.path)
+                return reader(self.path) if version == VERSION else old_reader(self.path, version)
             return self._open_to_write(self.path)
         except sqlite3.Error as error:
             raise self._named(error) from error
 
     def _open_to_write(self, path: Path) -> sqlite3.Connection:
         new = path.stat().st_size == 0
-        if not new:
-            _recognise(path)  # before anything is written: what is no store stays as it is
-        db = _connect(path, "rwc")
+        version = VERSION if new else recognise(path)  # before anything is written: what is no store stays as it is
+        db = connect(path, "rwc")
         try:
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA synchronous = {self.synchronous}")
             if new:
                 db.executescript(CREATE)
+            elif version < VERSION:
+                db.executescript(migration(version))
+            if self._trimmer is not None:
+                self._trimmer.begin(db)
             db.execute("INSERT OR REPLACE INTO meta VALUES ('holder', ?)", (str(os.getpid()),))
         except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
             db.close()
             if new:
-                _empty(path)
+                empty(path)
             raise
         return db
 
@@ -135,6 +153,8 @@ class Store:
         if self.path is not None:
             with self._lock:
                 self._write(batch.rows)
+                if self._trimmer is not None:
+                    self._trimmer.note(batch.rows)
             return
         with self._gate:
             self._waiting.append(batch.rows)
@@ -158,6 +178,16 @@ class Store:
                 with contextlib.suppress(StoreError):
                     self._write(rows)
             raise
+        if self._trimmer is not None:
+            self._trimmer.note(row for rows in batches for row in rows)
+            self._trimmer.work(self._db, time.monotonic() + self.TRIM_SECONDS)
+
+    def trim(self) -> None:
+        """Let a little of what need not be kept go, if it is time to; for moments when nobody waits for a commit."""
+        if self._trimmer is None or self.path is None:
+            return
+        with self._lock, contextlib.suppress(sqlite3.Error):  # a full disk, say: there will be another time
+            self._trimmer.trim(self._db)
 
     def _write(self, rows: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         try:
@@ -187,8 +217,8 @@ class Store:
         """The same in pieces of ``CHUNK`` rows, for tables that are too long to hold as rows."""
         try:
             if self.path is not None and not self.read_only:
-                with contextlib.closing(_reader(self.path)) as reader:
-                    yield from _fetch(reader, sql, args)
+                with contextlib.closing(reader(self.path)) as db:
+                    yield from _fetch(db, sql, args)
             else:
                 with self._lock:
                     self._flush()
@@ -198,15 +228,17 @@ class Store:
 
     def state(self, path: str) -> dict[str, str | list[str]]:
         """The last committed state of an agent: JSON text per field, a list of texts per transcript."""
+        value = whole("value")
         newest = (
-            "SELECT name, value FROM field WHERE rowid IN (SELECT max(rowid) FROM field WHERE path = ? GROUP BY name)"
+            f"SELECT name, {value} FROM field WHERE rowid IN"  # noqa: S608  # our own words
+            " (SELECT max(rowid) FROM field WHERE path = ? GROUP BY name)"
         )
         state: dict[str, str | list[str]] = dict(self.select(newest, (path,)))
-        items = "SELECT name, place, value FROM item WHERE path = ? ORDER BY rowid"
-        for name, place, value in self.select(items, (path,)):
+        items = f"SELECT name, place, {value} FROM item WHERE path = ? ORDER BY rowid"  # noqa: S608  # as above
+        for name, place, text in self.select(items, (path,)):
             known = state.setdefault(name, [])
-            if isinstance(known, list):
-                known[place:] = [value]  # a transcript that began anew leaves its old items behind
+            if isinstance(known, list):  # a transcript that began anew leaves its old items behind
+                known[place:] = [] if text is None else [text]
         return state
 
     def close(self) -> None:
@@ -219,7 +251,7 @@ class Store:
     def _release(self) -> None:
         if self._held is not None:
             found = os.fstat(self._held.fileno())
-            _held_here.discard((found.st_dev, found.st_ino))
+            held_here.discard((found.st_dev, found.st_ino))
             self._held.close()
             self._held = None
 
@@ -233,7 +265,9 @@ def _groups(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tuple[str, 
     run: list[tuple[Any, ...]] = []
     last = ""
     for table, row in rows:
-        if table in APART:
+        if table in LARGE:
+            row = _slim(table, row, apart)  # noqa: PLW2901  # the row that is written
+        elif table in APART:
             apart.setdefault(table, []).append(row)
             continue
         if table != last and run:
@@ -246,6 +280,19 @@ def _groups(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tuple[str, 
     yield from apart.items()
 
 
+def _slim(table: str, row: tuple[Any, ...], apart: dict[str, list[tuple[Any, ...]]]) -> tuple[Any, ...]:
+    """The row with its long texts replaced by their hashes, under which ``blob`` keeps them."""
+    long = [place for place in LARGE[table] if row[place] is not None and len(row[place]) > Store.LONG]
+    if not long:
+        return row
+    parts = list(row)
+    for place in long:
+        text = parts[place]
+        parts[place] = digest = hashlib.blake2b(text.encode(), digest_size=20).digest()
+        apart.setdefault("blob", []).append((digest, text))
+    return tuple(parts)
+
+
 def _fetch(db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:
     cursor = db.execute(sql, args)
     while rows := cursor.fetchmany(Store.CHUNK):
@@ -254,110 +301,3 @@ def _fetch(db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> Iterator[li
 
 def _encodable(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.resolve().as_uri()}?mode={mode}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA trusted_schema = OFF")
-    return db
-
-
-def _reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads; where SQLite cannot put its files beside the store, it reads without them."""
-    db = _connect(path, "ro")
-    try:
-        db.execute("PRAGMA schema_version")
-    except sqlite3.OperationalError:
-        db.close()
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        return _connect(path, "ro&immutable=1")
-    except sqlite3.DatabaseError:
-        db.close()
-        raise
-    return db
-
-
-def _recognise(path: Path) -> None:
-    """Refuse what is no store, is too new, or is damaged; nothing is written."""
-    if not path.exists():
-        raise StoreError(f"{path}: no such store. Check the path, or make one with Lab({str(path)!r}).")
-    # Without files beside the store nobody writes to it; read so, SQLite puts none there.
-    alone = not path.with_name(path.name + "-wal").exists()
-    with contextlib.closing(_connect(path, "ro&immutable=1" if alone else "ro")) as db:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if application != APPLICATION_ID:
-            raise StoreDamaged(f"{path} is an SQLite file but no agentlab store. Choose another path.")
-        if version > VERSION:
-            raise StoreTooNew(
-                f"{path} has store version {version}; this agentlab reads up to {VERSION}. Upgrade jupyter-agentlab."
-            )
-    if path.stat().st_size > CHECKED_BYTES:
-        return
-    with contextlib.closing(_reader(path)) as db:
-        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise StoreDamaged(f"{path}: {found}. The file was left as it is; restore it from a copy.")
-
-
-def _empty(path: Path) -> None:
-    """A store that could not be created leaves nothing that looks like one."""
-    try:
-        os.truncate(path, 0)
-        for end in ("-wal", "-shm"):
-            path.with_name(path.name + end).unlink(missing_ok=True)
-    except OSError:
-        return
-
-
-_held_here: set[tuple[int, int]] = set()
-"""Files that stores of this process hold. To open and close such a file again would drop SQLite's locks on it."""
-
-
-def _hold(path: Path) -> IO[bytes]:
-    """Take the writer's lock; it goes with the process, however that ends."""
-    if _identity(path) in _held_here:
-        raise _locked(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = path.open("ab")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise StoreReadOnly(
-            f"{path}: {getattr(error, 'strerror', error)}. Give write permission to the file and its folder, "
-            "or choose another path."
-        ) from None
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held.close()
-        if isinstance(error, BlockingIOError):
-            raise _locked(path) from None
-        raise StoreError(
-            f"{path}: its file system has no locks ({error.strerror}). Choose a path on a local disk."
-        ) from None
-    identity = _identity(path)
-    if identity is not None:
-        _held_here.add(identity)
-    return held
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _locked(path: Path) -> StoreLocked:
-    try:
-        with contextlib.closing(_connect(path, "ro")) as db:
-            row = db.execute("SELECT value FROM meta WHERE key = 'holder'").fetchone()
-    except sqlite3.Error:
-        row = None
-    who = f"process {row[0]}" + (", this one" if row[0] == str(os.getpid()) else "") if row else "process unknown"
-    return StoreLocked(
-        f"{path} is held by another live lab ({who}). Close that lab, or look with agentlab.open_store({str(path)!r})."
-    )

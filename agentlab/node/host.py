@@ -304,7 +304,7 @@ class Host:
         for name, text in fields.items():
             setattr(resident.agent, name, type(resident.agent).__agent_fields__[name].load(text))
             if isinstance(getattr(resident.agent, name), Transcript):
-                resident.saved[name] = 0
+                resident.saved[name] = -1  # it began anew, perhaps with nothing
         changes = resident.changes()
         resident.keep(changes)
         resident.say("replaced", ticket, changes)

@@ -98,7 +98,7 @@ class Resident:
             if field.grows:
                 seen = self.saved.get(name, 0)
                 if len(value) > seen:
-                    found.append((name, None, seen, value.dump(seen)))
+                    found.append((name, None, max(0, seen), value.dump(max(0, seen))))
             else:
                 text = field.dump(value, last=self.saved.get(name))
                 if self.saved.get(name) != text:

@@ -1,0 +1,134 @@
+"""The file of a store: recognised before it is touched, held by one writer, opened to read or to write."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import IO
+
+from agentlab._schema import APPLICATION_ID, VERSION, migration
+from agentlab.errors import StoreDamaged, StoreError, StoreLocked, StoreReadOnly, StoreTooNew
+
+CHECKED_BYTES = 64 * 1024 * 1024
+"""A store up to this size is read through before it is written to; damage in a larger one shows when it is met."""
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection; ``mode`` is SQLite's."""
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA trusted_schema = OFF")
+    return db
+
+
+def reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; where SQLite cannot put its files beside the store, it reads without them."""
+    db = connect(path, "ro")
+    try:
+        db.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:
+        db.close()
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        return connect(path, "ro&immutable=1")
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
+    return db
+
+
+def recognise(path: Path) -> int:
+    """Refuse what is no store, is too new, or is damaged; nothing is written. The store's version."""
+    if not path.exists():
+        raise StoreError(f"{path}: no such store. Check the path, or make one with Lab({str(path)!r}).")
+    # Without files beside the store nobody writes to it; read so, SQLite puts none there.
+    alone = not path.with_name(path.name + "-wal").exists()
+    with contextlib.closing(connect(path, "ro&immutable=1" if alone else "ro")) as db:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if application != APPLICATION_ID:
+            raise StoreDamaged(f"{path} is an SQLite file but no agentlab store. Choose another path.")
+        if version > VERSION:
+            raise StoreTooNew(
+                f"{path} has store version {version}; this agentlab reads up to {VERSION}. Upgrade jupyter-agentlab."
+            )
+    if path.stat().st_size > CHECKED_BYTES:
+        return int(version)
+    with contextlib.closing(reader(path)) as db:
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise StoreDamaged(f"{path}: {found}. The file was left as it is; restore it from a copy.")
+    return int(version)
+
+
+def old_reader(path: Path, version: int) -> sqlite3.Connection:
+    """A store of an older version to read: a copy in memory, brought up to date; the file stays as it is."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with contextlib.closing(reader(path)) as source:
+        source.backup(db)
+    db.executescript(migration(version))
+    return db
+
+
+def empty(path: Path) -> None:
+    """A store that could not be created leaves nothing that looks like one."""
+    try:
+        os.truncate(path, 0)
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+held_here: set[tuple[int, int]] = set()
+"""Files that stores of this process hold. To open and close such a file again would drop SQLite's locks on it."""
+
+
+def hold(path: Path) -> IO[bytes]:
+    """Take the writer's lock; it goes with the process, however that ends."""
+    if _identity(path) in held_here:
+        raise _locked(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = path.open("ab")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise StoreReadOnly(
+            f"{path}: {getattr(error, 'strerror', error)}. Give write permission to the file and its folder, "
+            "or choose another path."
+        ) from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        held.close()
+        if isinstance(error, BlockingIOError):
+            raise _locked(path) from None
+        raise StoreError(
+            f"{path}: its file system has no locks ({error.strerror}). Choose a path on a local disk."
+        ) from None
+    identity = _identity(path)
+    if identity is not None:
+        held_here.add(identity)
+    return held
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _locked(path: Path) -> StoreLocked:
+    try:
+        with contextlib.closing(connect(path, "ro")) as db:
+            row = db.execute("SELECT value FROM meta WHERE key = 'holder'").fetchone()
+    except sqlite3.Error:
+        row = None
+    who = f"process {row[0]}" + (", this one" if row[0] == str(os.getpid()) else "") if row else "process unknown"
+    return StoreLocked(
+        f"{path} is held by another live lab ({who}). Close that lab, or look with agentlab.open_store({str(path)!r})."
+    )

@@ -165,7 +165,7 @@ class MessagesClient:
             return answer.incomplete(kind, text, "garbage" if kind == "not_json" else "cut_stream")
         if found.kind == "crash" and "authentication method" in text:
             return ModelFailed(
-                f"No key for model {self.model!r}: the environment has no ANTHROPIC_API_KEY. "
+                "No key for the model's API: the environment has no ANTHROPIC_API_KEY. "
                 "Set it before the lab starts, or use model='sim'.",
                 fault("unauthorized"),
             )

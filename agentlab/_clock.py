@@ -32,39 +32,47 @@ class Clock:
     """All timers of a lab, the next one first."""
 
     def __init__(self) -> None:
-        self.timers: dict[int, Timer] = {}
+        self._timers: dict[int, Timer] = {}
+        self._of: dict[str, dict[int, Timer]] = {}  # by path
         self._heap: list[tuple[int, int]] = []
 
     def add(self, timer: Timer) -> None:
         """Keep a timer."""
-        self.timers[timer.number] = timer
+        self._timers[timer.number] = timer
+        self._of.setdefault(timer.path, {})[timer.number] = timer
         heapq.heappush(self._heap, (timer.due_at, timer.number))
 
     def same(self, timer: Timer) -> Timer | None:
         """A timer that would say the same at the same rhythm."""
-        alike = (t for t in self.timers.values() if t.path == timer.path)
-        return next(
-            (t for t in alike if (t.method, t.payload, t.every) == (timer.method, timer.payload, timer.every)), None
-        )
+        said = (timer.method, timer.payload, timer.every)
+        alike = self._of.get(timer.path, {}).values()
+        return next((t for t in alike if (t.method, t.payload, t.every) == said), None)
 
     def drop(self, path: str) -> list[int]:
         """Forget an agent's timers; their numbers."""
-        gone = [number for number, timer in self.timers.items() if timer.path == path]
+        gone = list(self._of.pop(path, ()))
         for number in gone:
-            del self.timers[number]
+            del self._timers[number]
         return gone
+
+    def _remove(self, timer: Timer) -> None:
+        del self._timers[timer.number]
+        own = self._of[timer.path]
+        del own[timer.number]
+        if not own:
+            del self._of[timer.path]
 
     def due(self, now: int) -> list[Timer]:
         """Timers whose time has come; an ``every`` is kept for its next beat, an ``after`` is not."""
         found: list[Timer] = []
         while self._heap and self._heap[0][0] <= now:
             due_at, number = heapq.heappop(self._heap)
-            timer = self.timers.get(number)
+            timer = self._timers.get(number)
             if timer is None or timer.due_at != due_at:
                 continue
             found.append(timer)
             if timer.every is None:
-                del self.timers[number]
+                self._remove(timer)
             else:
                 timer.due_at = timer.next(now)
                 heapq.heappush(self._heap, (timer.due_at, number))
@@ -75,7 +83,7 @@ class Clock:
         """When the next one is due, nanoseconds since 1970."""
         while self._heap:
             due_at, number = self._heap[0]
-            timer = self.timers.get(number)
+            timer = self._timers.get(number)
             if timer is not None and timer.due_at == due_at:
                 return due_at
             heapq.heappop(self._heap)

@@ -1,0 +1,209 @@
+"""Crash everywhere: agents, nodes and kernels die at every boundary there is, and afterwards every book balances."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab import Lab, Ref, Reply, errors
+from tests.crashes.family import family
+from tests.crashes.watch import Watch
+from tests.crashes.world import PLAN, breaches, count, lines
+
+ORDERS = ("o1", "o2", "o3")
+OWN = ("raise", "exit")
+OTHERS = ("kill", "crash", "node", "sibling")
+Plan = dict[str, list[str | None]]
+
+
+class Run:
+    """One lab, in which one family after the other lives through one schedule of deaths."""
+
+    def __init__(self, lab: Lab, root: Path) -> None:
+        self.lab, self.root = lab, root
+        self.watch = Watch(lab._store)
+        assert lab._runtime is not None
+        lab._runtime.desk.pool.BURST = 10_000  # nodes that die by the dozen are no sign of trouble here
+        self.number = 0
+
+    def schedule(self, plan: Plan, *, once: bool = False, strategy: str = "one_for_one", cut: Cut | None = None) -> str:
+        """Send the orders, let the deaths of the plan happen, and see that nothing is lost, doubled or half done."""
+        self.number += 1
+        folder = self.root / str(self.number)
+        folder.mkdir()
+        (folder / PLAN).write_text(json.dumps(plan))
+        world = str(folder)
+        self.watch.begin(world)
+        team = self.lab.start(family(f"f{self.number}", world, strategy))
+        clerk = self.lab[f"{team.path}/clerk"]
+        self.watch.begin(world, None if cut is None else lambda commits: cut.look(self.lab, team.path, commits))
+        replies = [clerk.call(timeout=30).work(order, once) for order in ORDERS[:2]]
+        clerk.cast.work(ORDERS[2], once)
+        self.finish(clerk, world, replies)
+        self.check(team, world, replies, once=once)
+        self.watch.begin(None)
+        team.stop("shutdown")
+        return world
+
+    def finish(self, clerk: Ref, world: str, replies: list[Reply]) -> None:
+        """Wait for the end, and say what became of steps in doubt, as a person who looked at the world would."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            self.lab.wait_idle(30)
+            if clerk.status == "parked":
+                settle(clerk, world)
+            elif all(reply.done() for reply in replies) and len(clerk.state["done"]) == 2 * len(ORDERS):
+                return
+            else:
+                time.sleep(0.001)  # a timer that is due has not fired yet
+        raise AssertionError(f"not over: {clerk.info()} {lines(world)}")
+
+    def check(self, team: Ref, world: str, replies: list[Reply], *, once: bool) -> None:
+        """What must be true after any schedule."""
+        assert [reply.result(0) for reply in replies] == [f"{order} taken" for order in ORDERS[:2]]
+        states = {name: self.lab[f"{team.path}/{name}"].state for name in ("clerk", "bank", "book")}
+        check_states(states)
+        assert breaches(world) == []
+        if once:
+            assert [count(world, "run", f"{order}.pay") for order in ORDERS] == [1, 1, 1]
+
+
+    def check_frames(self) -> None:
+        """The frames count what was taken back as the world saw it."""
+        worlds = [lines(str(self.root / str(number))) for number in range(1, self.number + 1)]
+        rewound = sum(word[0] == "rewound" for world in worlds for word in world)
+        assert (self.lab.steps()["outcome"] == "rewound").sum() == rewound
+        assert self.lab.restarts()["rewound"].sum() == rewound
+
+
+class Cut:
+    """Somebody dies right after the n-th commit."""
+
+    def __init__(self, number: int, how: str, victim: str) -> None:
+        self.number, self.how, self.victim = number, how, victim
+
+    def look(self, lab: Lab, path: str, commits: int) -> None:
+        """A commit was made; runs in the runtime's thread."""
+        if commits != self.number or lab._runtime is None:
+            return
+        runtime = lab._runtime
+        entry = runtime.desk.entries[f"{path}/{self.victim}"]
+        if not entry.life:
+            return
+        if self.how == "node":
+            node = runtime.desk.pool.nodes.get(entry.node or 0)
+            if node is not None:
+                os.kill(node.process.pid, signal.SIGKILL)
+        else:
+            runtime.desk.loop.call_soon(runtime.lives.end, entry, "killed")
+
+
+def settle(clerk: Ref, world: str) -> None:
+    """A person looks whether it was paid, and says so."""
+    (doubt,) = clerk.doubts()
+    assert doubt["name"] == "pay"
+    order = [word[1].split(".")[0] for word in lines(world) if word[0] == "at" and word[1].endswith(".pay<")][-1]
+    if count(world, "run", f"{order}.pay"):
+        clerk.settle("pay", result=1)
+    else:
+        clerk.settle("pay", retry=True)
+
+
+def check_states(states: dict[str, dict[str, Any]]) -> None:
+    """Every order was handled once by everybody, in order, and no state shows half a message."""
+    clerk, bank, book = states["clerk"], states["bank"], states["book"]
+    assert [what for what in clerk["done"] if "." not in what] == list(ORDERS)
+    assert Counter(clerk["done"]) == Counter([*ORDERS, *(f"{order}.ring" for order in ORDERS)])
+    assert bank["done"] == list(ORDERS)
+    assert Counter(book["done"]) == Counter(f"{order}.{who}" for order in ORDERS for who in ("clerk", "bank"))
+    for state in (clerk, bank, book):
+        assert state["begun"] == len(state["done"])
+
+
+@pytest.fixture(params=["memory", "file"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+    """A lab in memory, and one with a file."""
+    with Lab(None if request.param == "memory" else tmp_path / "run.lab", nodes=2) as lab:
+        yield Run(lab, tmp_path)
+
+
+def boundaries(run: Run, *, once: bool) -> list[str]:
+    """Those of the first order and what follows from it, as a life without deaths meets them."""
+    world = run.schedule({}, once=once)
+    return list(dict.fromkeys(word[1] for word in lines(world) if word[0] == "at" and word[1].startswith("o1")))
+
+
+@pytest.mark.parametrize("how", [*OWN, *OTHERS])
+def test_one_death_at_every_boundary_of_the_code(run: Run, how: str) -> None:
+    """Before and after each effect, between steps, at the handler's end: nothing is lost, doubled or half done."""
+    for boundary in boundaries(run, once=False):
+        run.schedule({boundary: [how]}, strategy="one_for_all" if how == "sibling" else "one_for_one")
+    run.check_frames()
+
+
+def where_to_cut(run: Run, *, once: bool) -> int:
+    """How many commits a schedule without deaths makes."""
+    run.schedule({}, once=once)
+    return run.watch.commits
+
+
+@pytest.mark.parametrize("victim", ["clerk", "bank", "book"])
+@pytest.mark.parametrize("how", ["kill", "node"])
+def test_one_death_after_every_commit(run: Run, how: str, victim: str) -> None:
+    """A step's start and end, an outcome and what follows from it: whoever dies when it is committed, all goes on."""
+    for number in range(1, where_to_cut(run, once=False) + 1):
+        run.schedule({}, cut=Cut(number, how, victim))
+    run.check_frames()
+
+
+@pytest.mark.parametrize("how", [*OWN, *OTHERS])
+def test_once_steps_never_run_twice(run: Run, how: str) -> None:
+    """Wherever its agent dies a ``once`` step runs once; where nobody can know, it is reported and a person decides."""
+    for boundary in boundaries(run, once=True):
+        run.schedule({boundary: [how]}, once=True, strategy="one_for_all" if how == "sibling" else "one_for_one")
+    for number in range(1, where_to_cut(run, once=True) + 1, 3):
+        run.schedule({}, once=True, cut=Cut(number, "node" if how == "node" else "kill", "clerk"))
+    run.check_frames()
+
+
+def any_schedule(seed: int, known: list[str]) -> dict[str, Any]:
+    """Some deaths at some boundaries: several in a row, of several kinds; no message dies three times of its own."""
+    chance = random.Random(seed)
+    plan: Plan = {}
+    own: Counter[str] = Counter()
+    nodes = 0
+    for _ in range(chance.randint(1, 5)):
+        boundary, how = chance.choice(known), chance.choice([*OWN, *OTHERS])
+        message = boundary.split(".")[0] + str(boundary.endswith(("t<", "t>", "u<", "u>", "bank", "bank-end")))
+        own[message] += how in OWN
+        nodes += how == "node"
+        if own[message] < 3 and (how != "node" or nodes < 3):
+            plan.setdefault(boundary, []).append(how)
+    if chance.random() < 0.3:
+        plan["clerk.start"] = [None, chance.choice(["raise", "kill", "node"])]
+    cut = Cut(chance.randint(1, 40), chance.choice(["kill", "node"]), chance.choice(["clerk", "bank", "book"]))
+    return {
+        "plan": plan, "once": chance.random() < 0.4, "strategy": chance.choice(["one_for_one", "one_for_all"]),
+        "cut": cut if chance.random() < 0.5 else None,
+    }  # fmt: skip
+
+
+def test_many_deaths_in_a_row(run: Run) -> None:
+    """Whatever dies when, and again before it has recovered: the books balance. Seeds are in the message of a failure."""
+    known = boundaries(run, once=True)
+    for seed in range(60):
+        chosen = any_schedule(seed, known)
+        try:
+            run.schedule(**chosen)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {chosen}") from error
+    run.check_frames()

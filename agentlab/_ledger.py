@@ -237,7 +237,7 @@ class Ledger:
 
     def keep_child(self, record: Record, entry: Entry | None) -> None:
         """Write down that this child is kept, so that the lab can be opened again."""
-        if record.supervisor is not None and not self.closing:
+        if self.durable and record.supervisor is not None and not self.closing:
             self._batch.add("child", *child_row(record, entry))
 
     def forget(self, entry: Entry) -> None:
@@ -247,6 +247,7 @@ class Ledger:
         self._batch.add("gone", entry.path)
         self._batch.add("forget", entry.path)
         self._batch.add("forget_items", entry.path)
+        self._batch.add("forget_checkpoints", entry.path)
         self._ended_at.pop(entry.path, None)
 
     # an earlier life of the lab

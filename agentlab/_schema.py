@@ -96,6 +96,7 @@ INSERT = {
     "gone_below": "DELETE FROM child WHERE substr(path, 1, length(?1)) = ?1",
     "forget": "DELETE FROM field WHERE path = ?",
     "forget_items": "DELETE FROM item WHERE path = ?",
+    "forget_checkpoints": "DELETE FROM checkpoint WHERE path = ?",
     "blob": "INSERT OR IGNORE INTO blob VALUES (?,?)",
     "event": "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
     "message": "INSERT INTO message (path, seq, method, sender, sent_at, started_at, ended_at, deliveries, outcome,"

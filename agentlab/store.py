@@ -273,6 +273,8 @@ def _groups(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tuple[str, 
         if table != last and run:
             yield last, run
             run = []
+        if table == "forget_checkpoints" and "checkpoint" in apart:
+            yield "checkpoint", apart.pop("checkpoint")
         last = table
         run.append(row)
     if run:

@@ -302,8 +302,8 @@ class Host:
 
     def _replace(self, resident: Resident, ticket: int, fields: dict[str, str]) -> None:
         for name, text in fields.items():
-            setattr(resident.agent, name, type(resident.agent).__agent_fields__[name].load(text))
-            if isinstance(getattr(resident.agent, name), Transcript):
+            value = resident.agent.__dict__[name] = type(resident.agent).__agent_fields__[name].load(text)
+            if isinstance(value, Transcript):
                 resident.saved[name] = -1  # it began anew, perhaps with nothing
         changes = resident.changes()
         resident.keep(changes)

@@ -6,6 +6,10 @@ import asyncio
 import contextvars
 import time
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentlab.node.sliced import Step
 
 QUIET = 3  # loop turns without a step: a timer that is due needs one to ring and one to wake its task
 
@@ -23,25 +27,26 @@ class Lane:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
         self.steps = 0  # begun so far, of all tasks
+        self.closed = False
         self._loop = loop
         self._patience = patience
-        self._gates: deque[asyncio.Future[None]] = deque()
+        self._steps: deque[Step] = deque()
         self._context = contextvars.Context()
         self._turning = False
-        self._closed = False
         self._seen = self._quiet = 0
         self._until = 0.0
 
-    def wait(self, gate: asyncio.Future[None]) -> None:
-        """Open this gate when its turn comes; one that is done by then has left the lane."""
-        self._gates.append(gate)
-        if not self._turning and not self._closed:
+    def wait(self, step: Step) -> None:
+        """Open the step's gate when its turn comes."""
+        step.in_lane = True
+        self._steps.append(step)
+        if not self._turning and not self.closed:
             self._turning = True
             self._next()
 
     def close(self) -> None:
         """Open no gate any more."""
-        self._closed = True
+        self.closed = True
 
     def _next(self) -> None:
         self._seen, self._quiet = self.steps, 0
@@ -54,11 +59,10 @@ class Lane:
         if self._quiet < QUIET and time.perf_counter() < self._until:
             self._loop.call_soon(self._turn, context=self._context)
             return
-        while self._gates and not self._closed:
-            gate = self._gates.popleft()
-            if not gate.done():
-                gate.set_result(None)
-                break
-        self._turning = bool(self._gates) and not self._closed
+        if not self.closed:
+            step = self._steps.popleft()
+            step.in_lane = False
+            step.open()
+        self._turning = bool(self._steps) and not self.closed
         if self._turning:
             self._next()

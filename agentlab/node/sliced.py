@@ -35,10 +35,24 @@ owner_of: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("agentla
 """The owner whose code runs; its tasks inherit it."""
 
 
+class Held:
+    """A cancellation that came while a step was parked."""
+
+    __slots__ = ("count", "error", "task", "until")
+
+    def __init__(self, error: asyncio.CancelledError, until: float) -> None:
+        self.error = error
+        self.until = until  # raised where the step stands if it has not awaited by then
+        self.task = asyncio.current_task()
+        self.count = self.task.cancelling() if self.task is not None else 0
+
+
 class Step(Coroutine[Any, Any, Any]):
     """A coroutine whose steps run in time slices; to its task, and to anyio, it looks like the coroutine."""
 
-    __slots__ = ("_context", "_coro", "_error", "_gate", "_parked", "_queued", "_slicer", "owner")
+    __slots__ = (
+        "_bare", "_context", "_coro", "_error", "_gate", "_held", "_parked", "_queued", "_slicer", "in_lane", "owner",
+    )  # fmt: skip
 
     def __init__(
         self, slicer: Slicer, owner: Owner, coro: Coroutine[Any, Any, Any], context: contextvars.Context
@@ -51,6 +65,9 @@ class Step(Coroutine[Any, Any, Any]):
         self._gate: asyncio.Future[None] | None = None  # what its task waits for while it is parked or queued
         self._queued = False  # behind a parked step of the same owner
         self._error: BaseException | None = None  # thrown while it was queued
+        self._bare = True  # it yielded to the loop, and waits for nothing
+        self._held: Held | None = None  # a cancellation that came while it was parked
+        self.in_lane = False
 
     def __getattr__(self, name: str) -> Any:
         """cr_frame, cr_running, cr_suspended, cr_await, cr_code and the names: those of the coroutine."""
@@ -68,13 +85,11 @@ class Step(Coroutine[Any, Any, Any]):
     def send(self, value: Any) -> Any:
         """Run to the next await or the end of the slice; gives what the task must wait for."""
         line = self.owner.line
-        if line is not None:
-            if line[0] is not self:
-                return self._queue(None)
-            if self._queued:
-                self._queued = False
-                if self._error is not None:
-                    return self.throw(self._error)
+        if line is not None and line[0] is not self:
+            return self._queue(None)
+        if self._error is not None:
+            return self.throw(self._error)
+        self._queued = False
         return self._advance(value, None)
 
     def throw(
@@ -86,6 +101,8 @@ class Step(Coroutine[Any, Any, Any]):
         try:
             if line is not None and line[0] is not self:
                 return self._queue(error)
+            if self._parked is not None and isinstance(error, asyncio.CancelledError) and self._hold(error):
+                return self._wait() if self.in_lane else self._advance(None, None)  # out of it: its turn has come
             self._queued = False
             if isinstance(self._error, asyncio.CancelledError):
                 error = self._error
@@ -109,6 +126,8 @@ class Step(Coroutine[Any, Any, Any]):
             slicer.end(self, None)
         else:
             self._parked = None
+            if self._held is not None and time.perf_counter() > self._held.until:
+                error, self._held = self._held.error, None
             clock = time.thread_time()
             worker.switch(error)
             slicer.end(self, clock)
@@ -125,32 +144,65 @@ class Step(Coroutine[Any, Any, Any]):
         if len(idle) < MOST_IDLE:
             idle.append(worker)
         owner.error = None  # it was meant for this step
+        held, self._held = self._held, None
         if owner.line is not None:
             self._leave(owner.line)
         if not raised:
+            self._bare = result is None
+            if held is not None:
+                self._deliver(held, result)
             return result
         try:
             raise result
         finally:
-            del result  # a traceback that holds its own exception is garbage for the collector
+            del result, held  # a traceback that holds its own exception is garbage for the collector
 
     def _park(self) -> asyncio.Future[None]:
         """Wait in the lane for the next slice, at the head of the owner's line."""
         if self.owner.line is None:
             self.owner.line = deque((self,))
-        gate = self._wait()
-        self._slicer.lane.wait(gate)
-        return gate
+        if not self.in_lane:
+            self._slicer.lane.wait(self)
+        return self._wait()
+
+    def open(self) -> None:
+        """Let it go on, if it waits."""
+        if self._gate is not None and not self._gate.done():
+            self._gate.set_result(None)
+
+    def _hold(self, error: asyncio.CancelledError) -> bool:
+        """Keep a cancellation back for the next await, which is where code expects it; False if none came for long."""
+        slicer = self._slicer
+        if slicer.lane.closed or self.owner.error is not None:
+            return False
+        if self._held is None:
+            self._held = Held(error, time.perf_counter() + slicer.grace_s)
+        elif time.perf_counter() > self._held.until:
+            self._held = None
+            return False
+        return True
+
+    def _deliver(self, held: Held, waits_for: Any) -> None:
+        """Cancel a step that has come to its next await, as its task would have been cancelled there."""
+        if held.task is None or held.task.cancelling() < held.count:
+            return  # taken back meanwhile: the scope or the timeout that it came from is left
+        if waits_for is None or not (waits_for.cancel(*held.error.args) or self._comes_again(held.error)):
+            self._error = held.error
 
     def _queue(self, error: BaseException | None) -> asyncio.Future[None]:
         """Wait until the owner's parked step and those before this one are through."""
         assert self.owner.line is not None
-        if error is not None and not isinstance(self._error, asyncio.CancelledError):
-            self._error = error
         if not self._queued:
             self._queued = True
+            self._error = error if self._error is None else self._error
             self.owner.line.append(self)
+        elif not isinstance(self._error, asyncio.CancelledError) and not self._comes_again(error):
+            self._error = error  # as a task that is cancelled between its waking and its step
         return self._wait()
+
+    def _comes_again(self, error: BaseException | None) -> bool:
+        """A scope of anyio cancels nobody whose future is done, lest a result be lost: it tries again until it ends."""
+        return not self._bare and error is not None and str(error).startswith("Cancelled via cancel scope")
 
     def _wait(self) -> asyncio.Future[None]:
         self._gate = gate = self._slicer.loop.create_future()
@@ -160,12 +212,10 @@ class Step(Coroutine[Any, Any, Any]):
     def _leave(self, line: deque[Step]) -> None:
         """The step came to its end: the next one of the same owner may begin."""
         line.popleft()
-        if not line:
+        if line:
+            line[0].open()
+        else:
             self.owner.line = None
-            return
-        gate = line[0]._gate
-        if gate is not None and not gate.done():
-            gate.set_result(None)
 
 
 def outcome_of(coro: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> tuple[bool, Any]:

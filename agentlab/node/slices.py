@@ -11,7 +11,9 @@ What an agent may rely on:
 
 * Its own tasks never interrupt each other. While one is parked the agent's others wait behind it, so between
   two awaits its state is its own, as in plain asyncio. Only *other* agents run meanwhile.
-* A cancellation, or ``interrupt``, reaches a parked step where it stands, as an exception.
+* A cancellation is raised at the next await, as ever; in a step that comes to none within a grace period, where
+  it stands. ``interrupt`` does not wait. (An agent's own tasks cannot cancel its endless loop, since they wait for
+  it: that takes a timeout or a cancel scope around it, or somebody else.)
 * Context variables, ``current_task`` and ``sys.exc_info`` are those of its own task.
 
 What it may not: a ``threading.Lock`` that agents of one node share can be held by a parked step, and an
@@ -49,6 +51,7 @@ class Slicer:
     Args:
         loop: The event loop, asyncio's or uvloop's, of the main thread.
         slice_s: The longest slice (seconds, > 0); a step is interrupted after half to all of it.
+        grace_s: How long a cancelled step may go on to its next await before it is cancelled where it stands (seconds).
         cells: Two places that take the running owner's life (0: none) and the count of slices, as ``Word.cells``.
         on_busy: Called on the loop's side, once, when an owner's ``busy`` is above its ``limit``.
     """
@@ -58,11 +61,13 @@ class Slicer:
         loop: asyncio.AbstractEventLoop,
         slice_s: float = 0.002,
         *,
+        grace_s: float = 0.1,
         cells: MutableSequence[int] | memoryview | None = None,
         on_busy: Callable[[Any], object] | None = None,
     ) -> None:
         self.loop = loop
         self.running: Step | None = None
+        self.grace_s = grace_s
         self.slicing = False  # False: steps run as in plain asyncio, only their costs are counted
         self._tick_s = slice_s / 2
         self._cells: Any = [0, 0] if cells is None else cells
@@ -73,6 +78,7 @@ class Slicer:
         self.outcome: tuple[bool, Any] | None = None  # of the step that came back; None if it is parked
         self.idle: list[Any] = []  # greenlets without work
         self.lane = Lane(loop, patience=4 * slice_s)
+        self._dropped: set[Any] = set()
         self._home: Any = None  # the loop's greenlet
         self._previous: Any = None  # the signal handler before ours
 
@@ -127,8 +133,7 @@ class Slicer:
         if head is None or head._parked is None:
             return False
         owner.error = error
-        if head._gate is not None and not head._gate.done():
-            head._gate.set_result(None)
+        head.open()
         return True
 
     def _make(
@@ -186,7 +191,12 @@ class Slicer:
     def _serve(self) -> None:
         # The outcome is handed over aside, so that an idle greenlet holds on to nothing of its last step.
         while True:
-            self.outcome = outcome_of(*self._home.switch())
+            outcome = outcome_of(*self._home.switch())
+            if self._dropped and greenlet.getcurrent() in self._dropped:
+                self._dropped.discard(greenlet.getcurrent())
+                return
+            self.outcome = outcome
+            del outcome
 
     # the timer
 
@@ -215,7 +225,7 @@ class Slicer:
     def _stop(self, owner: Owner, where: Place, *, same: bool) -> None:
         error: BaseException | None = None
         if same and owner.error is None and where is Place.SWITCH and greenlet.getcurrent().parent is self._home:
-            error = self._home.switch()  # from here on the loop runs; a turn of the lane brings us back
+            error = self._leave()
         elif owner.busy + time.perf_counter() - self._begun > owner.limit:
             owner.limit = math.inf
             if self._on_busy is not None:
@@ -227,6 +237,14 @@ class Slicer:
                 raise error
             finally:
                 del error
+
+    def _leave(self) -> BaseException | None:
+        try:
+            found: BaseException | None = self._home.switch()  # the loop runs on; a turn of the lane brings us back
+        except greenlet.GreenletExit:  # its task is gone: what is left of the step unwinds, and its stack ends
+            self._dropped.add(greenlet.getcurrent())
+            raise
+        return found
 
 
 class _Straight:

@@ -84,6 +84,7 @@ class Entry:
         "shunned",
         "since",
         "spec",
+        "spec_text",
         "suspended",
         "topics",
         "traced",
@@ -102,6 +103,7 @@ class Entry:
         self.fields: dict[str, str | list[str]] = {}
         self.pending: deque[Message] = deque()
         self.seq = 0
+        self.spec_text = ""  # its child spec as the store has it
         self.restarts = 0  # over all its lives; a move from a dead node is none
         self.handled = 0
         self.reason: Any = None
@@ -122,7 +124,7 @@ class Entry:
 
     def belong_to(self, record: Record, kind: Kind) -> None:
         """Go on under a new record: its supervisor was restarted, or its class is there now."""
-        self.record, self.spec, self.kind = record, record.spec, kind
+        self.record, self.spec, self.kind, self.spec_text = record, record.spec, kind, ""
         self.initial = kind.initial({**record.spec.fields, **(record.fields or {})})
 
     def outlive(self) -> Entry:

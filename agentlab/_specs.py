@@ -26,7 +26,9 @@ def child_row(record: Record, entry: Entry | None) -> tuple[Any, ...]:
     if entry is not None and entry.asked and status == "parked":
         status = "stopped"
     past = (1, record.restarts, 0) if entry is None else (entry.incarnation, entry.restarts, entry.seq)
-    spec = dump(record)
+    spec = entry.spec_text if entry is not None and entry.spec_text else dump(record)
+    if entry is not None:
+        entry.spec_text = spec
     return (
         record.path, parent.path if parent else None, spec, int(_is_dynamic(record)), status, *past,
     )  # fmt: skip

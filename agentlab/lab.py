@@ -106,6 +106,7 @@ class Lab(Frames):
         path = None if store is None else Path(store)
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))
         self._runtime: Runtime | None = None
+        self._last: list[Row] = []  # the tree as it was when the lab was closed
         if resume is not False:
             how = resume if resume is not None else "ask" if _in_notebook() else True
             self._begin(nodes or max(2, os.cpu_count() or 2), redeliver, how)
@@ -221,8 +222,10 @@ class Lab(Frames):
         Args:
             timeout: Seconds for the agents' ``on_stop``; then the nodes are ended.
         """
-        if self._runtime is not None:
+        if self._runtime is not None and not self._runtime.closed:
+            rows = self.rows()
             self._runtime.close(timeout)
+            self._last = [row._replace(status="stopped", mailbox=0, node=None) for row in rows]
         self._store.close()
         _open.discard(self)
 
@@ -251,11 +254,17 @@ class Lab(Frames):
 
     def agents(self) -> pd.DataFrame:
         """One row per agent and supervisor as it is now."""
-        return frames.stored_agents(self._store) if self.closed else frames.agents(self.rows())
+        return frames.stored_agents(self._store) if self._runtime is None else frames.agents(self.rows())
 
     def rows(self, paths: Iterable[str] | None = None) -> list[Row]:
-        """The tree as plain rows, in start order, depth first; only ``paths`` if given. Any thread."""
+        """The tree as plain rows, in start order, depth first; only ``paths`` if given. Any thread.
+
+        Of a closed lab: the rows as they were, all stopped.
+        """
         runtime = self._live
+        if runtime.closed:
+            wanted = None if paths is None else set(paths)
+            return [row for row in self._last if wanted is None or row.path in wanted]
         found: list[Row] = runtime.run(make_rows, runtime, None if paths is None else list(paths))
         return found
 

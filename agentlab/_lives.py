@@ -28,6 +28,7 @@ class Lives:
         self._lab_id = lab_id
         self._homeless: list[int] = []  # lives that wait for a node
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
+        self.holding = False  # whether they wait
         self.incarnations: dict[str, int] = {}  # of supervisors, by path
         self._supervisors: dict[str, int] = {}  # their present lives, for links and monitors
 
@@ -143,8 +144,6 @@ class Lives:
         if entry is None:
             entry = desk.entries[path] = Entry(record, desk.kinds.of(what))
             desk.ledger.recall(entry)
-            for message in self.unread.pop(path, ()):
-                self._mail.restore(entry, message)
             desk.ledger.keep_child(record, entry)
         elif entry.record is not record or entry.spec is not record.spec:
             entry.belong_to(record, desk.kinds.of(what))
@@ -176,6 +175,29 @@ class Lives:
             if entry is not None:
                 self._place(entry)
 
+    def hold(self, messages: dict[str, list[Message]]) -> None:
+        """A stored lab comes back: what it had in hand, and its timers, wait until everybody is there."""
+        self.holding = True
+        self.unread = messages
+
+    def release(self) -> None:
+        """Everybody is back. A message that went on earlier might have reached for who was not there yet."""
+        found = [(self._desk.entries.get(path), messages) for path, messages in self.unread.items()]
+        self.unread, self.holding = {}, False
+        held = [(entry, messages) for entry, messages in found if entry is not None]
+        for entry, messages in held:  # all of them before the first goes on: it may join a call that is among them
+            for message in messages:
+                self._mail.restore(entry, message)
+        for entry, messages in held:
+            if not entry.life or self._desk.starting(entry):
+                continue
+            if self._mail.doubt(entry) is not None:
+                self.end(entry, "shutdown")
+                continue
+            for message in messages:
+                self._mail.hand_over(entry, message)
+        self._desk.ring()
+
     @property
     def waiting(self) -> bool:
         """Whether a life waits for a node."""
@@ -197,6 +219,8 @@ class Lives:
                 continue
             entry.moving = entry.moving or not self._desk.starting(entry)
             entry.reason = "node_down"
+            entry.notes = 0
+            entry.asking.clear()
             self._tell_links(entry, "node_down")
             self._desk.ledger.moved(entry, node.number)
             self._place(entry, avoid=node.number)
@@ -221,8 +245,13 @@ class Lives:
         self._desk.ledger.started(entry)
         entry.moving = False
         self._desk.feed(Started(life))
+        if self._mail.doubt(entry) is not None:  # its siblings, a person or a new kernel started it too early
+            self.end(entry, "shutdown")
+            return
         if entry.traced:
             self._desk.tell(entry, "trace", True)
+        if entry.suspended:
+            self._desk.tell(entry, "suspend", True)
         for message in entry.pending:
             self._mail.hand_over(entry, message)
         self._desk.settle(entry)

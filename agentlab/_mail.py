@@ -184,6 +184,9 @@ class Mail:
         if message.journal is not None:
             for number in [step.number for step in message.journal.steps.values() if step.is_call]:
                 self.answers.pop((message.key, number), None)
+                under_way = self.asked.pop((message.key, number), None)
+                if under_way is not None:
+                    under_way.origin = None  # its answer need not be kept: nobody will ask for it again
 
     def set_timer(self, entry: Entry, seconds: float, again: bool, method: str, payload: bytes) -> None:
         """A message of an agent to itself, later; one that is set already, as on every start, is not set twice."""

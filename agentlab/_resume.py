@@ -70,7 +70,14 @@ def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
 
 
 async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
-    runtime.lives.unread = unread(runtime)
+    runtime.lives.hold(unread(runtime))
+    try:
+        await _bring_all_back(runtime, past, run)
+    finally:
+        runtime.lives.release()
+
+
+async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> None:
     runtime.desk.ledger.expect({place.path: place.past for top in past for place in top.walk()})
     for place in past:
         spec = place.child()
@@ -110,19 +117,25 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
     """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
     store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
+    rows = store.select("SELECT * FROM inbox ORDER BY key")
+    asking = {row[0] for row in rows}
     for asker, step, payload in store.select("SELECT asker, asker_step, payload FROM answer"):
-        mail.answers[asker, step] = JSON + payload.encode()
+        if asker in asking:
+            mail.answers[asker, step] = JSON + payload.encode()
     for number, path, method, payload, due_at, every in store.select("SELECT * FROM timer"):
         clock.add(Timer(number, path, method, JSON + payload.encode(), due_at, every))
     found: dict[str, list[Message]] = {}
-    for row in store.select("SELECT * FROM inbox ORDER BY key"):
-        found.setdefault(row[1], []).append(_message(store, row))
+    for row in rows:
+        message = _message(store, row)
+        if message.origin is not None and message.origin[0] not in asking:
+            message.origin = None  # who asked is decided: nobody will ask for the answer again
+        found.setdefault(row[1], []).append(message)
     (highest,) = store.select(
         "SELECT max(n) FROM (SELECT max(key) n FROM inbox UNION ALL SELECT max(message_key) FROM step"
-        " UNION ALL SELECT max(id) FROM timer)"
+        " UNION ALL SELECT max(id) FROM timer UNION ALL SELECT max(asker) FROM answer"
+        " UNION ALL SELECT max(message_key) FROM begun)"
     )
     runtime.desk.numbers = itertools.count((highest[0] or 0) + 1)
-    runtime.ring()
     return found
 
 
@@ -159,6 +172,16 @@ def _missing(spec: Child) -> str | None:
 
 async def resume_all(runtime: Runtime) -> list[Ref]:
     """Start what was parked when the lab was opened again and can start now; the refs of what runs."""
+    runtime.lives.hold({entry.path: list(entry.pending) for entry in runtime.desk.entries.values() if entry.down})
+    for path in runtime.lives.unread:
+        runtime.desk.entries[path].pending.clear()
+    try:
+        return await _resume_all(runtime)
+    finally:
+        runtime.lives.release()
+
+
+async def _resume_all(runtime: Runtime) -> list[Ref]:
     started = []
     for place in remembered(runtime.desk.ledger.store):
         record = runtime.desk.tree.find(place.path)

@@ -269,7 +269,7 @@ class Runtime:
             self._alarm.cancel()
             self._alarm = None
         due_at = self.desk.clock.next_due
-        if due_at is not None:
+        if due_at is not None and not self.lives.holding:
             wait = max(0.0, (due_at - time.time_ns()) / 1e9)
             self._alarm = self.desk.loop.call_later(min(wait, 3600.0), self._fire)
 

@@ -73,8 +73,11 @@ def exactly(kernel: socket.socket, size: int) -> bytes:
 
 
 def answer(kernel: socket.socket, value: int | None) -> None:
-    """One JSON text and a line's end."""
-    kernel.sendall(json.dumps(value).encode() + b"\n")
+    """One JSON text and a line's end; the process ends if the kernel has."""
+    try:
+        kernel.sendall(json.dumps(value).encode() + b"\n")
+    except OSError:
+        os._exit(0)
 
 
 def ended(pid: int, patience: float = 1.0) -> int | None:

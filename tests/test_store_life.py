@@ -1,0 +1,170 @@
+"""The kernel's violent life with one store: killed twenty times in a row under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from agentlab import Agent, Lab, Ref, Transcript
+
+ROUNDS = 20
+LANES = 6
+LIFE = 10_000 * LANES  # numbers that one life may use up
+
+
+def effect(folder: str, word: str) -> int:
+    """An effect on the world: one more letter in a file."""
+    with open(f"{folder}/{word}", "a", encoding="utf-8") as file:
+        file.write("x")
+    return os.path.getsize(f"{folder}/{word}")
+
+
+class Clerk(Agent):
+    """Notes numbers, each once."""
+
+    seen: Transcript = Transcript()
+    told: Transcript = Transcript()
+
+    async def note(self, number: int) -> int:
+        """Note a number that somebody waits for."""
+        self.seen.append(number)
+        return len(self.seen)
+
+    async def tell(self, number: int) -> None:
+        """Note a number that nobody waits for."""
+        self.told.append(number)
+
+
+class Front(Agent):
+    """Takes numbers: does steps, calls one clerk and casts to another."""
+
+    done: Transcript = Transcript()
+
+    async def take(self, number: int, folder: str, clerk: Ref, other: Ref) -> int:
+        """A step, a call, a step, a cast."""
+        await self.step(effect, folder, f"a{number}")
+        await clerk.call.note(number)
+        await self.step(effect, folder, f"b{number}")
+        other.cast.tell(number)
+        self.done.append(number)
+        return number
+
+
+KERNEL = """
+    import json, sys, threading
+    from agentlab import Lab
+    from tests.test_store_life import LANES, Clerk, Front
+
+    path, folder, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    lab = Lab(path, nodes=2)
+    lab.wait_idle(30)
+    fronts = [lab.whereis(f"f{n}") or lab.start(Front, id=f"f{n}") for n in range(3)]
+    clerks = [lab.whereis(f"c{n}") or lab.start(Clerk, id=f"c{n}") for n in range(2)]
+    said = threading.Lock()
+
+    def say(what):
+        with said:
+            sys.stdout.write(json.dumps(what) + "\\n")
+            sys.stdout.flush()
+
+    def load(lane):
+        number = first + lane
+        while True:
+            clerk, other = clerks if number % 2 else clerks[::-1]
+            if lane == 5:
+                clerk.call.note(number).result(30)
+            else:
+                fronts[lane % 3].call.take(number, folder, clerk, other).result(30)
+            say(number)
+            number += LANES
+
+    say({ref.id: {"status": ref.status, **ref.state} for ref in fronts + clerks})
+    for lane in range(LANES):
+        threading.Thread(target=load, args=(lane,), daemon=True).start()
+    threading.Event().wait()
+"""
+
+
+def lines_of(kernel: subprocess.Popen[str]) -> queue.Queue[str]:
+    """What it says, as it comes; an empty text at the end. A line that was cut by its death was not said."""
+    found: queue.Queue[str] = queue.Queue()
+
+    def read() -> None:
+        assert kernel.stdout is not None
+        for line in kernel.stdout:
+            found.put(line if line.endswith("\n") else "")
+        found.put("")
+
+    threading.Thread(target=read, daemon=True).start()
+    return found
+
+
+def one_life(path: Path, folder: Path, first: int, chance: random.Random) -> tuple[dict[str, Any] | None, list[int]]:
+    """Run a kernel under load and kill it: the states that it came back with, and what it acknowledged."""
+    script = textwrap.dedent(KERNEL)
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", script, str(path), str(folder), str(first)],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
+    said = lines_of(kernel)
+    early = first and chance.random() < 0.2  # while it comes back
+    found = [] if early else [said.get(timeout=30)]
+    time.sleep(chance.uniform(0.3, 0.9) if early else chance.uniform(0.02, 0.4))  # the moment of its death
+    kernel.kill()
+    kernel.wait(10)
+    while line := said.get(timeout=10):
+        found.append(line)
+    assert kernel.stdout is not None
+    kernel.stdout.close()
+    words = [json.loads(line) for line in found]
+    return (words[0], words[1:]) if words else (None, [])
+
+
+def balance(states: dict[str, Any], acknowledged: set[int], folder: Path, kills: int) -> None:
+    """Nothing acknowledged is lost, nothing is doubled, no message is there by half."""
+    done = [number for n in range(3) for number in states[f"f{n}"]["done"]]
+    seen = Counter(number for n in range(2) for number in states[f"c{n}"]["seen"])
+    told = Counter(number for n in range(2) for number in states[f"c{n}"]["told"])
+    direct = {number for number in acknowledged if number % LANES == 5}
+    assert {state["status"] for state in states.values()} == {"running"}
+    assert acknowledged - direct <= set(done)
+    assert direct <= set(seen)
+    assert len(done) == len(set(done))
+    assert set(seen.values()) | set(told.values()) <= {1}
+    assert set(told) == set(done)
+    assert {number for number in seen if number % LANES != 5} == set(done)
+    effects = {file.name: file.stat().st_size for file in folder.iterdir() if int(file.name[1:]) < kills * LIFE}
+    assert set(effects) >= {f"{step}{number}" for number in done for step in "ab"}
+    assert sum(effects.values()) - 2 * len(done) <= 3 * kills  # of each front the step in hand may have run unseen
+
+
+def test_a_kernel_killed_twenty_times_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Calls between agents, steps and casts, one store: after each death the books balance and the work goes on."""
+    seed = int(os.environ.get("AGENTLAB_SEED", "0")) or random.SystemRandom().randrange(10**6)
+    print(f"AGENTLAB_SEED={seed}")
+    chance = random.Random(seed)
+    path, folder = tmp_path / "run.lab", tmp_path / "world"
+    folder.mkdir()
+    acknowledged: set[int] = set()
+
+    for life in range(ROUNDS):
+        states, said = one_life(path, folder, life * LIFE, chance)
+        if states is not None and life:
+            balance(states, acknowledged, folder, life)
+        acknowledged |= set(said)
+
+    with Lab(path, nodes=2) as lab:
+        lab.wait_idle(30)
+        balance({ref.id: {"status": ref.status, **ref.state} for ref in lab}, acknowledged, folder, ROUNDS)
+        assert lab.start(Clerk, id="new").call.note(1).result(20) == 1
+    assert len(acknowledged) > ROUNDS

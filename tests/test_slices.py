@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import queue
+import random
 import re
 import signal
 import socket
@@ -31,7 +32,7 @@ from hypothesis import strategies as st
 
 from agentlab.node import places, slices
 from agentlab.node.places import Kind, Place, kind_of, place
-from agentlab.node.sliced import MOST_IDLE, Owner, outcome_of
+from agentlab.node.sliced import MOST_IDLE, Owner, run_step
 from agentlab.node.slices import Slicer
 from agentlab.node.word import Word
 
@@ -59,6 +60,10 @@ def play(program: Program, slice_s: float = 0.002, **options: Any) -> Any:
     finally:
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
         assert signal.getsignal(signal.SIGALRM) is before
+
+
+class Died(BaseException):
+    """What a host raises in an agent that must end."""
 
 
 async def endless() -> None:
@@ -182,9 +187,6 @@ def test_what_blocks_is_sliced(block: Callable[[asyncio.AbstractEventLoop], str]
 
 def test_interrupt_ends_a_tight_loop_and_runs_its_finally() -> None:
     """The given exception is raised where the loop stands; cleaning up happens, sliced as well."""
-
-    class Died(BaseException):
-        pass
 
     async def program(slicer: Slicer) -> list[str]:
         steps: list[str] = []
@@ -332,6 +334,61 @@ def test_cancelling_ends_an_endless_loop(way: str) -> None:
     found = play(program)
     expected = {"cancel": "CancelledError('by order')", "move_on_after": "'moved on: True'"}
     assert repr(found) == expected.get(way, "'timeout'")
+
+
+def test_a_cancellation_waits_for_the_next_await_for_a_while() -> None:
+    """A short step is never cut in two: it is cancelled where it awaits, or not at all if its scope is left."""
+
+    async def handler(left: bool) -> list[str]:
+        seen = []
+        try:
+            async with asyncio.timeout(0.005):
+                busy(0.02)
+                seen.append("whole")
+                if not left:
+                    await asyncio.sleep(30)
+            await asyncio.sleep(0)
+            seen.append("not late")
+        except TimeoutError:
+            seen.append("timeout")
+        return seen
+
+    async def program(slicer: Slicer) -> list[Any]:
+        return await asyncio.gather(*(slicer.start(handler(left), Owner(left)) for left in (False, True)))
+
+    assert play(program, grace_s=20) == [["whole", "timeout"], ["whole", "not late"]]
+
+
+def test_programs_without_number_come_and_go_unharmed() -> None:
+    """Hundreds of agents that loop, sleep, fail and are cancelled, in slices of half a millisecond."""
+    chance = random.Random(5)
+
+    async def handler(number: int) -> int:
+        for turn in range(3):
+            try:
+                with anyio.move_on_after(0.02):
+                    [busy, time.sleep][(number + turn) % 2](0.0003 * (number % 7))
+                    sum(len(str(item)) for item in range(300))
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(anyio.sleep, 0.001 * (number % 3))
+                        if number % 5 == 0:
+                            raise KeyError(number)
+            except* KeyError:
+                pass
+        return number
+
+    async def program(slicer: Slicer) -> list[Any]:
+        owners = [Owner(number) for number in range(200)]
+        tasks = [slicer.start(handler(owner.life), owner) for owner in owners]
+        for _ in range(30):
+            await asyncio.sleep(0.002)
+            chance.choice(tasks).cancel()
+            slicer.interrupt(chance.choice(owners), Died())
+            gc.collect(0)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    ends = play(program, slice_s=0.0005, grace_s=0.001)
+    assert sum(end == number for number, end in enumerate(ends)) > 120
 
 
 def test_tasks_of_one_agent_never_interrupt_each_other() -> None:
@@ -670,7 +727,7 @@ def test_where_slicing_cannot_work_it_says_so_and_runs(
 
 
 def _here() -> Place:
-    return place(sys._getframe(1), outcome_of.__code__)
+    return place(sys._getframe(1), run_step.__code__)
 
 
 def test_a_step_is_left_in_user_code_only() -> None:
@@ -681,11 +738,16 @@ def test_a_step_is_left_in_user_code_only() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             found["called by logging"] = _here()
 
+    class Finalized:
+        def __del__(self) -> None:
+            found["finalizer"] = _here()
+
     async def inside() -> None:
         found["awaited by asyncio"] = _here()
 
     async def handler() -> None:
         found["user"] = _here()
+        Finalized()
         logger.error("now")
         await asyncio.wait_for(inside(), 5)
         asyncio.get_running_loop().call_soon(lambda: found.__setitem__("callback", _here()))
@@ -700,6 +762,7 @@ def test_a_step_is_left_in_user_code_only() -> None:
         "called by logging": Place.RAISE,
         "awaited by asyncio": Place.SWITCH,
         "callback": Place.RAISE,
+        "finalizer": Place.NOWHERE,
     }
 
 

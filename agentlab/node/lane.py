@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import time
 from collections import deque
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from agentlab.node.sliced import Step
+    from agentlab.node.slices import Slicer
 
 QUIET = 3  # loop turns without a step: a timer that is due needs one to ring and one to wake its task
 
@@ -21,14 +21,13 @@ class Lane:
     began, or when ``patience`` is over. So a neighbour's wait is the rest of one slice, and nobody starves.
 
     Args:
-        loop: The event loop.
+        slicer: Knows the loop, and how many slices have begun.
         patience: How long a parked step lets others go first (seconds).
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
-        self.steps = 0  # begun so far, of all tasks
+    def __init__(self, slicer: Slicer, patience: float) -> None:
         self.closed = False
-        self._loop = loop
+        self._slicer = slicer
         self._patience = patience
         self._steps: deque[Step] = deque()
         self._context = contextvars.Context()
@@ -49,15 +48,15 @@ class Lane:
         self.closed = True
 
     def _next(self) -> None:
-        self._seen, self._quiet = self.steps, 0
+        self._seen, self._quiet = self._slicer.count, 0
         self._until = time.perf_counter() + self._patience
-        self._loop.call_soon(self._turn, context=self._context)
+        self._slicer.loop.call_soon(self._turn, context=self._context)
 
     def _turn(self) -> None:
-        self._quiet = self._quiet + 1 if self.steps == self._seen else 0
-        self._seen = self.steps
+        self._quiet = self._quiet + 1 if self._slicer.count == self._seen else 0
+        self._seen = self._slicer.count
         if self._quiet < QUIET and time.perf_counter() < self._until:
-            self._loop.call_soon(self._turn, context=self._context)
+            self._slicer.loop.call_soon(self._turn, context=self._context)
             return
         if not self.closed:
             step = self._steps.popleft()

@@ -7,6 +7,7 @@ code bears being left there for a while, as it bears a switch of threads. Some d
   the HTTP libraries, whose connection pools several agents may share. The node itself is of this kind.
 * what holds a lock that belongs to a *thread*: all steps share one, so the lock keeps none of them out. Imports
   (a half-imported module would be seen), logging, queues, ``threading`` itself.
+* finalizers: they run in the middle of anything, and what is raised in them is lost.
 
 A *coroutine* of such a module that only awaits further out is at an await, which is where it expects others to
 run; a *function* of it that has called back into user code is not.
@@ -68,6 +69,8 @@ def place(frame: FrameType, base: CodeType) -> Place:
         kind = _kinds.get(code.co_filename)
         if kind is None:
             kind = _kinds[code.co_filename] = kind_of(code.co_filename)
+        if code.co_name == "__del__":
+            return Place.NOWHERE
         if kind is Kind.USER:
             user, waiting = True, False
         elif kind is Kind.ATOMIC or (kind is Kind.LOCKING and not waiting):

@@ -8,13 +8,15 @@ import math
 import time
 from collections import deque
 from collections.abc import Coroutine
+from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 if TYPE_CHECKING:
     from agentlab.node.slices import Slicer
 
 MOST_IDLE = 64  # greenlets kept for the next steps
+PARKED: Final = object()
 
 
 class Owner:
@@ -33,6 +35,39 @@ class Owner:
 
 owner_of: contextvars.ContextVar[Owner | None] = contextvars.ContextVar("agentlab_owner", default=None)
 """The owner whose code runs; its tasks inherit it."""
+
+
+class Job(Protocol):
+    """A coroutine, or what stands for one that is given a value or an exception."""
+
+    def send(self, value: None, /) -> Any:
+        """Run one step."""
+
+
+class _Sent:
+    def __init__(self, coro: Coroutine[Any, Any, Any], value: Any) -> None:
+        self.coro, self.value = coro, value
+
+    def send(self, value: None, /) -> Any:
+        return self.coro.send(self.value)
+
+
+class _Thrown:
+    def __init__(self, coro: Coroutine[Any, Any, Any], error: BaseException) -> None:
+        self.coro = coro
+        self.error = [error]
+
+    def send(self, value: None, /) -> Any:
+        return self.coro.throw(self.error.pop())  # kept, it would hold on to itself by its traceback
+
+
+class Raised:
+    """What a step raised, on its way to the loop's side."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
 
 
 class Held:
@@ -80,6 +115,8 @@ class Step(Coroutine[Any, Any, Any]):
         return self
 
     def __next__(self) -> Any:
+        if self.owner.line is None and self._error is None:  # nearly always
+            return self._advance(self._coro)
         return self.send(None)
 
     def send(self, value: Any) -> Any:
@@ -90,7 +127,7 @@ class Step(Coroutine[Any, Any, Any]):
         if self._error is not None:
             return self.throw(self._error)
         self._queued = False
-        return self._advance(value, None)
+        return self._advance(self._coro if value is None else _Sent(self._coro, value))
 
     def throw(
         self, kind: BaseException | type[BaseException], value: Any = None, traceback: TracebackType | None = None, /
@@ -102,60 +139,86 @@ class Step(Coroutine[Any, Any, Any]):
             if line is not None and line[0] is not self:
                 return self._queue(error)
             if self._parked is not None and isinstance(error, asyncio.CancelledError) and self._hold(error):
-                return self._wait() if self.in_lane else self._advance(None, None)  # out of it: its turn has come
+                return self._wait() if self.in_lane else self._advance(self._coro)  # its turn has come
             self._queued = False
             if isinstance(self._error, asyncio.CancelledError):
                 error = self._error
             self._error = None
-            return self._advance(None, error)
+            return self._advance(_Thrown(self._coro, error), error)
         finally:
             del error, kind, value
 
     def close(self) -> None:
         self._coro.close()
 
-    def _advance(self, value: Any, error: BaseException | None) -> Any:
-        slicer, worker = self._slicer, self._parked
+    def _advance(self, job: Job, error: BaseException | None = None) -> Any:
+        """One slice. Its calls are few, and its bookkeeping is written out, for every step comes by here."""
+        slicer, owner, worker = self._slicer, self.owner, self._parked
         if slicer.running is not None:  # stepped by hand, inside another step
-            return self._coro.send(value) if error is None else self._coro.throw(error)
-        slicer.begin(self)
+            return job.send(None)
+        slicer.running = self
+        slicer.count = count = slicer.count + 1
+        cells = slicer.cells
+        cells[0] = owner.life
+        cells[1] = count
+        if not slicer.armed:
+            slicer.arm()
         if worker is None:
             worker = slicer.idle.pop() if slicer.idle else slicer.hire()
             worker.gr_context = self._context
-            worker.switch(self._coro, value, error)
-            slicer.end(self, None)
+            begun = slicer.begun = perf_counter()
+            worker.switch(job)
+            cpu = wall = perf_counter() - begun
         else:
-            self._parked = None
-            if self._held is not None and time.perf_counter() > self._held.until:
-                error, self._held = self._held.error, None
-            clock = time.thread_time()
-            worker.switch(error)
-            slicer.end(self, clock)
-        del error
-        outcome, slicer.outcome = slicer.outcome, None
-        if outcome is None:
+            cpu, wall = self._resume(worker, error)
+        slicer.running = None
+        cells[0] = 0
+        owner.cpu += cpu
+        owner.busy = busy = owner.busy + wall
+        if busy > owner.limit:
+            slicer.too_busy(owner)
+        del error, job
+        result, slicer.result = slicer.result, PARKED
+        if result is PARKED:
             self._parked = worker
             return self._park()
-        return self._finish(worker, *outcome)
+        if len(slicer.idle) < MOST_IDLE:
+            slicer.idle.append(worker)
+        if self._parked is not None or owner.line is not None or owner.error is not None:
+            self._settle(result)
+        if type(result) is Raised:
+            try:
+                raise result.error
+            finally:
+                del result  # a traceback that holds its own exception is garbage for the collector
+        self._bare = result is None
+        return result
 
-    def _finish(self, worker: Any, raised: bool, result: Any) -> Any:
-        """The step came to an await or to its end."""
-        owner, idle = self.owner, self._slicer.idle
-        if len(idle) < MOST_IDLE:
-            idle.append(worker)
+    def _resume(self, worker: Any, error: BaseException | None) -> tuple[float, float]:
+        """Go on where the step was parked; seconds of CPU and of the wall.
+
+        The CPU's clock costs a system call, so the first slice of a step is taken by the wall's.
+        """
+        if self._held is not None and perf_counter() > self._held.until:
+            error, self._held = self._held.error, None
+        begun = self._slicer.begun = perf_counter()
+        clock = time.thread_time()
+        try:
+            worker.switch(error)
+        finally:
+            del error
+        return time.thread_time() - clock, perf_counter() - begun
+
+    def _settle(self, result: Any) -> None:
+        """A step that was parked, or waited for one, has come to an await or to its end."""
+        owner = self.owner
         owner.error = None  # it was meant for this step
+        self._parked = None
         held, self._held = self._held, None
         if owner.line is not None:
             self._leave(owner.line)
-        if not raised:
-            self._bare = result is None
-            if held is not None:
-                self._deliver(held, result)
-            return result
-        try:
-            raise result
-        finally:
-            del result, held  # a traceback that holds its own exception is garbage for the collector
+        if held is not None and type(result) is not Raised:
+            self._deliver(held, result)
 
     def _park(self) -> asyncio.Future[None]:
         """Wait in the lane for the next slice, at the head of the owner's line."""
@@ -176,8 +239,8 @@ class Step(Coroutine[Any, Any, Any]):
         if slicer.lane.closed or self.owner.error is not None:
             return False
         if self._held is None:
-            self._held = Held(error, time.perf_counter() + slicer.grace_s)
-        elif time.perf_counter() > self._held.until:
+            self._held = Held(error, perf_counter() + slicer.grace_s)
+        elif perf_counter() > self._held.until:
             self._held = None
             return False
         return True
@@ -218,12 +281,10 @@ class Step(Coroutine[Any, Any, Any]):
             self.owner.line = None
 
 
-def outcome_of(coro: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> tuple[bool, Any]:
-    """Run one step: False and what it yielded, or True and what it raised."""
+def run_step(slicer: Slicer, job: Job) -> None:
+    """Run one step; what it yielded, or raised, is left with the slicer."""
     try:
-        return False, coro.send(value) if error is None else coro.throw(error)
-    except BaseException as raised:  # of whatever kind: it is raised again on the loop's side
-        trace = raised.__traceback__
-        return True, raised.with_traceback(trace.tb_next if trace is not None else None)
-    finally:
-        del error
+        slicer.result = job.send(None)
+    except BaseException as error:  # of whatever kind: it is raised again on the loop's side
+        trace = error.__traceback__
+        slicer.result = Raised(error.with_traceback(trace.tb_next if trace is not None else None))

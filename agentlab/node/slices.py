@@ -37,7 +37,7 @@ from typing import Any
 
 from agentlab.node.lane import Lane
 from agentlab.node.places import Place, place
-from agentlab.node.sliced import Owner, Step, outcome_of, owner_of
+from agentlab.node.sliced import PARKED, Owner, Step, owner_of, run_step
 
 try:
     import greenlet  # type: ignore[import-untyped]  # it ships no types
@@ -70,14 +70,15 @@ class Slicer:
         self.grace_s = grace_s
         self.slicing = False  # False: steps run as in plain asyncio, only their costs are counted
         self._tick_s = slice_s / 2
-        self._cells: Any = [0, 0] if cells is None else cells
+        self.cells: Any = [0, 0] if cells is None else cells
         self._on_busy = on_busy
-        self._seen = 0  # the lane's count of steps at the last tick
-        self._begun = 0.0
-        self._armed = False
-        self.outcome: tuple[bool, Any] | None = None  # of the step that came back; None if it is parked
+        self.count = 0  # slices begun so far
+        self._seen = 0  # the count at the last tick
+        self.begun = 0.0
+        self.armed = False
+        self.result: Any = PARKED  # what the step that came back yielded or raised
         self.idle: list[Any] = []  # greenlets without work
-        self.lane = Lane(loop, patience=4 * slice_s)
+        self.lane = Lane(self, patience=4 * slice_s)
         self._dropped: set[Any] = set()
         self._home: Any = None  # the loop's greenlet
         self._previous: Any = None  # the signal handler before ours
@@ -87,7 +88,7 @@ class Slicer:
         self.loop.set_task_factory(self._make)
         obstacle = _obstacle()
         if obstacle is not None:
-            self._armed = True  # there is no timer to arm
+            self.armed = True  # there is no timer to arm
             logging.getLogger(__name__).warning(
                 "No time slices: %s. Agents here run as in plain asyncio: one that never awaits stops the others.",
                 obstacle,
@@ -106,7 +107,7 @@ class Slicer:
         if self.slicing:
             self.slicing = False
             self._disarm()
-            self._armed = True  # as without a timer
+            self.armed = True  # as without a timer
             signal.signal(signal.SIGALRM, self._previous)
             atexit.unregister(self.close)
             self.idle.clear()
@@ -158,27 +159,11 @@ class Slicer:
 
     # one slice
 
-    def begin(self, step: Step) -> None:
-        """A step gets the node: say so to whoever looks, and see that the timer runs."""
-        self.running = step
-        self.lane.steps = count = self.lane.steps + 1
-        self._cells[0], self._cells[1] = step.owner.life, count
-        if not self._armed:
-            self._arm()
-        self._begun = time.perf_counter()
-
-    def end(self, step: Step, clock: float | None) -> None:
-        """It gave the node back. The CPU's clock costs a system call: the first slice is taken by the wall's."""
-        self.running = None
-        self._cells[0] = 0
-        owner = step.owner
-        wall = time.perf_counter() - self._begun
-        owner.busy += wall
-        owner.cpu += wall if clock is None else time.thread_time() - clock
-        if owner.busy > owner.limit:
-            owner.limit = math.inf
-            if self._on_busy is not None:
-                self.loop.call_soon(self._on_busy, owner)
+    def too_busy(self, owner: Owner) -> None:
+        """Say once that an owner is over its limit."""
+        owner.limit = math.inf
+        if self._on_busy is not None:
+            self.loop.call_soon(self._on_busy, owner)
 
     def hire(self) -> Any:
         """One more stack for steps; it waits for its first."""
@@ -189,36 +174,35 @@ class Slicer:
         return worker
 
     def _serve(self) -> None:
-        # The outcome is handed over aside, so that an idle greenlet holds on to nothing of its last step.
         while True:
-            outcome = outcome_of(*self._home.switch())
+            run_step(self, self._home.switch())
             if self._dropped and greenlet.getcurrent() in self._dropped:
                 self._dropped.discard(greenlet.getcurrent())
+                self.result = PARKED
                 return
-            self.outcome = outcome
-            del outcome
 
     # the timer
 
-    def _arm(self) -> None:
-        self._armed = True
+    def arm(self) -> None:
+        """Let the alarm ring twice a slice, until it finds nothing running."""
+        self.armed = True
         signal.setitimer(signal.ITIMER_REAL, self._tick_s, self._tick_s)
 
     def _disarm(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        self._armed = False
+        self.armed = False
 
     def _tick(self, number: int, frame: FrameType | None) -> None:
         """The alarm rang: leave the step that has run since the last one, or raise in it what waits for it."""
-        step, same = self.running, self._seen == self.lane.steps
-        self._seen = self.lane.steps
+        step, same = self.running, self._seen == self.count
+        self._seen = self.count
         if step is None:
-            if same and self._armed and self.slicing:
+            if same and self.armed and self.slicing:
                 self._disarm()  # nothing ran for a tick
             return
         owner = step.owner
         if (same or owner.error is not None) and frame is not None:
-            where = place(frame, outcome_of.__code__)
+            where = place(frame, run_step.__code__)
             if where is not Place.NOWHERE:
                 self._stop(owner, where, same=same)
 
@@ -226,7 +210,7 @@ class Slicer:
         error: BaseException | None = None
         if same and owner.error is None and where is Place.SWITCH and greenlet.getcurrent().parent is self._home:
             error = self._leave()
-        elif owner.busy + time.perf_counter() - self._begun > owner.limit:
+        elif owner.busy + time.perf_counter() - self.begun > owner.limit:
             owner.limit = math.inf
             if self._on_busy is not None:
                 self._on_busy(owner)  # now: the loop does not come to it
@@ -254,9 +238,9 @@ class _Straight:
         self._slicer = slicer
         self.gr_context: contextvars.Context | None = None
 
-    def switch(self, coro: Coroutine[Any, Any, Any], value: Any, error: BaseException | None) -> None:
+    def switch(self, job: Any) -> None:
         """Run one step."""
-        self._slicer.outcome = outcome_of(coro, value, error)
+        run_step(self._slicer, job)
 
 
 def _obstacle() -> str | None:

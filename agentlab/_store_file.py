@@ -64,6 +64,19 @@ def recognise(path: Path) -> int:
     return int(version)
 
 
+def unmade(path: Path) -> bool:
+    """Whether there is no store yet: an empty file, or what is left of a process that died while it made one."""
+    if path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        if file.read(16) != b"SQLite format 3\0":
+            return False
+    alone = not path.with_name(path.name + "-wal").exists()
+    with contextlib.closing(connect(path, "ro&immutable=1" if alone else "ro")) as db:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        return application == 0 and not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+
+
 def old_reader(path: Path, version: int) -> sqlite3.Connection:
     """A store of an older version to read: a copy in memory, brought up to date; the file stays as it is."""
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

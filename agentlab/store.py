@@ -20,7 +20,7 @@ from typing import IO, Any, Literal
 
 from agentlab._keep import Keep, Trimmer
 from agentlab._schema import APART, CREATE, INSERT, LARGE, VERSION, migration, whole
-from agentlab._store_file import connect, empty, held_here, hold, old_reader, reader, recognise
+from agentlab._store_file import connect, empty, held_here, hold, old_reader, reader, recognise, unmade
 from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
 
 Synchronous = Literal["NORMAL", "FULL"]
@@ -115,7 +115,7 @@ class Store:
             raise self._named(error) from error
 
     def _open_to_write(self, path: Path) -> sqlite3.Connection:
-        new = path.stat().st_size == 0
+        new = unmade(path)
         version = VERSION if new else recognise(path)  # before anything is written: what is no store stays as it is
         db = connect(path, "rwc")
         try:

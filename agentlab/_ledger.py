@@ -132,8 +132,6 @@ class Ledger:
         self._batch.add(
             "step", *row, fault, None, None, None, int(replayed), given, gave, message.key, json.dumps(step.mark), text
         )
-        if self.durable and step.finished and (step.once or step.is_call):
-            self._batch.add("not_begun", message.key, step.number)
 
     def step_forgotten(self, message: Message, step: Step) -> None:
         """A step in doubt may run again."""

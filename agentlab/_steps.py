@@ -46,7 +46,8 @@ class Steps:
         step = message.journal.steps.get(number) if message.journal is not None else None
         if step is None or message.journal is None:
             return
-        if result is not None or not step.once:  # a once step that raised may have happened
+        # A once step that raised may have happened, and a call may still be under way: it keeps its key.
+        if result is not None or not (step.once or step.is_call):
             message.journal.end(number, result)
         message.step = None
         self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave)

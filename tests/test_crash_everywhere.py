@@ -6,20 +6,23 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentlab import Lab, Ref, Reply, errors
+from agentlab import Lab, Ref, Reply
+from tests.crashes.books import ORDERS, check_states, settle
 from tests.crashes.family import family
 from tests.crashes.watch import Watch
 from tests.crashes.world import PLAN, breaches, count, lines
 
-ORDERS = ("o1", "o2", "o3")
 OWN = ("raise", "exit")
 OTHERS = ("kill", "crash", "node", "sibling")
 Plan = dict[str, list[str | None]]
@@ -46,8 +49,10 @@ class Run:
         team = self.lab.start(family(f"f{self.number}", world, strategy))
         clerk = self.lab[f"{team.path}/clerk"]
         self.watch.begin(world, None if cut is None else lambda commits: cut.look(self.lab, team.path, commits))
-        replies = [clerk.call(timeout=30).work(order, once) for order in ORDERS[:2]]
-        clerk.cast.work(ORDERS[2], once)
+        called = 1 if once else 2  # a parked agent refuses the calls that wait, and keeps the casts
+        replies = [clerk.call(timeout=30).work(order, once) for order in ORDERS[:called]]
+        for order in ORDERS[called:]:
+            clerk.cast.work(order, once)
         self.finish(clerk, world, replies)
         self.check(team, world, replies, once=once)
         self.watch.begin(None)
@@ -56,7 +61,7 @@ class Run:
 
     def finish(self, clerk: Ref, world: str, replies: list[Reply]) -> None:
         """Wait for the end, and say what became of steps in doubt, as a person who looked at the world would."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 10
         while time.monotonic() < end:
             self.lab.wait_idle(30)
             if clerk.status == "parked":
@@ -69,7 +74,7 @@ class Run:
 
     def check(self, team: Ref, world: str, replies: list[Reply], *, once: bool) -> None:
         """What must be true after any schedule."""
-        assert [reply.result(0) for reply in replies] == [f"{order} taken" for order in ORDERS[:2]]
+        assert [reply.result(0) for reply in replies] == [f"{order} taken" for order in ORDERS[: len(replies)]]
         states = {name: self.lab[f"{team.path}/{name}"].state for name in ("clerk", "bank", "book")}
         check_states(states)
         assert breaches(world) == []
@@ -107,28 +112,6 @@ class Cut:
             runtime.desk.loop.call_soon(runtime.lives.end, entry, "killed")
 
 
-def settle(clerk: Ref, world: str) -> None:
-    """A person looks whether it was paid, and says so."""
-    (doubt,) = clerk.doubts()
-    assert doubt["name"] == "pay"
-    order = [word[1].split(".")[0] for word in lines(world) if word[0] == "at" and word[1].endswith(".pay<")][-1]
-    if count(world, "run", f"{order}.pay"):
-        clerk.settle("pay", result=1)
-    else:
-        clerk.settle("pay", retry=True)
-
-
-def check_states(states: dict[str, dict[str, Any]]) -> None:
-    """Every order was handled once by everybody, in order, and no state shows half a message."""
-    clerk, bank, book = states["clerk"], states["bank"], states["book"]
-    assert [what for what in clerk["done"] if "." not in what] == list(ORDERS)
-    assert Counter(clerk["done"]) == Counter([*ORDERS, *(f"{order}.ring" for order in ORDERS)])
-    assert bank["done"] == list(ORDERS)
-    assert Counter(book["done"]) == Counter(f"{order}.{who}" for order in ORDERS for who in ("clerk", "bank"))
-    for state in (clerk, bank, book):
-        assert state["begun"] == len(state["done"])
-
-
 @pytest.fixture(params=["memory", "file"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     """A lab in memory, and one with a file."""
@@ -152,8 +135,8 @@ def test_one_death_at_every_boundary_of_the_code(run: Run, how: str) -> None:
 
 def where_to_cut(run: Run, *, once: bool) -> int:
     """How many commits a schedule without deaths makes."""
-    run.schedule({}, once=once)
-    return run.watch.commits
+    world = run.schedule({}, once=once)
+    return sum(word[0] == "commit" for word in lines(world))
 
 
 @pytest.mark.parametrize("victim", ["clerk", "bank", "book"])
@@ -192,7 +175,8 @@ def any_schedule(seed: int, known: list[str]) -> dict[str, Any]:
         plan["clerk.start"] = [None, chance.choice(["raise", "kill", "node"])]
     cut = Cut(chance.randint(1, 40), chance.choice(["kill", "node"]), chance.choice(["clerk", "bank", "book"]))
     return {
-        "plan": plan, "once": chance.random() < 0.4, "strategy": chance.choice(["one_for_one", "one_for_all"]),
+        "plan": plan, "once": chance.random() < 0.4,
+        "strategy": "one_for_all" if "sibling" in sum(plan.values(), []) else chance.choice(["one_for_one", "one_for_all"]),
         "cut": cut if chance.random() < 0.5 else None,
     }  # fmt: skip
 
@@ -207,3 +191,43 @@ def test_many_deaths_in_a_row(run: Run) -> None:
         except Exception as error:
             raise AssertionError(f"seed {seed}: {chosen}") from error
     run.check_frames()
+
+
+def live(store: Path, world: Path, when: str, number: int) -> subprocess.CompletedProcess[str]:
+    """One kernel, in a process of its own, from its beginning to its death or the end of the work."""
+    command = [sys.executable, "-m", "tests.crashes.kernel", str(store), str(world), when, str(number)]
+    return subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=60)
+
+
+def kernels(folder: Path, seed: int) -> str:
+    """Let one kernel after the other die somewhere, the last one finish; what is wrong, or nothing."""
+    chance = random.Random(seed)
+    world = folder / str(seed)
+    world.mkdir()
+    plan: Plan = {f"o{chance.randint(1, 3)}.{chance.choice(PLACES)}": ["kernel"] for _ in range(2)}
+    (world / PLAN).write_text(json.dumps(plan))
+    if chance.random() < 0.5:
+        (world / "once").touch()
+    deaths = [(chance.choice(["statement", "commit"]), int(chance.triangular(1, 120, 20))) for _ in range(4)]
+    store = world / "run.lab"
+    for when, number in [*deaths, *[("never", 0)] * 3]:
+        done = live(store, world, when, number)
+        if done.returncode == 0:
+            break
+        if done.returncode != -signal.SIGKILL:
+            return f"seed {seed}: {plan} {deaths}: {done.stdout[-3000:]} {done.stderr[-6000:]} {lines(str(world))}"
+    wrong = breaches(str(world)) + [] if done.returncode == 0 else ["it never ended"]
+    paid = [count(str(world), "run", f"{order}.pay") for order in ORDERS]
+    if (world / "once").exists() and paid != [1, 1, 1]:
+        wrong.append(f"paid {paid} times")
+    return f"seed {seed}: {plan} {deaths}: {wrong} {lines(str(world))}" if wrong else ""
+
+
+PLACES = ("begin", "a<", "a>", "before-call", "t<", "bank", "u>", "bank-end", "x>", "y<", "end", "clerk.note>", "ring<")
+
+
+def test_kernels_die_one_after_the_other(tmp_path: Path) -> None:
+    """Before any statement of a write, after any commit, in any step: the next kernel goes on, and the last one is done."""
+    with ThreadPoolExecutor(2) as both:
+        wrong = [found for found in both.map(lambda seed: kernels(tmp_path, seed), range(8)) if found]
+    assert not wrong, "\n".join(wrong)

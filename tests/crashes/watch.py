@@ -38,6 +38,7 @@ class Watch:
         for table, row in batch.rows:
             self._tell(self.folder, table, row)
         self.commits += 1
+        write(self.folder, "commit")
         if self.after is not None:
             self.after(self.commits)
 

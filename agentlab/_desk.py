@@ -25,16 +25,12 @@ class Desk:
         topics: Subscribers by topic, in the order in which they came.
         feed: Tells the supervision machine what happened.
         due: Has this turn's work committed and sent at its end.
-        ring: Has the clock looked at: a timer was set.
     """
 
-    def __init__(
-        self, ledger: Ledger, feed: Callable[[Any], None], due: Callable[[], None], ring: Callable[[], None]
-    ) -> None:
+    def __init__(self, ledger: Ledger, feed: Callable[[Any], None], due: Callable[[], None]) -> None:
         self.ledger = ledger
         self.feed = feed
         self.due = due
-        self.ring = ring
         self.clock = Clock()
         self.kinds = Kinds()
         self.entries: dict[str, Entry] = {}

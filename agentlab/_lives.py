@@ -28,7 +28,6 @@ class Lives:
         self._lab_id = lab_id
         self._homeless: list[int] = []  # lives that wait for a node
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
-        self.holding = False  # whether they wait
         self.incarnations: dict[str, int] = {}  # of supervisors, by path
         self._supervisors: dict[str, int] = {}  # their present lives, for links and monitors
 
@@ -176,14 +175,13 @@ class Lives:
                 self._place(entry)
 
     def hold(self, messages: dict[str, list[Message]]) -> None:
-        """A stored lab comes back: what it had in hand, and its timers, wait until everybody is there."""
-        self.holding = True
+        """A stored lab comes back: what it had in hand waits until everybody is there."""
         self.unread = messages
 
     def release(self) -> None:
         """Everybody is back. A message that went on earlier might have reached for who was not there yet."""
         found = [(self._desk.entries.get(path), messages) for path, messages in self.unread.items()]
-        self.unread, self.holding = {}, False
+        self.unread = {}
         held = [(entry, messages) for entry, messages in found if entry is not None]
         for entry, messages in held:  # all of them before the first goes on: it may join a call that is among them
             for message in messages:
@@ -196,7 +194,6 @@ class Lives:
                 continue
             for message in messages:
                 self._mail.hand_over(entry, message)
-        self._desk.ring()
 
     @property
     def waiting(self) -> bool:

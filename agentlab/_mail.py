@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab._books import Entry, Message, is_graceful, reason_text
-from agentlab._clock import Timer
 from agentlab._desk import Desk
 from agentlab._pool import Node
+from agentlab._timers import Timers
 from agentlab._wire import revive
 from agentlab.agent import HOOKS, Crash
 from agentlab.errors import AgentDown, AgentLabError, CallCycle, MailboxFull, NotRunning, UnknownMessage
@@ -28,8 +28,10 @@ Answer = Callable[..., None]
 class Mail:
     """The mailboxes of a lab, kept in the kernel."""
 
-    def __init__(self, desk: Desk, *, redeliver: bool) -> None:
+    def __init__(self, desk: Desk, timers: Timers, *, redeliver: bool) -> None:
         self._desk = desk
+        self._timers = timers
+        timers.deliver = self.send
         self._redeliver = redeliver
         self.asked: dict[tuple[int, int], Message] = {}  # calls of agents under way, by message and step of the asker
         self.answers: dict[tuple[int, int], bytes] = {}  # and those answered, until the asker's message is over
@@ -173,7 +175,7 @@ class Mail:
         for path, method, payload in casts:
             self.send(path, method, payload, sender=entry.path)
         for timer in timers:
-            self.set_timer(entry, *timer)
+            self._timers.set(entry, *timer)
         self._desk.settle(entry)
 
     def _over(self, message: Message) -> None:
@@ -187,15 +189,6 @@ class Mail:
                 under_way = self.asked.pop((message.key, number), None)
                 if under_way is not None:
                     under_way.origin = None  # its answer need not be kept: nobody will ask for it again
-
-    def set_timer(self, entry: Entry, seconds: float, again: bool, method: str, payload: bytes) -> None:
-        """A message of an agent to itself, later; one that is set already, as on every start, is not set twice."""
-        due_at = time.time_ns() + int(seconds * 1e9)
-        timer = Timer(next(self._desk.numbers), entry.path, method, payload, due_at, seconds if again else None)
-        if self._desk.clock.same(timer) is None or not again:
-            self._desk.clock.add(timer)
-            self._desk.ledger.timer(timer)
-            self._desk.ring()
 
     # messages without success
 

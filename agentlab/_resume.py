@@ -65,16 +65,17 @@ def remembered(store: Store) -> list[Place]:
 def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
     """Start the root and, with ``run``, what ran when the lab ended; else everything is parked."""
     runtime.begin(Supervisor("lab"))
-    if past:
-        runtime.submit(_bring_back, runtime, past, run).result()
+    runtime.submit(_bring_back, runtime, past, run).result()
 
 
 async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
+    runtime.timers.hold(True)
     runtime.lives.hold(unread(runtime))
     try:
         await _bring_all_back(runtime, past, run)
     finally:
         runtime.lives.release()
+        runtime.timers.hold(False)
 
 
 async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> None:
@@ -155,8 +156,9 @@ def _message(store: Store, row: tuple[Any, ...]) -> Message:
     if message.journal is not None:
         for number, mark, at, once in begun:
             message.journal.begin(number, tuple(json.loads(mark)), bool(once), at)
+        kept_once = {number for number, _, _, once in begun if once}
         for number, mark, at, result in steps:
-            message.journal.begin(number, tuple(json.loads(mark)), False, at)
+            message.journal.begin(number, tuple(json.loads(mark)), number in kept_once, at)
             message.journal.end(number, JSON + result.encode())
     return message
 
@@ -172,6 +174,7 @@ def _missing(spec: Child) -> str | None:
 
 async def resume_all(runtime: Runtime) -> list[Ref]:
     """Start what was parked when the lab was opened again and can start now; the refs of what runs."""
+    runtime.timers.hold(True)
     runtime.lives.hold({entry.path: list(entry.pending) for entry in runtime.desk.entries.values() if entry.down})
     for path in runtime.lives.unread:
         runtime.desk.entries[path].pending.clear()
@@ -179,6 +182,7 @@ async def resume_all(runtime: Runtime) -> list[Ref]:
         return await _resume_all(runtime)
     finally:
         runtime.lives.release()
+        runtime.timers.hold(False)
 
 
 async def _resume_all(runtime: Runtime) -> list[Ref]:

@@ -27,6 +27,7 @@ from agentlab._lives import Lives
 from agentlab._mail import MAX_MAILBOX, Mail, full
 from agentlab._pool import Node, Pool, SimulatorProcess
 from agentlab._steps import Steps
+from agentlab._timers import Timers
 from agentlab._tree_words import Answer, Arm, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
 from agentlab._wire import describe, encode_reason, pack, unpack
 from agentlab.agent import Crash
@@ -57,11 +58,11 @@ class Runtime:
         """
         self.lab_id = uuid.uuid4().hex
         self.hub = Hub()
-        self.desk = Desk(Ledger(store, self.hub), self.feed, self.due, self.ring)
-        self.mail = Mail(self.desk, redeliver=redeliver)
+        self.desk = Desk(Ledger(store, self.hub), self.feed, self.due)
+        self.timers = Timers(self.desk)
+        self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
         self.steps = Steps(self.desk)
         self.lives = Lives(self.desk, self.mail, self.lab_id)
-        self._alarm: asyncio.TimerHandle | None = None
         self.began = time.time_ns()
         self.closed = False
         self._size = nodes
@@ -217,8 +218,8 @@ class Runtime:
         return {
             "ready": self._on_ready, "started": lives.on_started, "failed": lives.on_failed, "exit": lives.on_exit,
             "begun": mail.on_begun, "done": mail.on_done, "step": steps.on_step, "stepped": steps.on_stepped,
-            "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self._on_timer, "log": self._on_log,
-            "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask, "told": self._on_told,
+            "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
+            "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask, "told": self._on_told,
             "replaced": self._on_replaced,
         }  # fmt: skip
 
@@ -257,32 +258,6 @@ class Runtime:
             entry.seq += 1
             self.desk.ledger.checkpoint(entry, changes)
             self._on_told(node, ticket, True)
-
-    def _on_timer(self, node: Node, life: int, *timer: Any) -> None:
-        entry = self.desk.present(life)
-        if entry is not None:
-            self.mail.set_timer(entry, *timer)
-
-    def ring(self) -> None:
-        """Have the clock looked at when its next timer is due."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        due_at = self.desk.clock.next_due
-        if due_at is not None and not self.lives.holding:
-            wait = max(0.0, (due_at - time.time_ns()) / 1e9)
-            self._alarm = self.desk.loop.call_later(min(wait, 3600.0), self._fire)
-
-    def _fire(self) -> None:
-        self._alarm = None
-        for timer in self.desk.clock.due(time.time_ns()):
-            self.mail.send(timer.path, timer.method, timer.payload, sender=timer.path)
-            if timer.every is None:
-                self.desk.ledger.timer_gone(timer.number)
-            else:
-                self.desk.ledger.timer(timer)
-        self.ring()
-        self.due()
 
     def _on_ask(self, node: Node, life: int, ticket: int, op: str, *args: Any) -> None:
         caller = self.desk.present(life)

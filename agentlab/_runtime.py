@@ -219,8 +219,8 @@ class Runtime:
             "ready": self._on_ready, "started": lives.on_started, "failed": lives.on_failed, "exit": lives.on_exit,
             "begun": mail.on_begun, "done": mail.on_done, "step": steps.on_step, "stepped": steps.on_stepped,
             "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
-            "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask, "told": self._on_told,
-            "replaced": self._on_replaced,
+            "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
+            "told": self._on_told, "replaced": self._on_replaced,
         }  # fmt: skip
 
     def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:

@@ -745,8 +745,18 @@ def test_a_step_is_left_in_user_code_only() -> None:
     async def inside() -> None:
         found["awaited by asyncio"] = _here()
 
+    class Scope:
+        async def __aenter__(self) -> None:
+            pass
+
+        def __aexit__(self, *_: object) -> Awaitable[None]:
+            found["about to await"] = place(sys._getframe(1), run_step.__code__)
+            return asyncio.sleep(0)
+
     async def handler() -> None:
         found["user"] = _here()
+        async with Scope():
+            pass
         Finalized()
         logger.error("now")
         await asyncio.wait_for(inside(), 5)
@@ -763,6 +773,7 @@ def test_a_step_is_left_in_user_code_only() -> None:
         "awaited by asyncio": Place.SWITCH,
         "callback": Place.RAISE,
         "finalizer": Place.NOWHERE,
+        "about to await": Place.NOWHERE,
     }
 
 

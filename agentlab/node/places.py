@@ -9,6 +9,9 @@ code bears being left there for a while, as it bears a switch of threads. Some d
   (a half-imported module would be seen), logging, queues, ``threading`` itself.
 * finalizers: they run in the middle of anything, and what is raised in them is lost.
 
+Nor may a frame that has just made a coroutine and not yet begun to await it: an exception there would skip the
+``__aexit__`` of an ``async with``.
+
 A *coroutine* of such a module that only awaits further out is at an await, which is where it expects others to
 run; a *function* of it that has called back into user code is not.
 """
@@ -47,6 +50,8 @@ ATOMIC = frozenset({
     "anyio", "sniffio", "greenlet", "uvloop", "httpcore", "httpcore2", "httpx", "httpx2", "h11", "h2", "aiohttp",
 })  # fmt: skip
 AWAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+CACHE = dis.opmap.get("CACHE", 0)
+GET_AWAITABLE = dis.opmap["GET_AWAITABLE"]
 SITES = ("site-packages", "dist-packages")
 STDLIB = Path(sysconfig.get_path("stdlib"))
 NODE = Path(__file__).parent
@@ -61,6 +66,8 @@ def place(frame: FrameType, base: CodeType) -> Place:
     may be done. Further out only its coroutines may stand, else an exception may be raised, but not switched. A
     blocking wait of ``threading`` holds no lock, so the frames that led there do not count.
     """
+    if frame.f_code.co_flags & AWAITS and _about_to_await(frame):
+        return Place.NOWHERE
     waiting = frame.f_lasti in WAITS.get(frame.f_code, ())
     user = False
     at: FrameType | None = frame
@@ -80,6 +87,14 @@ def place(frame: FrameType, base: CodeType) -> Place:
                 return Place.RAISE
         at = at.f_back
     return Place.SWITCH if user else Place.NOWHERE
+
+
+def _about_to_await(frame: FrameType) -> bool:
+    """Whether the next instruction takes what was called and makes it an awaitable."""
+    code, at = frame.f_code.co_code, frame.f_lasti + 2
+    while at < len(code) and code[at] == CACHE:
+        at += 2
+    return at < len(code) and code[at] == GET_AWAITABLE
 
 
 def kind_of(filename: str) -> Kind:

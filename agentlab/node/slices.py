@@ -79,6 +79,7 @@ class Slicer:
         self.result: Any = PARKED  # what the step that came back yielded or raised
         self.idle: list[Any] = []  # greenlets without work
         self.lane = Lane(self, patience=4 * slice_s)
+        self._looking = False
         self._dropped: set[Any] = set()
         self._home: Any = None  # the loop's greenlet
         self._previous: Any = None  # the signal handler before ours
@@ -194,6 +195,8 @@ class Slicer:
 
     def _tick(self, number: int, frame: FrameType | None) -> None:
         """The alarm rang: leave the step that has run since the last one, or raise in it what waits for it."""
+        if self._looking:
+            return  # the alarm rang while the last one was still looked into
         step, same = self.running, self._seen == self.count
         self._seen = self.count
         if step is None:
@@ -202,7 +205,11 @@ class Slicer:
             return
         owner = step.owner
         if (same or owner.error is not None) and frame is not None:
-            where = place(frame, run_step.__code__)
+            self._looking = True
+            try:
+                where = place(frame, run_step.__code__)
+            finally:
+                self._looking = False
             if where is not Place.NOWHERE:
                 self._stop(owner, where, same=same)
 

@@ -154,6 +154,11 @@ class Host:
         resident.keep(changes)
         resident.started = True
         resident.say("started", changes)
+        for cast in resident.casts:  # as after a message: what a start that failed wanted to say is not said
+            self.say("cast", *cast)
+        for timer in resident.timers:
+            resident.say("timer", *timer)
+        resident.casts, resident.timers = [], []
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)
 

@@ -94,7 +94,7 @@ class Later:
         def send(*args: Any, **kwargs: Any) -> None:
             what = f"the arguments of {agent.path}.{method}"
             timer = (self._seconds, self._again, method, pack((args, kwargs), what, keep=self._resident.host.durable))
-            if self._resident.key is None:
+            if self._resident.key is None and self._resident.started:
                 self._resident.say("timer", *timer)
             else:
                 self._resident.timers.append(timer)
@@ -167,7 +167,7 @@ class InsideLink:
             )  # sent now, awaited when wanted
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # an unwanted error is no news
             return task
-        if resident is None or resident.key is None:
+        if resident is None or (resident.key is None and resident.started):
             self._host.say("cast", message.path, message.method, payload)
         else:
             resident.casts.append((message.path, message.method, payload))

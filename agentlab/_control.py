@@ -152,7 +152,7 @@ async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> 
 def doubts(runtime: Runtime, path: str) -> list[dict[str, Any]]:
     """``once`` steps of the message in hand that began and did not finish."""
     entry = entry_at(runtime, path)
-    journal = entry.pending[0].journal if entry.pending else None
+    journal = entry.pending[0].journal if entry.pending and not entry.pending[0].begun else None
     return [
         {"step": step.number, "name": step.name, "message": entry.pending[0].method, "began": step.began}
         for step in (journal.doubts if journal is not None else ())
@@ -162,7 +162,7 @@ def doubts(runtime: Runtime, path: str) -> list[dict[str, Any]]:
 async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | None) -> None:
     """A person says what became of a step in doubt; when none is left, the message goes on."""
     entry = entry_at(runtime, path)
-    message = entry.pending[0] if entry.pending else None
+    message = entry.pending[0] if entry.pending and not entry.pending[0].begun else None  # what runs is in no doubt
     journal = message.journal if message is not None else None
     found = [s for s in (journal.doubts if journal is not None else ()) if step in (s.number, s.name)]
     if message is None or journal is None or len(found) != 1:

@@ -116,7 +116,7 @@ class Lives:
     def forget(self, entry: Entry, reason: Any) -> None:
         """The agent is gone for good; a later one with its id starts fresh."""
         desk = self._desk
-        self._mail.drop(entry, reason)
+        self._mail.drop(entry, self._mail.doubt(entry) or reason, gone=True)
         desk.entries.pop(entry.path, None)
         if not entry.life:
             desk.active.discard(entry)

@@ -200,12 +200,15 @@ class Mail:
         """
         message = entry.pending[0]
         begun, message.begun, message.step = message.begun, 0, None
-        if own and is_graceful(reason):
+        doubted = message.redeliver and self.doubt(entry) is not None  # a person decides, whatever is used up
+        if own and is_graceful(reason) and not doubted:
             self._end(entry, reason, begun)
             return
         if own:
             message.deliveries += 1
             self._desk.ledger.delivered(message)
+        if doubted:
+            return
         if not message.redeliver or message.deliveries >= MAX_DELIVERIES:
             self._end(entry, reason, begun)
         elif own and message.journal is not None and not _diverged(reason):
@@ -249,14 +252,26 @@ class Mail:
         names = ", ".join(step.name for step in journal.doubts)
         return f"in doubt: {names} began and did not finish; ref.doubts() shows it, ref.settle(...) decides"
 
-    def drop(self, entry: Entry, reason: Any, *, casts: bool = True) -> None:
-        """Nobody will read what waits: callers learn it, casts become dead letters. A doubt waits for a person."""
-        doubted = entry.pending[0] if self.doubt(entry) is not None else None
+    def drop(self, entry: Entry, reason: Any, *, casts: bool = True, gone: bool = False) -> None:
+        """Nobody will read what waits: callers learn it, casts become dead letters.
+
+        A doubt waits for a person, unless the agent is gone. What the store kept waits for the next kernel.
+        """
+        if self._desk.ledger.closing:
+            self._leave(entry, reason)
+        doubted = entry.pending[0] if not gone and self.doubt(entry) is not None else None
         kept = [m for m in entry.pending if m is doubted or (m.answer is None and not casts)]
         dropped = [m for m in entry.pending if m not in kept]
         entry.pending = deque(kept)
         for message in dropped:
             self._give_up(entry, message, reason)
+
+    def _leave(self, entry: Entry, reason: Any) -> None:
+        """The lab closes: what is in its store is handled when it is opened again, and who waits is told."""
+        for message in [m for m in entry.pending if m.kept]:
+            entry.pending.remove(message)
+            if message.answer is not None:
+                self._desk.ledger.after_commit(message.answer, None, _down(entry, message, reason))
 
     def _give_up(self, entry: Entry, message: Message, reason: Any) -> None:
         """End a message without success, and tell after the commit that says so."""

@@ -55,6 +55,12 @@ class Clock:
             del self._timers[number]
         return gone
 
+    def cancel(self, number: int) -> None:
+        """Forget one timer."""
+        timer = self._timers.get(number)
+        if timer is not None:
+            self._remove(timer)
+
     def _remove(self, timer: Timer) -> None:
         del self._timers[timer.number]
         own = self._of[timer.path]

@@ -19,9 +19,31 @@ from agentlab._tree_records import Record
 from agentlab._tree_words import Fact, GaveUp, Used
 from agentlab._wire import JSON
 from agentlab.agent import Crash
-from agentlab.errors import AgentDown, StoreError
+from agentlab.errors import StoreError
 from agentlab.events import Event, Hub
 from agentlab.store import Batch, Store
+
+AGAIN_SECONDS = 0.25
+"""After the store refused a commit, for so long no other is tried."""
+
+MOST_ROWS = 20_000
+"""Rows that wait for a store that refuses, before events among them are forgotten."""
+
+
+class Outcome:
+    """What one message did: where it stands in the turn, and what takes it back."""
+
+    __slots__ = ("after", "before", "entry", "message", "rows", "sent", "seq", "timers")
+
+    def __init__(self, entry: Entry, message: Message, seq: int, row: int, after: int) -> None:
+        self.entry = entry
+        self.message = message
+        self.seq = seq
+        self.rows = slice(row, row)
+        self.after = slice(after, after)
+        self.before: list[Undo] = []
+        self.sent: list[tuple[str, Message]] = []  # casts: to whom, and what
+        self.timers: list[int] = []
 
 
 class Ledger:
@@ -36,7 +58,9 @@ class Ledger:
         self._events: list[Event] = []
         self._touched: set[str] = set()
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self._undo: dict[Entry, tuple[list[Undo], int]] = {}
+        self._outcomes: list[Outcome] = []
+        self._outcome: Outcome | None = None  # the one that is being written down
+        self._refused: tuple[float, StoreError] | None = None  # when the store refused last, and why
         self._ended_at: dict[str, int] = {}
         last = store.select("SELECT max(seq) FROM event")
         self._seq = (last[0][0] or 0) if last else 0
@@ -65,8 +89,9 @@ class Ledger:
 
     def checkpoint(self, entry: Entry, changes: list[tuple[str, str | None, int, list[str]]]) -> None:
         """The state as it is after the message just handled (or after ``on_start``)."""
-        before, _ = self._undo.setdefault(entry, ([], entry.seq))
-        before += (undone := entry.apply(changes))
+        undone = entry.apply(changes)
+        if self._outcome is not None:
+            self._outcome.before += undone
         size = 0
         for (name, text, start, items), (_, old, _) in zip(changes, undone, strict=True):
             if text is None and (old or not items):  # it began anew there
@@ -264,17 +289,32 @@ class Ledger:
 
     # the end of a turn
 
+    def begin_outcome(self, entry: Entry, message: Message) -> Outcome:
+        """What is written from here to ``end_outcome`` is one message's: it is taken back if it cannot be stored."""
+        self._outcome = Outcome(entry, message, entry.seq, len(self._batch.rows), len(self._after))
+        return self._outcome
+
+    def end_outcome(self) -> None:
+        """The message is written down."""
+        outcome, self._outcome = self._outcome, None
+        if outcome is not None:
+            outcome.rows = slice(outcome.rows.start, len(self._batch.rows))
+            outcome.after = slice(outcome.after.start, len(self._after))
+            self._outcomes.append(outcome)
+
     def commit(self) -> None:
         """Make the turn durable, then tell.
 
         Raises:
-            StoreError: Nothing was committed; ``undo`` says who is concerned.
+            StoreError: Nothing was committed; ``take_back`` says who is concerned.
         """
         batch = self._batch
         if batch:
+            if self._refused is not None and time.monotonic() < self._refused[0] + AGAIN_SECONDS:
+                raise self._refused[1].with_traceback(None)
             self.store.commit(batch)
-            self._batch = Batch()
-        self._undo.clear()
+            self._batch, self._refused = Batch(), None
+        self._outcomes.clear()
         after, self._after = self._after, []
         for action, args in after:
             action(*args)
@@ -283,23 +323,30 @@ class Ledger:
             touched, self._touched = self._touched, set()
             self._hub.publish(events, touched)
 
-    def undo(self, error: StoreError) -> list[Entry]:
-        """Take the turn back: states as before, callers told; the agents that must start again."""
-        entries = list(self._undo)
-        for entry, (before, seq) in self._undo.items():
-            entry.undo(before)
-            entry.seq = seq
-        after, self._after = self._after, []
-        self._batch, self._events = Batch(), []
-        self._undo.clear()
-        for action, _ in after:
-            down = AgentDown(f"the message was handled, but its outcome could not be stored: {error}", "store")
-            down.__cause__ = error
-            action(None, down)
-        return entries
+    def take_back(self, error: StoreError) -> list[Outcome]:
+        """The store refused the turn: its messages' outcomes are undone, the last one first.
+
+        What else is true (who started, which step ended, what came in) waits for a commit that succeeds, and
+        so does who waits for that.
+        """
+        if self._refused is None or error is not self._refused[1]:
+            self._refused = time.monotonic(), error
+        outcomes, self._outcomes = self._outcomes[::-1], []
+        rows = self._batch.rows
+        for outcome in outcomes:
+            del rows[outcome.rows]
+            del self._after[outcome.after]
+            outcome.entry.undo(outcome.before)
+            outcome.entry.seq = outcome.seq
+        del self._events[:-MOST_ROWS]
+        if len(rows) > MOST_ROWS:
+            past = len(rows) - MOST_ROWS  # a past that is too long for memory is forgotten before anything else
+            rows[:past] = [row for row in rows[:past] if row[0] not in ("event", "message")]
+        return outcomes
 
     def close(self) -> None:
         """Write what is left and let go of the store."""
+        self._refused = None
         try:
             self.commit()
         finally:

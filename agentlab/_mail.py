@@ -13,11 +13,20 @@ from typing import Any
 
 from agentlab._books import Entry, Message, is_graceful, reason_text
 from agentlab._desk import Desk
+from agentlab._ledger import Outcome
 from agentlab._pool import Node
 from agentlab._timers import Timers
 from agentlab._wire import revive
 from agentlab.agent import HOOKS, Crash
-from agentlab.errors import AgentDown, AgentLabError, CallCycle, MailboxFull, NotRunning, UnknownMessage
+from agentlab.errors import (
+    AgentDown,
+    AgentLabError,
+    CallCycle,
+    MailboxFull,
+    NotRunning,
+    StoreError,
+    UnknownMessage,
+)
 
 MAX_DELIVERIES = 3
 MAX_MAILBOX = 10_000
@@ -39,11 +48,13 @@ class Mail:
     def send(
         self, path: str, method: str, payload: bytes, *, sender: str = "", answer: Answer | None = None,
         redeliver: bool | None = None, origin: tuple[int, int] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> Message:  # fmt: skip
         """Accept a message, or say why not: to the caller, or for a cast as a dead letter."""
         again = self._redeliver if redeliver is None else redeliver
         number = next(self._desk.numbers)
-        self._post(path, Message(number, method, payload, sender, answer, redeliver=again, origin=origin))
+        message = Message(number, method, payload, sender, answer, redeliver=again, origin=origin)
+        self._post(path, message)
+        return message
 
     def _post(self, path: str, message: Message) -> None:
         entry = self._desk.entries.get(path)
@@ -160,6 +171,7 @@ class Mail:
             return  # a life that is over: its message was or will be delivered again
         message = entry.pending.popleft()
         ledger = self._desk.ledger
+        outcome = ledger.begin_outcome(entry, message)
         entry.seq += 1
         entry.handled += 1
         entry.node_deaths = 0
@@ -173,10 +185,32 @@ class Mail:
         if message.answer is not None:
             ledger.after_commit(message.answer, answer)
         for path, method, payload in casts:
-            self.send(path, method, payload, sender=entry.path)
+            outcome.sent.append((path, self.send(path, method, payload, sender=entry.path)))
         for timer in timers:
-            self._timers.set(entry, *timer)
+            outcome.timers.append(self._timers.set(entry, *timer))
+        ledger.end_outcome()
         self._desk.settle(entry)
+
+    def fail(self, outcome: Outcome, error: StoreError) -> None:
+        """A message was handled, and its outcome could not be stored: it failed, and what it sent never was."""
+        entry, message = outcome.entry, outcome.message
+        entry.handled -= 1
+        for path, sent in outcome.sent:
+            target = self._desk.entries.get(path)
+            if target is not None and sent in target.pending:
+                target.pending.remove(sent)
+                self._desk.tell(target, "withdraw", sent.key)
+                self._desk.settle(target)
+        self._timers.drop(outcome.timers)
+        if message.origin is not None:
+            self.answers.pop(message.origin, None)
+        answer, message.answer = message.answer, None
+        self._give_up(entry, message, f"its outcome could not be stored: {error}", letter=answer is None)
+        if answer is not None:
+            what = f"{entry.path}.{message.method}"
+            down = AgentDown(f"{what} was handled, but its outcome could not be stored: {error}", "store")
+            down.__cause__ = error
+            answer(None, down)
 
     def _over(self, message: Message) -> None:
         """A message is decided: what was kept to deliver it again can go."""
@@ -273,15 +307,16 @@ class Mail:
             if message.answer is not None:
                 self._desk.ledger.after_commit(message.answer, None, _down(entry, message, reason))
 
-    def _give_up(self, entry: Entry, message: Message, reason: Any) -> None:
-        """End a message without success, and tell after the commit that says so."""
+    def _give_up(self, entry: Entry, message: Message, reason: Any, *, letter: bool = True) -> None:
+        """End a message without success, and tell after the commit that says so; what nobody waits for is a letter."""
         ledger = self._desk.ledger
         begun = message.begun or time.time_ns()
         entry.seq += 1
         self._over(message)
         ledger.handled(entry, message, "failed", reason_text(reason), begun, time.time_ns() - begun)
         if message.answer is None:
-            ledger.dead(entry.path, message, reason_text(reason))
+            if letter:
+                ledger.dead(entry.path, message, reason_text(reason))
         else:
             ledger.after_commit(message.answer, None, _down(entry, message, reason))
 

@@ -20,9 +20,8 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from agentlab._books import Entry
 from agentlab._desk import Desk
-from agentlab._ledger import Ledger
+from agentlab._ledger import AGAIN_SECONDS, Ledger
 from agentlab._lives import Lives
 from agentlab._mail import MAX_MAILBOX, Mail, full
 from agentlab._pool import Node, Pool, SimulatorProcess
@@ -74,6 +73,7 @@ class Runtime:
         self._posts: deque[tuple[Outgoing, bytes, Reply | None]] = deque()
         self._posted = False
         self._flush_due = False
+        self._try_again = False
         self._turn_waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sim: SimulatorProcess | None = None
@@ -257,7 +257,7 @@ class Runtime:
         if entry is not None:
             entry.seq += 1
             self.desk.ledger.checkpoint(entry, changes)
-            self._on_told(node, ticket, True)
+            self.desk.ledger.after_commit(self._on_told, node, ticket, True)
 
     def _on_ask(self, node: Node, life: int, ticket: int, op: str, *args: Any) -> None:
         caller = self.desk.present(life)
@@ -357,11 +357,26 @@ class Runtime:
         self.desk.ledger.store.trim()
 
     def _uncommitted(self, error: StoreError) -> None:
-        """The store refused: nothing of the turn happened. The agents in it go back to their last commit."""
-        concerned: list[Entry] = self.desk.ledger.undo(error)
-        for entry in concerned:
-            if entry.life:
-                self.lives.end(entry, "killed")
+        """The store refused: the turn's messages fail, and their agents go back to their last commits, uncounted."""
+        outcomes = self.desk.ledger.take_back(error)
+        for outcome in outcomes:
+            self.mail.fail(outcome, error)
+        for entry in dict.fromkeys(outcome.entry for outcome in outcomes):
+            if not entry.life:
+                continue
+            again = not (entry.ending or entry.parks)
+            entry.parks = entry.parks or "restart"
+            self.lives.end(entry, "killed")
+            supervisor = entry.record.supervisor
+            if again and supervisor is not None:
+                self.feed(Call(next(self.desk.numbers), supervisor.path, "restart_child", entry.record.id))
+        if not (self._try_again or self.closed):
+            self._try_again = True
+            self.desk.loop.call_later(AGAIN_SECONDS, self._commit_again)
+
+    def _commit_again(self) -> None:
+        self._try_again = False
+        self.due()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine in the loop and keep it alive."""

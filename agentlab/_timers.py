@@ -27,7 +27,7 @@ class Timers:
         self._desk = desk
         self._alarm: asyncio.TimerHandle | None = None
         self.held = False
-        self.deliver: Callable[..., None]
+        self.deliver: Callable[..., object]
 
     def on_timer(  # noqa: PLR0917  # a frame, in the order of its parts
         self, node: Node, life: int, seconds: float, again: bool, method: str, payload: bytes
@@ -37,14 +37,25 @@ class Timers:
         if entry is not None:
             self.set(entry, seconds, again, method, payload)
 
-    def set(self, entry: Entry, seconds: float, again: bool, method: str, payload: bytes) -> None:
-        """A message to the agent itself, later; an ``every`` that is set already, as on every start, is kept."""
+    def set(self, entry: Entry, seconds: float, again: bool, method: str, payload: bytes) -> int:
+        """A message to the agent itself, later; an ``every`` that is set already, as on every start, is kept.
+
+        Returns:
+            The new timer's number; 0 if there is none.
+        """
         due_at = time.time_ns() + int(seconds * 1e9)
         timer = Timer(next(self._desk.numbers), entry.path, method, payload, due_at, seconds if again else None)
-        if not again or self._desk.clock.same(timer) is None:
-            self._desk.clock.add(timer)
-            self._desk.ledger.timer(timer)
-            self.look()
+        if again and self._desk.clock.same(timer) is not None:
+            return 0
+        self._desk.clock.add(timer)
+        self._desk.ledger.timer(timer)
+        self.look()
+        return timer.number
+
+    def drop(self, numbers: list[int]) -> None:
+        """Forget timers whose commit failed."""
+        for number in numbers:
+            self._desk.clock.cancel(number)
 
     def hold(self, on: bool) -> None:
         """Let no timer fire, or let those fire again that are due."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -383,18 +382,6 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, place):
 
     with pytest.raises(StoreReadOnly, match="Give write permission to the file and its folder, or choose another path"):
         Store(tmp_path / place)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 1 MB of its own, where this user may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=False)
 
 
 def test_a_read_only_disk_is_named_and_still_read(small_disk):

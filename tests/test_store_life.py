@@ -1,7 +1,8 @@
-"""The kernel's violent life with one store: killed twenty times in a row under load."""
+"""The kernel's violent life with one store: killed twenty times in a row under load, and a disk that fills up."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -15,7 +16,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agentlab import Agent, Lab, Ref, Transcript
+from agentlab.errors import AgentDown, StoreFull
+from tests.conftest import wait_for
 
 ROUNDS = 20
 LANES = 6
@@ -24,9 +29,9 @@ LIFE = 10_000 * LANES  # numbers that one life may use up
 
 def effect(folder: str, word: str) -> int:
     """An effect on the world: one more letter in a file."""
-    with open(f"{folder}/{word}", "a", encoding="utf-8") as file:
+    with Path(folder, word).open("a", encoding="utf-8") as file:
         file.write("x")
-    return os.path.getsize(f"{folder}/{word}")
+    return Path(folder, word).stat().st_size
 
 
 class Clerk(Agent):
@@ -168,3 +173,97 @@ def test_a_kernel_killed_twenty_times_under_load_loses_and_doubles_nothing(tmp_p
         balance({ref.id: {"status": ref.status, **ref.state} for ref in lab}, acknowledged, folder, ROUNDS)
         assert lab.start(Clerk, id="new").call.note(1).result(20) == 1
     assert len(acknowledged) > ROUNDS
+
+
+# a disk that fills up
+
+
+class Saver(Agent):
+    """Keeps what it is given."""
+
+    kept: Transcript = Transcript()
+    beats: int = 0
+
+    async def save(self, text: str, other: Ref | None = None) -> int:
+        """Keep a text; tell another, and oneself later."""
+        self.kept.append(text)
+        if other is not None:
+            other.cast.beat()
+            self.after(0.01).beat()
+        return len(self.kept)
+
+    async def work(self, folder: str, text: str) -> int:
+        """Two steps, then keep a text."""
+        await self.step(effect, folder, "one")
+        await self.step(str.upper, text)
+        await self.step(effect, folder, "two")
+        self.kept.append(text)
+        return len(self.kept)
+
+    async def beat(self) -> None:
+        """Count."""
+        self.beats += 1
+
+
+def filled(disk: Path) -> Path:
+    """Fill a disk up to the last page; delete what is returned to have space again."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return ballast
+
+
+def test_on_a_full_disk_messages_fail_and_the_lab_goes_on_when_there_is_space(small_disk: Path) -> None:
+    """State stays at the last commit, nothing of a failed message shows, nobody is restarted for it or given up."""
+    with Lab(small_disk / "a.lab", nodes=1) as lab:
+        saver, other = lab.start(Saver, id="saver"), lab.start(Saver, id="other")
+        assert saver.call.save("before").result(20) == 1
+        ballast = filled(small_disk)
+
+        for number in range(8):
+            with pytest.raises(
+                AgentDown, match=r"save was handled, but its outcome could not be stored: .*full"
+            ) as down:
+                saver.call.save("x" * 300_000, other).result(20)
+            assert isinstance(down.value.__cause__, StoreFull), number
+        lab.wait_idle()
+        assert (saver.status, saver.state) == ("running", {"kept": ["before"], "beats": 0})
+        assert other.state["beats"] == 0
+        ballast.unlink()
+        wait_for(lambda: _goes(saver))
+
+        assert saver.call.save("after", other).result(20) == 3
+        lab.wait_idle()
+        wait_for(lambda: saver.state["beats"] == other.state["beats"] == 1)
+        assert saver.state["kept"] == ["before", "again", "after"]
+        assert lab.messages(path="/saver")["outcome"].tolist()[:2] == ["ok", "failed"]
+        seqs = lab.events()["seq"].tolist()
+        assert seqs == sorted(set(seqs))
+    with Lab(small_disk / "a.lab", nodes=1) as lab:
+        assert lab["/saver"].state["kept"] == ["before", "again", "after"]
+
+
+def _goes(saver: Ref) -> bool:
+    try:
+        return bool(saver.call.save("again").result(20))
+    except AgentDown:
+        return False
+
+
+def test_steps_wait_while_the_disk_is_full(small_disk: Path, tmp_path: Path) -> None:
+    """A step whose end cannot be stored is not acted on; the handler goes on when there is space, and repeats nothing."""
+    with Lab(small_disk / "a.lab", nodes=1) as lab:
+        saver = lab.start(Saver, id="saver")
+        saver.call.save("before").result(20)
+        ballast = filled(small_disk)
+        reply = saver.call.work(str(tmp_path), "x" * 200_000)
+        wait_for(lambda: (tmp_path / "one").exists())
+        wait_for(lambda: lab._runtime is not None and lab._runtime.desk.ledger._refused is not None)
+        assert not (tmp_path / "two").exists()
+        ballast.unlink()
+
+        assert reply.result(20) == 2
+        assert {(tmp_path / word).stat().st_size for word in ("one", "two")} == {1}
+        assert lab.steps()["outcome"].tolist() == ["ok", "ok", "ok"]
+        assert saver.incarnation == 1

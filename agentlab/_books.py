@@ -31,8 +31,8 @@ class Message:
     """One message from the moment it was accepted to the commit of its outcome."""
 
     __slots__ = (
-        "answer", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "redeliver",
-        "sender", "sent_at", "step",
+        "answer", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "redeliver", "seed",
+        "sender", "sent_at", "step", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +52,8 @@ class Message:
         self.journal: Journal | None = None  # once it has steps
         self.origin = origin  # of a call by an agent: its message, and the step there
         self.kept = False  # whether the store has it
+        self.seed: str | None = None  # of its chance, where that is not its own
+        self.withdrawn = False  # its caller has taken it back; its node has not said so yet
 
 
 class Entry:
@@ -88,6 +90,7 @@ class Entry:
         "suspended",
         "topics",
         "traced",
+        "wants",
     )  # fmt: skip
 
     def __init__(self, record: Record, kind: Kind) -> None:
@@ -120,6 +123,7 @@ class Entry:
         self.rewound = 0  # steps taken back at its last end
         self.asking: dict[int, str] = {}  # calls of its own that wait for an answer: ticket to path
         self.topics: set[str] = set()
+        self.wants: Kind | None = None  # newer code, from the next message on
         self.log: deque[str] | None = None
 
     def belong_to(self, record: Record, kind: Kind) -> None:
@@ -152,6 +156,8 @@ class Entry:
             if text is not None:
                 before.append((name, kept, None))
                 self.fields[name] = text
+            elif start < 0:  # the class has no such field any more
+                before.append((name, self.fields.pop(name, None), None))
             elif isinstance(kept, list):
                 before.append((name, kept[start:], start))
                 kept[start:] = items

@@ -5,12 +5,14 @@ Each operation exists once, as a function in the runtime's loop; ``agentlab._doo
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
 
 from agentlab._admin import administer, entry_at, find, living, record_status
 from agentlab._books import Entry, reason_text
+from agentlab._image import Image, difference
 from agentlab._runtime import Runtime
 from agentlab._tree_words import Signal, StopSupervisor
 from agentlab._wire import describe, encode_reason
@@ -125,25 +127,39 @@ def trace(runtime: Runtime, path: str, on: bool = True) -> None:
 async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Set fields between two messages: validated, checkpointed, logged. The new committed state."""
     entry = entry_at(runtime, path)
-    texts = _checked(entry, fields)
-    if entry.life and not runtime.desk.starting(entry):
-        done = await runtime.desk.ask(entry, "replace", texts, timeout=REPLACE_SECONDS)
-        if done is None:
-            raise CallTimeout(
-                f"replace_state: {path!r} did not come to the end of a message within {REPLACE_SECONDS:g} s. "
-                "Nothing was replaced yet; look: ref.info()."
-            )
-    else:
-        entry.seq += 1
-        grows = {name for name, field in entry.kind.cls.__agent_fields__.items() if field.grows}
-        changes: list[tuple[str, str | None, int, list[str]]] = [
-            (name, None, 0, [json.dumps(item) for item in json.loads(text)]) if name in grows else (name, text, 0, [])
-            for name, text in texts.items()
-        ]
-        runtime.desk.ledger.checkpoint(entry, changes)
-    runtime.desk.ledger.event("state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(texts)))
+    image = checked(entry, fields, "replace_state")
+    await set_state(runtime, entry, image, "replace_state")
+    runtime.desk.ledger.event("state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(image)))
     runtime.due()
     return entry.state()
+
+
+async def set_state(runtime: Runtime, entry: Entry, image: Image, op: str) -> None:
+    """Set fields in a checkpoint of its own: between two messages of an agent that runs, else in the books."""
+    end = runtime.now() + REPLACE_SECONDS
+    while entry.life:
+        if not runtime.desk.starting(entry) and await _replaced(runtime, entry, image, end - runtime.now()):
+            return
+        if runtime.now() >= end:
+            raise CallTimeout(
+                f"{op}: {entry.path!r} did not come to the end of a message within {REPLACE_SECONDS:g} s. "
+                "Nothing was replaced yet; look: ref.info()."
+            )
+        await runtime.turn(0.05)
+    entry.seq += 1
+    runtime.desk.ledger.checkpoint(entry, difference(entry.image(), image))
+
+
+async def _replaced(runtime: Runtime, entry: Entry, image: Image, timeout: float) -> bool:
+    """Whether this life has set the fields; it may end before."""
+    life = entry.life
+    asked = asyncio.ensure_future(runtime.desk.ask(entry, "replace", image, timeout=max(0.0, timeout)))
+    while not asked.done() and entry.life == life:
+        await runtime.turn(0.05)
+    if asked.done():
+        return asked.result() is not None
+    asked.cancel()
+    return False
 
 
 # doubt
@@ -181,14 +197,15 @@ async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | N
         await restart(runtime, path)
 
 
-def _checked(entry: Entry, fields: dict[str, Any]) -> dict[str, str]:
+def checked(entry: Entry, fields: dict[str, Any], op: str) -> Image:
+    """Values that a person gave for fields, as JSON; InvalidState names one that does not fit."""
     known = entry.kind.cls.__agent_fields__
     unknown = [name for name in fields if name not in known]
     if unknown:
         raise InvalidState(
-            f"replace_state: {entry.kind.name} has no field {unknown[0]!r}. Its fields: {', '.join(known) or 'none'}."
+            f"{op}: {entry.kind.name} has no field {unknown[0]!r}. Its fields: {', '.join(known) or 'none'}."
         )
-    return {name: known[name].dump(value) for name, value in fields.items()}
+    return entry.kind.initial(fields)
 
 
 # ending

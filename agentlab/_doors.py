@@ -6,7 +6,7 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import Any
 
-from agentlab import _control, frames
+from agentlab import _control, _travel, frames
 from agentlab._admin import (
     Control,
     call_named,
@@ -35,7 +35,8 @@ QUICK: dict[str, Control] = {
 
 WAITING: dict[str, Control] = {
     "info": _control.info, "draft": _control.draft, "stop": _control.stop, "restart": _control.restart,
-    "replace_state": _control.replace_state, "settle": _control.settle, "start_child": start_child,
+    "rewind": _travel.rewind, "fork": _travel.fork, "replace_state": _control.replace_state,
+    "settle": _control.settle, "start_child": start_child,
     "which_children": which_children,
     "count_children": count_children, "terminate_child": call_named("terminate_child"),
     "restart_child": call_named("restart_child"), "delete_child": call_named("delete_child"),

@@ -145,13 +145,18 @@ class Trimmer:
             return 0
         which = (
             "SELECT id FROM step WHERE path = ? AND started_at < ? AND message_key NOT IN (SELECT key FROM inbox)"  # noqa: S608
+            " AND message_key NOT IN (SELECT base_key FROM fork WHERE key IN (SELECT key FROM inbox))"
             f" ORDER BY started_at LIMIT {self.ROWS}"
         )
         return db.execute(f"DELETE FROM step WHERE id IN ({which})", (path, oldest)).rowcount  # noqa: S608
 
     def _state(self, db: sqlite3.Connection, path: str) -> int:
         """Values that every kept checkpoint has replaced."""
-        (first,) = db.execute("SELECT min(seq) FROM checkpoint WHERE path = ?", (path,)).fetchone()
+        (first,) = db.execute(
+            "SELECT min(seq) FROM (SELECT seq FROM checkpoint WHERE path = ?1"
+            " UNION ALL SELECT base_seq FROM fork WHERE base_path = ?1)",  # what forks share stays
+            (path,),
+        ).fetchone()
         replaced = (
             "SELECT f.rowid FROM field f WHERE f.path = ?1 AND f.seq <= ?2 AND f.rowid <"
             " (SELECT max(rowid) FROM field WHERE path = ?1 AND name = f.name AND seq <= ?2)"

@@ -14,6 +14,7 @@ from typing import Any
 from agentlab._books import Entry, Message, Undo, is_graceful, reason_text
 from agentlab._clock import Timer
 from agentlab._journal import Step
+from agentlab._secrets import leaked
 from agentlab._specs import child_row
 from agentlab._tree_records import Record
 from agentlab._tree_words import Fact, GaveUp, Used
@@ -65,6 +66,7 @@ class Ledger:
         last = store.select("SELECT max(seq) FROM event")
         self._seq = (last[0][0] or 0) if last else 0
         self._recalled: dict[str, tuple[int, int, int]] = {}
+        self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
 
     # what is written down
 
@@ -94,15 +96,16 @@ class Ledger:
             self._outcome.before += undone
         size = 0
         for (name, text, start, items), (_, old, _) in zip(changes, undone, strict=True):
-            if text is None and (old or not items):  # it began anew there
-                self._batch.add("item", entry.path, name, entry.seq, start, None)
-            if text is not None:
+            if text is None and (old or not items) and (start >= 0 or isinstance(old, list)):  # it began anew there
+                self._batch.add("item", entry.path, name, entry.seq, max(0, start), None)
+            if text is not None or start < 0:
                 self._batch.add("field", entry.path, name, entry.seq, text)
-                size += len(text)
+                size += len(text or "")
             for place, item in enumerate(items, start):
                 self._batch.add("item", entry.path, name, entry.seq, place, item)
                 size += len(item)
-        self._batch.add("checkpoint", entry.path, entry.seq, time.time_ns(), entry.incarnation, size, entry.kind.name)
+        born = max(1, entry.incarnation)
+        self._batch.add("checkpoint", entry.path, entry.seq, time.time_ns(), born, size, entry.kind.name)
 
     def handled(  # noqa: PLR0917 - a row, in the order of its columns
         self, entry: Entry, message: Message, outcome: str, error: str | None, started: int, took: int
@@ -110,7 +113,16 @@ class Ledger:
         """One message's outcome."""
         row = (entry.path, entry.seq, message.method, message.sender, message.sent_at, started, started + took)
         deliveries = message.deliveries + 1 if outcome == "ok" else max(1, message.deliveries)
-        self._batch.add("message", *row, deliveries, outcome, error)
+        self._batch.add("message", *row, deliveries, outcome, error, message.key, self.text(message.payload))
+
+    def text(self, packed: bytes | None) -> str | None:
+        """A packed value as the store keeps it; None if it cannot. A store in memory, which nobody else reads, can."""
+        if packed is None or (self.durable and packed[:1] != JSON):
+            return None
+        if not self.durable:
+            return packed.decode("latin-1")
+        text = packed[1:].decode()
+        return text if leaked(text) is None else None
 
     def kept(self, entry: Entry, message: Message) -> None:
         """A message that must outlive the kernel: durable from now until its outcome is."""
@@ -152,11 +164,9 @@ class Ledger:
         """One attempt at one effect."""
         kind, name, _, _ = step.mark
         row = (entry.path, entry.seq + 1, step.number, message.deliveries + 1, kind, name, step.began, took, outcome)
-        text = result[1:].decode() if result is not None and result[:1] == JSON else None
+        kept = (message.key, json.dumps(step.mark), self.text(result), int(step.once))
         fault = gave.split(":", 1)[0] if outcome == "failed" else None
-        self._batch.add(
-            "step", *row, fault, None, None, None, int(replayed), given, gave, message.key, json.dumps(step.mark), text
-        )
+        self._batch.add("step", *row, fault, None, None, None, int(replayed), given, gave, *kept)
 
     def step_forgotten(self, message: Message, step: Step) -> None:
         """A step in doubt may run again."""
@@ -183,7 +193,7 @@ class Ledger:
 
     def dead(self, path: str, message: Message, reason: str) -> None:
         """A message that nobody will handle."""
-        payload = message.payload[1:].decode() if message.payload[:1] == JSON else None
+        payload = self.text(message.payload)
         row = (time.time_ns(), path, message.method, payload, message.sender, message.deliveries, reason)
         self._batch.add("dead", *row)
         self.event("dead_letter", path, reason=reason, detail=message.method)
@@ -267,11 +277,33 @@ class Ledger:
         """The agent is gone for good: a later one with its id starts fresh."""
         if self.closing:
             return
-        self._batch.add("gone", entry.path)
-        self._batch.add("forget", entry.path)
-        self._batch.add("forget_items", entry.path)
-        self._batch.add("forget_checkpoints", entry.path)
+        path = entry.path
+        self._batch.add("gone", path)
+        if path in self._bases:  # its forks' past is its own: it goes on under a name that no agent can have
+            past = f"/{path} until {time.time_ns()}"
+            for table in ("moved", "moved_items", "moved_checkpoints", "moved_fork", "moved_base"):
+                self._batch.add(table, past, path)
+            self._bases.discard(path)
+            self._bases.add(past)
+        for table in ("forget", "forget_items", "forget_checkpoints", "forget_fork"):
+            self._batch.add(table, path)
         self._ended_at.pop(entry.path, None)
+
+    def fork(
+        self, entry: Entry, base: str, seq: int, *, again: tuple[int, int, int] | None = None, source: str
+    ) -> None:
+        """An agent whose past is another's.
+
+        Args:
+            entry: The fork.
+            base: The path whose past it is, up to ``seq``.
+            seq: Up to where.
+            again: The key of the message that it handles again; the key of the base's, and its first step to run.
+            source: The same in words.
+        """
+        self._bases.add(base)
+        self._batch.add("fork", entry.path, base, seq, *(again or (None, None, None)))
+        self.event("forked", entry.path, detail=source)
 
     # an earlier life of the lab
 

@@ -7,9 +7,10 @@ back. An agent that does not trap a signal is over for the books at once, whatev
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import Entry, Message, reason_text
+from agentlab._books import Entry, Kind, Message, reason_text
 from agentlab._desk import Desk
 from agentlab._mail import Mail
 from agentlab._pool import Node
@@ -26,6 +27,7 @@ class Lives:
         self._desk = desk
         self._mail = mail
         self._lab_id = lab_id
+        self.births: dict[str, Callable[[Entry], None]] = {}  # what a fork begins with, by path
         self._homeless: list[int] = []  # lives that wait for a node
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
         self.incarnations: dict[str, int] = {}  # of supervisors, by path
@@ -143,6 +145,9 @@ class Lives:
         if entry is None:
             entry = desk.entries[path] = Entry(record, desk.kinds.of(what))
             desk.ledger.recall(entry)
+            birth = self.births.pop(path, None)
+            if birth is not None:
+                birth(entry)
             desk.ledger.keep_child(record, entry)
         elif entry.record is not record or entry.spec is not record.spec:
             entry.belong_to(record, desk.kinds.of(what))
@@ -158,10 +163,8 @@ class Lives:
         node = pool.pick(entry.node, avoid=avoid if avoid is not None else entry.shunned)
         entry.node, entry.shunned = node.number, None
         node.agents += 1
-        if entry.kind.number not in node.classes:
-            node.classes.add(entry.kind.number)
-            node.say("class", entry.kind.number, entry.kind.data)
-        if entry.spec.restore == "fresh":
+        teach(node, entry.kind)
+        if entry.spec.restore == "fresh" and entry.incarnation:
             entry.fields = {}
         begin = (entry.kind.number, entry.path, entry.incarnation + 1)
         node.say("start", entry.life, *begin, entry.initial, entry.fields)
@@ -383,3 +386,10 @@ class Lives:
             entry = self._desk.present(watcher)
             if entry is not None:
                 self._hook(entry, "on_down", path, reason)
+
+
+def teach(node: Node, kind: Kind) -> None:
+    """Give a node an agent class, once."""
+    if kind.number not in node.classes:
+        node.classes.add(kind.number)
+        node.say("class", kind.number, kind.data)

@@ -94,7 +94,8 @@ class Mail:
     def hand_over(self, entry: Entry, message: Message) -> None:
         """Copy a message into the node's mailbox."""
         journal = message.journal.for_node() if message.journal is not None else []
-        self._desk.tell(entry, "message", message.key, message.method, message.payload, journal)
+        seed = message.seed or f"{entry.path} {message.key}"
+        self._desk.tell(entry, "message", message.key, message.method, message.payload, journal, seed)
 
     def publish(self, topic: str, method: str, payload: bytes, sender: str = "") -> int:
         """Cast to every subscriber of a topic; how many there are."""

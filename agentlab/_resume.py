@@ -14,9 +14,8 @@ from typing import Any
 from agentlab._admin import expect, ref_of
 from agentlab._books import Message
 from agentlab._clock import Timer
-from agentlab._journal import Journal
+from agentlab._past import journal, seed, steps
 from agentlab._runtime import Runtime
-from agentlab._schema import whole
 from agentlab._specs import Missing, home, load
 from agentlab._tree_words import Refused
 from agentlab._wire import JSON
@@ -49,7 +48,12 @@ class Place:
 
 def remembered(store: Store) -> list[Place]:
     """The children of the root that the store holds, each with its tree."""
-    seqs = dict(store.select("SELECT path, max(seq) FROM message GROUP BY path"))
+    seqs = dict(
+        store.select(
+            "SELECT path, max(seq) FROM (SELECT path, max(seq) seq FROM message GROUP BY path"
+            " UNION ALL SELECT path, max(seq) FROM checkpoint GROUP BY path) GROUP BY path"
+        )
+    )
     rows = store.select(
         "SELECT path, parent, spec, dynamic, status, incarnation, restarts, seq FROM child ORDER BY rowid"
     )
@@ -134,32 +138,29 @@ def unread(runtime: Runtime) -> dict[str, list[Message]]:
     (highest,) = store.select(
         "SELECT max(n) FROM (SELECT max(key) n FROM inbox UNION ALL SELECT max(message_key) FROM step"
         " UNION ALL SELECT max(id) FROM timer UNION ALL SELECT max(asker) FROM answer"
-        " UNION ALL SELECT max(message_key) FROM begun)"
+        " UNION ALL SELECT max(message_key) FROM begun UNION ALL SELECT max(key) FROM message"
+        " UNION ALL SELECT max(key) FROM fork)"
     )
     runtime.desk.numbers = itertools.count((highest[0] or 0) + 1)
     return found
 
 
 def _message(store: Store, row: tuple[Any, ...]) -> Message:
-    key, _, method, payload, sender, sent_at, redeliver, deliveries, asker, asker_step = row
+    key, path, method, payload, sender, sent_at, redeliver, deliveries, asker, asker_step = row
     origin = (asker, asker_step) if asker is not None else None
     message = Message(key, method, JSON + payload.encode(), sender, None, redeliver=bool(redeliver), origin=origin)
     message.sent_at, message.deliveries, message.kept = sent_at, deliveries, True
-    steps = store.select(
-        f"SELECT step, mark, started_at, {whole('result')} FROM step WHERE message_key = ?"  # noqa: S608  # our words
-        " AND outcome = 'ok' AND replayed = 0 AND result IS NOT NULL ORDER BY id",
-        (key,),
-    )
+    done = steps(store, key)
     begun = store.select("SELECT step, mark, at, once FROM begun WHERE message_key = ?", (key,))
-    if steps or begun:
-        message.journal = Journal()
-    if message.journal is not None:
+    if done or begun:
+        message.journal = journal(done)
         for number, mark, at, once in begun:
-            message.journal.begin(number, tuple(json.loads(mark)), bool(once), at)
-        kept_once = {number for number, _, _, once in begun if once}
-        for number, mark, at, result in steps:
-            message.journal.begin(number, tuple(json.loads(mark)), number in kept_once, at)
-            message.journal.end(number, JSON + result.encode())
+            step = message.journal.steps.get(number)
+            if step is None:
+                message.journal.begin(number, tuple(json.loads(mark)), bool(once), at)
+            else:
+                step.once = bool(once)
+    message.seed = seed(store, path, key)
     return message
 
 

@@ -7,9 +7,18 @@ version before gets there. A test holds the two against each other.
 from __future__ import annotations
 
 APPLICATION_ID = 0x61674C62  # "agLb"
-VERSION = 2
+VERSION = 3
 
-SCHEMA = """
+FORK = """
+CREATE TABLE fork (
+    path TEXT PRIMARY KEY, base_path TEXT, base_seq INTEGER, key INTEGER, base_key INTEGER, base_step INTEGER
+);
+CREATE INDEX fork_base ON fork (base_path);
+"""
+"""A fork's past is that of its base, up to a ``seq``: no checkpoint is copied. If it handles a message again
+(its ``key``), the steps of the base's message (``base_key``) before ``base_step`` are answered by the journal."""
+
+SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE child (
     path TEXT PRIMARY KEY, parent TEXT, spec TEXT, dynamic INTEGER, status TEXT,
@@ -21,7 +30,7 @@ CREATE TABLE event (
 );
 CREATE TABLE message (
     id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, method TEXT, sender TEXT, sent_at INTEGER, started_at INTEGER,
-    ended_at INTEGER, deliveries INTEGER, outcome TEXT, error TEXT
+    ended_at INTEGER, deliveries INTEGER, outcome TEXT, error TEXT, key INTEGER, payload TEXT
 );
 CREATE TABLE checkpoint (
     id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, at INTEGER, incarnation INTEGER, bytes INTEGER, cls TEXT
@@ -31,7 +40,8 @@ CREATE TABLE item (path TEXT, name TEXT, seq INTEGER, place INTEGER, value TEXT)
 CREATE TABLE step (
     id INTEGER PRIMARY KEY, path TEXT, message_seq INTEGER, step INTEGER, attempt INTEGER, kind TEXT, name TEXT,
     started_at INTEGER, took_s REAL, outcome TEXT, fault TEXT, tokens_in INTEGER, tokens_out INTEGER,
-    cost_usd REAL, replayed INTEGER, input TEXT, output TEXT, message_key INTEGER, mark TEXT, result TEXT
+    cost_usd REAL, replayed INTEGER, input TEXT, output TEXT, message_key INTEGER, mark TEXT, result TEXT,
+    once INTEGER
 );
 CREATE TABLE begun (
     message_key INTEGER, step INTEGER, mark TEXT, once INTEGER, at INTEGER, PRIMARY KEY (message_key, step)
@@ -51,27 +61,36 @@ CREATE TABLE restart (
     strategy TEXT, backoff_s REAL, downtime_s REAL, rewound INTEGER
 );
 CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);
+{FORK}
 CREATE INDEX step_message ON step (message_key);
 CREATE INDEX checkpoint_path ON checkpoint (path, seq);
 CREATE INDEX field_path ON field (path, name, seq);
 CREATE INDEX item_path ON item (path, name, place);
 """
-"""What a new store gets, beside ``USES``."""
+"""What a new store gets, beside what ``uses`` says."""
 
-LARGE = {"field": (3,), "item": (4,), "step": (14, 15, 18)}
+LARGE = {"field": (3,), "item": (4,), "step": (14, 15, 18), "message": (11,)}
 """Which parts of a row may be large texts: the same text is kept once, and the row holds its hash."""
 
-TEXTS = (("field", "value"), ("item", "value"), ("step", "input"), ("step", "output"), ("step", "result"))
+TEXTS = (
+    ("field", "value"), ("item", "value"), ("step", "input"), ("step", "output"), ("step", "result"),
+    ("message", "payload"),
+)  # fmt: skip
 """The same as tables and columns."""
 
-USES = "\n".join(
-    f"CREATE INDEX {table}_{column}_blob ON {table} ({column}) WHERE typeof({column}) = 'blob';"
-    for table, column in TEXTS
-)
-"""Finds the rows that use a text, so that a text that nothing uses any more can go."""
+
+def uses(texts: tuple[tuple[str, str], ...]) -> str:
+    """Indexes that find the rows that use a text, so that a text that nothing uses any more can go."""
+    return "\n".join(
+        f"CREATE INDEX {table}_{column}_blob ON {table} ({column}) WHERE typeof({column}) = 'blob';"
+        for table, column in texts
+    )
+
 
 MIGRATIONS: dict[int, str] = {
-    2: f"CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);\n{USES}",
+    2: f"CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);\n{uses(TEXTS[:5])}",
+    3: "ALTER TABLE message ADD COLUMN key INTEGER;\nALTER TABLE message ADD COLUMN payload TEXT;\n"
+    f"ALTER TABLE step ADD COLUMN once INTEGER;\n{uses(TEXTS[5:])}\n{FORK}",
 }
 """How a store of the version before becomes one of this version."""
 
@@ -97,16 +116,23 @@ INSERT = {
     "forget": "DELETE FROM field WHERE path = ?",
     "forget_items": "DELETE FROM item WHERE path = ?",
     "forget_checkpoints": "DELETE FROM checkpoint WHERE path = ?",
+    "fork": "INSERT OR REPLACE INTO fork VALUES (?,?,?,?,?,?)",
+    "forget_fork": "DELETE FROM fork WHERE path = ?",
+    "moved": "UPDATE field SET path = ? WHERE path = ?",
+    "moved_items": "UPDATE item SET path = ? WHERE path = ?",
+    "moved_checkpoints": "UPDATE checkpoint SET path = ? WHERE path = ?",
+    "moved_fork": "UPDATE fork SET path = ? WHERE path = ?",
+    "moved_base": "UPDATE fork SET base_path = ? WHERE base_path = ?",
     "blob": "INSERT OR IGNORE INTO blob VALUES (?,?)",
     "event": "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
     "message": "INSERT INTO message (path, seq, method, sender, sent_at, started_at, ended_at, deliveries, outcome,"
-    " error) VALUES (?,?,?,?,?,?,?,?,?,?)",
+    " error, key, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
     "checkpoint": "INSERT INTO checkpoint (path, seq, at, incarnation, bytes, cls) VALUES (?,?,?,?,?,?)",
     "field": "INSERT INTO field VALUES (?,?,?,?)",
     "item": "INSERT INTO item VALUES (?,?,?,?,?)",
     "step": "INSERT INTO step (path, message_seq, step, attempt, kind, name, started_at, took_s, outcome, fault,"
-    " tokens_in, tokens_out, cost_usd, replayed, input, output, message_key, mark, result)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    " tokens_in, tokens_out, cost_usd, replayed, input, output, message_key, mark, result, once)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     "rewound": "UPDATE step SET outcome = 'rewound' WHERE message_key = ? AND step = ? AND outcome = 'ok' AND"
     " replayed = 0",
     "begun": "INSERT OR REPLACE INTO begun VALUES (?,?,?,?,?)",
@@ -134,7 +160,7 @@ BEGIN;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 {SCHEMA}
-{USES}
+{uses(TEXTS)}
 COMMIT;
 """
 """A store that is half created would be no store, so it is one transaction."""

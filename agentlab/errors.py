@@ -10,6 +10,7 @@
     ├── MessageTooLarge (ValueError)
     ├── InvalidSpec (ValueError)       a child, a supervisor or an agent class that cannot be
     ├── InvalidState (ValueError)      a state that does not fit its fields
+    ├── UnknownCheckpoint (LookupError)  a past that the store does not have
     ├── StartFailed                    the first incarnation did not come up
     ├── Crashed                        what ref.crash() raises inside an agent unless told otherwise
     ├── RestartLimitReached            a supervisor gave up
@@ -99,6 +100,10 @@ class InvalidSpec(AgentLabError, ValueError):
 
 class InvalidState(AgentLabError, ValueError):
     """A state that does not fit the agent's fields; the last checkpoint stands."""
+
+
+class UnknownCheckpoint(AgentLabError, LookupError):
+    """The agent has no such checkpoint, or no such message to handle again."""
 
 
 class StartFailed(AgentLabError):

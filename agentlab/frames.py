@@ -108,7 +108,7 @@ def _states(rows: Sequence[tuple[Any, ...]], now: dict[str, State], changes: Cha
         while pending and pending[-1][0] <= seq:
             _, name, place, text = pending.pop()
             if place is None:
-                state[name] = json.loads(text)
+                state[name] = None if text is None else json.loads(text)
                 continue
             if name not in copied:  # each checkpoint has a list of its own
                 state[name] = list(state.get(name) or ())
@@ -120,9 +120,16 @@ def _states(rows: Sequence[tuple[Any, ...]], now: dict[str, State], changes: Cha
 
 
 def _first(store: Store, paths: str, arg: Any) -> dict[str, State]:
-    """What the agents were started with, where the store still knows."""
+    """What the agents were started with, where the store still knows; a fork was with the state of its base."""
     rows = store.select(f"SELECT path, spec FROM child WHERE path IN {paths}", (arg,))  # noqa: S608  # our names
-    return {path: _spec(store, path, spec).get("fields", {}) for path, spec in rows}
+    found = {path: _spec(store, path, spec).get("fields", {}) for path, spec in rows}
+    forks = store.select(f"SELECT path, base_path, base_seq FROM fork WHERE path IN {paths}", (arg,))  # noqa: S608
+    for path, base, seq in forks:
+        found[path] = {
+            name: json.loads(saved if isinstance(saved, str) else f"[{','.join(saved)}]")
+            for name, saved in store.state(base, seq).items()
+        }
+    return found
 
 
 def _changes(store: Store, paths: str, arg: Any) -> Changes:

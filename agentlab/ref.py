@@ -247,6 +247,41 @@ class Ref:
         """Set fields between two messages: validated, checkpointed, logged. Returns the new state."""
         return self._link.control("replace_state", self.path, fields)
 
+    def rewind(self, to: int) -> Any:
+        """Set the agent back to a checkpoint: its state is that of then, in a new checkpoint. Returns it.
+
+        What came after stays in the history. An agent that runs is set back between two messages; its mailbox,
+        its timers and what is no state stay as they are.
+
+        Args:
+            to: The checkpoint's ``seq``, as ``checkpoints()`` shows it.
+
+        Raises:
+            UnknownCheckpoint: There is none; names those that there are.
+        """
+        return self._link.control("rewind", self.path, to)
+
+    def fork(self, at: int | tuple[int, int] | None = None, *, id: str | None = None, n: int = 1, **fields: Any) -> Any:
+        """Start agents beside this one that share its past, under the same supervisor.
+
+        The past is not copied, and no step of it is paid again. Timers, links and subscriptions are not shared.
+
+        Args:
+            at: Where they part: a checkpoint's ``seq``; the last one if left out; or ``(seq, step)``: the state
+                before message ``seq``, which each fork then handles again. The journal answers for the message's
+                steps before ``step``; that one and the later ones run. Chance (``self.random``) falls as it did.
+            id: Its id; ``<id>-fork-1`` and so on if left out. With ``n`` above 1 a number is put behind it.
+            n: How many.
+            fields: Values of the state to begin with instead.
+
+        Returns:
+            A ``Ref``, or ``Refs`` if ``n`` is above 1.
+
+        Raises:
+            UnknownCheckpoint: There is no such checkpoint, message or step; names those that there are.
+        """
+        return self._link.control("fork", self.path, at, id, n, fields)
+
     def trace(self, on: bool = True) -> Any:
         """Note every message of this agent, with its arguments, as an event of kind ``message``."""
         return self._link.control("trace", self.path, on)

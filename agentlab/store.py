@@ -25,6 +25,25 @@ from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, St
 
 Synchronous = Literal["NORMAL", "FULL"]
 
+LAST = (1 << 63) - 1
+"""The ``seq`` that no checkpoint passes."""
+
+PAST = (
+    "WITH RECURSIVE past (path, until, depth) AS (SELECT ?1, ?2, 0 UNION ALL"
+    " SELECT fork.base_path, min(fork.base_seq, past.until), depth + 1 FROM past JOIN fork ON fork.path = past.path)"
+)
+"""Where an agent's history is, and up to which ``seq``: a fork's begins with its base's."""
+
+FIELDS = (
+    f"{PAST} SELECT name, {whole('value')} FROM past JOIN field ON field.path = past.path"  # noqa: S608  # our own words
+    " WHERE field.rowid IN (SELECT max(field.rowid) FROM past JOIN field ON field.path = past.path"
+    " AND field.seq <= past.until GROUP BY field.path, field.name) ORDER BY depth DESC"
+)
+ITEMS = (
+    f"{PAST} SELECT name, place, {whole('value')} FROM past JOIN item ON item.path = past.path"  # noqa: S608  # as above
+    " AND item.seq <= past.until ORDER BY depth DESC, item.rowid"
+)
+
 NAMES: tuple[tuple[str, tuple[type[StoreError], str]], ...] = (
     ("SQLITE_FULL", (StoreFull, "Nothing was committed; free some space, then go on.")),
     ("SQLITE_IOERR_WRITE", (StoreFull, "Nothing was committed; the disk, or your quota of it, may be full.")),
@@ -226,20 +245,20 @@ class Store:
         except sqlite3.Error as error:
             raise self._named(error) from error
 
-    def state(self, path: str) -> dict[str, str | list[str]]:
-        """The last committed state of an agent: JSON text per field, a list of texts per transcript."""
-        value = whole("value")
-        newest = (
-            f"SELECT name, {value} FROM field WHERE rowid IN"  # noqa: S608  # our own words
-            " (SELECT max(rowid) FROM field WHERE path = ? GROUP BY name)"
-        )
-        state: dict[str, str | list[str]] = dict(self.select(newest, (path,)))
-        items = f"SELECT name, place, {value} FROM item WHERE path = ? ORDER BY rowid"  # noqa: S608  # as above
-        for name, place, text in self.select(items, (path,)):
+    def state(self, path: str, at: int = LAST) -> dict[str, str | list[str]]:
+        """The last committed state of an agent: JSON text per field, a list of texts per transcript.
+
+        Args:
+            path: The agent. A fork's state begins with its base's.
+            at: A checkpoint's ``seq``: the state as it was then.
+        """
+        texts: dict[str, str | None] = dict(self.select(FIELDS, (path, at)))
+        state: dict[str, str | list[str]] = {name: text for name, text in texts.items() if text is not None}
+        for name, place, text in self.select(ITEMS, (path, at)):
             known = state.setdefault(name, [])
             if isinstance(known, list):  # a transcript that began anew leaves its old items behind
                 known[place:] = [] if text is None else [text]
-        return state
+        return {name: value for name, value in state.items() if value or name not in texts}  # the others are no more
 
     def close(self) -> None:
         """Let go of the file. A closed store can still be read if it was in memory."""
@@ -267,7 +286,7 @@ def _groups(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tuple[str, 
     for table, row in rows:
         if table in LARGE:
             row = _slim(table, row, apart)  # noqa: PLW2901  # the row that is written
-        elif table in APART:
+        if table in APART:
             apart.setdefault(table, []).append(row)
             continue
         if table != last and run:

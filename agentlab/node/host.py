@@ -7,7 +7,6 @@ Everything that leaves the node goes through ``say``, in order, and is sent once
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import socket
@@ -16,9 +15,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from agentlab import ref as refs
+from agentlab._image import Image, migrated
 from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, home, pack, revive, unpack
-from agentlab.agent import HOOKS, Agent, Crash, Exit, Transcript
+from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import CallTimeout, NotRunning
+from agentlab.node.changing import build, committed, put, take_back, upgrade
 from agentlab.node.inside import InsideContext, InsideLink, awaited, current, route_prints
 from agentlab.node.resident import Died, Resident, draft, metered, nothing, revived, shown
 
@@ -137,23 +138,14 @@ class Host:
 
     async def _start(self, resident: Resident, initial: dict[str, Any], kept: dict[str, Any]) -> None:
         """Build the agent from its last commit, else from what its child spec gave, else from its defaults."""
-        agent = resident.agent
-        for name, field in type(agent).__agent_fields__.items():
-            saved = kept.get(name, initial.get(name))
-            if saved is None:
-                value = field.fresh()
-            else:
-                value = field.load(saved if isinstance(saved, str) else f"[{','.join(saved)}]")
-            if name in kept:
-                resident.saved[name] = saved if isinstance(saved, str) else len(kept[name])
-            setattr(agent, name, value)
-        hook = getattr(agent, "on_start", None)
+        migrated = build(resident, initial, kept)
+        hook = getattr(resident.agent, "on_start", None)
         if hook is not None:
             await awaited(hook())
         changes = resident.changes()
         resident.keep(changes)
         resident.started = True
-        resident.say("started", changes)
+        resident.say("started", [*migrated, *changes])
         for cast in resident.casts:  # as after a message: what a start that failed wanted to say is not said
             self.say("cast", *cast)
         for timer in resident.timers:
@@ -187,22 +179,45 @@ class Host:
             self._work(resident)
 
     async def _handle(self, resident: Resident, message: tuple[Any, ...]) -> None:
-        if message[0] == "stop":
-            await self._stop(resident, message[1])
-            return
-        if message[0] == "replace":
-            self._replace(resident, *message[1:])
-            return
-        _, key, method, payload, journal = message
-        resident.take(key, journal)
+        kind, *parts = message
+        if kind == "message":
+            await self._message(resident, *parts)
+        elif kind == "stop":
+            await self._stop(resident, *parts)
+        elif kind == "replace":
+            self._replace(resident, *parts)
+        else:
+            self._upgrade(resident, *parts)
+
+    async def _message(  # noqa: PLR0917  # a frame, in the order of its parts
+        self, resident: Resident, key: int, method: str, payload: bytes, journal: list[tuple[Any, ...]], seed: str
+    ) -> None:
+        resident.take(key, journal, seed)
         started, clock = time.time_ns(), time.perf_counter()
         args, kwargs = unpack(payload)
         resident.say("begun", key, started, shown(method, args, kwargs) if resident.traced else None)
         if method in HOOKS:
             args = (args[0], revived(args[1]))
-        result = await awaited(getattr(resident.agent, method, nothing)(*args, **kwargs))
+        handler = getattr(resident.agent, method, *((nothing,) if method in HOOKS else ()))
+        try:
+            result = await awaited(handler(*args, **kwargs))
+        except BaseException:  # however it ends when its message is taken back
+            if resident.withdrawn != key or resident.reason is not None:
+                raise
         if resident.reason is not None:
             raise Died(resident.reason)
+        if resident.withdrawn == key:
+            self._take_back(resident, key)
+        else:
+            self._done(resident, key, method, result, started, time.perf_counter() - clock)
+        if resident.stopping is not None:
+            await self._stop(resident, resident.stopping)
+        if len(resident.mailbox) > 0:
+            await asyncio.sleep(0)  # a busy mailbox lets its neighbours have a turn
+
+    def _done(  # noqa: PLR0917  # a frame, in the order of its parts
+        self, resident: Resident, key: int, method: str, result: Any, started: int, took: float
+    ) -> None:
         changes = resident.changes()
         answer = pack(result, f"the result of {resident.agent.path}.{method}", keep=None if self.durable else False)
         lost = [step.mark[1] for step in resident.journal.left if step.once or step.mark[0] == "call"]
@@ -211,12 +226,16 @@ class Host:
         casts, resident.casts = resident.casts, []
         timers, resident.timers = resident.timers, []
         resident.keep(changes)
-        resident.say("done", key, answer, changes, casts, timers, started, time.perf_counter() - clock)
+        resident.say("done", key, answer, changes, casts, timers, started, took)
         resident.key = None
-        if resident.stopping is not None:
-            await self._stop(resident, resident.stopping)
-        if len(resident.mailbox) > 0:
-            await asyncio.sleep(0)  # a busy mailbox lets its neighbours have a turn
+
+    def _take_back(self, resident: Resident, key: int) -> None:
+        """A message was withdrawn while it was in hand: nothing of it shows."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        take_back(resident)
+        resident.say("withdrawn", key)
 
     async def _stop(self, resident: Resident, reason: Any) -> None:
         hook = getattr(resident.agent, "on_stop", None)
@@ -233,10 +252,10 @@ class Host:
 
     # what the kernel tells a life
 
-    def _on_message(self, life: int, key: int, method: str, payload: bytes, journal: list[tuple[Any, ...]]) -> None:
+    def _on_message(self, life: int, *message: Any) -> None:
         resident = self._residents.get(life)
         if resident is not None:
-            resident.mailbox.append(("message", key, method, payload, journal))
+            resident.mailbox.append(("message", *message))
             if not resident.suspended:
                 self._work(resident)
 
@@ -274,12 +293,18 @@ class Host:
             task.cancel()
 
     def _on_withdraw(self, life: int, key: int) -> None:
-        """Drop a message that has not begun."""
+        """Drop a message that has not begun; interrupt one that has. One that is done is not here any more."""
         resident = self._residents.get(life)
-        if resident is not None:
-            with contextlib.suppress(StopIteration):
-                found = next(m for m in resident.mailbox if m[0] == "message" and m[1] == key)
-                resident.mailbox.remove(found)
+        if resident is None:
+            return
+        if resident.key == key and resident.task is not None:
+            resident.withdrawn = key
+            resident.task.cancel()
+            return
+        found = next((m for m in resident.mailbox if m[0] == "message" and m[1] == key), None)
+        if found is not None:
+            resident.mailbox.remove(found)
+            resident.say("withdrawn", key)
 
     def _on_trace(self, life: int, on: bool) -> None:
         resident = self._residents.get(life)
@@ -298,21 +323,38 @@ class Host:
         if resident is not None:
             self.say("told", ticket, (resident.cpu, sum(map(len, draft(resident.agent).values()))))
 
-    def _on_replace(self, life: int, ticket: int, fields: dict[str, str]) -> None:
+    def _on_replace(self, life: int, ticket: int, fields: Image) -> None:
         """New values for fields, set between two messages."""
+        self._next(life, ("replace", ticket, fields))
+
+    def _on_upgrade(self, life: int, cls: int) -> None:
+        """Newer code for the agent, from its next message on."""
+        self._next(life, ("upgrade", cls))
+
+    def _next(self, life: int, what: tuple[Any, ...]) -> None:
+        """Do this before the next message."""
         resident = self._residents.get(life)
         if resident is not None:
-            resident.mailbox.appendleft(("replace", ticket, fields))
+            resident.mailbox.appendleft(what)
             self._work(resident)
 
-    def _replace(self, resident: Resident, ticket: int, fields: dict[str, str]) -> None:
-        for name, text in fields.items():
-            value = resident.agent.__dict__[name] = type(resident.agent).__agent_fields__[name].load(text)
-            if isinstance(value, Transcript):
-                resident.saved[name] = -1  # it began anew, perhaps with nothing
-        changes = resident.changes()
-        resident.keep(changes)
-        resident.say("replaced", ticket, changes)
+    def _replace(self, resident: Resident, ticket: int, fields: Image) -> None:
+        resident.say("replaced", ticket, put(resident, fields, committed(resident)))
+
+    def _upgrade(self, resident: Resident, cls: int) -> None:
+        try:
+            changes = upgrade(resident, self._classes[cls])
+        except Exception as error:  # whatever migrate raises
+            resident.say("upgraded", cls, None, ": ".join(describe(error)[:2]))
+        else:
+            resident.say("upgraded", cls, changes, None)
+
+    def _on_migrate(self, life: int, ticket: int, cls: int, image: Image) -> None:
+        """The same for the state of an agent that does not run."""
+        try:
+            self.say("told", ticket, (migrated(self._classes[cls], image), None))
+        except Exception as error:  # whatever migrate raises
+            self.say("told", ticket, (None, ": ".join(describe(error)[:2])))
 
     def _on_ack(self, life: int, count: int) -> None:
         """So many of its notes about steps are committed."""

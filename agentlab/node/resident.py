@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
+from agentlab._image import Change
 from agentlab._wire import revive
 from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
@@ -17,9 +18,6 @@ from agentlab.node.journal import Journal
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
-
-Change = tuple[str, str | None, int, list[str]]
-"""One changed field: its name and JSON text; or, for a transcript, None, the first new place, the new items."""
 
 
 class Died(BaseException):
@@ -36,6 +34,7 @@ class Resident:
     __slots__ = (
         "acked", "agent", "casts", "cpu", "diverged", "host", "journal", "key", "life", "mailbox", "random", "reason",
         "saved", "said", "started", "stopping", "suspended", "task", "timers", "traced", "waiter",
+        "withdrawn",
     )  # fmt: skip
 
     def __init__(self, host: Host, life: int, agent: Agent) -> None:
@@ -46,6 +45,7 @@ class Resident:
         self.mailbox: deque[tuple[Any, ...]] = deque()
         self.task: asyncio.Task[None] | None = None
         self.key: int | None = None  # the message in hand
+        self.withdrawn: int | None = None  # the message that its caller has taken back
         self.reason: Any = None  # set from outside: die with it
         self.stopping: Any = None  # set by the agent itself: end after this message
         self.suspended = False
@@ -64,10 +64,10 @@ class Resident:
         """Report to the kernel, as this life."""
         self.host.say(kind, self.life, *parts)
 
-    def take(self, key: int, journal: list[tuple[Any, ...]]) -> None:
+    def take(self, key: int, journal: list[tuple[Any, ...]], seed: str) -> None:
         """Take a message in hand."""
         self.key, self.journal, self.diverged = key, Journal(journal), False
-        self.random = random.Random(f"{self.agent.path} {key}")  # noqa: S311  # the same for every delivery
+        self.random = random.Random(seed)  # noqa: S311  # the same for every delivery
 
     def note(self, kind: str, *parts: Any) -> None:
         """Report something about a step; ``settled`` waits until that is committed."""

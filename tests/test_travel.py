@@ -1,0 +1,220 @@
+"""Time travel: rewinding, forks, upgrades, dead letters, messages that are taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentlab import Agent, Lab, Supervisor, Transcript, child
+from agentlab.errors import InvalidSpec, InvalidState, UnknownCheckpoint
+from tests.agents import Counter
+
+
+def mark(folder: str, word: str) -> int:
+    """An effect on the world: one more line in a file; how many there are now."""
+    with Path(folder, word).open("a") as file:
+        file.write("x")
+    return Path(folder, word).stat().st_size
+
+
+def size(folder: Path, word: str) -> int:
+    """How often an effect took place."""
+    found = folder / word
+    return found.stat().st_size if found.exists() else 0
+
+
+class Writer(Agent):
+    """Talks, and works in steps."""
+
+    style: str = "plain"
+    said: Transcript = Transcript()
+    drawn: list[float] = []
+
+    async def say(self, *words: str) -> int:
+        """Add to the conversation."""
+        self.said.extend(words)
+        return len(self.said)
+
+    async def work(self, folder: str) -> str:
+        """Three steps, the second in the writer's style."""
+        first = await self.step(mark, folder, "first")
+        self.drawn = [self.random.random()]
+        second = await self.step(mark, folder, self.style)
+        third = await self.step(mark, folder, "third")
+        self.said.append(f"{first} {self.style} {second} {third}")
+        return str(self.said[-1])
+
+
+@pytest.fixture(params=["memory", "file"])
+def anylab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    """A lab in memory, and one with a file: the same holds in both."""
+    with Lab(None if request.param == "memory" else tmp_path / "run.lab", nodes=2) as made:
+        yield made
+
+
+def test_rewind_sets_the_state_back_and_keeps_the_history(anylab: Lab) -> None:
+    """The state is that of then, as a new checkpoint; a transcript gets shorter; it survives a crash."""
+    writer = anylab.start(Writer, id="w", said=["begin"])
+    for word in "abc":
+        writer.call.say(word).result(10)
+    assert writer.rewind(1)["said"] == ["begin", "a"]
+    assert writer.call.say("z").result(10) == 3
+    writer.kill()
+    assert writer.call.say("y").result(10) == 4
+    assert writer.state["said"] == ["begin", "a", "z", "y"]
+    frame = writer.checkpoints()
+    assert frame["seq"].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert frame["state.said"].tolist()[3:5] == [["begin", "a", "b", "c"], ["begin", "a"]]
+    assert anylab.events().query("kind == 'rewound_to'")["detail"].tolist() == ["checkpoint 1"]
+    assert writer.rewind(3)["said"] == ["begin", "a", "b", "c"]
+    assert writer.call.say("d").result(10) == 5
+
+
+def test_rewind_refuses_what_never_was(lab: Lab) -> None:
+    """The error names what there is."""
+    counter = lab.start(Counter, id="c")
+    counter.call.add().result(10)
+    with pytest.raises(UnknownCheckpoint, match=r"'/c' has no checkpoint 7; it has 2, from 0 to 1"):
+        counter.rewind(7)
+    with pytest.raises(UnknownCheckpoint, match="no checkpoint 'x'"):
+        counter.rewind("x")  # type: ignore[arg-type]
+
+
+def test_a_transcript_can_be_replaced(anylab: Lab) -> None:
+    """A person may set a conversation to anything, shorter, longer or empty; what follows is added to that."""
+    writer = anylab.start(Writer, id="w")
+    writer.call.say("a", "b").result(10)
+    writer.replace_state(said=["x"])
+    assert writer.call.say("c").result(10) == 2
+    writer.replace_state(said=[])
+    writer.kill()
+    assert writer.call.say("d").result(10) == 1
+    assert writer.checkpoints()["state.said"].iloc[-1] == ["d"]
+
+
+def test_forks_begin_where_they_part(anylab: Lab) -> None:
+    """A fork has the state of a checkpoint with other fields, lives on its own, and nothing was copied for it."""
+    writer = anylab.start(Writer, id="w")
+    for word in "abc":
+        writer.call.say(word).result(10)
+    one = writer.fork(2, style="odd")
+    assert (one.path, one.state) == ("/w-fork-1", {"style": "odd", "said": ["a", "b"], "drawn": []})
+    assert one.call.say("z").result(10) == 3
+    one.kill()
+    assert one.call.say("y").result(10) == 4
+    assert writer.state["said"] == ["a", "b", "c"]
+    last = writer.fork()
+    assert (last.path, last.state["said"]) == ("/w-fork-2", ["a", "b", "c"])
+    assert last.checkpoints()[["seq", "bytes"]].to_numpy().tolist() == [[3, 0]]
+    assert last.checkpoints()["state.said"].tolist() == [["a", "b", "c"]]
+    assert last.rewind(1)["said"] == ["a"]
+    grandchild = one.fork(1, said=[])
+    assert grandchild.state["said"] == []
+    assert grandchild.call.say("n").result(10) == 1
+
+
+def test_many_forks_at_once(anylab: Lab) -> None:
+    """``n`` forks are ``Refs``, beside the original under its supervisor, also of a template's instance."""
+    anylab.start(Supervisor("team", child(Counter, id="c", count=5)))
+    forks = anylab["/team/c"].fork(n=3)
+    assert [ref.path for ref in forks] == ["/team/c-fork-1", "/team/c-fork-2", "/team/c-fork-3"]
+    assert forks.call.add().result(10) == [6, 6, 6]
+    named = anylab["/team/c"].fork(id="d", n=2, count=1)
+    assert [ref.path for ref in named] == ["/team/d-1", "/team/d-2"]
+    anylab.start(Supervisor("pool", child(Counter, id="p"), strategy="simple_one_for_one"))
+    first = anylab.start(Counter, id="first", under="/pool", count=3)
+    first.call.add().result(10)
+    assert first.fork(id="second").state == {"count": 4}
+
+
+def test_a_fork_at_a_step_does_not_repeat_what_came_before(anylab: Lab, tmp_path: Path) -> None:
+    """The message is handled again: steps before are answered by the journal, that one and later ones run."""
+    writer = anylab.start(Writer, id="w")
+    writer.call.say("hello").result(10)
+    assert writer.call.work(str(tmp_path)).result(10) == "1 plain 1 1"
+    forks = writer.fork(at=(2, 2), n=3, style="odd")
+    anylab.wait_idle()
+    assert sorted(ref.state["said"][-1].split()[2] for ref in forks) == ["1", "2", "3"]
+    assert {ref.state["said"][0] for ref in forks} == {"hello"}
+    assert {ref.state["drawn"][0] for ref in forks} == {writer.state["drawn"][0]}
+    assert [size(tmp_path, word) for word in ("first", "plain", "odd", "third")] == [1, 1, 3, 4]
+    steps = anylab.steps(path=forks[0].path)
+    assert steps[["message_seq", "step", "replayed"]].to_numpy().tolist() == [[2, 1, 1], [2, 2, 0], [2, 3, 0]]
+    again = forks[0].fork(at=(2, 3))
+    anylab.wait_idle()
+    assert size(tmp_path, "odd") == 3
+    assert size(tmp_path, "third") == 5
+    assert again.state["said"][-1].startswith("1 odd")
+
+
+def test_a_fork_refuses_what_never_was(anylab: Lab, tmp_path: Path) -> None:
+    """Unknown checkpoints, messages, steps and fields are named; nothing is started."""
+    writer = anylab.start(Writer, id="w")
+    writer.call.work(str(tmp_path)).result(10)
+    with pytest.raises(UnknownCheckpoint, match="no checkpoint 9; it has 2, from 0 to 1"):
+        writer.fork(9)
+    with pytest.raises(UnknownCheckpoint, match="handled no message 9"):
+        writer.fork((9, 1))
+    with pytest.raises(UnknownCheckpoint, match="no step 5; a fork may begin at 1 to 4"):
+        writer.fork((1, 5))
+    with pytest.raises(InvalidState, match="no field 'stile'"):
+        writer.fork(stile="x")
+    with pytest.raises(InvalidSpec, match="n must be an int >= 1; got 0"):
+        writer.fork(n=0)
+    with pytest.raises(InvalidSpec, match="at must be"):
+        writer.fork((1, 2, 3))  # type: ignore[arg-type]
+    assert len(anylab.agents()) == 2
+
+
+def test_forks_outlive_their_original_and_the_lab(tmp_path: Path) -> None:
+    """The shared past stays when the original is forgotten, and when the lab is opened again."""
+    path = tmp_path / "run.lab"
+    with Lab(path, nodes=1) as lab:
+        lab.start(Supervisor("team", child(Writer, id="w")))
+        writer = lab["/team/w"]
+        writer.call.say("a", "b").result(10)
+        fork = writer.fork()
+        fork.call.say("c").result(10)
+        lab["/team"].terminate_child("w")
+        lab["/team"].delete_child("w")
+        lab["/team"].start_child(child(Writer, id="w"))
+        lab["/team/w"].call.say("new").result(10)
+        assert fork.checkpoints()["state.said"].tolist() == [["a", "b"], ["a", "b", "c"]]
+    with Lab(path, nodes=1, resume=True) as lab:
+        assert lab["/team/w-fork-1"].call.say("d").result(10) == 4
+        assert lab["/team/w"].state["said"] == ["new"]
+
+
+def test_a_closed_lab_can_be_rewound_and_forked(tmp_path: Path) -> None:
+    """With ``resume="ask"`` nothing runs but what is forked; what was rewound begins there when it is resumed."""
+    path = tmp_path / "run.lab"
+    with Lab(path, nodes=1) as lab:
+        writer = lab.start(Writer, id="w")
+        writer.call.say("a").result(10)
+        writer.call.work(str(tmp_path)).result(10)
+    with Lab(path, nodes=1, resume="ask") as lab:
+        writer = lab["/w"]
+        fork = writer.fork(at=(2, 2), style="odd")
+        lab.wait_idle()
+        assert (writer.status, fork.status) == ("parked", "running")
+        assert fork.state["said"] == ["a", "1 odd 1 2"]
+        assert writer.rewind(0)["said"] == []
+        lab.resume()
+        assert writer.call.say("b").result(10) == 1
+        assert size(tmp_path, "first") == 1
+
+
+def test_a_forked_message_survives_the_kernel(tmp_path: Path) -> None:
+    """A fork that did not finish its message finishes it when the lab is opened again; the past is not paid again."""
+    path = tmp_path / "run.lab"
+    with Lab(path, nodes=1) as lab:
+        writer = lab.start(Writer, id="w", restart="temporary")
+        writer.call.work(str(tmp_path)).result(10)
+        fork = writer.fork(at=(1, 3))
+        lab.wait_idle()
+        expected = fork.state
+    with Lab(path, nodes=1, resume=True) as lab:
+        assert lab[fork.path].state == expected
+        assert size(tmp_path, "first") == 1

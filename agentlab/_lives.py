@@ -15,7 +15,7 @@ from agentlab._desk import Desk
 from agentlab._mail import Mail
 from agentlab._pool import Node
 from agentlab._tree_records import Record
-from agentlab._tree_words import Exited, Fact, Failed, Ignored, SignalWorker, Start, Started
+from agentlab._tree_words import Call, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started
 from agentlab._wire import decode_reason, encode_reason, pack
 from agentlab.ref import Ref, links
 
@@ -315,6 +315,17 @@ class Lives:
         desk.feed(Exited(life, reason, park=parks))
         self._tell_others(life, entry.path, reason)
         desk.settle(entry)
+
+    def start_over(self, entry: Entry) -> None:
+        """What its node has is past its last commit: it starts again from there; no crash, so not counted."""
+        if not entry.life:
+            return
+        again = not (entry.ending or entry.parks)
+        entry.parks = entry.parks or "restart"
+        self.end(entry, "killed")
+        supervisor = entry.record.supervisor
+        if again and supervisor is not None:
+            self._desk.feed(Call(next(self._desk.numbers), supervisor.path, "restart_child", entry.record.id))
 
     def _leave(self, entry: Entry, life: int) -> None:
         self._desk.lives.pop(life, None)

@@ -73,7 +73,7 @@ class Runtime:
         self._posts: deque[tuple[Outgoing, bytes, Reply | None]] = deque()
         self._posted = False
         self._flush_due = False
-        self._try_again = False
+        self._again: asyncio.TimerHandle | None = None
         self._turn_waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sim: SimulatorProcess | None = None
@@ -362,21 +362,9 @@ class Runtime:
         for outcome in outcomes:
             self.mail.fail(outcome, error)
         for entry in dict.fromkeys(outcome.entry for outcome in outcomes):
-            if not entry.life:
-                continue
-            again = not (entry.ending or entry.parks)
-            entry.parks = entry.parks or "restart"
-            self.lives.end(entry, "killed")
-            supervisor = entry.record.supervisor
-            if again and supervisor is not None:
-                self.feed(Call(next(self.desk.numbers), supervisor.path, "restart_child", entry.record.id))
-        if not (self._try_again or self.closed):
-            self._try_again = True
-            self.desk.loop.call_later(AGAIN_SECONDS, self._commit_again)
-
-    def _commit_again(self) -> None:
-        self._try_again = False
-        self.due()
+            self.lives.start_over(entry)
+        if self._again is None or self._again.when() <= self.now():
+            self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.due)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine in the loop and keep it alive."""

@@ -71,6 +71,7 @@ KERNEL = """
     from tests.test_store_life import LANES, Clerk, Front
 
     path, folder, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    sys.stdin.readline()  # what takes long is done: the life before this one may still go on meanwhile
     lab = Lab(path, nodes=2)
     lab.wait_idle(30)
     fronts = [lab.whereis(f"f{n}") or lab.start(Front, id=f"f{n}") for n in range(3)]
@@ -114,17 +115,26 @@ def lines_of(kernel: subprocess.Popen[str]) -> queue.Queue[str]:
     return found
 
 
-def one_life(path: Path, folder: Path, first: int, chance: random.Random) -> tuple[dict[str, Any] | None, list[int]]:
-    """Run a kernel under load and kill it: the states that it came back with, and what it acknowledged."""
+def prepared(path: Path, folder: Path, life: int) -> subprocess.Popen[str]:
+    """A kernel that waits for a word before it opens its lab."""
     script = textwrap.dedent(KERNEL)
-    kernel = subprocess.Popen(
-        [sys.executable, "-c", script, str(path), str(folder), str(first)],
-        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path), str(folder), str(life * LIFE)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
+
+
+def one_life(
+    kernel: subprocess.Popen[str], life: int, chance: random.Random
+) -> tuple[dict[str, Any] | None, list[int]]:
+    """Let a kernel work under load and kill it: the states that it came back with, and what it acknowledged."""
+    assert kernel.stdin is not None
+    with kernel.stdin as line:
+        line.write("go\n")
     said = lines_of(kernel)
-    early = first and chance.random() < 0.2  # while it comes back
+    early = life and chance.random() < 0.2  # while it comes back
     found = [] if early else [said.get(timeout=30)]
-    time.sleep(chance.uniform(0.3, 0.9) if early else chance.uniform(0.02, 0.4))  # the moment of its death
+    time.sleep(chance.uniform(0.1, 0.9) if early else chance.uniform(0.02, 0.4))  # the moment of its death
     kernel.kill()
     kernel.wait(10)
     while line := said.get(timeout=10):
@@ -162,12 +172,16 @@ def test_a_kernel_killed_twenty_times_under_load_loses_and_doubles_nothing(tmp_p
     folder.mkdir()
     acknowledged: set[int] = set()
 
+    following = prepared(path, folder, 0)
     for life in range(ROUNDS):
-        states, said = one_life(path, folder, life * LIFE, chance)
+        kernel, following = following, prepared(path, folder, life + 1)
+        states, said = one_life(kernel, life, chance)
         if states is not None and life:
             balance(states, acknowledged, folder, life)
         acknowledged |= set(said)
 
+    following.kill()
+    following.communicate()
     with Lab(path, nodes=2) as lab:
         lab.wait_idle(30)
         balance({ref.id: {"status": ref.status, **ref.state} for ref in lab}, acknowledged, folder, ROUNDS)
@@ -252,13 +266,13 @@ def _goes(saver: Ref) -> bool:
 
 
 def test_steps_wait_while_the_disk_is_full(small_disk: Path, tmp_path: Path) -> None:
-    """A step whose end cannot be stored is not acted on; the handler goes on when there is space, and repeats nothing."""
+    """A step whose end cannot be stored is not acted on; the handler goes on when there is space, repeating nothing."""
     with Lab(small_disk / "a.lab", nodes=1) as lab:
         saver = lab.start(Saver, id="saver")
         saver.call.save("before").result(20)
         ballast = filled(small_disk)
         reply = saver.call.work(str(tmp_path), "x" * 200_000)
-        wait_for(lambda: (tmp_path / "one").exists())
+        wait_for((tmp_path / "one").exists)
         wait_for(lambda: lab._runtime is not None and lab._runtime.desk.ledger._refused is not None)
         assert not (tmp_path / "two").exists()
         ballast.unlink()

@@ -13,11 +13,12 @@ from typing import Any
 from agentlab._admin import administer, entry_at, find, living, record_status
 from agentlab._books import Entry, reason_text
 from agentlab._image import Image, difference
+from agentlab._past import packed
 from agentlab._runtime import Runtime
 from agentlab._tree_words import Signal, StopSupervisor
 from agentlab._wire import describe, encode_reason
 from agentlab.agent import Crash
-from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning, StepFailed
+from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning, StepFailed, UnknownLetter
 
 ANSWER_SECONDS = 1.0
 """How long a node may take to say what an agent is doing: a handler in C code keeps it from answering."""
@@ -206,6 +207,31 @@ def checked(entry: Entry, fields: dict[str, Any], op: str) -> Image:
             f"{op}: {entry.kind.name} has no field {unknown[0]!r}. Its fields: {', '.join(known) or 'none'}."
         )
     return entry.kind.initial(fields)
+
+
+def retry(runtime: Runtime, what: int | str | None) -> int:
+    """Send dead letters again, as casts: one by its number, those of an agent by its path, or all; how many."""
+    runtime.flush()
+    ledger = runtime.desk.ledger
+    column = "path" if isinstance(what, str) else "id"
+    where, args = ("", ()) if what is None else (f" WHERE {column} = ?", (what,))
+    letters = ledger.store.select(f"SELECT id, path, method, payload, sender FROM dead{where} ORDER BY id", args)  # noqa: S608  # ours
+    if isinstance(what, int) and not letters:
+        raise UnknownLetter(f"retry: there is no dead letter {what}. Look: lab.dead_letters().")
+    sent = 0
+    for number, path, method, payload, sender in letters:
+        data = packed(ledger.store, payload)
+        if data is not None:
+            ledger.dead_gone(number)
+            runtime.mail.send(path, method, data, sender=sender)
+            sent += 1
+        elif what == number:
+            raise UnknownLetter(
+                f"retry: dead letter {number} ({path}.{method}) cannot be sent again: its arguments are not in the "
+                "store, which keeps what JSON can hold and no secrets. Send it anew: ref.cast."
+            )
+    runtime.due()
+    return sent
 
 
 # ending

@@ -28,6 +28,7 @@ from agentlab.ref import Outgoing, links
 QUICK: dict[str, Control] = {
     "status": _control.status, "incarnation": _control.incarnation, "node": _control.node, "state": _control.state,
     "log": _control.log, "crash": _control.crash, "kill": _control.kill, "exit": _control.exit_signal,
+    "retry": lambda runtime, path, what: _control.retry(runtime, what),
     "doubts": _control.doubts, "suspend": _control.suspend, "resume": _control.resume, "trace": _control.trace,
     "explain": explain,
 }  # fmt: skip

@@ -6,6 +6,7 @@ survives the agent, its node and, with a file, everything that is called from th
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 from collections import deque
 from collections.abc import Callable
@@ -225,6 +226,43 @@ class Mail:
                 if under_way is not None:
                     under_way.origin = None  # its answer need not be kept: nobody will ask for it again
 
+    # messages that are taken back
+
+    def withdraw(self, path: str, message: Message) -> bool:
+        """Take a message back, as its caller wants; whether it was there. If a node has it, the node says when."""
+        entry = self._desk.entries.get(path)
+        if entry is None or message not in entry.pending:
+            return False
+        message.withdrawn = True
+        placed = entry.life and not self._desk.starting(entry)
+        if not placed or not self._desk.tell(entry, "withdraw", message.key):
+            self._withdrawn(entry, message)
+        return True
+
+    def on_withdrawn(self, node: Node, life: int, key: int) -> None:
+        """A node has dropped a message, or has interrupted its handler and forgotten what that did."""
+        entry = self._desk.present(life)
+        message = next((m for m in entry.pending if m.key == key), None) if entry is not None else None
+        if entry is not None and message is not None:
+            self._withdrawn(entry, message)
+
+    def _withdrawn(self, entry: Entry, message: Message) -> None:
+        entry.pending.remove(message)
+        ledger = self._desk.ledger
+        if message.begun:
+            entry.seq += 1
+            ledger.handled(entry, message, "cancelled", None, message.begun, time.time_ns() - message.begun)
+        ledger.event("cancelled", entry.path, incarnation=entry.incarnation, detail=message.method)
+        self._over(message)
+        if message.answer is not None:
+            ledger.after_commit(message.answer, None, concurrent.futures.CancelledError())
+        self._desk.settle(entry)
+
+    def _forget_withdrawn(self, entry: Entry) -> None:
+        """Its life is over, and with it what its node would have said."""
+        for message in [m for m in entry.pending if m.withdrawn]:
+            self._withdrawn(entry, message)
+
     # messages without success
 
     def charge(self, entry: Entry, reason: Any, *, own: bool) -> None:
@@ -254,7 +292,7 @@ class Mail:
     def _end(self, entry: Entry, reason: Any, begun: int) -> None:
         message = entry.pending.popleft()
         message.begun = begun
-        self._give_up(entry, message, reason)
+        self._give_up(entry, message, reason, failed=message.redeliver and not is_graceful(reason))
 
     def judge(self, entry: Entry, reason: Any, key: int | None, *, own: bool) -> None:
         """Judge the message in hand, if there is one.
@@ -265,11 +303,13 @@ class Mail:
             key: The message that its node says was in hand, or None.
             own: Whether the handler itself raised it.
         """
+        self._forget_withdrawn(entry)
         if entry.pending and (key == entry.pending[0].key or entry.pending[0].begun):
             self.charge(entry, reason, own=own)
 
     def judge_move(self, entry: Entry) -> None:
         """The same when its node died: innocent, but not for ever."""
+        self._forget_withdrawn(entry)
         if not entry.pending or not entry.pending[0].begun:
             return
         entry.node_deaths += 1
@@ -308,17 +348,21 @@ class Mail:
             if message.answer is not None:
                 self._desk.ledger.after_commit(message.answer, None, _down(entry, message, reason))
 
-    def _give_up(self, entry: Entry, message: Message, reason: Any, *, letter: bool = True) -> None:
-        """End a message without success, and tell after the commit that says so; what nobody waits for is a letter."""
+    def _give_up(
+        self, entry: Entry, message: Message, reason: Any, *, letter: bool = True, failed: bool = False
+    ) -> None:  # fmt: skip
+        """End a message without success, and tell after the commit that says so.
+
+        What nobody waits for is a dead letter (``letter``), and so is what was tried and failed (``failed``).
+        """
         ledger = self._desk.ledger
         begun = message.begun or time.time_ns()
         entry.seq += 1
         self._over(message)
         ledger.handled(entry, message, "failed", reason_text(reason), begun, time.time_ns() - begun)
-        if message.answer is None:
-            if letter:
-                ledger.dead(entry.path, message, reason_text(reason))
-        else:
+        if failed or (letter and message.answer is None):
+            ledger.dead(entry.path, message, reason_text(reason))
+        if message.answer is not None:
             ledger.after_commit(message.answer, None, _down(entry, message, reason))
 
 

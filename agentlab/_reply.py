@@ -24,10 +24,12 @@ class Reply:
     A wait that ends early (its timeout, an interrupted cell) ends the wait, never the work.
     """
 
-    __slots__ = ("_deadline", "_future", "_message", "_timeout")
+    __slots__ = ("_deadline", "_future", "_message", "_sent", "_take_back", "_timeout")
 
     def __init__(self, message: str, timeout: float | None) -> None:
         self._message = message
+        self._sent: Any = None  # the message in the books
+        self._take_back: Callable[[], bool] = bool  # set by the runtime
         self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         self._deadline = time.monotonic() + self._timeout
         self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
@@ -41,6 +43,20 @@ class Reply:
         """Whether the answer (or an error) is there."""
         return self._future.done()
 
+    def cancel(self) -> bool:
+        """Take the message back.
+
+        One that waits in the mailbox is not handled. One that is being handled is interrupted: its handler gets
+        ``asyncio.CancelledError`` where it stands, its casts and timers never leave, and the state is that of
+        before; the steps that it has done stay in ``lab.steps()``. The agent lives on, with the next message.
+
+        Returns:
+            Whether it is being taken back: then ``result()`` raises ``concurrent.futures.CancelledError`` and
+            ``await`` raises ``asyncio.CancelledError``, unless the handler comes to its end before it is reached,
+            and the answer after all. False if the answer, or an error, was there before.
+        """
+        return not self._future.done() and self._take_back()
+
     def result(self, timeout: float | None = None) -> Any:
         """Block for the answer.
 
@@ -50,6 +66,7 @@ class Reply:
         Raises:
             CallTimeout: No answer in time; the agent goes on with the work.
             AgentDown: The agent died and the message was given up.
+            concurrent.futures.CancelledError: It was taken back; see ``cancel``.
         """
         left = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
         try:
@@ -77,7 +94,10 @@ class Reply:
                 if left <= 0:
                     raise self._late(self._timeout)
                 await asyncio.wait([waiter], timeout=min(WAKE, left))
-        return self._future.result()()
+        try:
+            return self._future.result()()
+        except concurrent.futures.CancelledError:
+            raise asyncio.CancelledError(f"{self._message} was taken back: reply.cancel()") from None
 
     def __repr__(self) -> str:
         return f"Reply({self._message}, {'done' if self.done() else 'pending'})"
@@ -96,6 +116,10 @@ class Replies(Sequence[Reply]):
 
     def __init__(self, replies: Sequence[Reply]) -> None:
         self._replies = tuple(replies)
+
+    def cancel(self) -> int:
+        """Take all messages back that are not answered yet, as ``Reply.cancel``; how many."""
+        return sum(reply.cancel() for reply in self._replies)
 
     def result(self, timeout: float | None = None) -> list[Any]:
         """Wait for all; the first error is raised."""

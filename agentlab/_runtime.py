@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import time
 import uuid
 from collections import deque
@@ -106,6 +107,8 @@ class Runtime:
         keep = (None if message.call else True) if self.desk.ledger.durable else False
         payload = pack((message.args, message.kwargs), f"the arguments of {what}", keep=keep)
         reply = Reply(what, message.timeout) if message.call else None
+        if reply is not None:
+            reply._take_back = functools.partial(self.run, self._withdraw, message.path, reply)
         if self.closed:
             raise LabClosed(f"{what}: {CLOSED}")
         if not message.call:
@@ -149,8 +152,14 @@ class Runtime:
         while self._posts:
             message, payload, reply = self._posts.popleft()
             answer = self._answer_to(reply) if reply is not None else None
-            self.mail.send(message.path, message.method, payload, answer=answer, redeliver=message.redeliver)
+            sent = self.mail.send(message.path, message.method, payload, answer=answer, redeliver=message.redeliver)
+            if reply is not None:
+                reply._sent = sent
         self.due()
+
+    def _withdraw(self, path: str, reply: Reply) -> bool:
+        self._take_posts()
+        return self.mail.withdraw(path, reply._sent)
 
     def _answer_to(self, reply: Reply) -> Callable[..., None]:
         def answer(value: Any, error: BaseException | None = None) -> None:
@@ -221,6 +230,7 @@ class Runtime:
             "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
             "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
             "told": self._on_told, "replaced": self._on_replaced,
+            "withdrawn": mail.on_withdrawn,
         }  # fmt: skip
 
     def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:

@@ -23,6 +23,7 @@ class Steps:
         """A step begins."""
         found = self._in_hand(life, key)
         if found is None:
+            self._acknowledge(self._desk.present(life))
             return
         entry, message = found
         if message.journal is None:
@@ -40,12 +41,12 @@ class Steps:
         """A step ends."""
         given = self._given.pop((key, number), "")
         found = self._in_hand(life, key)
-        if found is None or found[1].journal is None:
+        step = found[1].journal.steps.get(number) if found is not None and found[1].journal is not None else None
+        if found is None or step is None:
+            self._acknowledge(self._desk.present(life))
             return
         entry, message = found
-        step = message.journal.steps.get(number) if message.journal is not None else None
-        if step is None or message.journal is None:
-            return
+        assert message.journal is not None
         # A once step that raised may have happened, and a call may still be under way: it keeps its key.
         if result is not None or not (step.once or step.is_call):
             message.journal.end(number, result)
@@ -75,7 +76,10 @@ class Steps:
             return None
         return entry, entry.pending[0]
 
-    def _acknowledge(self, entry: Entry) -> None:
+    def _acknowledge(self, entry: Entry | None) -> None:
+        """Each note is, also one that comes too late: the node counts them and waits for them."""
+        if entry is None:
+            return
         entry.notes += 1
         self._desk.ledger.touch(entry.path)
         self._desk.ledger.after_commit(self._tell, entry, entry.life, entry.notes)

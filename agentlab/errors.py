@@ -11,6 +11,7 @@
     ├── InvalidSpec (ValueError)       a child, a supervisor or an agent class that cannot be
     ├── InvalidState (ValueError)      a state that does not fit its fields
     ├── UnknownCheckpoint (LookupError)  a past that the store does not have
+    ├── UnknownLetter (LookupError)    a dead letter that is not there, or cannot be sent again
     ├── StartFailed                    the first incarnation did not come up
     ├── Crashed                        what ref.crash() raises inside an agent unless told otherwise
     ├── RestartLimitReached            a supervisor gave up
@@ -104,6 +105,10 @@ class InvalidState(AgentLabError, ValueError):
 
 class UnknownCheckpoint(AgentLabError, LookupError):
     """The agent has no such checkpoint, or no such message to handle again."""
+
+
+class UnknownLetter(AgentLabError, LookupError):
+    """There is no such dead letter, or the store does not have its arguments."""
 
 
 class StartFailed(AgentLabError):

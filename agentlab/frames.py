@@ -38,6 +38,9 @@ RESTARTS = {
     "path": WORD, "at": TIME, "incarnation": INT, "reason": WORD, "fault": WORD, "supervisor": WORD,
     "strategy": WORD, "backoff_s": FLOAT, "downtime_s": FLOAT, "rewound": INT,
 }  # fmt: skip
+DEAD_LETTERS = {
+    "number": INT, "at": TIME, "path": WORD, "method": WORD, "sender": WORD, "deliveries": INT, "reason": WORD,
+}  # fmt: skip
 AGENTS = {
     "path": TEXT, "id": TEXT, "kind": WORD, "status": WORD, "incarnation": INT, "restarts": INT, "node": INT,
     "mailbox": INT, "messages": INT, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT, "since": TIME,
@@ -71,6 +74,12 @@ def steps(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
 def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per restart; shape (n, 10). ``downtime_s``: from the end of one life to the start of the next."""
     return _read(store, "restart", RESTARTS, "id", path)
+
+
+def dead_letters(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
+    """One row per message that could not be handled and was not sent again; shape (n, 7). ``number``: for retry."""
+    columns = "id, at, path, method, sender, deliveries, reason"
+    return _read(store, "dead", DEAD_LETTERS, "id", path, columns=columns)
 
 
 def checkpoints(store: Store, *, path: str | Ref | None = None, cls: str | None = None) -> pd.DataFrame:

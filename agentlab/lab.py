@@ -59,6 +59,10 @@ class Frames:
         """One row per restart."""
         return frames.restarts(self._read(), path=path)
 
+    def dead_letters(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per message that could not be handled; ``lab.retry(number)`` sends it again."""
+        return frames.dead_letters(self._read(), path=path)
+
     def checkpoints(self, what: type[Agent] | Ref | str | None = None) -> pd.DataFrame:
         """One row per committed state; for one agent or one agent class with its fields as columns."""
         if isinstance(what, type):
@@ -209,6 +213,18 @@ class Lab(Frames):
             CallTimeout: Not idle after ``timeout`` seconds; the message says who was busy.
         """
         OPERATIONS["wait_idle"](self._live, "/", timeout)
+
+    def retry(self, what: int | Ref | str | None = None) -> int:
+        """Send dead letters again, as casts; they leave ``dead_letters()``. How many were sent.
+
+        Args:
+            what: A letter's ``number``; an agent's ref or path for all of its letters; None for all that there are.
+
+        Raises:
+            UnknownLetter: There is no such letter, or the store does not have its arguments.
+        """
+        path = what.path if isinstance(what, Ref) else what
+        return int(OPERATIONS["retry"](self._live, "/", path))
 
     def resume(self) -> list[Ref]:
         """Run the agents that are parked since the lab was opened again; their refs."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
-from agentlab import Agent, Lab, Supervisor, Transcript, child
-from agentlab.errors import InvalidSpec, InvalidState, UnknownCheckpoint
+from agentlab import Agent, Backoff, Lab, Limit, Supervisor, Transcript, child
+from agentlab.errors import AgentDown, InvalidSpec, InvalidState, UnknownCheckpoint, UnknownLetter
 from tests.agents import Counter
+from tests.conftest import wait_for
 
 
 def mark(folder: str, word: str) -> int:
@@ -218,3 +223,121 @@ def test_a_forked_message_survives_the_kernel(tmp_path: Path) -> None:
     with Lab(path, nodes=1, resume=True) as lab:
         assert lab[fork.path].state == expected
         assert size(tmp_path, "first") == 1
+
+
+class Patient(Agent):
+    """Works until it is interrupted."""
+
+    count: int = 0
+    said: Transcript = Transcript()
+
+    async def work(self, folder: str) -> int:
+        """Change much, do a step, wait for ever."""
+        self.count += 100
+        self.said.append("half")
+        self.ref.cast.add()
+        await self.step(mark, folder, "done")
+        await anyio.sleep_forever()
+        return self.count
+
+    async def stubborn(self, folder: str) -> int:
+        """Catch whatever comes."""
+        mark(folder, "stubborn")
+        with contextlib.suppress(asyncio.CancelledError):
+            await anyio.sleep_forever()
+        self.count += 100
+        return self.count
+
+    async def add(self) -> int:
+        """Add one."""
+        self.count += 1
+        return self.count
+
+    async def fail(self, word: str) -> None:
+        """Fail until somebody has mended the agent."""
+        if not self.count:
+            raise ValueError(word)
+        self.said.append(word)
+
+
+@pytest.mark.parametrize("how", ["work", "stubborn"])
+def test_a_message_in_hand_is_taken_back(anylab: Lab, tmp_path: Path, how: str) -> None:
+    """Its handler is interrupted wherever it is; nothing of it shows but its steps; the agent lives on."""
+    patient = anylab.start(Patient, id="p")
+    patient.call.add().result(10)
+    reply = getattr(patient.call, how)(str(tmp_path))
+    wait_for(lambda: size(tmp_path, {"work": "done", "stubborn": "stubborn"}[how]) == 1)
+    assert reply.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        reply.result(10)
+    assert patient.state == {"count": 1, "said": []}
+    assert patient.call.add().result(10) == 2
+    assert patient.incarnation == 1
+    assert anylab.messages()["outcome"].tolist() == ["ok", "cancelled", "ok"]
+    assert len(anylab.steps()) == (1 if how == "work" else 0)
+    assert not reply.cancel()
+
+
+def test_a_message_that_waits_is_taken_back(lab: Lab) -> None:
+    """It is never handled, whether its agent is busy, suspended or between two lives; others keep their order."""
+    patient = lab.start(Patient, id="p", backoff=Backoff(initial=0.3, jitter=0.0))
+    patient.suspend()
+    first, second, third = (patient.call.add() for _ in range(3))
+    assert second.cancel()
+    patient.resume()
+    assert (first.result(10), third.result(10)) == (1, 2)
+    with pytest.raises(concurrent.futures.CancelledError):
+        second.result(10)
+    patient.kill()
+    reply = patient.call.add()
+    assert reply.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        reply.result(10)
+    assert patient.call.add().result(10) == 3
+    assert "cancelled" in lab.events()["kind"].tolist()
+
+
+def test_a_cancelled_reply_is_awaited_as_any_cancelled_future(lab: Lab) -> None:
+    """``await`` raises what asyncio raises."""
+
+    async def main() -> None:
+        patient = lab.start(Patient, id="p")
+        patient.suspend()
+        reply = patient.call.add()
+        assert reply.cancel()
+        with pytest.raises(asyncio.CancelledError, match="was taken back"):
+            await reply
+
+    asyncio.run(main())
+
+
+def test_dead_letters_are_sent_again(anylab: Lab) -> None:
+    """Calls and casts that failed for good are letters; mended, the agent gets them by number, path or all."""
+    patient = anylab.start(Patient, id="p", own_limit=Limit(100, 60.0))
+    with pytest.raises(AgentDown):
+        patient.call.fail("one").result(20)
+    patient.cast.fail("two")
+    patient.cast.fail("three")
+    anylab.wait_idle()
+    letters = anylab.dead_letters()
+    assert letters.columns.tolist() == ["number", "at", "path", "method", "sender", "deliveries", "reason"]
+    assert letters["deliveries"].tolist() == [3, 3, 3]
+    assert letters["reason"].tolist() == ["ValueError: one", "ValueError: two", "ValueError: three"]
+    with pytest.raises(UnknownLetter, match="no dead letter 99"):
+        anylab.retry(99)
+    patient.call.add().result(10)
+    assert anylab.retry(int(letters["number"][1])) == 1
+    assert anylab.retry("/nobody") == 0
+    assert anylab.retry(patient) == 2
+    anylab.wait_idle()
+    assert patient.state["said"] == ["two", "one", "three"]
+    assert anylab.dead_letters().empty
+    assert anylab.retry() == 0
+
+
+def test_what_is_refused_at_once_is_no_dead_letter(lab: Lab) -> None:
+    """``redeliver=False`` is OTP's way: the caller hears of it, and that is all."""
+    patient = lab.start(Patient, id="p")
+    with pytest.raises(AgentDown):
+        patient.call(redeliver=False).fail("one").result(20)
+    assert lab.dead_letters().empty

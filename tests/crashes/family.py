@@ -45,9 +45,7 @@ class Clerk(Member):
         await at(self.folder, f"{order}.before-call")
         taken = await self._sibling("bank").call.take(order)
         await at(self.folder, f"{order}.after-call")
-        await asyncio.gather(
-            self.step(effect, self.folder, f"{order}.x"), self.step(effect, self.folder, f"{order}.y")
-        )
+        await asyncio.gather(self.step(effect, self.folder, f"{order}.x"), self.step(effect, self.folder, f"{order}.y"))
         self._sibling("book").cast.note(f"{order}.clerk")
         self.after(0.0).ring(order)
         self._finish(order)

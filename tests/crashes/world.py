@@ -40,16 +40,29 @@ def lines(folder: str) -> list[list[str]]:
 
 def count(folder: str, *words: object) -> int:
     """How often this happened."""
-    return lines(folder).count([str(word) for word in words])
+    wanted = [str(word) for word in words]
+    return sum(line[: len(wanted)] == wanted for line in lines(folder))
 
 
 async def at(folder: str, boundary: str) -> None:
     """A boundary is reached: note it, and die if the plan says so."""
     write(folder, "at", boundary)
+    how = planned(folder, boundary)
+    if how:
+        await die(folder, how)
+
+
+def planned(folder: str, boundary: str) -> str | None:
+    """The death that the plan holds for this visit of a boundary."""
     deaths = json.loads(Path(folder, PLAN).read_text()).get(boundary, [])
     visit = count(folder, "at", boundary)
-    if visit <= len(deaths) and deaths[visit - 1]:
-        await die(folder, deaths[visit - 1])
+    return deaths[visit - 1] if visit <= len(deaths) else None
+
+
+def end_kernel(folder: str) -> None:
+    """Kill the kernel above this node, and wait to go with it."""
+    os.kill(int(Path(folder, KERNEL).read_text()), signal.SIGKILL)
+    time.sleep(60)  # never over: the node dies with its kernel
 
 
 async def die(folder: str, how: str) -> None:
@@ -65,8 +78,7 @@ async def die(folder: str, how: str) -> None:
     if how == "node":
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "kernel":
-        os.kill(int(Path(folder, KERNEL).read_text()), signal.SIGKILL)
-        time.sleep(60)  # ended by the kernel's death
+        end_kernel(folder)
     elif how == "sibling":
         await agent.lab[agent.path.rsplit("/", 1)[0] + "/book"].kill()
     elif how == "kill":
@@ -79,7 +91,9 @@ async def die(folder: str, how: str) -> None:
 async def effect(folder: str, label: str) -> int:
     """A step with a boundary on either side; how often it has run."""
     await at(folder, f"{label}<")
-    write(folder, "run", label)
+    resident = current.get()
+    assert resident is not None
+    write(folder, "run", label, resident.agent.incarnation)
     await at(folder, f"{label}>")
     return count(folder, "run", label)
 
@@ -93,8 +107,12 @@ pay.once = True  # type: ignore[attr-defined]  # what @tool(once=True) sets
 
 
 def breaches(folder: str) -> list[str]:
-    """Steps that ran although the kernel knew that they had finished, and had not taken them back."""
+    """Steps that ran although the kernel knew that they had finished, and had not taken them back.
+
+    A life that was killed may be in the middle of a step while the next one runs already: that run was cut.
+    """
     finished: Counter[str] = Counter()
+    lives: dict[str, int] = {}  # the last life that ran a step
     found = []
     for word, *rest in lines(folder):
         if word == "finished":
@@ -103,6 +121,8 @@ def breaches(folder: str) -> list[str]:
             finished[rest[0]] -= 1
         elif word == "known":  # what the store of a new kernel holds
             finished = Counter(rest)
-        elif word == "run" and finished[rest[0]]:
-            found.append(f"{rest[0]} ran after it had finished")
+        elif word == "run":
+            if finished[rest[0]] and int(rest[1]) >= lives[rest[0]]:
+                found.append(f"{rest[0]} ran after it had finished")
+            lives[rest[0]] = max(lives.get(rest[0], 0), int(rest[1]))
     return found

@@ -8,19 +8,24 @@ from typing import Any
 from agentlab._admin import record_status
 from agentlab._books import reason_text
 from agentlab._runtime import Runtime
+from agentlab._specs import Missing
 from agentlab._tree_records import Record, SupervisorRecord
+from agentlab.agent import Agent, known_class
 from agentlab.events import Row
 
 
 def rows(runtime: Runtime, paths: Iterable[str] | None = None) -> list[Row]:
     """Rows of all places in start order, depth first; or of those in ``paths`` that still exist."""
-    if paths is None:
-        return [row(runtime, record) for record in runtime.desk.tree.records()]
-    found = (runtime.desk.tree.find(path) for path in paths)
-    return [row(runtime, record) for record in found if record is not None]
+    found = runtime.desk.tree.records() if paths is None else map(runtime.desk.tree.find, paths)
+    newest: Newest = {}
+    return [row(runtime, record, newest) for record in found if record is not None]
 
 
-def row(runtime: Runtime, record: Record) -> Row:
+Newest = dict[type[Agent], bool]
+"""Whether a class is the newest of its name; looked up once per list of rows."""
+
+
+def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
     """One place as it is now."""
     parent = record.supervisor
     above = parent.path if parent is not None else ""
@@ -34,8 +39,17 @@ def row(runtime: Runtime, record: Record) -> Row:
     return Row(
         path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, entry.restarts,
         entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
-        entry.handled,
+        entry.handled, outdated=not _is_newest(entry.kind.cls, newest),
     )  # fmt: skip
+
+
+def _is_newest(cls: type[Agent], newest: Newest) -> bool:
+    """False once the class was defined anew: ``lab.upgrade`` gives the agent the newer one."""
+    found = newest.get(cls)
+    if found is None:
+        known = cls if issubclass(cls, Missing) else known_class(cls.__module__, cls.__qualname__)
+        found = newest[cls] = known in (cls, None)
+    return found
 
 
 def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:

@@ -29,6 +29,7 @@ from agentlab._pool import Node, Pool, SimulatorProcess
 from agentlab._steps import Steps
 from agentlab._timers import Timers
 from agentlab._tree_words import Answer, Arm, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
+from agentlab._upgrade import Upgrades
 from agentlab._wire import describe, encode_reason, pack, unpack
 from agentlab.agent import Crash
 from agentlab.child import Supervisor
@@ -63,6 +64,7 @@ class Runtime:
         self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
         self.steps = Steps(self.desk)
         self.lives = Lives(self.desk, self.mail, self.lab_id)
+        self.upgrades = Upgrades(self.desk)
         self.began = time.time_ns()
         self.closed = False
         self._size = nodes
@@ -225,12 +227,12 @@ class Runtime:
     def _report_table(self) -> dict[str, Callable[..., None]]:
         lives, mail, steps = self.lives, self.mail, self.steps
         return {
-            "ready": self._on_ready, "started": lives.on_started, "failed": lives.on_failed, "exit": lives.on_exit,
+            "ready": self._on_ready, "started": self._on_started, "failed": lives.on_failed, "exit": lives.on_exit,
             "begun": mail.on_begun, "done": mail.on_done, "step": steps.on_step, "stepped": steps.on_stepped,
             "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
             "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
             "told": self._on_told, "replaced": self._on_replaced,
-            "withdrawn": mail.on_withdrawn,
+            "withdrawn": mail.on_withdrawn, "upgraded": self.upgrades.on_upgraded,
         }  # fmt: skip
 
     def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:
@@ -241,6 +243,10 @@ class Runtime:
     def _on_ready(self, node: Node, number: int, pid: int) -> None:
         node.ready = True
         self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
+
+    def _on_started(self, node: Node, life: int, changes: list[Any]) -> None:
+        self.lives.on_started(node, life, changes)
+        self.upgrades.again(life)
 
     def _on_log(self, node: Node, life: int, line: str) -> None:
         entry = self.desk.lives.get(life)

@@ -41,6 +41,7 @@ RESTARTS = {
 DEAD_LETTERS = {
     "number": INT, "at": TIME, "path": WORD, "method": WORD, "sender": WORD, "deliveries": INT, "reason": WORD,
 }  # fmt: skip
+UPGRADES = {"path": WORD, "outcome": WORD, "detail": TEXT}
 AGENTS = {
     "path": TEXT, "id": TEXT, "kind": WORD, "status": WORD, "incarnation": INT, "restarts": INT, "node": INT,
     "mailbox": INT, "messages": INT, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT, "since": TIME,
@@ -80,6 +81,11 @@ def dead_letters(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame
     """One row per message that could not be handled and was not sent again; shape (n, 7). ``number``: for retry."""
     columns = "id, at, path, method, sender, deliveries, reason"
     return _read(store, "dead", DEAD_LETTERS, "id", path, columns=columns)
+
+
+def upgrades(rows: Sequence[tuple[str, str, str | None]]) -> pd.DataFrame:
+    """One row per agent that was to go on with newer code; shape (n, 3). ``outcome``: upgraded, waits or refused."""
+    return frame([rows] if rows else [], UPGRADES)
 
 
 def checkpoints(store: Store, *, path: str | Ref | None = None, cls: str | None = None) -> pd.DataFrame:

@@ -226,6 +226,23 @@ class Lab(Frames):
         path = what.path if isinstance(what, Ref) else what
         return int(OPERATIONS["retry"](self._live, "/", path))
 
+    def upgrade(self, cls: type[Agent]) -> pd.DataFrame:
+        """Let the agents of a class of that name go on with this one, each between two messages.
+
+        Their state is migrated: ``cls.migrate(state)``, if there is one, gets it as a dict of JSON values, as
+        ``ref.state`` shows it, and returns the new one. New fields take their defaults; what the class has no
+        field for is dropped. An agent whose state does not fit keeps the old code. What is no state (attributes
+        whose names begin with ``_``) stays. To define a class again changes nothing until it is given here.
+
+        Returns:
+            One row per agent: ``path``; ``outcome``: ``upgraded``, ``refused``, or ``waits`` for an agent that is
+            busy and takes the new code later; ``detail``: why.
+        """
+        if not (isinstance(cls, type) and issubclass(cls, Agent)):
+            raise InvalidSpec(f"upgrade: give an agent class; got {cls!r}", kind="invalid_class", value=cls)
+        runtime = self._live
+        return frames.upgrades(runtime.submit(runtime.upgrades.upgrade, cls, runtime.turn).result())
+
     def resume(self) -> list[Ref]:
         """Run the agents that are parked since the lab was opened again; their refs."""
         runtime = self._live

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -341,3 +342,141 @@ def test_what_is_refused_at_once_is_no_dead_letter(lab: Lab) -> None:
     with pytest.raises(AgentDown):
         patient.call(redeliver=False).fail("one").result(20)
     assert lab.dead_letters().empty
+
+
+def version(number: int) -> type[Agent]:
+    """A class as a cell would define it, again and again."""
+    if number == 1:
+
+        class Shop(Agent):
+            """Sells."""
+
+            sold: int = 0
+            notes: Transcript = Transcript()
+
+            async def sell(self) -> str:
+                """Sell one."""
+                self._till = getattr(self, "_till", 0) + 1
+                self.sold += 1
+                self.notes.append("sold")
+                return f"one: {self.sold}"
+
+            async def hold(self) -> str:
+                """Wait until it is taken back."""
+                await anyio.sleep_forever()
+                return "held"
+
+    elif number == 2:
+
+        class Shop(Agent):  # type: ignore[no-redef]
+            """Sells, and says what it earned."""
+
+            earned: float
+            name: str = "shop"
+            notes: Transcript = Transcript()
+
+            async def sell(self) -> str:
+                """Sell one."""
+                self._till += 1
+                self.earned += 2.5
+                return f"two: {self.earned} {self._till}"
+
+            @classmethod
+            def migrate(cls, state: dict) -> dict:
+                """Each was 2.50."""
+                if state["sold"] > 50:
+                    raise ValueError(f"too many: {state['sold']}")
+                return {"earned": state["sold"] * 2.5, "notes": state["notes"][-1:], "pid": os.getpid()}
+
+    else:
+
+        class Shop(Agent):  # type: ignore[no-redef]
+            """Has lost a field."""
+
+            notes: Transcript = Transcript()
+            earned: int = 0
+
+            async def sell(self) -> str:
+                """Sell nothing."""
+                return "three"
+
+    return Shop
+
+
+def test_upgrade_gives_running_agents_new_code_and_a_migrated_state(anylab: Lab) -> None:
+    """Defining a class again changes nothing; ``upgrade`` does, between two messages; what is no state stays."""
+    old = version(1)
+    shop = anylab.start(old, id="shop")
+    assert [shop.call.sell().result(10) for _ in range(2)] == ["one: 1", "one: 2"]
+    new = version(2)
+    assert shop.call.sell().result(10) == "one: 3"
+    assert [row.outdated for row in anylab.rows(["/shop"])] == [True]
+    assert anylab.upgrade(new).to_numpy().tolist() == [["/shop", "upgraded", None]]
+    assert shop.state == {"earned": 7.5, "name": "shop", "notes": ["sold"]}
+    assert shop.call.sell().result(10) == "two: 10.0 4"
+    assert (shop.incarnation, [row.outdated for row in anylab.rows(["/shop"])]) == (1, [False])
+    shop.kill()
+    anylab.wait_idle()
+    assert shop.state == {"earned": 10.0, "name": "shop", "notes": ["sold"]}
+    assert anylab.upgrade(new).empty
+    frame = shop.checkpoints()
+    assert frame["state.notes"].tolist()[-3:] == [["sold"] * 3, ["sold"], ["sold"]]
+
+
+def test_an_agent_whose_state_does_not_fit_keeps_the_old_code(anylab: Lab) -> None:
+    """What ``migrate`` raised, or the field that does not fit, is said in the report and an event; others go on."""
+    old = version(1)
+    shops = anylab.start_many(old, [{"sold": 99}, {"sold": 1}])
+    report = anylab.upgrade(version(2)).set_index("path")
+    assert report["outcome"].to_dict() == {"/shop-1": "refused", "/shop-2": "upgraded"}
+    assert report["detail"]["/shop-1"] == "ValueError: too many: 99"
+    assert shops[0].call.sell().result(10) == "one: 100"
+    report = anylab.upgrade(version(3)).set_index("path")
+    assert report["outcome"].to_dict() == {"/shop-1": "upgraded", "/shop-2": "refused"}
+    assert "earned is int; got '2.5'" in report["detail"]["/shop-2"]
+    events = anylab.events().query("kind.str.startswith('upgrade')")
+    assert sorted(events["kind"]) == ["upgrade_refused", "upgrade_refused", "upgraded", "upgraded"]
+
+
+def test_agents_that_do_not_run_or_are_busy_are_upgraded_too(anylab: Lab) -> None:
+    """A stopped one at once, by a node; a busy one when its message is over; whoever is started later is new."""
+    old = version(1)
+    anylab.start(Supervisor("team", child(old, id="a"), child(old, id="b")))
+    anylab.start(Supervisor("pool", child(old, id="p"), strategy="simple_one_for_one"))
+    first, second = anylab["/team/a"], anylab["/team/b"]
+    first.call.sell().result(10)
+    first.stop()
+    held = second.call.hold()
+    wait_for(lambda: second.info()["message"] == "hold")
+    new = version(2)
+    report = anylab.upgrade(new).set_index("path")
+    assert report["outcome"].to_dict() == {"/team/a": "upgraded", "/team/b": "waits"}
+    assert first.state["earned"] == 2.5
+    held.cancel()
+    wait_for(lambda: "earned" in second.state)
+    first.restart()
+    assert first.state == {"earned": 2.5, "name": "shop", "notes": ["sold"]}
+    assert anylab.start(new, under="/pool", earned=4.0).state["earned"] == 4.0
+    anylab["/team"].kill()
+    anylab.wait_idle()
+    assert (first.state["earned"], second.state["earned"]) == (2.5, 0.0)
+    assert not any(row.outdated for row in anylab.rows())
+
+
+def test_a_stored_state_meets_a_newer_class(tmp_path: Path) -> None:
+    """A lab that is opened again with newer classes migrates as ``upgrade`` does, once."""
+    path = tmp_path / "run.lab"
+    kept = [version(1)]
+    with Lab(path, nodes=1) as lab:
+        shop = lab.start(kept[0], id="shop")
+        shop.call.sell().result(10)
+    kept.append(version(2))
+    for _ in range(2):
+        with Lab(path, nodes=1, resume=True) as lab:
+            assert lab["/shop"].state == {"earned": 2.5, "name": "shop", "notes": ["sold"]}
+
+
+def test_upgrade_takes_classes(lab: Lab) -> None:
+    """Anything else is refused, with its value."""
+    with pytest.raises(InvalidSpec, match="upgrade: give an agent class; got 3"):
+        lab.upgrade(3)  # type: ignore[arg-type]

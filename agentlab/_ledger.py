@@ -113,7 +113,8 @@ class Ledger:
         """One message's outcome."""
         row = (entry.path, entry.seq, message.method, message.sender, message.sent_at, started, started + took)
         deliveries = message.deliveries + 1 if outcome == "ok" else max(1, message.deliveries)
-        self._batch.add("message", *row, deliveries, outcome, error, message.key, self.text(message.payload))
+        payload = self.text(message.payload) if message.journal is not None else None  # without steps: said again
+        self._batch.add("message", *row, deliveries, outcome, error, message.key, payload)
 
     def text(self, packed: bytes | None) -> str | None:
         """A packed value as the store keeps it; None if it cannot. A store in memory, which nobody else reads, can."""

@@ -271,7 +271,7 @@ def test_steps_wait_while_the_disk_is_full(small_disk: Path, tmp_path: Path) -> 
         saver = lab.start(Saver, id="saver")
         saver.call.save("before").result(20)
         ballast = filled(small_disk)
-        reply = saver.call.work(str(tmp_path), "x" * 200_000)
+        reply = saver.call.work(str(tmp_path), "x" * 50_000)
         wait_for((tmp_path / "one").exists)
         wait_for(lambda: lab._runtime is not None and lab._runtime.desk.ledger._refused is not None)
         assert not (tmp_path / "two").exists()

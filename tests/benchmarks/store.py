@@ -152,23 +152,9 @@ def write_steps(path: Path, count: int) -> None:
     for first in range(0, count, 20_000):
         batch = Batch()
         for n in range(first, min(first + 20_000, count)):
-            place = (
-                f"/team/a{n % 1000}",
-                n // 1000,
-                1,
-                1,
-                "step",
-                "search",
-                10**18 + n,
-                0.01,
-                "ok",
-                None,
-                10,
-                20,
-                0.1,
-                0,
-            )
-            batch.add("step", *place, f"'query {n}'", f"'result {n}'", n, '["step", "search", "", 0]', f'"result {n}"')
+            place = (f"/team/a{n % 1000}", n // 1000, 1, 1, "step", "search", 10**18 + n, 0.01, "ok", None, 10, 20, 0.1)
+            kept = (n, '["step", "search", "", 0]', f'"result {n}"', 0)
+            batch.add("step", *place, 0, f"'query {n}'", f"'result {n}'", *kept)
         store.commit(batch)
     store.close()
 
@@ -217,10 +203,10 @@ def _tell_conversation(report: Report, turns: int, ours: list[Any], theirs: list
         return statistics.median(map(of, found)) if found else None
 
     def tenth(result: Any) -> float:
-        return statistics.median(result[0][5:16])
+        return statistics.median(result[0][3:50])
 
     def last(result: Any) -> float:
-        return statistics.median(result[0][-11:])
+        return statistics.median(result[0][-50:])
 
     figures: list[tuple[str, str, Callable[[Any], float]]] = [
         ("conversation_bytes", "bytes per byte of text", lambda result: result[1] / (turns * TURN)),

@@ -131,6 +131,37 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     )
 
 
+def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
+    """What became of each branch: a bar per row, the highest one marked.
+
+    Args:
+        frame: A row per agent, fork or sample; ``lab.checkpoints(SomeAgent)``, say, with its fields as columns.
+        x: The column that says what was tried; a ``state.`` in front is not shown.
+        y: The column with the numbers that came of it.
+    """
+    import altair as alt
+    import pandas as pd
+
+    if frame.empty:
+        return _nothing("No outcomes yet")
+    bars = pd.DataFrame({"tried": frame[x].map(_label).tolist(), "value": pd.to_numeric(frame[y]).tolist()})
+    bars["best"] = bars["value"] == bars["value"].max()
+    colour = alt.condition("datum.best", alt.value(LOOKS["running"].colour), alt.value(INK))
+    tried, value = x.removeprefix("state."), y.removeprefix("state.")
+    return _finish(
+        alt.Chart(bars)
+        .mark_bar(width={"band": 0.7})
+        .encode(
+            x=alt.X("tried:N", title=tried, sort=None, axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("value:Q", title=value),
+            color=colour,
+            tooltip=[alt.Tooltip("tried:N", title=tried), alt.Tooltip("value:Q", title=value)],
+        ),
+        f"{value} by {tried}",
+        rows=8,
+    )
+
+
 QUANTILES = {"p50": 0.5, "p95": 0.95, "most": 1.0}
 SHORTEST_MS = 0.001  # a logarithm has no zero; no clock here sees less than a microsecond
 

@@ -123,3 +123,18 @@ def test_importing_charts_imports_neither_altair_nor_pandas():
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert printed == "[]\n"
+
+
+def test_outcomes_mark_the_best():
+    """A bar per row in the order of the rows; labels are safe to draw; without rows it says so."""
+    frame = pd.DataFrame({"state.prompt": ["a", "b\n", "c"], "state.score": [1, 3, 2]})
+
+    chart = charts.outcomes(frame, x="state.prompt", y="state.score")
+
+    assert [(row["tried"], row["value"], row["best"]) for row in rows(chart)] == [
+        ("a", 1, False),
+        ("b ", 3, True),
+        ("c", 2, False),
+    ]
+    assert "score by prompt" in svg(chart)
+    assert "No outcomes yet" in svg(charts.outcomes(frame[:0], x="state.prompt", y="state.score"))

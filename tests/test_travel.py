@@ -16,6 +16,7 @@ from agentlab import Agent, Backoff, Lab, Limit, Supervisor, Transcript, child
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, UnknownCheckpoint, UnknownLetter
 from tests.agents import Counter
 from tests.conftest import wait_for
+from tests.test_kernel_life import read_line, start_script
 
 
 def mark(folder: str, word: str) -> int:
@@ -51,6 +52,15 @@ class Writer(Agent):
         third = await self.step(mark, folder, "third")
         self.said.append(f"{first} {self.style} {second} {third}")
         return str(self.said[-1])
+
+    async def gated(self, folder: str) -> None:
+        """Two steps, and between them a gate that may be shut; what chance gave says which message it was."""
+        await self.step(mark, folder, "first")
+        chance = self.random.random()
+        if await anyio.Path(folder, "gate").exists():
+            await anyio.sleep_forever()
+        await self.step(mark, folder, "second")
+        self.said.append(f"{self.style} {chance}")
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -213,17 +223,38 @@ def test_a_closed_lab_can_be_rewound_and_forked(tmp_path: Path) -> None:
 
 
 def test_a_forked_message_survives_the_kernel(tmp_path: Path) -> None:
-    """A fork that did not finish its message finishes it when the lab is opened again; the past is not paid again."""
+    """A fork whose kernel is killed in the middle of its message goes on, and its past is still not paid again."""
     path = tmp_path / "run.lab"
-    with Lab(path, nodes=1) as lab:
-        writer = lab.start(Writer, id="w", restart="temporary")
-        writer.call.work(str(tmp_path)).result(10)
-        fork = writer.fork(at=(1, 3))
-        lab.wait_idle()
-        expected = fork.state
+    script = start_script(
+        """
+        import sys, time
+        from pathlib import Path
+        from agentlab import Lab
+        from tests.test_travel import Writer
+
+        lab = Lab(sys.argv[1], nodes=1)
+        writer = lab.start(Writer, id="w")
+        writer.call.gated(sys.argv[2]).result(20)
+        Path(sys.argv[2], "gate").touch()
+        fork = writer.fork(at=(1, 2), style="odd")
+        while lab.steps(path=fork.path)["replayed"].tolist() != [1]:
+            time.sleep(0.01)
+        print("ready", flush=True)
+        time.sleep(60)
+        """,
+        str(path),
+        str(tmp_path),
+    )
+    assert read_line(script).strip() == "ready"
+    script.kill()
+    script.communicate(timeout=20)
+    (tmp_path / "gate").unlink()
+
     with Lab(path, nodes=1, resume=True) as lab:
-        assert lab[fork.path].state == expected
-        assert size(tmp_path, "first") == 1
+        lab.wait_idle()
+        fork = lab["/w-fork-1"]
+        assert fork.state == {"style": "odd", "said": [f"odd {lab['/w'].state['said'][0][6:]}"], "drawn": []}
+        assert [size(tmp_path, word) for word in ("first", "second")] == [1, 2]
 
 
 class Patient(Agent):

@@ -126,11 +126,12 @@ class Ledger:
         return text if leaked(text) is None else None
 
     def kept(self, entry: Entry, message: Message) -> None:
-        """A message that must outlive the kernel: durable from now until its outcome is."""
-        if message.kept or not self.durable or message.payload[:1] != JSON:
+        """A message that must outlive the kernel: durable until its outcome is; one with a key in it is not."""
+        text = self.text(message.payload) if self.durable and not message.kept else None
+        if text is None or message.payload[:1] != JSON:
             return
         message.kept = True
-        row = (message.key, entry.path, message.method, message.payload[1:].decode(), message.sender, message.sent_at)
+        row = (message.key, entry.path, message.method, text, message.sender, message.sent_at)
         asker = message.origin or (None, None)
         self._batch.add("inbox", *row, int(message.redeliver), message.deliveries, *asker)
 
@@ -149,8 +150,9 @@ class Ledger:
 
     def answered(self, origin: tuple[int, int], answer: bytes) -> None:
         """What an agent's call was answered, kept until the asker's message is over."""
-        if self.durable and answer[:1] == JSON:
-            self._batch.add("answer", *origin, answer[1:].decode())
+        text = self.text(answer) if self.durable and answer[:1] == JSON else None
+        if text is not None:
+            self._batch.add("answer", *origin, text)
 
     def step_began(self, message: Message, step: Step) -> None:
         """A step whose start must be known after a crash: a ``once`` step, or a call with its key."""
@@ -183,8 +185,8 @@ class Ledger:
 
     def timer(self, timer: Timer) -> None:
         """A timer that outlives the kernel."""
-        if self.durable and timer.payload[:1] == JSON:
-            payload = timer.payload[1:].decode()
+        payload = self.text(timer.payload) if self.durable and timer.payload[:1] == JSON else None
+        if payload is not None:
             self._batch.add("timer", timer.number, timer.path, timer.method, payload, timer.due_at, timer.every)
 
     def timer_gone(self, number: int) -> None:

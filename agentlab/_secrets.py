@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 
 NAMES = re.compile(r"API_?KEY|SECRET|TOKEN|PASSWORD", re.IGNORECASE)
 """Environment variables with such names hold secrets."""
@@ -13,20 +12,20 @@ NAMES = re.compile(r"API_?KEY|SECRET|TOKEN|PASSWORD", re.IGNORECASE)
 LEAST = 12
 """Characters; a shorter value may stand in an ordinary text by chance."""
 
-KEPT_SECONDS = 0.5
-
 _known: dict[str, str] = {}
-_read_at = -KEPT_SECONDS
+_seen: dict[object, object] = {}
 
 
 def _secrets() -> dict[str, str]:
-    """Values and the names of their variables; a cell may set one at any time, so they are read again."""
-    global _known, _read_at  # noqa: PLW0603  # a cache: reading the environment costs more than a message
-    now = time.monotonic()
-    if now - _read_at >= KEPT_SECONDS:
+    """Values and the names of their variables; a cell may set one at any time, so the environment is compared."""
+    global _known, _seen  # noqa: PLW0603  # a cache: finding the secrets costs more than a message
+    raw: dict[object, object] = getattr(os.environ, "_data", None) or dict(
+        os.environ
+    )  # as CPython keeps it: no decoding
+    if raw != _seen:
         found = {value: name for name, value in os.environ.items() if len(value) >= LEAST and NAMES.search(name)}
         _known = found | {json.dumps(value)[1:-1]: name for value, name in found.items()}
-        _read_at = now
+        _seen = dict(raw)
     return _known
 
 

@@ -484,7 +484,6 @@ def test_a_key_from_the_environment_never_reaches_a_state(monkeypatch):
     """A field that holds it is refused without showing it; a transcript keeps stars in its place."""
     secret = "sk-test-0123456789abcdef"
     monkeypatch.setenv("SOME_PROVIDER_API_KEY", secret)
-    monkeypatch.setattr("agentlab._secrets._read_at", -1.0)
     field = Field("A", "x", Any, None)
 
     with pytest.raises(InvalidState, match=r"holds the value of .SOME_PROVIDER_API_KEY") as refused:

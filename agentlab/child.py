@@ -225,9 +225,11 @@ def child(
         own_limit: Past it the child is parked alone and its siblings keep running; its restarts are not
             counted against its supervisor.
         restore: A restart begins from the last ``"checkpoint"`` or ``"fresh"``.
-        isolation: ``"node"``: a shared pool; ``"process"``: a node of its own; ``"kernel"``: this process.
-        max_memory: Bytes it may use; needs ``isolation="process"``.
-        max_busy: Seconds of CPU or blocking inside one message before it is crashed.
+        isolation: ``"node"``: a shared pool; ``"process"``: a node of its own; ``"kernel"``: this process. Checked
+            and kept, not in force yet: every agent runs in the pool.
+        max_memory: Bytes it may use; needs ``isolation="process"``. Checked and kept, not in force yet.
+        max_busy: Seconds of CPU or blocking inside one message before it is crashed. Checked and kept, not in
+            force yet.
         fields: Initial values of the agent's fields.
 
     Raises:

@@ -208,7 +208,10 @@ class Ref:
         return self._link.control("info", self.path)
 
     def crash(self, error: BaseException | type[BaseException] | None = None) -> Any:
-        """Raise ``error`` inside the agent now; its supervisor reacts as to any crash."""
+        """Raise ``error`` inside the agent now; its supervisor reacts as to any crash.
+
+        It lands where the handler awaits; one that never does (an endless loop) is reached by ``kill`` only.
+        """
         if isinstance(error, type) and issubclass(error, BaseException):
             error = error()  # as ``raise ValueError`` does
         if error is not None and not isinstance(error, BaseException):
@@ -216,7 +219,10 @@ class Ref:
         return self._link.control("crash", self.path, error)
 
     def kill(self) -> Any:
-        """End the agent at once: not trappable, no ``on_stop``; its supervisor reacts."""
+        """End the agent at once: not trappable, no ``on_stop``; its supervisor reacts.
+
+        Its successor starts on another node: a handler that never awaits goes on holding the old one, unheard.
+        """
         return self._link.control("kill", self.path)
 
     def stop(self, reason: Any = "normal") -> Any:  # a reason is any term, as in OTP

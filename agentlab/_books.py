@@ -63,20 +63,23 @@ class Entry:
         "asked",
         "asking",
         "down",
+        "dying",
         "ending",
         "fields",
         "handled",
         "incarnation",
         "initial",
+        "isolated",
         "kind",
         "life",
         "log",
         "moving",
         "node",
-        "node_deaths",
+        "offences",
         "parks",
         "path",
         "pending",
+        "place",
         "notes",
         "reason",
         "restarts",
@@ -88,6 +91,7 @@ class Entry:
         "spec",
         "spec_text",
         "suspended",
+        "suspicions",
         "topics",
         "traced",
         "wants",
@@ -99,6 +103,7 @@ class Entry:
         self.kind = kind
         self.record = record
         self.life = 0
+        self.place = 0  # the number of its life's placement on a node
         self.incarnation = 0
         self.node: int | None = None
         self.shunned: int | None = None  # a node that the next life had better not get
@@ -112,12 +117,15 @@ class Entry:
         self.reason: Any = None
         self.since = time.time_ns()
         self.ending = False  # told to die; its exit has not come yet
+        self.dying: Any = None  # the reason, if it was told to die at once
         self.asked = False  # somebody asked for an orderly stop, for good
         self.parks = ""  # how the end in hand was asked for: "stop" for good, or "restart"
         self.suspended = False
         self.down = False  # kept without a process, and not about to get one
         self.moving = False  # from a node that died; the machine knows it as running
-        self.node_deaths = 0
+        self.offences = 0  # nodes that died while they ran it
+        self.suspicions = 0  # nodes that died with the message in hand, by nobody's visible fault
+        self.isolated = False  # from its next placement on it has a node of its own, whatever its spec says
         self.traced = False
         self.notes = 0  # frames about steps that this life has sent
         self.rewound = 0  # steps taken back at its last end
@@ -135,6 +143,7 @@ class Entry:
         """Its life still ends although a successor starts: the entry that is left to that life."""
         old = Entry(self.record, self.kind)
         old.life, old.incarnation, old.node, old.log = self.life, self.incarnation, self.node, self.lines()
+        old.place, self.place = self.place, 0
         old.ending, old.asking, self.asking = self.ending, self.asking, {}
         return old
 

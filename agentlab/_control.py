@@ -243,9 +243,7 @@ def crash(runtime: Runtime, path: str, error: BaseException | None = None) -> No
     if error is None:
         error = Crashed(f"{path} was told to crash")
     kind, message, _, pickled = describe(error)
-    entry.ending = True
-    runtime.desk.settle(entry)
-    runtime.desk.tell(entry, "crash", encode_reason(Crash(kind, message, "", pickled)))
+    runtime.lives.end(entry, Crash(kind, message, "", pickled))
 
 
 def kill(runtime: Runtime, path: str) -> None:
@@ -309,6 +307,6 @@ def exit_signal(runtime: Runtime, path: str, reason: Any) -> None:
     """An exit signal from a stranger, as OTP's ``exit/2``."""
     record = find(runtime, path)
     if not record.is_supervisor:
-        runtime.lives.exit_signal(living(runtime, path, "exit"), reason, "")
+        runtime.signals.exit_signal(living(runtime, path, "exit"), reason, "")
     elif record.life:
         runtime.feed(Signal(record.life, reason))

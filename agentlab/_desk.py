@@ -21,6 +21,8 @@ class Desk:
     Attributes:
         entries: Every agent in the books, by path.
         lives: Every life that runs or is being started, by number; also one whose successor runs already.
+        placed: The same by placement: a node knows a life by the number of its placement there, which is never
+            used again. So what a node says of a life that was moved or ended meanwhile is not heard.
         active: Agents that keep the lab from being idle.
         topics: Subscribers by topic, in the order in which they came.
         feed: Tells the supervision machine what happened.
@@ -35,6 +37,7 @@ class Desk:
         self.kinds = Kinds()
         self.entries: dict[str, Entry] = {}
         self.lives: dict[int, Entry] = {}
+        self.placed: dict[int, Entry] = {}
         self.links = Links()
         self.active: set[Entry] = set()
         self.topics: dict[str, dict[str, None]] = {}
@@ -52,9 +55,9 @@ class Desk:
     def tell(self, entry: Entry, kind: str, *parts: Any) -> bool:
         """Say something to the life's node; whether there is one."""
         node = self.pool.nodes.get(entry.node or 0)
-        if node is None or not entry.life:
+        if node is None or not entry.place:
             return False
-        node.say(kind, entry.life, *parts)
+        node.say(kind, entry.place, *parts)
         self.due()
         return True
 

@@ -125,7 +125,7 @@ class KernelLink:
         entry = self._runtime.desk.entries.get(path)
         if entry is not None:
             return entry.kind.cls.__agent_messages__
-        return frozenset() if self._runtime.lives.life_at(path) else None  # a supervisor has none
+        return frozenset() if self._runtime.signals.life_at(path) else None  # a supervisor has none
 
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if the arguments do not fit the method."""
@@ -209,10 +209,10 @@ def _unsubscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
 
 
 SELF: dict[str, Callable[..., None]] = {
-    "link": lambda runtime, caller, path: runtime.lives.link(caller, path),
-    "unlink": lambda runtime, caller, path: runtime.desk.links.unlink(caller.life, runtime.lives.life_at(path)),
-    "monitor": lambda runtime, caller, path: runtime.lives.monitor(caller, path),
-    "demonitor": lambda runtime, caller, path: runtime.desk.links.demonitor(caller.life, runtime.lives.life_at(path)),
+    "link": lambda runtime, caller, path: runtime.signals.link(caller, path),
+    "unlink": lambda runtime, caller, path: runtime.desk.links.unlink(caller.life, runtime.signals.life_at(path)),
+    "monitor": lambda runtime, caller, path: runtime.signals.monitor(caller, path),
+    "demonitor": lambda runtime, caller, path: runtime.desk.links.demonitor(caller.life, runtime.signals.life_at(path)),
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
 }

@@ -28,6 +28,7 @@ from agentlab.errors import (
     StoreError,
     UnknownMessage,
 )
+from agentlab.node.resident import Blame
 
 MAX_DELIVERIES = 3
 MAX_MAILBOX = 10_000
@@ -153,9 +154,9 @@ class Mail:
 
     # what nodes report
 
-    def on_begun(self, node: Node, life: int, key: int, at: int, shown: str | None) -> None:
+    def on_begun(self, node: Node, place: int, key: int, at: int, shown: str | None) -> None:
         """A handler begins."""
-        entry = self._desk.present(life)
+        entry = self._desk.placed.get(place)
         if entry is not None and entry.pending and entry.pending[0].key == key:
             message = entry.pending[0]
             message.begun = at
@@ -164,11 +165,11 @@ class Mail:
             self._desk.settle(entry)
 
     def on_done(  # noqa: PLR0917  # a frame, in the order of its parts
-        self, node: Node, life: int, key: int, answer: bytes, changes: list[Any], casts: list[Any], timers: list[Any],
+        self, node: Node, place: int, key: int, answer: bytes, changes: list[Any], casts: list[Any], timers: list[Any],
         started: int, took: float,
     ) -> None:  # fmt: skip
         """A handler returned: state, outcome, timers and casts are one commit, and the answer follows it."""
-        entry = self._desk.present(life)
+        entry = self._desk.placed.get(place)
         if entry is None or not entry.pending or entry.pending[0].key != key:
             return  # a life that is over: its message was or will be delivered again
         message = entry.pending.popleft()
@@ -176,7 +177,7 @@ class Mail:
         outcome = ledger.begin_outcome(entry, message)
         entry.seq += 1
         entry.handled += 1
-        entry.node_deaths = 0
+        entry.suspicions = 0
         ledger.handled(entry, message, "ok", None, started, int(took * 1e9))
         if changes:
             ledger.checkpoint(entry, changes)
@@ -239,9 +240,9 @@ class Mail:
             self._withdrawn(entry, message)
         return True
 
-    def on_withdrawn(self, node: Node, life: int, key: int) -> None:
+    def on_withdrawn(self, node: Node, place: int, key: int) -> None:
         """A node has dropped a message, or has interrupted its handler and forgotten what that did."""
-        entry = self._desk.present(life)
+        entry = self._desk.placed.get(place)
         message = next((m for m in entry.pending if m.key == key), None) if entry is not None else None
         if entry is not None and message is not None:
             self._withdrawn(entry, message)
@@ -265,19 +266,20 @@ class Mail:
 
     # messages without success
 
-    def charge(self, entry: Entry, reason: Any, *, own: bool) -> None:
+    def charge(self, entry: Entry, reason: Any, blame: Blame) -> None:
         """What becomes of the message in hand when its agent dies: delivered again, or given up.
 
-        Only the handler's own death is charged as a delivery, and takes back what it may have died of: the
-        newest finished step, then the newest two.
+        A death that the message is to blame for is charged as a delivery. One that its handler raised also takes
+        back what it may have died of: the newest finished step, then the newest two.
         """
+        own = blame == "own"
         message = entry.pending[0]
         begun, message.begun, message.step = message.begun, 0, None
         doubted = message.redeliver and self.doubt(entry) is not None  # a person decides, whatever is used up
         if own and is_graceful(reason) and not doubted:
             self._end(entry, reason, begun)
             return
-        if own:
+        if blame != "none":
             message.deliveries += 1
             self._desk.ledger.delivered(message)
         if doubted:
@@ -294,30 +296,18 @@ class Mail:
         message.begun = begun
         self._give_up(entry, message, reason, failed=message.redeliver and not is_graceful(reason))
 
-    def judge(self, entry: Entry, reason: Any, key: int | None, *, own: bool) -> None:
+    def judge(self, entry: Entry, reason: Any, key: int | None, blame: Blame = "none") -> None:
         """Judge the message in hand, if there is one.
 
         Args:
             entry: The agent.
             reason: Why it died.
             key: The message that its node says was in hand, or None.
-            own: Whether the handler itself raised it.
+            blame: Whether the message is to blame, and whether its handler raised it.
         """
         self._forget_withdrawn(entry)
         if entry.pending and (key == entry.pending[0].key or entry.pending[0].begun):
-            self.charge(entry, reason, own=own)
-
-    def judge_move(self, entry: Entry) -> None:
-        """The same when its node died: innocent, but not for ever."""
-        self._forget_withdrawn(entry)
-        if not entry.pending or not entry.pending[0].begun:
-            return
-        entry.node_deaths += 1
-        if entry.node_deaths >= MAX_DELIVERIES:
-            entry.node_deaths = 0
-            self._end(entry, "node_down", entry.pending[0].begun)
-        else:
-            self.charge(entry, "node_down", own=False)
+            self.charge(entry, reason, blame)
 
     def doubt(self, entry: Entry) -> str | None:
         """Why the message in hand cannot be delivered again by itself: a ``once`` step may have happened."""

@@ -18,14 +18,16 @@ from typing import Any
 from agentlab._wire import Reader, frame
 from agentlab._zygote import NodeProcess, shared
 from agentlab.errors import NodeDown
+from agentlab.node.word import Word
 
 
 class Node:
-    """One node process and the line to it."""
+    """One node process, the line to it, and the word in which it says whose code it runs."""
 
-    def __init__(self, number: int, process: NodeProcess) -> None:
+    def __init__(self, number: int, process: NodeProcess, word: Word) -> None:
         self.number = number
         self.process = process
+        self.word = word
         self.ready = False
         self.agents = 0
         self.classes: set[int] = set()
@@ -78,10 +80,10 @@ class Pool:
 
     async def _spawn(self) -> None:
         ours, theirs = socket.socketpair()
-        number = next(self._numbers)
+        number, word = next(self._numbers), Word()
         with theirs:
-            process = shared().fork(number, self._lab_id, theirs, durable=self._durable)
-        node = Node(number, process)
+            process = shared().fork(number, self._lab_id, theirs, word, durable=self._durable)
+        node = Node(number, process, word)
         self.nodes[number] = node
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_accepted_socket(lambda: _Line(self, node), ours)
@@ -107,6 +109,7 @@ class Pool:
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
         node.process.wait()
         self._lost(node)
+        node.word.close()
 
     def refill_delay(self) -> float:
         """Seconds to wait before the next node: none, unless the pool keeps dying."""
@@ -126,6 +129,7 @@ class Pool:
             node.process.kill()
         for node in self.nodes.values():
             node.process.wait()
+            node.word.close()
         self.nodes.clear()
 
 

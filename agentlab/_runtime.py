@@ -25,11 +25,14 @@ from agentlab._desk import Desk
 from agentlab._ledger import AGAIN_SECONDS, Ledger
 from agentlab._lives import Lives
 from agentlab._mail import MAX_MAILBOX, Mail, full
+from agentlab._placing import Placing
 from agentlab._pool import Node, Pool, SimulatorProcess
+from agentlab._signals import Signals
 from agentlab._steps import Steps
 from agentlab._timers import Timers
 from agentlab._tree_words import Answer, Arm, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
 from agentlab._upgrade import Upgrades
+from agentlab._watch import Watch
 from agentlab._wire import describe, encode_reason, pack, unpack
 from agentlab.agent import Crash
 from agentlab.child import Supervisor
@@ -63,7 +66,10 @@ class Runtime:
         self.timers = Timers(self.desk)
         self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
         self.steps = Steps(self.desk)
-        self.lives = Lives(self.desk, self.mail, self.lab_id)
+        self.placing = Placing(self.desk)
+        self.signals = Signals(self.desk, self.mail, self.lab_id)
+        self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
+        self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives)
         self.upgrades = Upgrades(self.desk)
         self.began = time.time_ns()
         self.closed = False
@@ -244,19 +250,19 @@ class Runtime:
         node.ready = True
         self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
 
-    def _on_started(self, node: Node, life: int, changes: list[Any]) -> None:
-        self.lives.on_started(node, life, changes)
-        self.upgrades.again(life)
+    def _on_started(self, node: Node, place: int, changes: list[Any]) -> None:
+        self.lives.on_started(node, place, changes)
+        self.upgrades.again(place)
 
-    def _on_log(self, node: Node, life: int, line: str) -> None:
-        entry = self.desk.lives.get(life)
+    def _on_log(self, node: Node, place: int, line: str) -> None:
+        entry = self.desk.placed.get(place)
         if entry is None:
             self.desk.ledger.event("log", "/", node=node.number, detail=line)
         else:
             self.desk.ledger.log(entry, line)
 
-    def _on_emit(self, node: Node, life: int, text: str) -> None:
-        entry = self.desk.present(life)
+    def _on_emit(self, node: Node, place: int, text: str) -> None:
+        entry = self.desk.placed.get(place)
         if entry is not None:
             self.desk.ledger.emitted(entry, text)
 
@@ -268,16 +274,16 @@ class Runtime:
         if future is not None and not future.done():
             future.set_result(value)
 
-    def _on_replaced(self, node: Node, life: int, ticket: int, changes: list[Any]) -> None:
-        entry = self.desk.present(life)
+    def _on_replaced(self, node: Node, place: int, ticket: int, changes: list[Any]) -> None:
+        entry = self.desk.placed.get(place)
         if entry is not None:
             entry.seq += 1
             self.desk.ledger.checkpoint(entry, changes)
             self.desk.ledger.after_commit(self._on_told, node, ticket, True)
 
-    def _on_ask(self, node: Node, life: int, ticket: int, op: str, *args: Any) -> None:
-        caller = self.desk.present(life)
-        if life and caller is None:
+    def _on_ask(self, node: Node, place: int, ticket: int, op: str, *args: Any) -> None:
+        caller = self.desk.placed.get(place)
+        if place and caller is None:
             return  # who asked is gone
 
         def answer(value: Any, error: BaseException | None = None) -> None:
@@ -291,13 +297,13 @@ class Runtime:
             self.spawn(self._serve(self, caller, op, args, answer))
 
     def _node_lost(self, node: Node) -> None:
-        self.lives.node_lost(node, _died_of(node.process.wait()))
+        self.watch.lost(node, _died_of(node.process.wait()))
         self.desk.loop.call_later(self.desk.pool.refill_delay(), lambda: self.spawn(self._refill()))
         self.due()
 
     async def _refill(self) -> None:
         await self.desk.pool.fill()
-        self.lives.house()
+        self.placing.house()
         self.due()
 
     # waiting
@@ -312,7 +318,7 @@ class Runtime:
             for entry in list(desk.active):
                 desk.settle(entry)
             if path == "/":
-                idle = desk.tree.idle and not (desk.active or self._posts or self.lives.waiting)
+                idle = desk.tree.idle and not (desk.active or self._posts or self.placing.waiting)
             else:
                 idle = desk.entries.get(path) not in desk.active and not self._posts
             if idle:

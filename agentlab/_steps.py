@@ -18,12 +18,12 @@ class Steps:
         self._given: dict[tuple[int, int], str] = {}  # what running steps were given, by message and number
 
     def on_step(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, life: int, key: int, number: int, mark: tuple[Any, ...], once: bool, at: int, given: str
+        self, node: Node, place: int, key: int, number: int, mark: tuple[Any, ...], once: bool, at: int, given: str
     ) -> None:
         """A step begins."""
-        found = self._in_hand(life, key)
+        found = self._in_hand(place, key)
         if found is None:
-            self._acknowledge(self._desk.present(life))
+            self._acknowledge(self._desk.placed.get(place))
             return
         entry, message = found
         if message.journal is None:
@@ -36,14 +36,14 @@ class Steps:
         self._acknowledge(entry)
 
     def on_stepped(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, life: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str
+        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str
     ) -> None:
         """A step ends."""
         given = self._given.pop((key, number), "")
-        found = self._in_hand(life, key)
+        found = self._in_hand(place, key)
         step = found[1].journal.steps.get(number) if found is not None and found[1].journal is not None else None
         if found is None or step is None:
-            self._acknowledge(self._desk.present(life))
+            self._acknowledge(self._desk.placed.get(place))
             return
         entry, message = found
         assert message.journal is not None
@@ -55,23 +55,23 @@ class Steps:
         self._acknowledge(entry)
 
     def on_replayed(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, life: int, key: int, number: int, mark: tuple[Any, ...], given: str, gave: str
+        self, node: Node, place: int, key: int, number: int, mark: tuple[Any, ...], given: str, gave: str
     ) -> None:
         """The journal answered for a step that an earlier delivery finished."""
-        found = self._in_hand(life, key)
+        found = self._in_hand(place, key)
         if found is not None:
             entry, message = found
             step = Step(number, mark, False, message.begun)
             self._desk.ledger.step_ended(entry, message, step, "ok", 0.0, None, given, gave, replayed=True)
 
-    def on_diverged(self, node: Node, life: int, key: int, name: str) -> None:
+    def on_diverged(self, node: Node, place: int, key: int, name: str) -> None:
         """A handler that is delivered again asks for something else than before."""
-        found = self._in_hand(life, key)
+        found = self._in_hand(place, key)
         if found is not None:
             self._desk.ledger.event("diverged", found[0].path, detail=f"{found[1].method} asked for {name}")
 
-    def _in_hand(self, life: int, key: int) -> tuple[Entry, Message] | None:
-        entry = self._desk.present(life)
+    def _in_hand(self, place: int, key: int) -> tuple[Entry, Message] | None:
+        entry = self._desk.placed.get(place)
         if entry is None or not entry.pending or entry.pending[0].key != key:
             return None
         return entry, entry.pending[0]
@@ -82,8 +82,8 @@ class Steps:
             return
         entry.notes += 1
         self._desk.ledger.touch(entry.path)
-        self._desk.ledger.after_commit(self._tell, entry, entry.life, entry.notes)
+        self._desk.ledger.after_commit(self._tell, entry, entry.place, entry.notes)
 
-    def _tell(self, entry: Entry, life: int, notes: int, error: BaseException | None = None) -> None:
-        if entry.life == life and entry.notes == notes and error is None:  # the newest of a turn says it for all
+    def _tell(self, entry: Entry, place: int, notes: int, error: BaseException | None = None) -> None:
+        if entry.place == place and entry.notes == notes and error is None:  # the newest of a turn says it for all
             self._desk.tell(entry, "ack", notes)

@@ -30,10 +30,10 @@ class Timers:
         self.deliver: Callable[..., object]
 
     def on_timer(  # noqa: PLR0917  # a frame, in the order of its parts
-        self, node: Node, life: int, seconds: float, again: bool, method: str, payload: bytes
+        self, node: Node, place: int, seconds: float, again: bool, method: str, payload: bytes
     ) -> None:
         """A timer of ``on_start``, which no message commits."""
-        entry = self._desk.present(life)
+        entry = self._desk.placed.get(place)
         if entry is not None:
             self.set(entry, seconds, again, method, payload)
 

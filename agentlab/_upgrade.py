@@ -15,7 +15,7 @@ from typing import Any
 from agentlab._books import Entry, Kind
 from agentlab._desk import Desk
 from agentlab._image import Change, Image, difference, load
-from agentlab._lives import teach
+from agentlab._placing import teach
 from agentlab._pool import Node
 from agentlab._tree_records import Record, SupervisorRecord
 from agentlab.agent import Agent
@@ -61,9 +61,9 @@ class Upgrades:
             return entry.path, "waits", "it takes the new code when it is between two messages"
         return entry.path, "refused", self._refusals.get(entry)
 
-    def again(self, life: int) -> None:
+    def again(self, place: int) -> None:
         """A life is up that may have missed what was asked of the one before it."""
-        entry = self._desk.present(life)
+        entry = self._desk.placed.get(place)
         if entry is not None and entry.wants is not None:
             self._ask(entry)
 
@@ -110,9 +110,9 @@ class Upgrades:
             del desk.asked[ticket]
         return made or {}, why
 
-    def on_upgraded(self, node: Node, life: int, number: int, changes: list[Change] | None, why: str | None) -> None:
+    def on_upgraded(self, node: Node, place: int, number: int, changes: list[Change] | None, why: str | None) -> None:
         """A node has given an agent its new code, or says why not."""
-        entry = self._desk.present(life)
+        entry = self._desk.placed.get(place)
         if entry is None:
             return
         kind = self._desk.kinds[number]

@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 
 from agentlab.errors import NodeDown
+from agentlab.node.word import Word
 
 LENGTH = struct.Struct("!I")
 START_SECONDS = 60.0
@@ -51,14 +52,15 @@ class Zygote:
         """Whether it can be asked: it runs, and it is this process's own."""
         return self._process.poll() is None and self.owner == os.getpid()
 
-    def fork(self, number: int, lab_id: str, line: socket.socket, *, durable: bool) -> NodeProcess:
-        """A new node that holds ``line``; it gets this process's path, folder and environment of now.
+    def fork(self, number: int, lab_id: str, line: socket.socket, word: Word, *, durable: bool) -> NodeProcess:
+        """A new node that holds ``line`` and ``word``; it gets this process's path, folder and environment of now.
 
         Raises:
             NodeDown: The zygote does not answer.
         """
         where = {"path": sys.path, "cwd": str(Path.cwd()), "env": dict(os.environ)}
-        pid = self._ask({"op": "fork", "number": number, "lab": lab_id, "durable": durable, **where}, line.fileno())
+        request = {"op": "fork", "number": number, "lab": lab_id, "durable": durable, **where}
+        pid = self._ask(request, line.fileno(), word.fd)
         if pid is None:
             raise NodeDown("the zygote forked no node.")
         return NodeProcess(self, pid)

@@ -170,24 +170,23 @@ def test_once_steps_never_run_twice(in_memory: Run, places: list[str], how: str)
 
 
 def any_schedule(seed: int, known: list[str]) -> dict[str, Any]:
-    """Some deaths at some boundaries: several in a row, of several kinds; no message dies three times of its own."""
+    """Some deaths at some boundaries, several in a row; none that charges one message three times."""
     chance = random.Random(seed)
     plan: Plan = {}
-    own: Counter[str] = Counter()
-    nodes = 0
+    charged: Counter[str] = Counter()
     for _ in range(chance.randint(1, 5)):
         boundary, how = chance.choice(known), chance.choice([*OWN, *OTHERS])
         message = boundary.split(".")[0] + str(boundary.endswith(("t<", "t>", "u<", "u>", "bank", "bank-end")))
-        own[message] += how in OWN
-        nodes += how == "node"
-        if own[message] < 3 and (how != "node" or nodes < 3):
+        charged[message] += how in {*OWN, "node"}  # a node's death is charged to the message that it ran
+        if charged[message] < 3:
             plan.setdefault(boundary, []).append(how)
-    if chance.random() < 0.3:
+    once = chance.random() < 0.4
+    if not once and chance.random() < 0.5:  # who settles a doubt starts the agent, and is told when that fails
         plan["clerk.start"] = [None, chance.choice(["raise", "kill", "node"])]
     cut = Cut(chance.randint(1, 40), chance.choice(["kill", "node"]), chance.choice(["clerk", "bank", "book"]))
     grouped = chance.random() < 0.5 or any("sibling" in deaths for deaths in plan.values())
     return {
-        "plan": plan, "once": chance.random() < 0.4, "strategy": "one_for_all" if grouped else "one_for_one",
+        "plan": plan, "once": once, "strategy": "one_for_all" if grouped else "one_for_one",
         "cut": cut if chance.random() < 0.5 else None,
     }  # fmt: skip
 

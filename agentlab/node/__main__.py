@@ -2,7 +2,8 @@
 
 It has a node's imports done and no threads, so it forks a ready node in milliseconds and shares its memory
 with it. The kernel itself is never forked: it has threads. Two requests, each a length, a JSON text and, to
-fork, the node's end of its own socketpair: ``fork`` answers a process id, ``wait`` how that process ended.
+fork, the node's end of its own socketpair and its shared word: ``fork`` answers a process id, ``wait`` how that
+process ended.
 
 A node ignores the terminal's signals and lives exactly as long as the kernel: it ends at its socket's end of
 file, and on Linux also by the parent-death signal, which reaches it inside C code too.
@@ -24,6 +25,7 @@ import time
 from typing import Any, NoReturn
 
 from agentlab.node.host import Host
+from agentlab.node.word import Word
 
 LENGTH = struct.Struct("!I")
 
@@ -46,14 +48,15 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             kernel.close()
-            become_node(request, fds[0])
-        os.close(fds[0])
+            become_node(request, *fds)
+        for fd in fds:
+            os.close(fd)
         answer(kernel, pid)
 
 
 def receive(kernel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """One request and the descriptors that came with it; None at the end of file."""
-    head, fds, _, _ = socket.recv_fds(kernel, LENGTH.size, 1)
+    head, fds, _, _ = socket.recv_fds(kernel, LENGTH.size, 2)
     if not head:
         return None, []
     head += exactly(kernel, LENGTH.size - len(head))
@@ -95,7 +98,7 @@ def ended(pid: int, patience: float = 1.0) -> int | None:
         time.sleep(0.001)  # the kernel saw its line cut: it is on its way
 
 
-def become_node(request: dict[str, Any], fd: int) -> NoReturn:
+def become_node(request: dict[str, Any], line: int, word: int) -> NoReturn:
     """In the fork: a session, a path, a folder and an environment of its own, then the host."""
     try:
         parent = os.getppid()
@@ -107,7 +110,8 @@ def become_node(request: dict[str, Any], fd: int) -> NoReturn:
         os.environ.clear()
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
-        host = Host(socket.socket(fileno=fd), request["number"], request["lab"], durable=request["durable"])
+        sock = socket.socket(fileno=line)
+        host = Host(sock, Word(word), request["number"], request["lab"], durable=request["durable"])
         asyncio.run(host.run())
     finally:
         os._exit(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import socket
 import time
@@ -21,15 +22,25 @@ from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.changing import build, committed, put, take_back, upgrade
 from agentlab.node.inside import InsideContext, InsideLink, awaited, current, route_prints
-from agentlab.node.resident import Died, Resident, draft, metered, nothing, revived, shown
+from agentlab.node.resident import Blame, Died, Resident, draft, nothing, revived, shown
+from agentlab.node.sliced import Owner
+from agentlab.node.slices import Slicer
+from agentlab.node.word import Word
+
+GONE_SECONDS = 0.05
+"""So long what is left of a life that was ended may clean up before its successor may start."""
+
+REACH_SECONDS = 1.0
+"""Code that goes on after its life was ended is interrupted again, so often."""
 
 
 class Host:
     """All agents of this node and the line to the kernel."""
 
-    def __init__(self, sock: socket.socket, number: int, lab_id: str, *, durable: bool) -> None:
+    def __init__(self, sock: socket.socket, word: Word, number: int, lab_id: str, *, durable: bool) -> None:
         """Make the host of node ``number``; ``durable``: the lab has a file, which keeps JSON only."""
         self.number = number
+        self._word = word
         self.durable = durable
         self.link = home["link"] = InsideLink(self, lab_id)
         refs.links[lab_id] = self.link
@@ -40,6 +51,7 @@ class Host:
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._tickets = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._slicer: Slicer
         self._loop: asyncio.AbstractEventLoop
         self._transport: asyncio.WriteTransport
 
@@ -48,6 +60,8 @@ class Host:
         self._loop = asyncio.get_running_loop()
         gone = self._loop.create_future()
         self._log = route_prints(self)
+        self._slicer = Slicer(self._loop, cells=self._word.cells, on_busy=self._too_busy)
+        self._slicer.install()
         transport, _ = await self._loop.connect_accepted_socket(lambda: _Line(self, gone), self._sock)
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
@@ -128,10 +142,13 @@ class Host:
         except Exception as error:  # the class's module may raise anything when it is imported here
             self._classes[number] = _unloadable(error)
 
-    def _on_start(self, life: int, cls: int, path: str, incarnation: int, *state: dict[str, Any]) -> None:
+    def _on_start(  # a frame, in the order of its parts
+        self, life: int, cls: int, path: str, incarnation: int, max_busy: float | None, *state: dict[str, Any]
+    ) -> None:
         kind = self._classes[cls]
         agent = object.__new__(kind)
         resident = Resident(self, life, agent)
+        resident.max_busy = math.inf if max_busy is None else max_busy
         agent._context = InsideContext(self, resident, kind, path, incarnation)
         self._residents[life] = resident
         self._work(resident, state)
@@ -156,10 +173,9 @@ class Host:
 
     def _work(self, resident: Resident, state: tuple[dict[str, Any], ...] = ()) -> None:
         if resident.task is None:
-            resident.task = self._loop.create_task(metered(resident, self._drain(resident, state)))
+            resident.task = self._slicer.start(self._drain(resident, state), resident)
 
     async def _drain(self, resident: Resident, state: tuple[dict[str, Any], ...]) -> None:
-        current.set(resident)
         try:
             if state:
                 await self._start(resident, *state)
@@ -168,11 +184,9 @@ class Host:
         except Died as died:
             self._gone(resident, died.reason)
         except Exit as leave:
-            reason = resident.reason if resident.reason is not None else leave.reason
-            self._gone(resident, reason, own=resident.reason is None)
+            self._gone(resident, leave.reason, "own")
         except BaseException as error:  # whatever an agent raises is its crash, never the node's
-            reason = resident.reason if resident.reason is not None else Crash(*describe(error))
-            self._gone(resident, reason, own=resident.reason is None)
+            self._gone(resident, None if resident.reason is not None else Crash(*describe(error)), "own")
         finally:
             resident.task = None
         if resident.mailbox and not resident.suspended and resident.life in self._residents:
@@ -243,12 +257,18 @@ class Host:
             await awaited(hook(reason))
         raise Died(reason)
 
-    def _gone(self, resident: Resident, reason: Any, *, own: bool = False) -> None:
-        if resident.life in self._residents:
-            del self._residents[resident.life]
-            self._log.finish(resident.life)
-            kind = "exit" if resident.started else "failed"
-            resident.say(kind, encode_reason(reason), resident.key, own)
+    def _gone(self, resident: Resident, reason: Any, blame: Blame = "none") -> None:
+        """A life is over: by itself, with this reason and blame, unless it was ended from outside."""
+        if resident.life not in self._residents:
+            return
+        del self._residents[resident.life]
+        self._log.finish(resident.life)
+        if resident.reason is not None:
+            reason, blame = resident.reason, "charged" if resident.charged else "none"
+        for task in tuple(resident.tasks or ()):
+            task.cancel()
+        resident.reason = reason  # what is left of its code begins no step and sends nothing
+        resident.say("exit" if resident.started else "failed", encode_reason(reason), resident.key, blame)
 
     # what the kernel tells a life
 
@@ -268,29 +288,42 @@ class Host:
             self._work(resident)
 
     def _on_signal(self, life: int, reason: Any) -> None:
-        """The kernel ends a life: a trapped shutdown is the next thing it handles, all else ends it now."""
+        """A shutdown that the agent traps: the next thing it handles."""
         resident = self._residents.get(life)
-        if resident is None:
-            return
-        if reason == "kill":
-            self._end(resident, "killed")
-        else:
+        if resident is not None:
             resident.mailbox.appendleft(("stop", decode_reason(reason)))
             resident.suspended = False
             self._work(resident)
 
-    def _on_crash(self, life: int, reason: Any) -> None:
+    def _on_end(self, life: int, reason: Any) -> None:
+        """The kernel ends a life, wherever its code stands; a successor waits for our word that it is gone."""
         resident = self._residents.get(life)
         if resident is not None:
             self._end(resident, decode_reason(reason))
 
-    def _end(self, resident: Resident, reason: Any) -> None:
-        """End a life now. It is gone for the kernel at once; what is left of its code is cancelled."""
-        resident.reason = reason
+    def _end(self, resident: Resident, reason: Any, *, charged: bool = False) -> None:
+        resident.reason, resident.charged = reason, charged
+        if resident.task is None:
+            self._gone(resident, reason)
+            return
+        self._loop.call_later(GONE_SECONDS, self._gone, resident, reason)
+        self._reach(resident)
+
+    def _reach(self, resident: Resident) -> None:
+        """Interrupt what is left of a life's code, until it is over."""
         task = resident.task
-        self._gone(resident, reason)
-        if task is not None:
+        if task is None or task.done():
+            return
+        if not self._slicer.interrupt(resident, Died(resident.reason)):
             task.cancel()
+        self._loop.call_later(REACH_SECONDS, self._reach, resident)
+
+    def _too_busy(self, owner: Owner) -> None:
+        """A message has held the node for longer than its agent may; called where it stands."""
+        assert isinstance(owner, Resident)
+        if owner.reason is None and owner.life in self._residents:
+            text = f"one message held the node for more than max_busy={owner.max_busy:g} s"
+            self._end(owner, Crash("TooBusy", text), charged=True)
 
     def _on_withdraw(self, life: int, key: int) -> None:
         """Drop a message that has not begun; interrupt one that has. One that is done is not here any more."""

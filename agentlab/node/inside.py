@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import io
 import random
@@ -17,14 +18,16 @@ from agentlab._secrets import redact
 from agentlab._wire import pack, unpack
 from agentlab.agent import Agent
 from agentlab.errors import UnknownMessage
-from agentlab.node.resident import Resident
+from agentlab.node.places import run
+from agentlab.node.resident import Died, Resident
+from agentlab.node.sliced import owner_of
 from agentlab.node.steps import Claim, at_once, carry_out, claim, given_text, name_of
 from agentlab.ref import DEFAULT_TIMEOUT, Outgoing, Ref
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
 
-current: contextvars.ContextVar[Resident | None] = contextvars.ContextVar("agentlab_current", default=None)
+current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assignment]  # owners of a host are residents
 """The agent whose code runs."""
 
 
@@ -44,11 +47,11 @@ class InsideContext:
         """Run one effect, journaled; in ``on_start``, which is not a message, it just runs."""
         resident = self._resident
         if resident.key is None:
-            return await awaited(function(*args, **kwargs))
+            return await awaited(run(function, args, kwargs))
         found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
         given = given_text(args, kwargs)  # the effect may change them
         once = bool(getattr(function, "once", False))
-        return await carry_out(resident, found, lambda: function(*args, **kwargs), once=once, given=given)
+        return await carry_out(resident, found, functools.partial(run, function, args, kwargs), once=once, given=given)
 
     def now(self) -> datetime:
         """The time of day, the same for every delivery of a message."""
@@ -162,11 +165,9 @@ class InsideLink:
         if message.call:
             given = (message.args, message.kwargs)
             found = claim(resident, "call", what_of(message), given) if resident and resident.key is not None else None
-            task = self._host._loop.create_task(
-                self._call(message, payload, resident, found)
-            )  # sent now, awaited when wanted
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # an unwanted error is no news
-            return task
+            return self._host.spawn(self._call(message, payload, resident, found))  # sent now, awaited when wanted
+        if resident is not None and resident.reason is not None:
+            raise Died(resident.reason)
         if resident is None or (resident.key is None and resident.started):
             self._host.say("cast", message.path, message.method, payload)
         else:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
-import time
 from collections import deque
-from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from agentlab._image import Change
 from agentlab._wire import revive
 from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
 from agentlab.node.journal import Journal
+from agentlab.node.sliced import Owner
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
+
+
+Blame = Literal["none", "charged", "own"]
+"""What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it."""
 
 
 class Died(BaseException):
@@ -28,30 +32,31 @@ class Died(BaseException):
         self.reason = reason
 
 
-class Resident:
-    """One life of one agent on this node."""
+class Resident(Owner):
+    """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
     __slots__ = (
-        "acked", "agent", "casts", "cpu", "diverged", "host", "journal", "key", "life", "mailbox", "random", "reason",
-        "saved", "said", "started", "stopping", "suspended", "task", "timers", "traced", "waiter",
+        "acked", "agent", "casts", "charged", "diverged", "host", "journal", "key", "mailbox", "max_busy", "random",
+        "reason", "said", "saved", "started", "stopping", "suspended", "task", "timers", "traced", "waiter",
         "withdrawn",
     )  # fmt: skip
 
     def __init__(self, host: Host, life: int, agent: Agent) -> None:
+        super().__init__(life)
         self.host = host
-        self.life = life
         self.agent = agent
+        self.max_busy = math.inf  # seconds in which one message may hold the node
         self.saved: dict[str, Any] = {}
         self.mailbox: deque[tuple[Any, ...]] = deque()
         self.task: asyncio.Task[None] | None = None
         self.key: int | None = None  # the message in hand
         self.withdrawn: int | None = None  # the message that its caller has taken back
         self.reason: Any = None  # set from outside: die with it
+        self.charged = False  # the message in hand is to blame for that
         self.stopping: Any = None  # set by the agent itself: end after this message
         self.suspended = False
         self.traced = False
         self.started = False
-        self.cpu = 0.0  # seconds of its code so far
         self.casts: list[tuple[str, str, bytes]] = []
         self.timers: list[tuple[float, bool, str, bytes]] = []
         self.journal = Journal([])
@@ -67,6 +72,7 @@ class Resident:
     def take(self, key: int, journal: list[tuple[Any, ...]], seed: str) -> None:
         """Take a message in hand."""
         self.key, self.journal, self.diverged = key, Journal(journal), False
+        self.busy, self.limit = 0.0, self.max_busy
         self.random = random.Random(seed)  # noqa: S311  # the same for every delivery
 
     def note(self, kind: str, *parts: Any) -> None:
@@ -113,35 +119,6 @@ class Resident:
 
 def _lost(field: Field) -> Any:
     raise InvalidState(f"{field.owner}.{field.name} was deleted; a field always has a value.")
-
-
-async def metered(resident: Resident, work: Coroutine[Any, Any, None]) -> None:
-    """Run an agent's code and add up the CPU time of its turns."""
-    await _Meter(resident, work)
-
-
-class _Meter:
-    """Steps a coroutine as a task would, with a look at the thread's CPU clock on either side."""
-
-    def __init__(self, resident: Resident, work: Coroutine[Any, Any, None]) -> None:
-        self._resident = resident
-        self._work = work
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        value: Any = None
-        error: BaseException | None = None
-        while True:
-            begun = time.thread_time()
-            try:
-                waits_for = self._work.send(value) if error is None else self._work.throw(error)
-            except StopIteration:
-                return
-            finally:
-                self._resident.cpu += time.thread_time() - begun
-            try:
-                value, error = (yield waits_for), None
-            except BaseException as thrown:  # a cancellation is the agent's to see
-                value, error = None, thrown
 
 
 def nothing(*args: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from agentlab._secrets import redact
 from agentlab._wire import describe, pack, unpack
 from agentlab.node.journal import Kept, Mark, digest_of
-from agentlab.node.resident import Resident
+from agentlab.node.resident import Died, Resident
 
 LONGEST = 2000
 """Characters of a step's input and output that the steps' frame shows."""
@@ -42,6 +42,8 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
     if found.kept is not None:
         return answered(resident, found, given)
     await resident.settled()
+    if resident.reason is not None:
+        raise Died(resident.reason)  # what is left of a life that was ended begins no step: its successor may
     begin(resident, found, once=once, given=given)
     if once:
         await resident.settled()

@@ -1,0 +1,50 @@
+"""Two numbers that a node shares with the kernel: whose code runs, and how many slices have begun.
+
+They lie in shared memory, so that the kernel can read them from a node that answers nothing any more, or that
+is dead: the node notes the life before it lets its code run.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+
+SIZE = 16
+
+
+class Word:
+    """One node's two numbers, 64 bits each: written by the node, read by the kernel.
+
+    Args:
+        fd: A file of 16 bytes, shared by handing its descriptor over; None makes a new one without a name.
+    """
+
+    def __init__(self, fd: int | None = None) -> None:
+        self.fd = _new() if fd is None else fd
+        self._map = mmap.mmap(self.fd, SIZE)
+        self.cells = memoryview(self._map).cast("Q")
+
+    def read(self) -> tuple[int, int]:
+        """The life whose code runs (0: none) and the count of slices so far, both of the same moment."""
+        while True:
+            count = self.cells[1]
+            life = self.cells[0]
+            if self.cells[1] == count:
+                return life, count
+
+    def close(self) -> None:
+        """Let go of the memory and the descriptor; the other side keeps its own."""
+        self.cells.release()
+        self._map.close()
+        os.close(self.fd)
+
+
+def _new() -> int:
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("agentlab")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, SIZE)
+    return fd

@@ -73,6 +73,7 @@ class Entry:
         "kind",
         "life",
         "log",
+        "lowered",
         "moving",
         "node",
         "offences",
@@ -125,6 +126,7 @@ class Entry:
         self.moving = False  # from a node that died; the machine knows it as running
         self.offences = 0  # nodes that died while they ran it
         self.suspicions = 0  # nodes that died with the message in hand, by nobody's visible fault
+        self.lowered = False  # it keeps using up its slices, and runs at low priority
         self.isolated = False  # from its next placement on it has a node of its own, whatever its spec says
         self.traced = False
         self.notes = 0  # frames about steps that this life has sent

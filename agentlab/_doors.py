@@ -23,6 +23,7 @@ from agentlab._reply import Sent
 from agentlab._runtime import Runtime
 from agentlab._wire import pack, unpack
 from agentlab.errors import CallCycle, CallTimeout
+from agentlab.node.inside import current
 from agentlab.ref import Outgoing, links
 
 QUICK: dict[str, Control] = {
@@ -108,12 +109,18 @@ class KernelLink:
 
     def send(self, message: Outgoing) -> Any:
         """Hand a message to the runtime; a call gives its ``Reply``, a cast its ``Sent``."""
+        inside = current.get()
+        if inside is not None:  # an agent that runs in this process, where its refs find the kernel's link
+            return inside.host.link.send(message)
         reply = self._runtime.send(message)
         what = f"{message.path}.{message.method}"
         return Sent(what, lambda: self._runtime.submit(self._runtime.accepted)) if reply is None else reply
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation; blocks for milliseconds, or as long as what it waits for."""
+        inside = current.get()
+        if inside is not None:
+            return inside.host.link.control(op, path, *args)
         return OPERATIONS[op](self._runtime, path, *args)
 
     def keep(self, value: Any) -> bytes:

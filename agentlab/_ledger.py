@@ -238,10 +238,10 @@ class Ledger:
         """A message of an agent that is traced."""
         self.event("message", entry.path, incarnation=entry.incarnation, node=entry.node, detail=shown)
 
-    def moved(self, entry: Entry, node: int) -> None:
-        """An agent leaves a dead node for another."""
+    def moved(self, entry: Entry, why: str) -> None:
+        """An agent leaves its node for another: ``node_down``, ``node_stalled``, ``low_priority``."""
         self._ended_at[entry.path] = time.time_ns()
-        self.event("node_down", entry.path, incarnation=entry.incarnation, node=node, reason="node_down")
+        self.event(why, entry.path, incarnation=entry.incarnation, node=entry.node, reason=why)
 
     def log(self, entry: Entry, line: str) -> None:
         """A line that an agent printed."""

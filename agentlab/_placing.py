@@ -9,6 +9,7 @@ from __future__ import annotations
 from agentlab._books import Entry, Kind
 from agentlab._desk import Desk
 from agentlab._pool import Node
+from agentlab.errors import NodeDown
 
 
 class Placing:
@@ -20,11 +21,14 @@ class Placing:
 
     def place(self, entry: Entry, *, avoid: int | None = None) -> None:
         """Send a life to a node; it waits if there is none."""
-        pool = self._desk.pool
-        if not pool.nodes:
+        try:
+            node = self._node_for(entry, avoid if avoid is not None else entry.shunned)
+        except NodeDown as error:
+            self._desk.ledger.event("no_node", entry.path, reason=str(error))
+            node = None
+        if node is None:
             self._homeless.append(entry.life)
             return
-        node = pool.pick(entry.node, avoid=avoid if avoid is not None else entry.shunned)
         entry.node, entry.shunned = node.number, None
         entry.place = next(self._desk.numbers)
         self._desk.placed[entry.place] = entry
@@ -36,13 +40,44 @@ class Placing:
         node.say("start", entry.place, *begin, entry.initial, entry.fields)
         self._desk.due()
 
+    def _node_for(self, entry: Entry, avoid: int | None) -> Node | None:
+        pool = self._desk.pool
+        if entry.spec.isolation == "kernel":
+            return pool.the("kernel")
+        if entry.spec.isolation == "process" or entry.isolated:
+            return pool.spawn("own", entry.spec.max_memory)
+        if entry.lowered:
+            return pool.the("low")
+        return pool.pick(entry.node, avoid=avoid)
+
     def leave(self, entry: Entry) -> None:
-        """The life is on no node any more."""
+        """The life is on no node any more; a node of its own goes with it."""
         self._desk.placed.pop(entry.place, None)
         entry.place = 0
         node = self._desk.pool.nodes.get(entry.node or 0)
         if node is not None:
             node.agents -= 1
+            if node.kind == "own":
+                self._desk.pool.retire(node)
+
+    def move(self, entry: Entry, reason: str, *, avoid: int | None = None) -> None:
+        """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
+        self._desk.tell(entry, "end", reason)
+        self.leave(entry)
+        entry.moving = entry.moving or not self._desk.starting(entry)
+        entry.reason = reason
+        entry.notes = 0
+        entry.asking.clear()
+        self._desk.ledger.moved(entry, reason)
+        self.place(entry, avoid=avoid)
+        self._desk.settle(entry)
+
+    def on_burnt(self, node: Node, place: int) -> None:
+        """An agent that keeps using up its slices has left its node between two messages."""
+        entry = self._desk.placed.get(place)
+        if entry is not None and entry.dying is None:
+            entry.lowered = True
+            self.move(entry, "low_priority")
 
     def house(self) -> None:
         """There are nodes again: place the lives that waited for one."""

@@ -1,11 +1,14 @@
 """The nodes of one lab: start them, talk to them, notice when they die, fill up again.
 
-A node is a plain process with one end of a socketpair, forked from the zygote.
+A node is a plain process with one end of a socketpair, forked from the zygote. Of the *pool* there are always as
+many as the lab was asked for. Beside them, on demand: a node of its own for an agent, one at low priority, and a
+thread of the kernel's process that stands in for one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -13,21 +16,39 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+from agentlab._node_thread import NodeThread
 from agentlab._wire import Reader, frame
 from agentlab._zygote import NodeProcess, shared
 from agentlab.errors import NodeDown
 from agentlab.node.word import Word
 
+NodeKind = Literal["pool", "own", "low", "kernel"]
+
 
 class Node:
-    """One node process, the line to it, and the word in which it says whose code it runs."""
+    """One node process, the line to it, and the word in which it says whose code it runs.
 
-    def __init__(self, number: int, process: NodeProcess, word: Word) -> None:
+    Attributes:
+        limit: Bytes that it may use beside those it was born with; past them it is killed. None: no limit.
+        born_with: Bytes that it had when it was ready: what it shares with the zygote counts as its own.
+        seen: The word as it was when it last changed, and the time of that.
+        stalled: It has made no progress for a while, though it runs an agent's code.
+        why: What the kernel kills it for.
+    """
+
+    def __init__(self, number: int, process: NodeProcess | NodeThread, word: Word, kind: NodeKind) -> None:
         self.number = number
         self.process = process
         self.word = word
+        self.kind = kind
+        self.limit: int | None = None
+        self.born_with = 0
+        self.seen = (0, 0, 0.0)
+        self.stalled = False
+        self.why: str | None = None
         self.ready = False
         self.agents = 0
         self.classes: set[int] = set()
@@ -54,16 +75,17 @@ class Node:
 
 
 class Pool:
-    """Keeps ``size`` nodes running. Everything happens in the runtime's loop."""
+    """Keeps ``size`` nodes of the pool running. Everything happens in the runtime's loop."""
 
     BURST = 5  # nodes that died within BURST_SECONDS before the pool stops to refill at once
     BURST_SECONDS = 10.0
 
     def __init__(
         self, size: int, lab_id: str, hear: Callable[[Node, list[tuple[Any, ...]]], None],
-        lost: Callable[[Node], None], *, durable: bool,
+        lost: Callable[[Node], None], *, durable: bool, node_memory: int | None = None,
     ) -> None:  # fmt: skip
         self.size = size
+        self.share = node_memory or share_of_memory(size)
         self.nodes: dict[int, Node] = {}
         self._lab_id = lab_id
         self._durable = durable
@@ -72,31 +94,71 @@ class Pool:
         self._numbers = itertools.count(1)
         self._closing = False
         self._deaths: list[float] = []
+        self._connecting: set[asyncio.Task[None]] = set()
 
-    async def fill(self) -> None:
-        """Start as many nodes as are missing."""
-        while len(self.nodes) < self.size and not self._closing:
-            await self._spawn()
+    def fill(self) -> None:
+        """Start as many nodes of the pool as are missing."""
+        for _ in range(self.size - len(self.of_kind("pool"))):
+            if not self._closing:
+                self.spawn("pool")
 
-    async def _spawn(self) -> None:
+    def of_kind(self, kind: NodeKind) -> list[Node]:
+        """The nodes of a kind."""
+        return [node for node in self.nodes.values() if node.kind == kind]
+
+    def the(self, kind: NodeKind) -> Node:
+        """The only node of its kind; started if it is not there."""
+        return next(iter(self.of_kind(kind)), None) or self.spawn(kind)
+
+    def spawn(self, kind: NodeKind, memory: int | None = None) -> Node:
+        """A new node; what it is told waits until its line is up.
+
+        Raises:
+            NodeDown: The zygote forked none.
+        """
         ours, theirs = socket.socketpair()
         number, word = next(self._numbers), Word()
-        with theirs:
-            process = shared().fork(number, self._lab_id, theirs, word, durable=self._durable)
-        node = Node(number, process, word)
-        self.nodes[number] = node
+        about = {"number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory}
+        process: NodeProcess | NodeThread
+        if kind == "kernel":
+            process = NodeThread(theirs, word, about)
+        else:
+            with theirs:
+                process = shared().fork(about, theirs, word)
+        node = self.nodes[number] = Node(number, process, word, kind)
+        node.limit = None if kind == "kernel" else memory or self.share
+        task = asyncio.get_running_loop().create_task(self._connect(node, ours))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return node
+
+    async def _connect(self, node: Node, line: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_accepted_socket(lambda: _Line(self, node), ours)
+        transport, _ = await loop.connect_accepted_socket(lambda: _Line(self, node), line)
         assert isinstance(transport, asyncio.WriteTransport)
+        if self._closing or node.number not in self.nodes:
+            transport.abort()
         node.transport = transport
         node.flush()
 
-    def pick(self, last: int | None, *, avoid: int | None = None) -> Node:
-        """The node that an agent had last, else the one with the fewest agents; not ``avoid`` if it can be helped."""
-        if last is not None and last != avoid and last in self.nodes:
-            return self.nodes[last]
-        nodes = [node for node in self.nodes.values() if node.number != avoid] or list(self.nodes.values())
-        return min(nodes, key=lambda node: node.agents)
+    def pick(self, last: int | None, *, avoid: int | None = None) -> Node | None:
+        """A node of the pool: the one that an agent had last, else the one with the fewest agents.
+
+        Not ``avoid``, and none that stalls, if it can be helped. None if there is none at all.
+        """
+        nodes = self.of_kind("pool")
+        fit = [node for node in nodes if node.number != avoid and not node.stalled] or nodes
+        kept = next((node for node in fit if node.number == last), None)
+        return kept or min(fit, key=lambda node: node.agents, default=None)
+
+    def retire(self, node: Node) -> None:
+        """A node that is not needed any more."""
+        if self.nodes.pop(node.number, None) is not None:
+            node.process.kill()
+            if node.transport is not None:
+                node.transport.abort()
+            node.process.wait()
+            node.word.close()
 
     def ended(self, node: Node) -> None:
         """The line to a node is cut: the node is dead, or as good as dead."""
@@ -104,6 +166,8 @@ class Pool:
             return
         node.process.kill()
         if self._closing:
+            node.process.wait()
+            node.word.close()
             return
         now = asyncio.get_running_loop().time()
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
@@ -131,6 +195,15 @@ class Pool:
             node.process.wait()
             node.word.close()
         self.nodes.clear()
+
+
+def share_of_memory(size: int) -> int:
+    """Bytes that each of ``size`` nodes may use: together four fifths of what this process may."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):  # not there, or it says "max"
+            total = min(total, int(file.read_text()))
+    return total * 4 // 5 // size
 
 
 class SimulatorProcess:

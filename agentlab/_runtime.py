@@ -25,6 +25,7 @@ from agentlab._desk import Desk
 from agentlab._ledger import AGAIN_SECONDS, Ledger
 from agentlab._lives import Lives
 from agentlab._mail import MAX_MAILBOX, Mail, full
+from agentlab._memory import memory_of
 from agentlab._placing import Placing
 from agentlab._pool import Node, Pool, SimulatorProcess
 from agentlab._signals import Signals
@@ -32,7 +33,7 @@ from agentlab._steps import Steps
 from agentlab._timers import Timers
 from agentlab._tree_words import Answer, Arm, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
 from agentlab._upgrade import Upgrades
-from agentlab._watch import Watch
+from agentlab._watch import Patience, Watch
 from agentlab._wire import describe, encode_reason, pack, unpack
 from agentlab.agent import Crash
 from agentlab.child import Supervisor
@@ -51,7 +52,10 @@ CLOSED = "this lab is closed. Start another: Lab()."
 class Runtime:
     """One lab's loop, in a thread of its own."""
 
-    def __init__(self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True) -> None:
+    def __init__(
+        self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True, patience: Patience | None = None,
+        node_memory: int | None = None,
+    ) -> None:  # fmt: skip
         """Start the loop's thread.
 
         Args:
@@ -59,6 +63,8 @@ class Runtime:
             nodes: How many node processes there are.
             serve: Answers what agents ask of their lab; it stands a floor above.
             redeliver: Whether messages are delivered again unless they say otherwise.
+            patience: How long a node may stall.
+            node_memory: Bytes that a node may use; its share of the machine's memory if left out.
         """
         self.lab_id = uuid.uuid4().hex
         self.hub = Hub()
@@ -69,11 +75,12 @@ class Runtime:
         self.placing = Placing(self.desk)
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
-        self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives)
+        self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk)
         self.began = time.time_ns()
         self.closed = False
         self._size = nodes
+        self._node_memory = node_memory
         self._serve = serve
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -146,9 +153,13 @@ class Runtime:
         desk.loop = asyncio.get_running_loop()
         self._sim_lock = asyncio.Lock()
         desk.tree = Tree(root, independent_root=True)
-        desk.pool = Pool(self._size, self.lab_id, self._hear, self._node_lost, durable=desk.ledger.durable)
+        desk.pool = Pool(
+            self._size, self.lab_id, self._hear, self._node_lost, durable=desk.ledger.durable,
+            node_memory=self._node_memory,
+        )  # fmt: skip
         self._obey(desk.tree.start(self.now()))
-        await desk.pool.fill()
+        desk.pool.fill()
+        self.watch.look()
         self.due()
 
     def now(self) -> float:
@@ -238,7 +249,7 @@ class Runtime:
             "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
             "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
             "told": self._on_told, "replaced": self._on_replaced,
-            "withdrawn": mail.on_withdrawn, "upgraded": self.upgrades.on_upgraded,
+            "burnt": self.placing.on_burnt, "withdrawn": mail.on_withdrawn, "upgraded": self.upgrades.on_upgraded,
         }  # fmt: skip
 
     def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:
@@ -247,7 +258,7 @@ class Runtime:
         self.due()
 
     def _on_ready(self, node: Node, number: int, pid: int) -> None:
-        node.ready = True
+        node.ready, node.born_with = True, memory_of(pid) or 0
         self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
 
     def _on_started(self, node: Node, place: int, changes: list[Any]) -> None:
@@ -298,11 +309,13 @@ class Runtime:
 
     def _node_lost(self, node: Node) -> None:
         self.watch.lost(node, _died_of(node.process.wait()))
-        self.desk.loop.call_later(self.desk.pool.refill_delay(), lambda: self.spawn(self._refill()))
+        self.desk.loop.call_later(self.desk.pool.refill_delay(), self._refill)
         self.due()
 
-    async def _refill(self) -> None:
-        await self.desk.pool.fill()
+    def _refill(self) -> None:
+        if self.desk.ledger.closing:
+            return
+        self.desk.pool.fill()
         self.placing.house()
         self.due()
 
@@ -402,6 +415,7 @@ class Runtime:
         for entry in self.desk.entries.values():
             self.mail.drop(entry, "shutdown")
         self.flush()
+        self.watch.close()
         self.desk.pool.close()
         if self._sim is not None:
             self._sim.close()

@@ -93,9 +93,9 @@ class Upgrades:
 
     async def _migrate(self, image: Image, kind: Kind) -> tuple[Image, str | None]:
         desk = self._desk
-        if not desk.pool.nodes:
+        node = desk.pool.pick(None)
+        if node is None:
             return {}, "no node is there to migrate its state"
-        node = desk.pool.pick(None, avoid=None)
         teach(node, kind)
         ticket = next(desk.numbers)
         told = desk.asked[ticket] = desk.loop.create_future()

@@ -52,15 +52,19 @@ class Zygote:
         """Whether it can be asked: it runs, and it is this process's own."""
         return self._process.poll() is None and self.owner == os.getpid()
 
-    def fork(self, number: int, lab_id: str, line: socket.socket, word: Word, *, durable: bool) -> NodeProcess:
+    def fork(self, about: dict[str, object], line: socket.socket, word: Word) -> NodeProcess:
         """A new node that holds ``line`` and ``word``; it gets this process's path, folder and environment of now.
+
+        Args:
+            about: ``number``, ``lab``, ``durable``, ``kind``, and ``memory``: bytes that it may use, or None.
+            line: Its end of the line.
+            word: Where it says whose code it runs.
 
         Raises:
             NodeDown: The zygote does not answer.
         """
         where = {"path": sys.path, "cwd": str(Path.cwd()), "env": dict(os.environ)}
-        request = {"op": "fork", "number": number, "lab": lab_id, "durable": durable, **where}
-        pid = self._ask(request, line.fileno(), word.fd)
+        pid = self._ask({"op": "fork", **about, **where}, line.fileno(), word.fd)
         if pid is None:
             raise NodeDown("the zygote forked no node.")
         return NodeProcess(self, pid)

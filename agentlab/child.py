@@ -225,11 +225,12 @@ def child(
         own_limit: Past it the child is parked alone and its siblings keep running; its restarts are not
             counted against its supervisor.
         restore: A restart begins from the last ``"checkpoint"`` or ``"fresh"``.
-        isolation: ``"node"``: a shared pool; ``"process"``: a node of its own; ``"kernel"``: this process. Checked
-            and kept, not in force yet: every agent runs in the pool.
-        max_memory: Bytes it may use; needs ``isolation="process"``. Checked and kept, not in force yet.
-        max_busy: Seconds of CPU or blocking inside one message before it is crashed. Checked and kept, not in
-            force yet.
+        isolation: ``"node"``: a shared pool; ``"process"``: a node of its own; ``"kernel"``: a thread of this
+            process, for debugging: its code is not sliced, a loop in it cannot be ended, and what it does to the
+            process it does to the notebook.
+        max_memory: Bytes it may use; needs ``isolation="process"``. Far past it an allocation raises MemoryError;
+            past it the node is killed.
+        max_busy: Seconds of CPU or blocking inside one message before it is crashed.
         fields: Initial values of the agent's fields.
 
     Raises:

@@ -19,6 +19,7 @@ from agentlab._keep import Keep, checked
 from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
+from agentlab._watch import Patience
 from agentlab._wire import pack
 from agentlab._zygote import close_shared
 from agentlab.agent import Agent
@@ -96,6 +97,11 @@ class Lab(Frames):
         keep: How much of the past the store keeps. None: all. A number: per agent the last so many
             checkpoints, messages (with their steps), restarts and events. A ``timedelta``: those so young. The
             newest checkpoint always stays.
+        stall_notice: Seconds without progress, in C code that holds the interpreter, after which the other agents
+            of a node are served by another one.
+        stall_seconds: Seconds after which such a node is killed; the restart of the agent that held it counts.
+        node_memory: Bytes that a node may use before it is killed; its share of four fifths of the machine's
+            memory if left out.
 
     Raises:
         InvalidSpec: An option has a value that it cannot have; nothing was opened.
@@ -105,20 +111,23 @@ class Lab(Frames):
     def __init__(
         self, store: str | os.PathLike[str] | None = None, *, nodes: int | None = None, redeliver: bool = True,
         resume: Resume | None = None, synchronous: Synchronous = "NORMAL", keep: Keep = None,
+        stall_notice: float = 0.25, stall_seconds: float = 10.0, node_memory: int | None = None,
     ) -> None:  # fmt: skip
         _check_options(nodes, resume, synchronous)
+        _check_limits(stall_notice, stall_seconds, node_memory)
+        limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory}
         path = None if store is None else Path(store)
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))
         self._runtime: Runtime | None = None
         self._last: list[Row] = []  # the tree as it was when the lab was closed
         if resume is not False:
             how = resume if resume is not None else "ask" if _in_notebook() else True
-            self._begin(nodes or max(2, os.cpu_count() or 2), redeliver, how)
+            self._begin(nodes or max(2, os.cpu_count() or 2), redeliver, how, limits)
 
-    def _begin(self, nodes: int, redeliver: bool, how: Resume) -> None:
+    def _begin(self, nodes: int, redeliver: bool, how: Resume, limits: dict[str, Any]) -> None:
         try:
             past = remembered(self._store)
-            runtime = Runtime(self._store, nodes, serve=serve, redeliver=redeliver)
+            runtime = Runtime(self._store, nodes, serve=serve, redeliver=redeliver, **limits)
         except BaseException:
             self._store.close()
             raise
@@ -380,6 +389,16 @@ def _check_options(nodes: Any, resume: Any, synchronous: Any) -> None:
             f"Lab: synchronous must be 'NORMAL' or 'FULL'; got {synchronous!r}",
             kind="invalid_synchronous", value=synchronous,
         )  # fmt: skip
+
+
+def _check_limits(notice: Any, kill: Any, memory: Any) -> None:
+    for name, value in (("stall_notice", notice), ("stall_seconds", kill)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise InvalidSpec(f"Lab: {name} must be seconds > 0; got {value!r}", kind=f"invalid_{name}", value=value)
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory < 1):
+        raise InvalidSpec(
+            f"Lab: node_memory must be a number of bytes; got {memory!r}", kind="invalid_node_memory", value=memory
+        )
 
 
 def _count(number: int, what: str) -> str:

@@ -68,12 +68,13 @@ def test_every_acknowledged_increment_counts_once_among_kills(lab: Lab) -> None:
     """100 agents, 1,000 calls, 20 kills: what was answered is in the state, once."""
     chance = random.Random(7)
     refs = lab.start_many(Counter, 100)
+    victims = chance.sample(refs, 20)
     replies = []
     for number in range(1000):
         ref = chance.choice(refs)
         replies.append((ref.path, ref.call.add()))
         if number % 50 == 25:
-            chance.choice(refs).kill()
+            victims.pop().kill()
 
     answered = Tally(path for path, reply in replies if reply.result(30))
     lab.wait_idle()

@@ -22,12 +22,16 @@ import socket
 import struct
 import sys
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from agentlab.node.host import Host
 from agentlab.node.word import Word
 
 LENGTH = struct.Struct("!I")
+
+SLACK = 64 * 1024 * 1024
+"""Bytes beside an agent's own that a node may set aside: stacks of threads, what the allocator holds in reserve."""
 
 
 def main() -> None:
@@ -111,10 +115,22 @@ def become_node(request: dict[str, Any], line: int, word: int) -> NoReturn:
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
         sock = socket.socket(fileno=line)
-        host = Host(sock, Word(word), request["number"], request["lab"], durable=request["durable"])
-        asyncio.run(host.run())
+        if request["kind"] == "low":
+            os.nice(19)
+        if request["memory"] is not None:
+            limit_memory(request["memory"])
+        asyncio.run(Host(sock, Word(word), request).run())
     finally:
         os._exit(1)
+
+
+def limit_memory(size: int) -> None:
+    """Let an allocation far past ``size`` bytes fail as a MemoryError; the kernel's watch sees to the rest."""
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        used = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+        most = used + size + SLACK
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def die_with_parent(parent: int) -> None:

@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import socket
+import sys
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -21,11 +22,14 @@ from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.changing import build, committed, put, take_back, upgrade
-from agentlab.node.inside import InsideContext, InsideLink, awaited, current, route_prints
+from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited, current
 from agentlab.node.resident import Blame, Died, Resident, draft, nothing, revived, shown
 from agentlab.node.sliced import Owner
 from agentlab.node.slices import Slicer
 from agentlab.node.word import Word
+
+BURNT_SECONDS = 0.25
+"""Who holds the node so long in each of two messages running goes on at low priority."""
 
 GONE_SECONDS = 0.05
 """So long what is left of a life that was ended may clean up before its successor may start."""
@@ -37,13 +41,21 @@ REACH_SECONDS = 1.0
 class Host:
     """All agents of this node and the line to the kernel."""
 
-    def __init__(self, sock: socket.socket, word: Word, number: int, lab_id: str, *, durable: bool) -> None:
-        """Make the host of node ``number``; ``durable``: the lab has a file, which keeps JSON only."""
-        self.number = number
+    def __init__(self, sock: socket.socket, word: Word, about: dict[str, Any]) -> None:
+        """Make the host of a node.
+
+        Args:
+            sock: The line to the kernel.
+            word: Where the kernel reads whose code runs.
+            about: ``number``; ``lab``: its id; ``durable``: it has a file, which keeps JSON only; ``kind``.
+        """
+        self.number: int = about["number"]
+        self.durable: bool = about["durable"]
+        self.kind: str = about["kind"]
         self._word = word
-        self.durable = durable
-        self.link = home["link"] = InsideLink(self, lab_id)
-        refs.links[lab_id] = self.link
+        self.link = InsideLink(self, about["lab"])
+        if self.kind != "kernel":
+            home["link"] = refs.links[about["lab"]] = self.link
         self._sock = sock
         self._residents: dict[int, Resident] = {}
         self._classes: dict[int, type[Agent]] = {}
@@ -59,15 +71,18 @@ class Host:
         """Serve until the kernel's end of the socket closes."""
         self._loop = asyncio.get_running_loop()
         gone = self._loop.create_future()
-        self._log = route_prints(self)
+        self._log = AgentLog(self)
         self._slicer = Slicer(self._loop, cells=self._word.cells, on_busy=self._too_busy)
-        self._slicer.install()
+        if self.kind != "kernel":
+            sys.stdout = sys.stderr = self._log
+        self._slicer.install(slicing=self.kind != "kernel")
         transport, _ = await self._loop.connect_accepted_socket(lambda: _Line(self, gone), self._sock)
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
         self.say("ready", self.number, os.getpid())
         await gone
-        os._exit(0)  # no agent code delays the end
+        if self.kind != "kernel":
+            os._exit(0)  # no agent code delays the end
 
     # the line to the kernel
 
@@ -226,8 +241,21 @@ class Host:
             self._done(resident, key, method, result, started, time.perf_counter() - clock)
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)
+        if self.kind == "pool" and self._burnt(resident):
+            return
         if len(resident.mailbox) > 0:
             await asyncio.sleep(0)  # a busy mailbox lets its neighbours have a turn
+
+    def _burnt(self, resident: Resident) -> bool:
+        """Whether the agent keeps using up its slices: it leaves, between two messages, for a node at low priority."""
+        resident.burns = resident.burns + 1 if resident.busy > BURNT_SECONDS else 0
+        if resident.burns < 2:
+            return False
+        resident.mailbox.clear()
+        del self._residents[resident.life]
+        self._log.finish(resident.life)
+        resident.say("burnt")
+        return True
 
     def _done(  # noqa: PLR0917  # a frame, in the order of its parts
         self, resident: Resident, key: int, method: str, result: Any, started: int, took: float

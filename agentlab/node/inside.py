@@ -8,7 +8,6 @@ import functools
 import inspect
 import io
 import random
-import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -253,13 +252,6 @@ class AgentLog(io.TextIOBase):
     def writable(self) -> bool:
         """Text may be written, and no more: there is no file below and no terminal."""
         return True
-
-
-def route_prints(host: Host) -> AgentLog:
-    """Send what agents print, to either stream, to their logs; a cell's output is no place for it."""
-    log = AgentLog(host)
-    sys.stdout = sys.stderr = log
-    return log
 
 
 async def awaited(value: Any) -> Any:

@@ -36,8 +36,8 @@ class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
     __slots__ = (
-        "acked", "agent", "casts", "charged", "diverged", "host", "journal", "key", "mailbox", "max_busy", "random",
-        "reason", "said", "saved", "started", "stopping", "suspended", "task", "timers", "traced", "waiter",
+        "acked", "agent", "burns", "casts", "charged", "diverged", "host", "journal", "key", "mailbox", "max_busy",
+        "random", "reason", "said", "saved", "started", "stopping", "suspended", "task", "timers", "traced", "waiter",
         "withdrawn",
     )  # fmt: skip
 
@@ -46,6 +46,7 @@ class Resident(Owner):
         self.host = host
         self.agent = agent
         self.max_busy = math.inf  # seconds in which one message may hold the node
+        self.burns = 0  # messages running that held it for long
         self.saved: dict[str, Any] = {}
         self.mailbox: deque[tuple[Any, ...]] = deque()
         self.task: asyncio.Task[None] | None = None

@@ -84,12 +84,19 @@ class Slicer:
         self._home: Any = None  # the loop's greenlet
         self._previous: Any = None  # the signal handler before ours
 
-    def install(self) -> bool:
-        """Take over the loop's task factory and the alarm signal; False, said in the log, where slicing cannot work."""
+    def install(self, *, slicing: bool = True) -> bool:
+        """Take over the loop's task factory and the alarm signal; False, said in the log, where slicing cannot work.
+
+        Args:
+            slicing: False: steps are not to be sliced, only counted.
+        """
         self.loop.set_task_factory(self._make)
-        obstacle = _obstacle()
-        if obstacle is not None:
+        obstacle = _obstacle() if slicing else None
+        if obstacle is not None or not slicing:
             self.armed = True  # there is no timer to arm
+        if not slicing:
+            return False
+        if obstacle is not None:
             logging.getLogger(__name__).warning(
                 "No time slices: %s. Agents here run as in plain asyncio: one that never awaits stops the others.",
                 obstacle,

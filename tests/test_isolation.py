@@ -1,0 +1,307 @@
+"""Nothing an agent does is felt by another: nodes that stall, grow or die, and nodes of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from agentlab import Agent, Lab, Ref, child
+from agentlab.errors import AgentDown, InvalidSpec
+from tests.conftest import wait_for
+
+
+def hold_interpreter(seconds: float) -> None:
+    """Wait in C for a lock that nobody gives back: no signal ends that, and no Python code runs meanwhile."""
+    c = ctypes.PyDLL(None)
+    lock = ctypes.create_string_buffer(64)
+    until = (ctypes.c_long * 2)(*divmod(int((time.time() + seconds) * 1e9), 10**9))
+    c.pthread_mutex_lock(lock)
+    c.pthread_mutex_timedlock(lock, until)
+
+
+class Quiet(Agent):
+    """Answers, remembers, and can wait in the middle of a message."""
+
+    count: int = 0
+
+    async def add(self, n: int = 1) -> int:
+        """Count."""
+        self.count += n
+        return self.count
+
+    async def wait(self, seconds: float) -> int:
+        """A message that is in hand for a while."""
+        await asyncio.sleep(seconds)
+        return await self.add()
+
+    async def pid(self) -> int:
+        """Where it runs."""
+        return os.getpid()
+
+    async def thread(self) -> str:
+        """In which thread."""
+        return threading.current_thread().name
+
+    async def niceness(self) -> int:
+        """At which priority."""
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    async def ask(self, other: Ref) -> int:
+        """Call another agent."""
+        answer: int = await other.call.add(5)
+        return answer
+
+
+class Bad(Quiet):
+    """Misbehaves in every way."""
+
+    async def hold(self, seconds: float) -> str:
+        """C code that holds the interpreter's lock."""
+        hold_interpreter(seconds)
+        return "held"
+
+    async def loop(self, seconds: float) -> None:
+        """Never await."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+
+    async def block(self, seconds: float) -> None:
+        """Block in a step."""
+        await self.step(time.sleep, seconds)
+
+    async def die(self) -> None:
+        """End the process."""
+        os._exit(3)
+
+    async def eat(self, megabytes: int) -> int:
+        """Use memory."""
+        self._food = b"x" * (megabytes << 20)
+        time.sleep(1.5)  # noqa: ASYNC251  # it is what its node runs
+        return len(self._food)
+
+    async def endless(self) -> None:
+        """Never end."""
+        while True:
+            pass
+
+
+@pytest.fixture
+def one() -> Iterator[Lab]:
+    """A lab with a single node, which notices stalls soon."""
+    with Lab(nodes=1, stall_notice=0.1, stall_seconds=1.5) as lab:
+        yield lab
+
+
+def holds(lab: Lab, ref: Ref) -> bool:
+    """Whether an agent's code is what its node runs."""
+    assert lab._runtime is not None
+    entry = lab._runtime.desk.entries[ref.path]
+    node = lab._runtime.desk.pool.nodes.get(entry.node or 0)
+    return node is not None and node.word.read()[0] == entry.place != 0
+
+
+def kinds(lab: Lab, path: str) -> list[str]:
+    """What happened to an agent."""
+    return lab.events(path=path)["kind"].astype(str).tolist()
+
+
+def test_who_rests_on_a_stalled_node_is_served_by_another(one: Lab) -> None:
+    """C code holds the node; its neighbours answer meanwhile, with their states, and the restart of nobody counts."""
+    bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
+    good.call.add(2).result(10)
+    holding = bad.call.hold(0.8)
+    wait_for(lambda: holds(one, bad))
+
+    assert good.call.add().result(10) == 3
+    assert not holding.done()
+    assert holding.result(10) == "held"
+    assert (good.info()["restarts"], bad.info()["restarts"]) == (0, 0)
+    assert bad.incarnation == 1
+    assert "node_stalled" in kinds(one, "/good")
+    wait_for(lambda: "node_back" in kinds(one, "/"))
+    assert good.call.add().result(10) == 4
+
+
+def test_a_begun_message_stays_on_its_stalled_node(one: Lab) -> None:
+    """What an agent has begun there is not begun again elsewhere: it waits until the node is back."""
+    bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
+    waiting = good.call.wait(0.2)
+    wait_for(lambda: good.info()["message"] == "wait")
+    holding = bad.call.hold(0.8)
+
+    assert waiting.result(10) == 1
+    assert holding.result(10) == "held"
+    assert good.incarnation == 1
+
+
+def test_a_node_that_stalls_for_long_is_killed_and_its_holder_blamed(one: Lab) -> None:
+    """The restart of who held it counts, its message is charged; a begun message of a neighbour is not."""
+    bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
+    waiting = good.call.wait(0.3)
+    wait_for(lambda: good.info()["message"] == "wait")
+    holding = bad.call(redeliver=False).hold(60)
+
+    with pytest.raises(AgentDown, match="it made no progress for") as told:
+        holding.result(20)
+    assert "NodeDown" in str(told.value)
+    assert waiting.result(20) == 1
+    one.wait_idle()
+    assert (bad.info()["restarts"], good.info()["restarts"]) == (1, 0)
+    assert (one.messages(path="/good")["deliveries"] == 1).all()
+
+
+def test_who_brings_two_nodes_down_gets_one_of_its_own(one: Lab) -> None:
+    """The third time it takes nobody along."""
+    bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
+    for _ in range(2):
+        with pytest.raises(AgentDown, match="exit code 3"):
+            bad.call(redeliver=False).die().result(20)
+    one.wait_idle()
+    moved = good.incarnation
+
+    assert "isolated" in kinds(one, "/bad")
+    assert bad.call.pid().result(10) != good.call.pid().result(10)
+    with pytest.raises(AgentDown):
+        bad.call(redeliver=False).die().result(20)
+    assert good.call.add().result(10) == 1
+    assert good.incarnation == moved
+    assert good.info()["restarts"] == 0
+
+
+def test_a_killed_node_is_blamed_on_nobody_at_rest(one: Lab) -> None:
+    """A signal from outside, while nobody runs: all move, uncounted."""
+    refs = [one.start(Quiet, id=f"a{number}") for number in range(5)]
+    for ref in refs:
+        ref.call.add(7).result(10)
+
+    os.kill(refs[0].call.pid().result(10), signal.SIGKILL)
+
+    assert [ref.call.add().result(20) for ref in refs] == [8] * 5
+    assert [ref.info()["restarts"] for ref in refs] == [0] * 5
+
+
+def test_an_agent_may_have_a_process_of_its_own(lab: Lab) -> None:
+    """It lives and dies with its agent; each incarnation has a new one."""
+    own = lab.start(child(Bad, id="own", isolation="process"))
+    shared = lab.start(Quiet, id="shared")
+    first = own.call.pid().result(10)
+    assert own.call.ask(shared).result(10) == 5
+
+    own.call.add(4).result(10)
+    own.kill()
+    second = own.call.pid().result(10)
+
+    assert len({first, second, shared.call.pid().result(10)}) == 3
+    assert own.call.add().result(10) == 5
+    own.stop()
+    wait_for(lambda: not psutil.pid_exists(first) and not psutil.pid_exists(second))
+
+
+def test_an_endless_loop_in_its_own_process_can_be_crashed(lab: Lab) -> None:
+    """As in the pool."""
+    own = lab.start(child(Bad, id="own", isolation="process"))
+    looping = own.call(redeliver=False).endless()
+    wait_for(lambda: holds(lab, own))
+
+    own.crash(ValueError("enough"))
+
+    with pytest.raises(AgentDown, match="enough"):
+        looping.result(10)
+    assert own.call.add().result(10) == 1
+
+
+def test_the_death_of_its_own_process_is_the_agents(lab: Lab) -> None:
+    """Whoever killed it: nobody else lived there."""
+    own = lab.start(child(Quiet, id="own", isolation="process"))
+    os.kill(own.call.pid().result(10), signal.SIGKILL)
+
+    wait_for(lambda: own.incarnation == 2)
+
+    assert own.info()["restarts"] == 1
+    assert own.call.add().result(10) == 1
+
+
+def test_memory_past_the_limit_ends_its_agent_only(lab: Lab) -> None:
+    """A little past it the node is killed and its agent told why; far past it the allocation fails."""
+    own = lab.start(child(Bad, id="own", isolation="process", max_memory=20 << 20))
+    other = lab.start(Quiet, id="other")
+
+    with pytest.raises(AgentDown, match="may use 20,971,520"):
+        own.call(redeliver=False).eat(50).result(20)
+    with pytest.raises(AgentDown, match="MemoryError"):
+        own.call(redeliver=False).eat(500).result(20)
+
+    assert own.call.eat(1).result(20) == 1 << 20
+    assert other.incarnation == 1
+
+
+def test_a_pool_node_has_its_share_of_the_memory() -> None:
+    """Past it the node is killed before the machine swaps, and who ate it is blamed."""
+    with Lab(nodes=1, node_memory=60 << 20) as lab:
+        bad, good = lab.start(Bad, id="bad"), lab.start(Quiet, id="good")
+        good.call.add().result(10)
+
+        with pytest.raises(AgentDown, match="may use 62,914,560"):
+            bad.call(redeliver=False).eat(200).result(20)
+
+        assert good.call.add().result(20) == 2
+        assert (bad.info()["restarts"], good.info()["restarts"]) == (1, 0)
+
+
+def test_who_burns_its_slices_goes_on_at_low_priority(one: Lab) -> None:
+    """Between two messages, with its state and its mailbox, uncounted; an event says so."""
+    bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
+    bad.call.add(3).result(10)
+
+    replies = [bad.call.loop(0.3) for _ in range(2)]
+    nice = bad.call.niceness()
+    for reply in replies:
+        reply.result(30)
+
+    assert nice.result(30) == 19
+    assert good.call.niceness().result(10) < 19
+    assert bad.call.add().result(10) == 4
+    assert bad.info()["restarts"] == 0
+    assert "low_priority" in kinds(one, "/bad")
+
+
+def test_an_agent_may_run_in_the_kernels_process(lab: Lab) -> None:
+    """For debugging: the same process, another thread; steps, calls and crashes work as elsewhere."""
+    inside = lab.start(child(Bad, id="inside", isolation="kernel"))
+    other = lab.start(Quiet, id="other")
+
+    assert inside.call.pid().result(10) == os.getpid()
+    assert inside.call.thread().result(10) == "agentlab-node"
+    assert inside.call.ask(other).result(10) == 5
+    assert other.call.ask(inside).result(10) == 5
+    inside.call.block(0.01).result(10)
+    inside.crash()
+    assert inside.call.add().result(10) == 6
+    assert lab.steps(path="/inside")["name"].astype(str).tolist() == ["/other.add", "sleep"]
+
+
+def test_max_busy_is_charged_to_the_message(lab: Lab) -> None:
+    """Three times it is tried, then it fails; the agent goes on with the next."""
+    bad = lab.start(child(Bad, id="bad", max_busy=0.1))
+    with pytest.raises(AgentDown, match="max_busy=0[.]1"):
+        bad.call.endless().result(30)
+
+    assert bad.call.add().result(10) == 1
+    assert lab.messages(path="/bad")["deliveries"].tolist()[0] == 3
+    assert bad.call.wait(0.3).result(10) == 2, "waiting is not being busy"
+
+
+@pytest.mark.parametrize("options", [{"stall_notice": 0}, {"stall_seconds": "long"}, {"node_memory": 1.5}])
+def test_limits_are_checked(options: dict[str, object]) -> None:
+    """A limit that cannot be is refused by name, and nothing is started."""
+    with pytest.raises(InvalidSpec, match=next(iter(options))):
+        Lab(**options)  # type: ignore[arg-type]

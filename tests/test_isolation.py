@@ -97,7 +97,7 @@ class Bad(Quiet):
 @pytest.fixture
 def one() -> Iterator[Lab]:
     """A lab with a single node, which notices stalls soon."""
-    with Lab(nodes=1, stall_notice=0.1, stall_seconds=1.5) as lab:
+    with Lab(nodes=1, stall_notice=0.1, stall_seconds=8) as lab:
         yield lab
 
 
@@ -118,7 +118,7 @@ def test_who_rests_on_a_stalled_node_is_served_by_another(one: Lab) -> None:
     """C code holds the node; its neighbours answer meanwhile, with their states, and the restart of nobody counts."""
     bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
     good.call.add(2).result(10)
-    holding = bad.call.hold(0.8)
+    holding = bad.call.hold(4)
     wait_for(lambda: holds(one, bad))
 
     assert good.call.add().result(10) == 3
@@ -136,7 +136,7 @@ def test_a_begun_message_stays_on_its_stalled_node(one: Lab) -> None:
     bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
     waiting = good.call.wait(0.2)
     wait_for(lambda: good.info()["message"] == "wait")
-    holding = bad.call.hold(0.8)
+    holding = bad.call.hold(1)
 
     assert waiting.result(10) == 1
     assert holding.result(10) == "held"

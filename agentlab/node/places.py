@@ -7,7 +7,8 @@ code bears being left there for a while, as it bears a switch of threads. Some d
   the HTTP libraries, whose connection pools several agents may share. The node itself is of this kind.
 * what holds a lock that belongs to a *thread*: all steps share one, so the lock keeps none of them out. Imports
   (a half-imported module would be seen), logging, queues, ``threading`` itself.
-* finalizers: they run in the middle of anything, and what is raised in them is lost.
+* finalizers, and what reports errors in them (``warnings``, pytest's hooks): they run in the middle of anything, and
+  what is raised in them is lost.
 
 Nor may a frame that has just made a coroutine and not yet begun to await it: an exception there would skip the
 ``__aexit__`` of an ``async with``.
@@ -48,7 +49,7 @@ class Kind(enum.IntEnum):
 
 LOCKING = frozenset({"threading", "queue", "concurrent"})
 ATOMIC = frozenset({
-    "asyncio", "importlib", "logging", "_weakrefset", "weakref", "multiprocessing",
+    "asyncio", "importlib", "logging", "_weakrefset", "weakref", "multiprocessing", "warnings", "_pytest", "pluggy",
     "anyio", "sniffio", "greenlet", "uvloop", "httpcore", "httpcore2", "httpx", "httpx2", "h11", "h2", "aiohttp",
 })  # fmt: skip
 AWAITS = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE

@@ -31,8 +31,8 @@ class Message:
     """One message from the moment it was accepted to the commit of its outcome."""
 
     __slots__ = (
-        "answer", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "redeliver", "seed",
-        "sender", "sent_at", "step", "withdrawn",
+        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "redeliver",
+        "seed", "sender", "sent_at", "step", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Message:
         self.origin = origin  # of a call by an agent: its message, and the step there
         self.kept = False  # whether the store has it
         self.seed: str | None = None  # of its chance, where that is not its own
+        self.asker: Entry | None = None  # of a call within a node: who may have seen its answer already
         self.withdrawn = False  # its caller has taken it back; its node has not said so yet
 
 
@@ -81,7 +82,6 @@ class Entry:
         "path",
         "pending",
         "place",
-        "notes",
         "reason",
         "restarts",
         "rewound",
@@ -129,7 +129,6 @@ class Entry:
         self.lowered = False  # it keeps using up its slices, and runs at low priority
         self.isolated = False  # from its next placement on it has a node of its own, whatever its spec says
         self.traced = False
-        self.notes = 0  # frames about steps that this life has sent
         self.rewound = 0  # steps taken back at its last end
         self.asking: dict[int, str] = {}  # calls of its own that wait for an answer: ticket to path
         self.topics: set[str] = set()

@@ -11,7 +11,7 @@ from agentlab._books import Entry, Kinds, reason_text
 from agentlab._clock import Clock
 from agentlab._ledger import Ledger
 from agentlab._links import Links
-from agentlab._pool import Pool
+from agentlab._pool import Node, Pool
 from agentlab.supervision import Tree
 
 
@@ -51,6 +51,17 @@ class Desk:
         """The agent whose present life this is; None for a life that has a successor."""
         entry = self.lives.get(life)
         return entry if entry is not None and entry.life == life else None
+
+    def noted(self, node: Node) -> None:
+        """A node has noted something: it is told when that is committed."""
+        if node.heard == node.told:
+            self.ledger.after_commit(self._tell_settled, node)
+        node.heard += 1
+
+    def _tell_settled(self, node: Node) -> None:
+        node.told = node.heard
+        node.say("settled", node.heard)
+        self.due()
 
     def tell(self, entry: Entry, kind: str, *parts: Any) -> bool:
         """Say something to the life's node; whether there is one."""

@@ -35,6 +35,7 @@ class Lives:
         self._placing = placing
         self._signals = signals
         signals.end = self.end
+        mail.start_over = self.start_over
         self.births: dict[str, Callable[[Entry], None]] = {}  # what a fork begins with, by path
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
         self.incarnations: dict[str, int] = {}  # of supervisors, by path
@@ -49,7 +50,6 @@ class Lives:
         entry = self._entry_of(command.record)
         entry.life, entry.ending, entry.asked, entry.down = command.life, False, False, False
         entry.dying = None
-        entry.notes = 0
         entry.suspended, entry.parks = False, ""
         self._desk.lives[command.life] = entry
         self._placing.place(entry)

@@ -17,7 +17,7 @@ from agentlab._desk import Desk
 from agentlab._ledger import Outcome
 from agentlab._pool import Node
 from agentlab._timers import Timers
-from agentlab._wire import revive
+from agentlab._wire import describe, encode_reason, revive
 from agentlab.agent import HOOKS, Crash
 from agentlab.errors import (
     AgentDown,
@@ -29,6 +29,9 @@ from agentlab.errors import (
     UnknownMessage,
 )
 from agentlab.node.resident import Blame
+
+HERE: Any = object()
+"""Stands for an answer that the caller, on the same node, has already."""
 
 MAX_DELIVERIES = 3
 MAX_MAILBOX = 10_000
@@ -45,6 +48,9 @@ class Mail:
         timers.deliver = self.send
         self._redeliver = redeliver
         self.asked: dict[tuple[int, int], Message] = {}  # calls of agents under way, by message and step of the asker
+        self.posted: dict[int, Message] = {}  # calls within a node, by key
+        self.refused: set[int] = set()  # keys of those that were refused: their nodes may handle them all the same
+        self.start_over: Callable[[Entry], None]  # starts an agent again from its last commit; a floor above
         self.answers: dict[tuple[int, int], bytes] = {}  # and those answered, until the asker's message is over
 
     def send(
@@ -117,14 +123,11 @@ class Mail:
         if origin is not None and origin in self.answers:
             answer(self.answers[origin])
             return
+        error = self._cycle(caller, path, method)
+        if error is not None:
+            answer(None, error)
+            return
         if caller is not None:
-            chain = self._chain(path, caller.path)
-            if chain is not None:
-                answer(None, CallCycle(
-                    f"{caller.path} calls {path}.{method}, which waits for it: {' → '.join([caller.path, *chain])}. "
-                    "Cast instead, or let a third agent hold what both need.",
-                ))  # fmt: skip
-                return
             caller.asking[ticket] = path
 
         def answered(value: Any, error: BaseException | None = None) -> None:
@@ -137,6 +140,15 @@ class Mail:
             return
         sender = caller.path if caller is not None else ""
         self.send(path, method, payload, sender=sender, answer=answered, redeliver=redeliver, origin=origin)
+
+    def _cycle(self, caller: Entry | None, path: str, method: str) -> CallCycle | None:
+        chain = self._chain(path, caller.path) if caller is not None else None
+        if caller is None or chain is None:
+            return None
+        return CallCycle(
+            f"{caller.path} calls {path}.{method}, which waits for it: {' → '.join([caller.path, *chain])}. "
+            "Cast instead, or let a third agent hold what both need.",
+        )
 
     def _chain(self, start: str, end: str) -> list[str] | None:
         """Who waits for whom, from ``start`` to ``end``; None if there is no such chain."""
@@ -152,13 +164,67 @@ class Mail:
                     stack.append([*chain, path])
         return None
 
+    # calls within a node
+
+    def on_posted(  # noqa: PLR0917  # a frame, in the order of its parts
+        self, node: Node, place: int, ticket: int, origin: tuple[int, int], target: int, key: int, path: str,
+        method: str, payload: bytes, redeliver: bool, sent_at: int,
+    ) -> None:  # fmt: skip
+        """An agent has called a neighbour on its node, which may have begun, or be done, already."""
+        caller, entry = self._desk.placed.get(place), self._desk.entries.get(path)
+        answer = answer_to(self._desk, node, ticket)
+
+        def answered(value: Any, error: BaseException | None = None) -> None:
+            if caller is not None:
+                caller.asking.pop(ticket, None)
+            if value is not HERE:
+                answer(value, error)
+
+        sender = caller.path if caller is not None else ""
+        message = Message(key, method, payload, sender, answered, redeliver=redeliver, origin=origin)
+        message.sent_at, message.asker = sent_at, caller
+        error = self._cycle(caller, path, method) or self._refusal(entry, path, message)
+        if error is not None or entry is None:
+            self.refused.add(key)
+            node.say("withdraw", target, key)
+            answer(None, error)
+            return
+        if caller is not None:
+            caller.asking[ticket] = path
+        entry.pending.append(message)
+        self.asked[origin] = self.posted[key] = message
+        self._desk.settle(entry)
+        if entry.place != target and entry.life and not self._desk.starting(entry):
+            self.hand_over(entry, message)
+
+    def _disown(self, entry: Entry | None, key: int, *, answered: bool) -> None:
+        """A node has handled a message in vain: whoever there builds on it goes back to its last commit."""
+        if key in self.refused:
+            self.refused.discard(key)
+            if entry is not None:
+                self.start_over(entry)
+        message = self.posted.get(key)
+        if answered and message is not None and message.asker is not None:
+            self.start_over(message.asker)
+
+    def _in_hand(self, entry: Entry, key: int) -> Message | None:
+        """The message with that key, brought to the head of the mailbox: its node has begun it."""
+        pending = entry.pending
+        if pending and pending[0].key == key:
+            return pending[0]
+        found = next((message for message in pending if message.key == key), None)
+        if found is not None:  # a call within the node came before what is on its way there
+            pending.remove(found)
+            pending.appendleft(found)
+        return found
+
     # what nodes report
 
     def on_begun(self, node: Node, place: int, key: int, at: int, shown: str | None) -> None:
         """A handler begins."""
         entry = self._desk.placed.get(place)
-        if entry is not None and entry.pending and entry.pending[0].key == key:
-            message = entry.pending[0]
+        message = self._in_hand(entry, key) if entry is not None else None
+        if entry is not None and message is not None:
             message.begun = at
             if shown is not None:
                 self._desk.ledger.traced(entry, message, shown)
@@ -166,13 +232,17 @@ class Mail:
 
     def on_done(  # noqa: PLR0917  # a frame, in the order of its parts
         self, node: Node, place: int, key: int, answer: bytes, changes: list[Any], casts: list[Any], timers: list[Any],
-        started: int, took: float,
+        started: int, took: float, answered: bool,
     ) -> None:  # fmt: skip
         """A handler returned: state, outcome, timers and casts are one commit, and the answer follows it."""
+        if casts or answered:
+            self._desk.noted(node)
         entry = self._desk.placed.get(place)
-        if entry is None or not entry.pending or entry.pending[0].key != key:
-            return  # a life that is over: its message was or will be delivered again
-        message = entry.pending.popleft()
+        message = self._in_hand(entry, key) if entry is not None else None
+        if entry is None or message is None:  # a life that is over: its message was or will be delivered again
+            self._disown(entry, key, answered=answered)
+            return
+        entry.pending.popleft()
         ledger = self._desk.ledger
         outcome = ledger.begin_outcome(entry, message)
         entry.seq += 1
@@ -186,7 +256,7 @@ class Mail:
             ledger.answered(message.origin, answer)
         self._over(message)
         if message.answer is not None:
-            ledger.after_commit(message.answer, answer)
+            ledger.after_commit(message.answer, HERE if answered else answer)
         for path, method, payload in casts:
             outcome.sent.append((path, self.send(path, method, payload, sender=entry.path)))
         for timer in timers:
@@ -209,6 +279,8 @@ class Mail:
             self.answers.pop(message.origin, None)
         answer, message.answer = message.answer, None
         self._give_up(entry, message, f"its outcome could not be stored: {error}", letter=answer is None)
+        if message.asker is not None:
+            self.start_over(message.asker)  # it may have seen an answer that never was
         if answer is not None:
             what = f"{entry.path}.{message.method}"
             down = AgentDown(f"{what} was handled, but its outcome could not be stored: {error}", "store")
@@ -218,6 +290,7 @@ class Mail:
     def _over(self, message: Message) -> None:
         """A message is decided: what was kept to deliver it again can go."""
         self._desk.ledger.over(message)
+        self.posted.pop(message.key, None)
         if message.origin is not None:
             self.asked.pop(message.origin, None)
         if message.journal is not None:
@@ -242,6 +315,7 @@ class Mail:
 
     def on_withdrawn(self, node: Node, place: int, key: int) -> None:
         """A node has dropped a message, or has interrupted its handler and forgotten what that did."""
+        self.refused.discard(key)
         entry = self._desk.placed.get(place)
         message = next((m for m in entry.pending if m.key == key), None) if entry is not None else None
         if entry is not None and message is not None:
@@ -354,6 +428,16 @@ class Mail:
             ledger.dead(entry.path, message, reason_text(reason))
         if message.answer is not None:
             ledger.after_commit(message.answer, None, _down(entry, message, reason))
+
+
+def answer_to(desk: Desk, node: Node, ticket: int) -> Answer:
+    """Answers a question of a node."""
+
+    def answer(value: Any, error: BaseException | None = None) -> None:
+        node.say("answer", ticket, value, None if error is None else encode_reason(Crash(*describe(error))))
+        desk.due()
+
+    return answer
 
 
 def _diverged(reason: Any) -> bool:

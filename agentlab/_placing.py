@@ -66,7 +66,6 @@ class Placing:
         self.leave(entry)
         entry.moving = entry.moving or not self._desk.starting(entry)
         entry.reason = reason
-        entry.notes = 0
         entry.asking.clear()
         self._desk.ledger.moved(entry, reason)
         self.place(entry, avoid=avoid)

@@ -48,6 +48,7 @@ class Node:
         self.born_with = 0
         self.seen = (0, 0, 0.0)
         self.stalled = False
+        self.heard = self.told = 0  # notes of the node: heard, and told to be committed
         self.why: str | None = None
         self.ready = False
         self.agents = 0

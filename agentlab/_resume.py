@@ -122,7 +122,7 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
     """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
     store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
-    rows = store.select("SELECT * FROM inbox ORDER BY key")
+    rows = store.select("SELECT * FROM inbox ORDER BY sent_at, key")
     asking = {row[0] for row in rows}
     for asker, step, payload in store.select("SELECT asker, asker_step, payload FROM answer"):
         if asker in asking:

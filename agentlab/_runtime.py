@@ -13,6 +13,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
+import itertools
 import time
 import uuid
 from collections import deque
@@ -24,7 +25,7 @@ from anyio.from_thread import start_blocking_portal
 from agentlab._desk import Desk
 from agentlab._ledger import AGAIN_SECONDS, Ledger
 from agentlab._lives import Lives
-from agentlab._mail import MAX_MAILBOX, Mail, full
+from agentlab._mail import MAX_MAILBOX, Mail, answer_to, full
 from agentlab._memory import memory_of
 from agentlab._placing import Placing
 from agentlab._pool import Node, Pool, SimulatorProcess
@@ -34,8 +35,7 @@ from agentlab._timers import Timers
 from agentlab._tree_words import Answer, Arm, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
 from agentlab._upgrade import Upgrades
 from agentlab._watch import Patience, Watch
-from agentlab._wire import describe, encode_reason, pack, unpack
-from agentlab.agent import Crash
+from agentlab._wire import pack, unpack
 from agentlab.child import Supervisor
 from agentlab.errors import LabClosed, StoreError
 from agentlab.events import Hub
@@ -45,6 +45,9 @@ from agentlab.supervision import Tree
 
 Serve = Callable[..., Coroutine[Any, Any, None]]
 """``serve(runtime, caller, op, args, answer)``: answers one question of an agent."""
+
+KEYS = 1 << 32
+"""Numbers that a node gets at once, for calls within it."""
 
 CLOSED = "this lab is closed. Start another: Lab()."
 
@@ -245,7 +248,8 @@ class Runtime:
         lives, mail, steps = self.lives, self.mail, self.steps
         return {
             "ready": self._on_ready, "started": self._on_started, "failed": lives.on_failed, "exit": lives.on_exit,
-            "begun": mail.on_begun, "done": mail.on_done, "step": steps.on_step, "stepped": steps.on_stepped,
+            "begun": mail.on_begun, "posted": mail.on_posted, "done": mail.on_done,
+            "step": steps.on_step, "stepped": steps.on_stepped, "called": steps.on_called,
             "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
             "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
             "told": self._on_told, "replaced": self._on_replaced,
@@ -260,6 +264,9 @@ class Runtime:
     def _on_ready(self, node: Node, number: int, pid: int) -> None:
         node.ready, node.born_with = True, memory_of(pid) or 0
         self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
+        first = next(self.desk.numbers)
+        node.say("keys", first, KEYS)
+        self.desk.numbers = itertools.count(first + KEYS)
 
     def _on_started(self, node: Node, place: int, changes: list[Any]) -> None:
         self.lives.on_started(node, place, changes)
@@ -297,10 +304,7 @@ class Runtime:
         if place and caller is None:
             return  # who asked is gone
 
-        def answer(value: Any, error: BaseException | None = None) -> None:
-            node.say("answer", ticket, value, None if error is None else encode_reason(Crash(*describe(error))))
-            self.due()
-
+        answer = answer_to(self.desk, node, ticket)
         if op == "call":
             path, *rest = args
             self.mail.call_from(caller, ticket, path, answer, tuple(rest))

@@ -23,7 +23,7 @@ class Steps:
         """A step begins."""
         found = self._in_hand(place, key)
         if found is None:
-            self._acknowledge(self._desk.placed.get(place))
+            self._desk.noted(node)
             return
         entry, message = found
         if message.journal is None:
@@ -33,17 +33,24 @@ class Steps:
         message.step = step.name
         self._given[key, number] = given
         self._desk.ledger.step_began(message, step)
-        self._acknowledge(entry)
+        self._desk.ledger.touch(entry.path)
+        self._desk.noted(node)
 
     def on_stepped(  # noqa: PLR0917 - a frame, in the order of its parts
         self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str
     ) -> None:
         """A step ends."""
+        self.on_called(node, place, key, number, outcome, took, result, gave)
+        self._desk.noted(node)
+
+    def on_called(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str
+    ) -> None:
+        """A call was answered: a step that ends, and nobody waits for that to be committed."""
         given = self._given.pop((key, number), "")
         found = self._in_hand(place, key)
         step = found[1].journal.steps.get(number) if found is not None and found[1].journal is not None else None
         if found is None or step is None:
-            self._acknowledge(self._desk.placed.get(place))
             return
         entry, message = found
         assert message.journal is not None
@@ -52,7 +59,7 @@ class Steps:
             message.journal.end(number, result)
         message.step = None
         self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave)
-        self._acknowledge(entry)
+        self._desk.ledger.touch(entry.path)
 
     def on_replayed(  # noqa: PLR0917 - a frame, in the order of its parts
         self, node: Node, place: int, key: int, number: int, mark: tuple[Any, ...], given: str, gave: str
@@ -75,15 +82,3 @@ class Steps:
         if entry is None or not entry.pending or entry.pending[0].key != key:
             return None
         return entry, entry.pending[0]
-
-    def _acknowledge(self, entry: Entry | None) -> None:
-        """Each note is, also one that comes too late: the node counts them and waits for them."""
-        if entry is None:
-            return
-        entry.notes += 1
-        self._desk.ledger.touch(entry.path)
-        self._desk.ledger.after_commit(self._tell, entry, entry.place, entry.notes)
-
-    def _tell(self, entry: Entry, place: int, notes: int, error: BaseException | None = None) -> None:
-        if entry.place == place and entry.notes == notes and error is None:  # the newest of a turn says it for all
-            self._desk.tell(entry, "ack", notes)

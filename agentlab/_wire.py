@@ -71,7 +71,7 @@ def _packed(value: Any, what: str, keep: bool | None) -> bytes:
         except TypeError as error:
             if keep:
                 raise StoredError(str(error)) from None
-    return PICKLE + (pickle.dumps(value, 5) if _is_plain(value) else cloudpickle.dumps(value, 5))
+    return PICKLE + (pickle.dumps(value, 5) if is_plain(value) else cloudpickle.dumps(value, 5))
 
 
 def stored(value: Any) -> bytes:
@@ -82,14 +82,15 @@ def stored(value: Any) -> bytes:
         return repr(type(value)).encode()
 
 
-def _is_plain(value: Any, depth: int = 3) -> bool:
+def is_plain(value: Any, depth: int = 3) -> bool:
+    """Whether a value is made of a few numbers and texts only."""
     kind = type(value)
     if kind in _PLAIN:
         return True
     if depth and kind in (tuple, list) and len(value) <= 16:
-        return all(_is_plain(v, depth - 1) for v in value)
+        return all(is_plain(v, depth - 1) for v in value)
     if depth and kind is dict and len(value) <= 16:
-        return all(type(k) is str and _is_plain(v, depth - 1) for k, v in value.items())
+        return all(type(k) is str and is_plain(v, depth - 1) for k, v in value.items())
     return False
 
 

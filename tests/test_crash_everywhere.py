@@ -111,23 +111,23 @@ class Cut:
             runtime.desk.loop.call_soon(runtime.lives.end, entry, "killed")
 
 
-def opened(store: Path | None, root: Path) -> Iterator[Run]:
+def opened(store: Path | None, root: Path, nodes: int) -> Iterator[Run]:
     """A lab for all schedules of a kind."""
-    with Lab(store, nodes=2) as lab:
+    with Lab(store, nodes=nodes) as lab:
         yield Run(lab, root)
 
 
 @pytest.fixture(scope="module")
 def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A lab in memory."""
-    yield from opened(None, tmp_path_factory.mktemp("memory"))
+    """A lab in memory with one node: every call stays within it."""
+    yield from opened(None, tmp_path_factory.mktemp("memory"), nodes=1)
 
 
 @pytest.fixture(scope="module")
 def in_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A lab with a file."""
+    """A lab with a file and two nodes: some calls stay within one, others go by the kernel."""
     root = tmp_path_factory.mktemp("file")
-    yield from opened(root / "run.lab", root)
+    yield from opened(root / "run.lab", root, nodes=2)
 
 
 @pytest.fixture(scope="module")

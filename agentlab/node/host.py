@@ -13,7 +13,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from agentlab import ref as refs
@@ -30,6 +31,9 @@ from agentlab.node.word import Word
 
 BURNT_SECONDS = 0.25
 """Who holds the node so long in each of two messages running goes on at low priority."""
+
+SOON_SECONDS = 0.001
+"""So long a message for which nobody waits may wait for others."""
 
 GONE_SECONDS = 0.05
 """So long what is left of a life that was ended may clean up before its successor may start."""
@@ -60,7 +64,14 @@ class Host:
         self._residents: dict[int, Resident] = {}
         self._classes: dict[int, type[Agent]] = {}
         self._out: list[tuple[Any, ...]] = []
+        self._urgent = False  # it leaves at the end of this turn
+        self.noted = 0  # what was said that later things may depend on
+        self._settled = 0  # so much of it is committed
+        self._unsettled: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._paths: dict[str, Resident] = {}
         self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._posted: dict[int, asyncio.Future[Any]] = {}  # calls within the node, by their messages' keys
+        self._keys: Iterator[int] = iter(())
         self._tickets = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slicer: Slicer
@@ -88,15 +99,40 @@ class Host:
 
     def say(self, *message: Any) -> None:
         """Queue one message for the kernel; the loop turn's messages leave as one frame."""
-        if not self._out:
+        if not self._urgent:
+            self._urgent = True
             self._loop.call_soon(self.flush)
+        self._out.append(message)
+
+    def say_later(self, *message: Any) -> None:
+        """Queue a message for which nobody waits: it leaves with the next that is urgent, or soon."""
+        if not self._out:
+            self._loop.call_later(SOON_SECONDS, self.flush)
         self._out.append(message)
 
     def flush(self) -> None:
         """Send what waits."""
+        self._urgent = False
         if self._out:
             out, self._out = self._out, []
             self._transport.write(frame(out))
+
+    async def settled(self) -> None:
+        """Wait until everything noted so far is committed: what follows may depend on it and leave the node."""
+        noted = self.noted
+        while self._settled < noted:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._unsettled.append((noted, waiter))
+            await waiter
+
+    def _on_settled(self, count: int) -> None:
+        """So much of what this node has noted is committed."""
+        self._settled = count
+        waiting = self._unsettled
+        while waiting and waiting[0][0] <= count:
+            waiter = waiting.popleft()[1]
+            if not waiter.done():
+                waiter.set_result(None)
 
     def hear(self, message: tuple[Any, ...]) -> None:
         """Act on one message of the kernel."""
@@ -105,19 +141,64 @@ class Host:
     async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
         """Ask the kernel and wait for its answer, as the agent whose code runs."""
         resident = current.get()
-        ticket = next(self._tickets)
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        self._asked[ticket] = answer
+        ticket, answer = self._expect()
         self.say("ask", resident.life if resident else 0, ticket, op, *args)
+        if resident is None or op != "call":
+            return await self.wait(answer, f"{op} {args[:2]}", timeout)
+        resident.away += 1
+        try:
+            return await self.wait(answer, f"{op} {args[:2]}", timeout)
+        finally:
+            resident.away -= 1
+
+    def _expect(self) -> tuple[int, asyncio.Future[Any]]:
+        ticket = next(self._tickets)
+        answer = self._asked[ticket] = self._loop.create_future()
+        answer.add_done_callback(lambda _: self._asked.pop(ticket, None))
+        return ticket, answer
+
+    async def wait(self, answer: asyncio.Future[Any], what: str, timeout: float | None) -> Any:
+        """Wait for an answer; CallTimeout if none comes in time."""
         try:
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
             if answer.done() and not answer.cancelled():
                 raise  # the answer itself was a timeout
-            raise CallTimeout(f"no answer to {op} {args[:2]} within {timeout:g} s; the work goes on.") from None
-        finally:
-            self._asked.pop(ticket, None)
+            raise CallTimeout(f"no answer to {what} within {timeout:g} s; the work goes on.") from None
+
+    # calls within the node
+
+    def post(
+        self, path: str, method: str, payload: bytes, redeliver: bool, origin: tuple[int | None, int]
+    ) -> asyncio.Future[Any] | None:
+        """Hand a call to a neighbour on this node, and tell the kernel; None if it must go by the kernel.
+
+        The caller sees the answer before it is committed. Nothing that depends on it leaves the node earlier: what
+        the node says is committed in its order, and an effect outside waits for ``settled``. A call must not
+        overtake what its caller has sent before by the kernel.
+        """
+        caller, target = current.get(), self._paths.get(path)
+        if caller is None or target is None or not target.started or target.suspended or target.reason is not None:
+            return None
+        if caller.away or self._settled < caller.sent or method not in type(target.agent).__agent_messages__:
+            return None
+        key = next(self._keys, None)
+        if key is None:
+            return None
+        ticket, answer = self._expect()
+        self._posted[key] = answer
+        answer.add_done_callback(lambda _: self._posted.pop(key, None))
+        self.say_later(
+            "posted", caller.life, ticket, origin, target.life, key, path, method, payload, redeliver, time.time_ns()
+        )
+        target.mailbox.append(("message", key, method, payload, [], f"{path} {key}"))
+        self._work(target)
+        return answer
+
+    def _on_keys(self, first: int, count: int) -> None:
+        """Numbers for the messages of calls within the node."""
+        self._keys = iter(range(first, first + count))
 
     def control(self, op: str, path: str, args: tuple[Any, ...]) -> asyncio.Task[Any]:
         """A control operation: begun at once, its result awaited if wanted."""
@@ -165,7 +246,7 @@ class Host:
         resident = Resident(self, life, agent)
         resident.max_busy = math.inf if max_busy is None else max_busy
         agent._context = InsideContext(self, resident, kind, path, incarnation)
-        self._residents[life] = resident
+        self._residents[life] = self._paths[path] = resident
         self._work(resident, state)
 
     async def _start(self, resident: Resident, initial: dict[str, Any], kept: dict[str, Any]) -> None:
@@ -224,7 +305,8 @@ class Host:
         resident.take(key, journal, seed)
         started, clock = time.time_ns(), time.perf_counter()
         args, kwargs = unpack(payload)
-        resident.say("begun", key, started, shown(method, args, kwargs) if resident.traced else None)
+        trace = shown(method, args, kwargs) if resident.traced else None
+        self.say_later("begun", resident.life, key, started, trace)
         if method in HOOKS:
             args = (args[0], revived(args[1]))
         handler = getattr(resident.agent, method, *((nothing,) if method in HOOKS else ()))
@@ -252,10 +334,15 @@ class Host:
         if resident.burns < 2:
             return False
         resident.mailbox.clear()
-        del self._residents[resident.life]
-        self._log.finish(resident.life)
+        self._forget(resident)
         resident.say("burnt")
         return True
+
+    def _forget(self, resident: Resident) -> None:
+        del self._residents[resident.life]
+        if self._paths.get(resident.agent.path) is resident:
+            del self._paths[resident.agent.path]
+        self._log.finish(resident.life)
 
     def _done(  # noqa: PLR0917  # a frame, in the order of its parts
         self, resident: Resident, key: int, method: str, result: Any, started: int, took: float
@@ -268,8 +355,16 @@ class Host:
         casts, resident.casts = resident.casts, []
         timers, resident.timers = resident.timers, []
         resident.keep(changes)
-        resident.say("done", key, answer, changes, casts, timers, started, took)
+        caller = self._posted.get(key)
+        answered = caller is not None and not caller.done()
+        if casts or answered:
+            self.noted += 1
+            resident.sent = self.noted
+        say = self.say_later if answered and not (casts or timers) else self.say
+        say("done", resident.life, key, answer, changes, casts, timers, started, took, answered)
         resident.key = None
+        if caller is not None and answered:
+            caller.set_result(answer)
 
     def _take_back(self, resident: Resident, key: int) -> None:
         """A message was withdrawn while it was in hand: nothing of it shows."""
@@ -289,8 +384,7 @@ class Host:
         """A life is over: by itself, with this reason and blame, unless it was ended from outside."""
         if resident.life not in self._residents:
             return
-        del self._residents[resident.life]
-        self._log.finish(resident.life)
+        self._forget(resident)
         if resident.reason is not None:
             reason, blame = resident.reason, "charged" if resident.charged else "none"
         for task in tuple(resident.tasks or ()):
@@ -416,12 +510,6 @@ class Host:
             self.say("told", ticket, (migrated(self._classes[cls], image), None))
         except Exception as error:  # whatever migrate raises
             self.say("told", ticket, (None, ": ".join(describe(error)[:2])))
-
-    def _on_ack(self, life: int, count: int) -> None:
-        """So many of its notes about steps are committed."""
-        resident = self._residents.get(life)
-        if resident is not None:
-            resident.ack(count)
 
     def _on_suspend(self, life: int, suspended: bool) -> None:
         resident = self._residents.get(life)

@@ -178,16 +178,22 @@ class InsideLink:
             return unpack(await self._ask(message, payload, None))
         given = given_text(message.args, message.kwargs)
         key = (resident.key, found.number)  # the callee answers it once, however often it is asked
-        return await carry_out(
-            resident, found, lambda: self._answer(message, payload, key), once=False, given=given
-        )  # fmt: skip
+        fresh = found.kept is None  # else it may have been answered, or be under way, which the kernel knows
+        work = functools.partial(self._answer, message, payload, key, fresh=fresh)
+        return await carry_out(resident, found, work, once=False, given=given)
 
-    async def _answer(self, message: Outgoing, payload: bytes, key: tuple[int | None, int]) -> Any:
-        return unpack(await self._ask(message, payload, key))
+    async def _answer(self, message: Outgoing, payload: bytes, key: tuple[int | None, int], *, fresh: bool) -> Any:
+        return unpack(await self._ask(message, payload, key, fresh=fresh))
 
-    async def _ask(self, message: Outgoing, payload: bytes, key: tuple[int | None, int] | None) -> Any:
+    async def _ask(
+        self, message: Outgoing, payload: bytes, key: tuple[int | None, int] | None, *, fresh: bool = False
+    ) -> Any:
         timeout = DEFAULT_TIMEOUT if message.timeout is None else message.timeout
         redeliver = message.redeliver is not False
+        if fresh and key is not None:
+            answer = self._host.post(message.path, message.method, payload, redeliver, key)
+            if answer is not None:
+                return await self._host.wait(answer, f"{message.path}.{message.method}", timeout)
         return await self._host.ask("call", message.path, message.method, payload, redeliver, key, timeout=timeout)
 
     def control(self, op: str, path: str, *args: Any) -> Any:

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from typing import Any, NamedTuple
 
-from agentlab._wire import stored
+from agentlab._wire import is_plain, stored
 
 Mark = tuple[str, str, str, int]
 """What a step is known by: kind, name, digest of its arguments, how often these have occurred before."""
@@ -35,13 +35,13 @@ class Journal:
         self._seen: Counter[tuple[str, str, str]] = Counter()
 
     def next(self, kind: str, name: str, digest: str) -> tuple[int, Mark, Kept | None]:
-        """The number and the mark of the step that is asked for, and what is kept of it."""
+        """The number and the mark of the step that is asked for, and what an earlier delivery left of it."""
         seen = (kind, name, digest)
         mark = (*seen, self._seen[seen])
         self._seen[seen] += 1
         kept = self._kept.pop(mark, None)
         if kept is not None:
-            return kept.number, mark, kept if kept.outcome == "ok" else None
+            return kept.number, mark, kept
         self._last += 1
         return self._last, mark, None
 
@@ -53,4 +53,5 @@ class Journal:
 
 def digest_of(args: Any) -> str:
     """A short text that is equal for equal arguments."""
-    return hashlib.blake2b(stored(args), digest_size=12).hexdigest()
+    text = repr(args).encode() if is_plain(args) else stored(args)
+    return hashlib.blake2b(text, digest_size=12).hexdigest()

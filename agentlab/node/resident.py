@@ -36,8 +36,8 @@ class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
     __slots__ = (
-        "acked", "agent", "burns", "casts", "charged", "diverged", "host", "journal", "key", "mailbox", "max_busy",
-        "random", "reason", "said", "saved", "started", "stopping", "suspended", "task", "timers", "traced", "waiter",
+        "agent", "away", "burns", "casts", "chance", "charged", "diverged", "host", "journal", "key", "mailbox",
+        "max_busy", "reason", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers", "traced",
         "withdrawn",
     )  # fmt: skip
 
@@ -62,9 +62,17 @@ class Resident(Owner):
         self.timers: list[tuple[float, bool, str, bytes]] = []
         self.journal = Journal([])
         self.diverged = False
-        self.random = random.Random()  # noqa: S311  # to be repeatable, not secret
-        self.said = self.acked = 0  # frames about steps: sent, and known to be committed
-        self.waiter: asyncio.Future[None] | None = None
+        self.away = 0  # its calls that went by the kernel and wait for an answer
+        self.sent = 0  # what its node had noted when it last sent casts
+        self.seed = ""  # of its chance, the same for every delivery of a message
+        self.chance: random.Random | None = None  # made when it is asked for
+
+    @property
+    def random(self) -> random.Random:
+        """Chance that falls the same way for every delivery of a message."""
+        if self.chance is None:
+            self.chance = random.Random(self.seed)  # noqa: S311  # to be repeatable, not secret
+        return self.chance
 
     def say(self, kind: str, *parts: Any) -> None:
         """Report to the kernel, as this life."""
@@ -74,27 +82,12 @@ class Resident(Owner):
         """Take a message in hand."""
         self.key, self.journal, self.diverged = key, Journal(journal), False
         self.busy, self.limit = 0.0, self.max_busy
-        self.random = random.Random(seed)  # noqa: S311  # the same for every delivery
+        self.seed, self.chance = seed, None
 
     def note(self, kind: str, *parts: Any) -> None:
-        """Report something about a step; ``settled`` waits until that is committed."""
-        self.said += 1
+        """Report something about a step; ``Host.settled`` waits until that is committed."""
+        self.host.noted += 1
         self.say(kind, self.key, *parts)
-
-    async def settled(self) -> None:
-        """Wait until every step noted so far is committed: what follows may depend on it and leave the node."""
-        said = self.said
-        while self.acked < said:
-            if self.waiter is None:
-                self.waiter = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self.waiter)
-
-    def ack(self, count: int) -> None:
-        """So many notes are committed."""
-        self.acked = count
-        if self.waiter is not None:
-            self.waiter.set_result(None)
-            self.waiter = None
 
     def changes(self) -> list[Change]:
         """The fields that differ from the last commit; InvalidState if one does not fit its type."""

@@ -25,7 +25,12 @@ class Claim(NamedTuple):
 
     number: int
     mark: Mark
-    kept: Kept | None
+    kept: Kept | None  # what an earlier delivery left of it, finished or not
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the journal answers for it."""
+        return self.kept is not None and self.kept.outcome == "ok"
 
 
 def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
@@ -39,26 +44,32 @@ def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
 
 async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *, once: bool, given: str) -> Any:
     """Run a step, or let the journal answer for it."""
-    if found.kept is not None:
+    if found.is_done:
         return answered(resident, found, given)
-    await resident.settled()
+    host = resident.host
+    if found.mark[0] != "call":  # a call leaves behind everything noted before it, or stays in the node
+        await host.settled()
     if resident.reason is not None:
         raise Died(resident.reason)  # what is left of a life that was ended begins no step: its successor may
     begin(resident, found, once=once, given=given)
     if once:
-        await resident.settled()
+        await host.settled()
     clock = time.perf_counter()
     try:
         value = work()
         if inspect.isawaitable(value):
             value = await value
-        result = pack(value, f"the result of step {found.mark[1]!r}", keep=resident.host.durable)
+        result = pack(value, f"the result of step {found.mark[1]!r}", keep=host.durable)
     except BaseException as error:
         gave = cut(": ".join(describe(error)[:2]))
         resident.note("stepped", found.number, "failed", time.perf_counter() - clock, None, gave)
         raise
-    resident.note("stepped", found.number, "ok", time.perf_counter() - clock, result, brief(value))
-    await resident.settled()  # a handler that has seen a result may act on it in ways that nobody journals
+    took = time.perf_counter() - clock
+    if found.mark[0] == "call":  # its answer is on record already: asked again, it is answered from there
+        host.say_later("called", resident.life, resident.key, found.number, "ok", took, result, brief(value))
+        return value
+    resident.note("stepped", found.number, "ok", took, result, brief(value))
+    await host.settled()  # a handler that has seen a result may act on it in ways that nobody journals
     return value
 
 
@@ -73,7 +84,9 @@ def answered(resident: Resident, found: Claim, given: str) -> Any:
 
 def begin(resident: Resident, found: Claim, *, once: bool, given: str) -> None:
     """Tell the kernel that a step begins."""
-    resident.note("step", found.number, found.mark, once, time.time_ns(), given)
+    resident.host.noted += 1
+    say = resident.host.say if once else resident.host.say_later  # nobody waits for the begin of any other
+    say("step", resident.life, resident.key, found.number, found.mark, once, time.time_ns(), given)
 
 
 def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
@@ -81,7 +94,7 @@ def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
     if resident.key is None:
         return work()
     found = claim(resident, kind, kind, ())
-    if found.kept is not None:
+    if found.is_done:
         return answered(resident, found, "")
     begin(resident, found, once=False, given="")
     value = work()

@@ -66,6 +66,7 @@ class Ledger:
         last = store.select("SELECT max(seq) FROM event")
         self._seq = (last[0][0] or 0) if last else 0
         self._recalled: dict[str, tuple[int, int, int]] = {}
+        self._promised: dict[str, tuple[tuple[int, int], bytes]] = {}  # what steps start: who asked, and the answer
         self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
 
     # what is written down
@@ -154,19 +155,40 @@ class Ledger:
         if text is not None:
             self._batch.add("answer", *origin, text)
 
+    def promise(self, origin: tuple[int, int], path: str, answer: bytes) -> None:
+        """A step starts what will be at ``path``. Whoever asks for it again, in a new kernel, gets this answer."""
+        if self.durable:
+            self._promised[path] = origin, answer
+
+    def break_promise(self, origin: tuple[int, int], path: str) -> None:
+        """It did not start."""
+        if self.durable and not self.closing:
+            self._promised.pop(path, None)
+            self._batch.add("not_answered", *origin)
+
     def step_began(self, message: Message, step: Step) -> None:
-        """A step whose start must be known after a crash: a ``once`` step, or a call with its key."""
-        if self.durable and (step.once or step.is_call):
+        """A step whose start must be known after a crash: a ``once`` step, or one that others know by its number."""
+        if self.durable and (step.once or step.reaches):
             mark = json.dumps(step.mark)
             self._batch.add("begun", message.key, step.number, mark, int(step.once), step.began)
 
     def step_ended(  # noqa: PLR0917 - a row, in the order of its columns
         self, entry: Entry, message: Message, step: Step, outcome: str, took: float, result: bytes | None,
-        given: str, gave: str, *, replayed: bool = False,
+        given: str, gave: str, *, replayed: bool = False, seq: int | None = None,
     ) -> None:  # fmt: skip
-        """One attempt at one effect."""
+        """One attempt at one effect, of the message in hand or of the one with the number ``seq``."""
         kind, name, _, _ = step.mark
-        row = (entry.path, entry.seq + 1, step.number, message.deliveries + 1, kind, name, step.began, took, outcome)
+        row = (
+            entry.path,
+            entry.seq + 1 if seq is None else seq,
+            step.number,
+            message.deliveries + 1,
+            kind,
+            name,
+            step.began,
+            took,
+            outcome,
+        )
         kept = (message.key, json.dumps(step.mark), self.text(result), int(step.once))
         fault = gave.split(":", 1)[0] if outcome == "failed" else None
         self._batch.add("step", *row, fault, None, None, None, int(replayed), given, gave, *kept)
@@ -275,6 +297,8 @@ class Ledger:
         """Write down that this child is kept, so that the lab can be opened again."""
         if self.durable and record.supervisor is not None and not self.closing:
             self._batch.add("child", *child_row(record, entry))
+            if record.path in self._promised:  # one commit holds the child and the answer to who asked for it
+                self.answered(*self._promised.pop(record.path))
 
     def forget(self, entry: Entry) -> None:
         """The agent is gone for good: a later one with its id starts fresh."""

@@ -221,7 +221,7 @@ class Mail:
         if message.origin is not None:
             self.asked.pop(message.origin, None)
         if message.journal is not None:
-            for number in [step.number for step in message.journal.steps.values() if step.is_call]:
+            for number in [step.number for step in message.journal.steps.values() if step.reaches]:
                 self.answers.pop((message.key, number), None)
                 under_way = self.asked.pop((message.key, number), None)
                 if under_way is not None:

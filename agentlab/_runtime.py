@@ -71,7 +71,7 @@ class Runtime:
         self.desk = Desk(Ledger(store, self.hub), self.feed, self.due)
         self.timers = Timers(self.desk)
         self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
-        self.steps = Steps(self.desk)
+        self.steps = Steps(self.desk, self.mail.answers)
         self.placing = Placing(self.desk)
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
@@ -304,6 +304,10 @@ class Runtime:
         if op == "call":
             path, *rest = args
             self.mail.call_from(caller, ticket, path, answer, tuple(rest))
+        elif op == "act" and caller is not None:
+            act = self.steps.act(caller, args[0], answer)
+            if act is not None:
+                self.spawn(self._serve(self, caller, args[1], args[2:], act))
         else:
             self.spawn(self._serve(self, caller, op, args, answer))
 

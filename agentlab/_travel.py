@@ -11,17 +11,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agentlab import _past
-from agentlab._admin import entry_at, expect, is_simple, join, ref_of
+from agentlab._admin import entry_at, expect, is_simple, join, promised
 from agentlab._books import Entry, Message
 from agentlab._control import checked, set_state
 from agentlab._image import Image, difference, load
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing, home
+from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab._tree_words import Refused
 from agentlab.agent import HOOKS
 from agentlab.errors import InvalidSpec, InvalidState, NotRunning, UnknownCheckpoint, UnknownMessage
-from agentlab.ref import Ref, Refs
+from agentlab.ref import Ref, Refs, links
 
 Mark = int | tuple[int, int] | None
 """A checkpoint's ``seq``; a message's ``seq`` and one of its steps; or the last checkpoint."""
@@ -76,9 +77,10 @@ def _image(runtime: Runtime, entry: Entry, seq: int) -> Image:
 
 
 async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
-    runtime: Runtime, path: str, at: Mark, id: str | None, n: int, fields: dict[str, Any]
+    runtime: Runtime, path: str, at: Mark, id: str | None, n: int, fields: dict[str, Any], *,
+    asker: Asker | None = None,
 ) -> Ref | Refs:  # fmt: skip
-    """Start agents beside this one that share its past, up to a checkpoint or a step."""
+    """Start agents beside this one that share its past, up to a checkpoint or a step; ``asker``: the step that asks."""
     entry = entry_at(runtime, path)
     _check_fork(entry, n)
     changed = checked(entry, fields, "fork")
@@ -89,12 +91,16 @@ async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     names = _names(runtime, parent, id, f"{entry.record.id}-fork", n)
     for name in names:
         runtime.lives.births[join(parent.path, name)] = _birth(runtime, path, origin, changed)
+    paths = [join(parent.path, name) for name in names]
+    made = [Ref(links[runtime.lab_id], place, entry.kind.name) for place in paths]
+    refs = made[0] if n == 1 else Refs(made)
     try:
-        refs = await _start(runtime, entry, parent, names, fields)
+        with promised(runtime, asker, paths[0], refs):
+            await _start(runtime, entry, parent, names, fields)
     finally:
-        for name in names:
-            runtime.lives.births.pop(join(parent.path, name), None)
-    return refs[0] if n == 1 else Refs(refs)
+        for place in paths:
+            runtime.lives.births.pop(place, None)
+    return refs
 
 
 def _check_fork(entry: Entry, n: Any) -> None:
@@ -189,7 +195,7 @@ def _message(runtime: Runtime, origin: Origin) -> Message:
 
 async def _start(
     runtime: Runtime, entry: Entry, parent: Record, names: list[str], fields: dict[str, Any]
-) -> list[Ref]:  # fmt: skip
+) -> None:  # fmt: skip
     record = entry.record
     if is_simple(parent):
         given = {**(record.fields or {}), **fields}
@@ -202,7 +208,5 @@ async def _start(
         born = runtime.desk.entries.get(join(parent.path, name))
         if isinstance(up, Refused) and up.kind == "start_failed" and born is not None:
             runtime.lives.forget(born, up.reason)
-    return [
-        ref_of(runtime, expect(up, parent.path, "fork", (name,)).record)
-        for name, up in zip(names, found, strict=True)
-    ]  # fmt: skip
+    for name, up in zip(names, found, strict=True):
+        expect(up, parent.path, "fork", (name,))

@@ -21,7 +21,7 @@ from typing import Any
 
 import pydantic
 
-from agentlab.ref import Link, Ref
+from agentlab.ref import Link, Ref, Refs
 
 _AS_IS = frozenset({str, int, float, bool, type(None)})
 
@@ -80,6 +80,8 @@ def _write(value: Any, where: str) -> Any:
         return {"$": word, "v": there(value)}
     if isinstance(value, Ref):
         return {"$": "ref", "v": [value.path, value._cls_name]}
+    if isinstance(value, Refs):
+        return {"$": "refs", "v": [[ref.path, ref._cls_name] for ref in value]}
     return _write_object(value, where)
 
 
@@ -130,6 +132,8 @@ def _read(found: dict[str, Any], link: Link | None) -> Any:
         return set(value) if kind == "set" else frozenset(value)
     if kind == "ref" and link is not None:
         return Ref(link, *value)
+    if kind == "refs" and link is not None:
+        return Refs([Ref(link, *parts) for parts in value])
     if kind == "object":
         return _read_object(found["c"], value)
     raise ValueError(f"{kind!r} is no kind of stored value")

@@ -22,8 +22,8 @@ from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.changing import build, committed, put, take_back, upgrade
-from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited, current
-from agentlab.node.resident import Blame, Died, Resident, draft, nothing, revived, shown
+from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited
+from agentlab.node.resident import Blame, Died, Resident, current, draft, nothing, revived, shown
 from agentlab.node.sliced import Owner
 from agentlab.node.slices import Slicer
 from agentlab.node.word import Word
@@ -104,11 +104,7 @@ class Host:
 
     async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
         """Ask the kernel and wait for its answer, as the agent whose code runs."""
-        resident = current.get()
-        ticket = next(self._tickets)
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        self._asked[ticket] = answer
-        self.say("ask", resident.life if resident else 0, ticket, op, *args)
+        answer = self.put(op, *args)
         try:
             async with asyncio.timeout(timeout):
                 return await answer
@@ -116,16 +112,15 @@ class Host:
             if answer.done() and not answer.cancelled():
                 raise  # the answer itself was a timeout
             raise CallTimeout(f"no answer to {op} {args[:2]} within {timeout:g} s; the work goes on.") from None
-        finally:
-            self._asked.pop(ticket, None)
 
-    def control(self, op: str, path: str, args: tuple[Any, ...]) -> asyncio.Task[Any]:
-        """A control operation: begun at once, its result awaited if wanted."""
-
-        async def carry_out() -> Any:
-            return unpack(await self.ask("control", op, path, pack(args, f"the arguments of {op}")))
-
-        return self.spawn(carry_out())
+    def put(self, op: str, *args: Any) -> asyncio.Future[Any]:
+        """Put a question to the kernel now, as the agent whose code runs; what it will answer."""
+        resident = current.get()
+        ticket = next(self._tickets)
+        answer = self._asked[ticket] = self._loop.create_future()
+        answer.add_done_callback(lambda _: self._asked.pop(ticket, None))
+        self.say("ask", resident.life if resident else 0, ticket, op, *args)
+        return answer
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
@@ -262,7 +257,7 @@ class Host:
     ) -> None:
         changes = resident.changes()
         answer = pack(result, f"the result of {resident.agent.path}.{method}", keep=None if self.durable else False)
-        lost = [step.mark[1] for step in resident.journal.left if step.once or step.mark[0] == "call"]
+        lost = resident.journal.lost
         if lost:
             raise Died(("diverged", f"{method} did not ask again for {', '.join(lost)}, which cannot be taken back"))
         casts, resident.casts = resident.casts, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import math
 import random
@@ -14,11 +15,14 @@ from agentlab._wire import revive
 from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
 from agentlab.node.journal import Journal
-from agentlab.node.sliced import Owner
+from agentlab.node.sliced import Owner, owner_of
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
 
+
+current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assignment]  # owners of a host are residents
+"""The agent whose code runs."""
 
 Blame = Literal["none", "charged", "own"]
 """What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it."""
@@ -76,10 +80,10 @@ class Resident(Owner):
         self.busy, self.limit = 0.0, self.max_busy
         self.random = random.Random(seed)  # noqa: S311  # the same for every delivery
 
-    def note(self, kind: str, *parts: Any) -> None:
-        """Report something about a step; ``settled`` waits until that is committed."""
+    def note(self, kind: str, key: int, *parts: Any) -> None:
+        """Report something about a step of a message; ``settled`` waits until that is committed."""
         self.said += 1
-        self.say(kind, self.key, *parts)
+        self.say(kind, key, *parts)
 
     async def settled(self) -> None:
         """Wait until every step noted so far is committed: what follows may depend on it and leave the node."""

@@ -6,6 +6,7 @@ Each operation exists once, as a function in the runtime's loop; ``agentlab._doo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from typing import Any
@@ -195,7 +196,8 @@ async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | N
     detail = f"{settled.name}: {'its result was given' if result is not None else 'it may run again'}"
     runtime.desk.ledger.event("settled", path, detail=detail)
     if not journal.doubts and not entry.life:
-        await restart(runtime, path)
+        with contextlib.suppress(NotRunning):  # its supervisor does not run: it goes on when that one does
+            await restart(runtime, path)
 
 
 def checked(entry: Entry, fields: dict[str, Any], op: str) -> Image:

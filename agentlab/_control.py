@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import time
+from numbers import Integral
 from typing import Any
 
 from agentlab._admin import administer, entry_at, find, living, record_status
@@ -215,6 +216,7 @@ def retry(runtime: Runtime, what: int | str | None) -> int:
     """Send dead letters again, as casts: one by its number, those of an agent by its path, or all; how many."""
     runtime.flush()
     ledger = runtime.desk.ledger
+    what = int(what) if isinstance(what, Integral) else what  # NumPy's, from the frame
     column = "path" if isinstance(what, str) else "id"
     where, args = ("", ()) if what is None else (f" WHERE {column} = ?", (what,))
     letters = ledger.store.select(f"SELECT id, path, method, payload, sender FROM dead{where} ORDER BY id", args)  # noqa: S608  # ours

@@ -14,6 +14,7 @@ from typing import Any
 from agentlab._books import Entry, Message, Undo, is_graceful, reason_text
 from agentlab._clock import Timer
 from agentlab._journal import Step
+from agentlab._past import gone
 from agentlab._secrets import leaked
 from agentlab._specs import child_row
 from agentlab._tree_records import Record
@@ -307,7 +308,7 @@ class Ledger:
         path = entry.path
         self._batch.add("gone", path)
         if path in self._bases:  # its forks' past is its own: it goes on under a name that no agent can have
-            past = f"/{path} until {time.time_ns()}"
+            past = gone(path)
             for table in ("moved", "moved_items", "moved_checkpoints", "moved_fork", "moved_base"):
                 self._batch.add(table, past, path)
             self._bases.discard(path)

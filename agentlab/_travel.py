@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from agentlab import _past
@@ -43,6 +44,7 @@ async def rewind(runtime: Runtime, path: str, to: int) -> dict[str, Any]:
     """Set an agent back to a checkpoint, between two messages; the new committed state."""
     entry = entry_at(runtime, path)
     runtime.flush()
+    to = _plain(to)
     _check_checkpoint(runtime, path, to, "rewind")
     await set_state(runtime, entry, _image(runtime, entry, to), "rewind")
     runtime.desk.ledger.event("rewound_to", path, incarnation=entry.incarnation, detail=f"checkpoint {to}")
@@ -85,7 +87,7 @@ async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     _check_fork(entry, n)
     changed = checked(entry, fields, "fork")
     runtime.flush()
-    origin = _origin(runtime, entry, at)
+    origin = _origin(runtime, entry, tuple(map(_plain, at)) if isinstance(at, tuple) else _plain(at))
     parent = entry.record.supervisor
     assert parent is not None
     names = _names(runtime, parent, id, f"{entry.record.id}-fork", n)
@@ -103,6 +105,13 @@ async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     return refs
 
 
+def _plain(number: Any) -> Any:
+    """A whole number as Python's own: one from a frame is NumPy's."""
+    if isinstance(number, bool):
+        return number
+    return int(number) if isinstance(number, Integral) else number
+
+
 def _check_fork(entry: Entry, n: Any) -> None:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InvalidSpec(f"fork: n must be an int >= 1; got {n!r}", kind="invalid_count", value=n)
@@ -110,7 +119,7 @@ def _check_fork(entry: Entry, n: Any) -> None:
         raise NotRunning(f"fork: the class of {entry.path!r} is not defined: {home(entry.kind.cls)}.")
 
 
-def _origin(runtime: Runtime, entry: Entry, at: Mark) -> Origin:
+def _origin(runtime: Runtime, entry: Entry, at: Any) -> Origin:
     if at is None:
         image = {name: list(saved) if isinstance(saved, list) else saved for name, saved in entry.fields.items()}
         return Origin(entry.seq, image, None, [], 0, f"{entry.path}, checkpoint {entry.seq}")

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pydantic
+from pydantic_core import PydanticSerializationError
 
 from agentlab.ref import Link, Ref, Refs
 
@@ -98,7 +99,10 @@ def _write_object(value: Any, where: str) -> Any:
     if isinstance(value, enum.Enum):
         return {"$": "object", "c": named, "v": value.name}
     if isinstance(value, pydantic.BaseModel) or dataclasses.is_dataclass(value):
-        return {"$": "object", "c": named, "v": pydantic.TypeAdapter(cls).dump_python(value, mode="json")}
+        try:
+            return {"$": "object", "c": named, "v": pydantic.TypeAdapter(cls).dump_python(value, mode="json")}
+        except (pydantic.PydanticSchemaGenerationError, PydanticSerializationError) as error:
+            raise TypeError(f"{where} is {cls.__module__}.{cls.__qualname__}: {error}") from None
     raise TypeError(
         f"{where} is {cls.__module__}.{cls.__qualname__}. A lab with a file keeps messages and steps as JSON: "
         "pass plain data, a dataclass or a pydantic model."

@@ -134,6 +134,15 @@ class Boss(Agent):
             raise ValueError("planned")
         return [ref.path for ref in forks]
 
+    async def grow(self, folder: str) -> list[str]:
+        """Start children under a supervisor and read a child spec, which no journal can hold, and die behind it."""
+        team = self.lab["/team"]
+        found = [(await team.start_child(child(Helper, id=id))).path for id in ("a", "b")]
+        spec = await team.get_childspec("a")
+        if first(folder, "raise"):
+            raise ValueError("planned")
+        return [*found, spec.id]
+
     async def twice(self) -> str:
         """Start the same twice."""
         await self.lab.start(Helper, id="twin")
@@ -262,6 +271,14 @@ def test_forks_are_made_once(anylab: Lab, tmp_path: Path) -> None:
     helper, boss = anylab.start(Helper, id="helper"), anylab.start(Boss, id="boss")
     assert boss.call.copy(str(tmp_path), helper).result(20) == ["/helper-fork-1", "/helper-fork-2"]
     assert anylab.whereis("helper-fork-3") is None
+
+
+def test_children_are_started_once(anylab: Lab, tmp_path: Path) -> None:
+    """Also under a supervisor, and where a result cannot be kept as JSON."""
+    anylab.start(Supervisor("team"))
+    boss = anylab.start(Boss, id="boss")
+    assert boss.call.grow(str(tmp_path)).result(20) == ["/team/a", "/team/b", "a"]
+    assert [kind for kind, *_ in steps(anylab)].count("start") == 2
 
 
 def test_the_same_start_twice_in_a_message_is_two(lab: Lab) -> None:

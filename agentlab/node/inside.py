@@ -114,8 +114,7 @@ class LabInside:
         """Start an agent, a child or a supervisor; as ``lab.start`` in a cell."""
         under_path = under.path if isinstance(under, Ref) else under
         data = pack((what, id, under_path, options), "what lab.start was given")
-        name = what.__name__ if isinstance(what, type) else str(getattr(what, "id", what))
-        return act(self._host, "start", name, (id, under_path, options), "start", data)
+        return act(self._host, "start", _name(what), (id, under_path, options), "start", data)
 
     def whereis(self, id: str) -> Awaitable[Ref | None]:
         """The ref of the agent with this id or path, or None."""
@@ -136,6 +135,11 @@ class LabInside:
 
     def __repr__(self) -> str:
         return f"<the lab, seen from node {self._host.number}>"
+
+
+def _name(what: Any) -> str:
+    """What is to be started, in a word."""
+    return what.__name__ if isinstance(what, type) else str(getattr(what, "id", what))
 
 
 def what_of(message: Outgoing) -> str:
@@ -193,7 +197,8 @@ class InsideLink:
         """A control operation, awaited."""
         data = pack(args, f"the arguments of {op}")
         kind = "look" if op in LOOKS else "start" if op == "start_child" else "control"
-        return act(self._host, kind, f"{path}.{op}", args, "control", op, path, data)
+        given = tuple(map(_name, args)) if kind == "start" else args
+        return act(self._host, kind, f"{path}.{op}", given, "control", op, path, data)
 
     def keep(self, value: Any) -> bytes:
         """A value as a journal keeps it."""

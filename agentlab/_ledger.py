@@ -21,7 +21,7 @@ from agentlab._tree_records import Record
 from agentlab._tree_words import Fact, GaveUp, Used
 from agentlab._wire import JSON
 from agentlab.agent import Crash
-from agentlab.errors import StoreError
+from agentlab.errors import StoreError, StoreFull
 from agentlab.events import Event, Hub
 from agentlab.store import Batch, Store
 
@@ -51,9 +51,12 @@ class Outcome:
 class Ledger:
     """The batch in hand, the events' numbers, and what waits for the commit."""
 
-    def __init__(self, store: Store, hub: Hub) -> None:
+    def __init__(self, store: Store, hub: Hub, *, in_memory: bool = False) -> None:
+        """Begin with an empty batch; ``in_memory``: on a full disk go on, and write when there is space."""
         self.store = store
         self.durable = store.path is not None
+        self.in_memory = in_memory
+        self.closed = False
         self.closing = False
         self._hub = hub
         self._batch = Batch()
@@ -363,17 +366,55 @@ class Ledger:
             self._outcomes.append(outcome)
 
     def commit(self) -> None:
-        """Make the turn durable, then tell.
+        """Make the turn durable, then tell. With ``in_memory`` what a full disk refuses is told, and written later.
 
         Raises:
             StoreError: Nothing was committed; ``take_back`` says who is concerned.
         """
-        batch = self._batch
-        if batch:
-            if self._refused is not None and time.monotonic() < self._refused[0] + AGAIN_SECONDS:
-                raise self._refused[1].with_traceback(None)
-            self.store.commit(batch)
-            self._batch, self._refused = Batch(), None
+        full = self.in_memory and self._refused is not None
+        if self._batch:
+            try:
+                self._write()
+            except StoreFull as error:
+                if not self.in_memory:
+                    raise
+                self._remember(error)
+        self._tell()
+        if full and self._refused is None:
+            self.event("store_written", "/", detail="there is space again; all that waited is stored")
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is not written yet."""
+        return bool(self._batch)
+
+    @property
+    def refused(self) -> StoreError | None:
+        """Why the store has not taken what waits; None if nothing does."""
+        return self._refused[1].with_traceback(None) if self._refused is not None and self._batch else None
+
+    def _write(self) -> None:
+        if self._refused is not None and time.monotonic() < self._refused[0] + AGAIN_SECONDS:
+            raise self._refused[1].with_traceback(None)
+        self.store.commit(self._batch)
+        self._batch, self._refused = Batch(), None
+
+    def _remember(self, error: StoreError) -> None:
+        if self._refused is None:
+            self.event("store_full", "/", reason=str(error), detail="the lab goes on in memory")
+        self._was_refused(error)
+
+    def _was_refused(self, error: StoreError) -> None:
+        """Note when, and forget a past that is too long for memory before anything else."""
+        if self._refused is None or error is not self._refused[1]:
+            self._refused = time.monotonic(), error
+        del self._events[:-MOST_ROWS]
+        rows = self._batch.rows
+        if len(rows) > MOST_ROWS:
+            past = len(rows) - MOST_ROWS
+            rows[:past] = [row for row in rows[:past] if row[0] not in ("event", "message")]
+
+    def _tell(self) -> None:
         self._outcomes.clear()
         after, self._after = self._after, []
         for action, args in after:
@@ -389,8 +430,6 @@ class Ledger:
         What else is true (who started, which step ended, what came in) waits for a commit that succeeds, and
         so does who waits for that.
         """
-        if self._refused is None or error is not self._refused[1]:
-            self._refused = time.monotonic(), error
         outcomes, self._outcomes = self._outcomes[::-1], []
         rows = self._batch.rows
         for outcome in outcomes:
@@ -398,17 +437,24 @@ class Ledger:
             del self._after[outcome.after]
             outcome.entry.undo(outcome.before)
             outcome.entry.seq = outcome.seq
-        del self._events[:-MOST_ROWS]
-        if len(rows) > MOST_ROWS:
-            past = len(rows) - MOST_ROWS  # a past that is too long for memory is forgotten before anything else
-            rows[:past] = [row for row in rows[:past] if row[0] not in ("event", "message")]
+        self._was_refused(error)
         return outcomes
 
     def close(self) -> None:
-        """Write what is left and let go of the store."""
-        self._refused = None
+        """Write what is left and let go of the store.
+
+        Raises:
+            StoreError: It could not be written; who waits for an answer is told that there is none.
+        """
+        self._refused, self.in_memory, self.closed = None, False, True
         try:
             self.commit()
+        except StoreError as error:
+            for action, args in self._after:
+                if isinstance(args[-1], BaseException):
+                    action(*args)
+            lost = f"{len(self._batch.rows)} rows of what happened since are lost"
+            raise type(error)(f"{error} The lab is closed, its store is as its last commit left it: {lost}.") from None
         finally:
             self.store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import os
 import sys
@@ -428,7 +429,8 @@ def _in_notebook() -> bool:
 
 @atexit.register
 def _close_all() -> None:
-    """A lab left open is closed at exit."""
-    for lab in list(_open):
-        lab.close(timeout=2.0)
-    close_shared()
+    """A lab left open is closed at exit, also if another one's last rows could not be stored."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(close_shared)
+        for lab in list(_open):
+            stack.callback(lab.close, timeout=2.0)

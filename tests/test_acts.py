@@ -281,6 +281,14 @@ def test_children_are_started_once(anylab: Lab, tmp_path: Path) -> None:
     assert [kind for kind, *_ in steps(anylab)].count("start") == 2
 
 
+def test_in_the_kernels_process_it_is_the_same(anylab: Lab, tmp_path: Path) -> None:
+    """Refs among what a journal keeps are read back there too."""
+    boss = anylab.start(Boss, id="boss", isolation="kernel")
+    assert boss.call.hire(str(tmp_path), "2", "raise").result(20) == "/helper 1"
+    assert boss.call.copy(str(tmp_path), anylab["/helper"]).result(20) == ["/helper-fork-1", "/helper-fork-2"]
+    assert steps(anylab)[:2] == [("start", "Helper", "ok"), ("publish", "news.note", "ok")]
+
+
 def test_the_same_start_twice_in_a_message_is_two(lab: Lab) -> None:
     """The journal answers another delivery, never the same one."""
     assert lab.start(Boss, id="boss").call.twice().result(20) == "refused"

@@ -43,17 +43,17 @@ def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *part
     if resident is not None and resident.reason is not None:
         raise Died(resident.reason)  # what is left of a life that was ended changes nothing any more
     if resident is None or resident.key is None:
-        return host.spawn(_unpacked(host.put(op, *parts)))
+        return host.spawn(_unpacked(host, host.put(op, *parts)))
     found = claim(resident, kind, name, given)
     text = given_text(given, {})
     if found.kept is not None and kind != "link":
         return host.spawn(_at_hand(answered(resident, found, text)))
     step = (found.key, found.number, found.mark, time.time_ns(), text)
-    return host.spawn(_unpacked(host.put("act", step, op, *parts)))
+    return host.spawn(_unpacked(host, host.put("act", step, op, *parts)))
 
 
-async def _unpacked(answer: Awaitable[bytes]) -> Any:
-    return unpack(await answer)
+async def _unpacked(host: Host, answer: Awaitable[bytes]) -> Any:
+    return unpack(await answer, host.link)
 
 
 async def _at_hand(value: Any) -> Any:

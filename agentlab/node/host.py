@@ -18,7 +18,7 @@ from typing import Any
 
 from agentlab import ref as refs
 from agentlab._image import Image, migrated
-from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, home, pack, revive, unpack
+from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, pack, revive, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.changing import build, committed, put, take_back, upgrade
@@ -55,7 +55,7 @@ class Host:
         self._word = word
         self.link = InsideLink(self, about["lab"])
         if self.kind != "kernel":
-            home["link"] = refs.links[about["lab"]] = self.link
+            refs.links[about["lab"]] = self.link
         self._sock = sock
         self._residents: dict[int, Resident] = {}
         self._classes: dict[int, type[Agent]] = {}
@@ -218,7 +218,7 @@ class Host:
     ) -> None:
         resident.take(key, journal, seed)
         started, clock = time.time_ns(), time.perf_counter()
-        args, kwargs = unpack(payload)
+        args, kwargs = unpack(payload, self.link)
         resident.say("begun", key, started, shown(method, args, kwargs) if resident.traced else None)
         if method in HOOKS:
             args = (args[0], revived(args[1]))

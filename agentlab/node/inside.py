@@ -178,7 +178,7 @@ class InsideLink:
 
     async def _call(self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None) -> Any:
         if resident is None or found is None:
-            return unpack(await self._ask(message, payload, None))
+            return unpack(await self._ask(message, payload, None), self)
         given = given_text(message.args, message.kwargs)
         key = (found.key, found.number)  # the callee answers it once, however often it is asked
         return await carry_out(
@@ -186,7 +186,7 @@ class InsideLink:
         )  # fmt: skip
 
     async def _answer(self, message: Outgoing, payload: bytes, key: tuple[int | None, int]) -> Any:
-        return unpack(await self._ask(message, payload, key))
+        return unpack(await self._ask(message, payload, key), self)
 
     async def _ask(self, message: Outgoing, payload: bytes, key: tuple[int | None, int] | None) -> Any:
         timeout = DEFAULT_TIMEOUT if message.timeout is None else message.timeout

@@ -77,7 +77,7 @@ def answered(resident: Resident, found: Claim, given: str) -> Any:
     """What the journal says of a finished step."""
     assert found.kept is not None
     assert found.kept.result is not None
-    value = unpack(found.kept.result)
+    value = unpack(found.kept.result, resident.host.link)
     resident.say("replayed", found.key, found.number, found.mark, given, brief(value))
     return value
 

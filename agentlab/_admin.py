@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agentlab._books import Entry, reason_text
 from agentlab._runtime import Runtime
+from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab._tree_words import ChildInfo, Instance, Refused, Up
-from agentlab._wire import revive
+from agentlab._wire import pack, revive
 from agentlab.agent import Agent, Crash
 from agentlab.child import Child, Limit, Supervisor, check_complete, child
 from agentlab.errors import (
@@ -127,10 +129,32 @@ REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
 }
 
 
-async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, options: dict[str, Any]) -> Ref:
-    """Start an agent class, a child or a supervisor; its ref once the first incarnation runs."""
+async def start(  # as lab.start takes them
+    runtime: Runtime, what: Any, id: str | None, under: str | None, options: dict[str, Any], *,
+    asker: Asker | None = None,
+) -> Ref:  # fmt: skip
+    """Start an agent class, a child or a supervisor; its ref once the first incarnation runs.
+
+    Args:
+        runtime: Where.
+        what: What to start.
+        id: Its name among its siblings.
+        under: The supervisor's path; the root if left out.
+        options: Fields and options of ``child``.
+        asker: The step that asked for it.
+    """
     parent = supervising(runtime, under or "/")
     spec = as_child(runtime, parent, what, id, options)
+    if is_simple(parent) and id is None:  # its supervisor numbers it
+        return await _start(runtime, parent, spec, id)
+    made: Any = spec.what
+    name = "Supervisor" if isinstance(made, Supervisor) else made.__name__
+    path = join(parent.path, spec.id)
+    with promised(runtime, asker, path, Ref(links[runtime.lab_id], path, name)):
+        return await _start(runtime, parent, spec, id)
+
+
+async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) -> Ref:
     if is_simple(parent):
         up = expect(
             await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
@@ -148,6 +172,20 @@ async def start(runtime: Runtime, what: Any, id: str | None, under: str | None, 
     ):
         runtime.lives.forget(runtime.desk.entries[join(parent.path, spec.id)], result.reason)
     return ref_of(runtime, expect(result, parent.path, "start_child", (spec,)).record)
+
+
+@contextlib.contextmanager
+def promised(runtime: Runtime, asker: Asker | None, path: str, answer: Any) -> Iterator[None]:
+    """A step starts what is at ``path``: who asks for it again, after the kernel's death, gets this answer."""
+    ledger = runtime.desk.ledger
+    if asker is not None and ledger.durable:
+        ledger.promise(asker, path, pack(answer, "the answer", keep=True))
+    try:
+        yield
+    except Exception:
+        if asker is not None:
+            ledger.break_promise(asker, path)
+        raise
 
 
 def is_simple(supervisor: Record | None) -> bool:
@@ -200,9 +238,9 @@ async def start_many(runtime: Runtime, cls: type[Agent], fields: list[dict[str, 
     )
 
 
-async def start_child(runtime: Runtime, path: str, spec: Any) -> Ref:
+async def start_child(runtime: Runtime, path: str, spec: Any, *, asker: Asker | None = None) -> Ref:
     """Start a child under this supervisor."""
-    return await start(runtime, spec, None, path, {})
+    return await start(runtime, spec, None, path, {}, asker=asker)
 
 
 def call_named(op: str) -> Control:

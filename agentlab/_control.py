@@ -6,8 +6,10 @@ Each operation exists once, as a function in the runtime's loop; ``agentlab._doo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
+from numbers import Integral
 from typing import Any
 
 from agentlab._admin import administer, entry_at, find, living, record_status
@@ -195,7 +197,8 @@ async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | N
     detail = f"{settled.name}: {'its result was given' if result is not None else 'it may run again'}"
     runtime.desk.ledger.event("settled", path, detail=detail)
     if not journal.doubts and not entry.life:
-        await restart(runtime, path)
+        with contextlib.suppress(NotRunning):  # its supervisor does not run: it goes on when that one does
+            await restart(runtime, path)
 
 
 def checked(entry: Entry, fields: dict[str, Any], op: str) -> Image:
@@ -213,6 +216,7 @@ def retry(runtime: Runtime, what: int | str | None) -> int:
     """Send dead letters again, as casts: one by its number, those of an agent by its path, or all; how many."""
     runtime.flush()
     ledger = runtime.desk.ledger
+    what = int(what) if isinstance(what, Integral) else what  # NumPy's, from the frame
     column = "path" if isinstance(what, str) else "id"
     where, args = ("", ()) if what is None else (f" WHERE {column} = ?", (what,))
     letters = ledger.store.select(f"SELECT id, path, method, payload, sender FROM dead{where} ORDER BY id", args)  # noqa: S608  # ours

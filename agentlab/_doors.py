@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from agentlab import _control, _travel, frames
@@ -12,6 +14,7 @@ from agentlab._admin import (
     call_named,
     count_children,
     find,
+    join,
     start,
     start_child,
     whereis,
@@ -21,9 +24,11 @@ from agentlab._books import Entry
 from agentlab._explain import explain
 from agentlab._reply import Sent
 from agentlab._runtime import Runtime
+from agentlab._steps import Act, Asker
 from agentlab._wire import pack, unpack
-from agentlab.errors import CallCycle, CallTimeout
-from agentlab.node.inside import current
+from agentlab.errors import AgentLabError, CallCycle, CallTimeout
+from agentlab.node.resident import current
+from agentlab.node.steps import brief
 from agentlab.ref import Outgoing, links
 
 QUICK: dict[str, Control] = {
@@ -107,6 +112,13 @@ class KernelLink:
         self.lab_id = runtime.lab_id
         links[self.lab_id] = self
 
+    @property
+    def awaited(self) -> bool:
+        """Nothing blocks in the runtime's own thread, or in an agent: not even a ref's repr, to show its status."""
+        with contextlib.suppress(RuntimeError):
+            return current.get() is not None or asyncio.get_running_loop() is self._runtime.desk.loop
+        return False
+
     def send(self, message: Outgoing) -> Any:
         """Hand a message to the runtime; a call gives its ``Reply``, a cast its ``Sent``."""
         inside = current.get()
@@ -155,40 +167,84 @@ class KernelLink:
 
 
 async def serve(
-    runtime: Runtime, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Callable[..., None]
+    runtime: Runtime, caller: Entry | None, op: str, args: Sequence[Any], answer: Callable[..., None]
 ) -> None:
-    """Answer what an agent asked of its lab."""
+    """Answer what an agent asked of its lab, perhaps in a step."""
+    act = answer if isinstance(answer, Act) else None
     try:
-        answer(await _serve(runtime, caller, op, args))
+        value = await _serve(runtime, caller, op, args, None if act is None else act.origin)
+        packed = pack(value, f"the result of {op}", keep=None if runtime.desk.ledger.durable else False)
     except Exception as error:  # the agent that asked gets it, whatever it is
         answer(None, error)
+    else:
+        if act is not None:
+            act.gave = brief(value)
+        answer(packed)
 
 
-async def _serve(runtime: Runtime, caller: Entry | None, op: str, args: tuple[Any, ...]) -> Any:
+async def _serve(
+    runtime: Runtime, caller: Entry | None, op: str, args: Sequence[Any], asker: Asker | None
+) -> Any:  # fmt: skip
     if op == "start":
         what, id, under, options = unpack(args[0])
         _refuse_circle(runtime, caller, under or "/", op)
-        ref = await start(runtime, what, id, under, options)
-        return ref.path, ref._cls_name
+        return await start(runtime, what, id, under, options, asker=asker)
     if op == "whereis":
-        found = whereis(runtime, args[0])
-        return (found.path, found._cls_name) if found else None
+        return whereis(runtime, args[0])
     if op == "simulator":
         return await runtime.simulator()
     if op == "publish":
         return runtime.mail.publish(args[0], args[1], args[2], caller.path if caller is not None else "")
     if op == "control":
         name, path, data = args
-        if name in CHILD_OPERATIONS:
-            _refuse_circle(runtime, caller, path, name)
-        value = (QUICK.get(name) or WAITING[name])(runtime, path, *unpack(data))
-        return pack(await value if hasattr(value, "__await__") else value, f"the result of {name}")
-    if caller is not None:
+        return await _controlled(runtime, caller, name, path, unpack(data), asker)
+    if caller is not None and caller.life:
         SELF[op](runtime, caller, *args)
     return None
 
 
+async def _controlled(  # noqa: PLR0917  # as it was asked
+    runtime: Runtime, caller: Entry | None, name: str, path: str, given: tuple[Any, ...], asker: Asker | None
+) -> Any:  # fmt: skip
+    if name in CHILD_OPERATIONS:
+        _refuse_circle(runtime, caller, path, name)
+    if caller is not None and name in BETWEEN_MESSAGES and path == caller.path and _busy(runtime, caller):
+        raise CallCycle(
+            f"{path} asks for {name} of itself, which waits for the end of the message that asks: "
+            f"{path} → {path}. Set the fields themselves: self.field = value."
+        )
+    options = {"asker": asker} if name in STARTING else {}
+    value = (QUICK.get(name) or WAITING[name])(runtime, path, *given, **options)
+    if not hasattr(value, "__await__"):
+        return value
+    if caller is not None and _ends(caller, name, path, given):
+        runtime.spawn(_unheard(value))  # it ends when the handler does, which would wait for it
+        return None
+    return await value
+
+
+async def _unheard(work: Awaitable[Any]) -> None:
+    with contextlib.suppress(AgentLabError):
+        await work
+
+
+def _busy(runtime: Runtime, caller: Entry) -> bool:
+    """Whether a handler of the agent runs, or its ``on_start``."""
+    return runtime.desk.starting(caller) or bool(caller.pending and caller.pending[0].begun)
+
+
+def _ends(caller: Entry, name: str, path: str, given: tuple[Any, ...]) -> bool:
+    """Whether it ends who asks for it: the agent itself, or a supervisor above it."""
+    if name not in ENDING:
+        return False
+    ended = join(path, given[0]) if name == "terminate_child" else path
+    return f"{caller.path}/".startswith(f"{ended.rstrip('/')}/")
+
+
 CHILD_OPERATIONS = frozenset(name for name in WAITING if "child" in name)
+STARTING = frozenset({"start_child", "fork"})
+ENDING = frozenset({"stop", "restart", "terminate_child"})
+BETWEEN_MESSAGES = frozenset({"replace_state", "rewind"})
 
 
 def _refuse_circle(runtime: Runtime, caller: Entry | None, supervisor: str, op: str) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agentlab.node.journal import REACHES
+
 
 class Step:
     """One recorded effect: begun, and finished or not."""
@@ -27,6 +29,11 @@ class Step:
     def is_call(self) -> bool:
         """Whether it asked another agent."""
         return str(self.mark[0]) == "call"
+
+    @property
+    def reaches(self) -> bool:
+        """Whether others have seen it: it called an agent, or changed something about the lab."""
+        return self.mark[0] in REACHES
 
     @property
     def name(self) -> str:
@@ -59,14 +66,14 @@ class Journal:
         return step
 
     def rewind(self, count: int) -> list[Step]:
-        """Take back the newest ``count`` finished steps; a ``once`` step or a finished call stops it.
+        """Take back the newest ``count`` finished steps; a ``once`` step or one that others have seen stops it.
 
         Returns:
             What was taken back, newest first.
         """
         taken: list[Step] = []
         for step in sorted((s for s in self.steps.values() if s.finished), key=lambda s: -s.number):
-            if len(taken) == count or step.once or step.is_call:
+            if len(taken) == count or step.once or step.reaches:
                 break
             taken.append(step)
             del self.steps[step.number]

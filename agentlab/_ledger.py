@@ -14,13 +14,14 @@ from typing import Any
 from agentlab._books import Entry, Message, Undo, is_graceful, reason_text
 from agentlab._clock import Timer
 from agentlab._journal import Step
+from agentlab._past import gone
 from agentlab._secrets import leaked
 from agentlab._specs import child_row
 from agentlab._tree_records import Record
 from agentlab._tree_words import Fact, GaveUp, Used
 from agentlab._wire import JSON
 from agentlab.agent import Crash
-from agentlab.errors import StoreError
+from agentlab.errors import StoreError, StoreFull
 from agentlab.events import Event, Hub
 from agentlab.store import Batch, Store
 
@@ -50,9 +51,12 @@ class Outcome:
 class Ledger:
     """The batch in hand, the events' numbers, and what waits for the commit."""
 
-    def __init__(self, store: Store, hub: Hub) -> None:
+    def __init__(self, store: Store, hub: Hub, *, in_memory: bool = False) -> None:
+        """Begin with an empty batch; ``in_memory``: on a full disk go on, and write when there is space."""
         self.store = store
         self.durable = store.path is not None
+        self.in_memory = in_memory
+        self.closed = False
         self.closing = False
         self._hub = hub
         self._batch = Batch()
@@ -66,6 +70,7 @@ class Ledger:
         last = store.select("SELECT max(seq) FROM event")
         self._seq = (last[0][0] or 0) if last else 0
         self._recalled: dict[str, tuple[int, int, int]] = {}
+        self._promised: dict[str, tuple[tuple[int, int], bytes]] = {}  # what steps start: who asked, and the answer
         self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
 
     # what is written down
@@ -154,19 +159,40 @@ class Ledger:
         if text is not None:
             self._batch.add("answer", *origin, text)
 
+    def promise(self, origin: tuple[int, int], path: str, answer: bytes) -> None:
+        """A step starts what will be at ``path``. Whoever asks for it again, in a new kernel, gets this answer."""
+        if self.durable:
+            self._promised[path] = origin, answer
+
+    def break_promise(self, origin: tuple[int, int], path: str) -> None:
+        """It did not start."""
+        if self.durable and not self.closing:
+            self._promised.pop(path, None)
+            self._batch.add("not_answered", *origin)
+
     def step_began(self, message: Message, step: Step) -> None:
-        """A step whose start must be known after a crash: a ``once`` step, or a call with its key."""
-        if self.durable and (step.once or step.is_call):
+        """A step whose start must be known after a crash: a ``once`` step, or one that others know by its number."""
+        if self.durable and (step.once or step.reaches):
             mark = json.dumps(step.mark)
             self._batch.add("begun", message.key, step.number, mark, int(step.once), step.began)
 
     def step_ended(  # noqa: PLR0917 - a row, in the order of its columns
         self, entry: Entry, message: Message, step: Step, outcome: str, took: float, result: bytes | None,
-        given: str, gave: str, *, replayed: bool = False,
+        given: str, gave: str, *, replayed: bool = False, seq: int | None = None,
     ) -> None:  # fmt: skip
-        """One attempt at one effect."""
+        """One attempt at one effect, of the message in hand or of the one with the number ``seq``."""
         kind, name, _, _ = step.mark
-        row = (entry.path, entry.seq + 1, step.number, message.deliveries + 1, kind, name, step.began, took, outcome)
+        row = (
+            entry.path,
+            entry.seq + 1 if seq is None else seq,
+            step.number,
+            message.deliveries + 1,
+            kind,
+            name,
+            step.began,
+            took,
+            outcome,
+        )
         kept = (message.key, json.dumps(step.mark), self.text(result), int(step.once))
         fault = gave.split(":", 1)[0] if outcome == "failed" else None
         self._batch.add("step", *row, fault, None, None, None, int(replayed), given, gave, *kept)
@@ -275,6 +301,8 @@ class Ledger:
         """Write down that this child is kept, so that the lab can be opened again."""
         if self.durable and record.supervisor is not None and not self.closing:
             self._batch.add("child", *child_row(record, entry))
+            if record.path in self._promised:  # one commit holds the child and the answer to who asked for it
+                self.answered(*self._promised.pop(record.path))
 
     def forget(self, entry: Entry) -> None:
         """The agent is gone for good: a later one with its id starts fresh."""
@@ -283,7 +311,7 @@ class Ledger:
         path = entry.path
         self._batch.add("gone", path)
         if path in self._bases:  # its forks' past is its own: it goes on under a name that no agent can have
-            past = f"/{path} until {time.time_ns()}"
+            past = gone(path)
             for table in ("moved", "moved_items", "moved_checkpoints", "moved_fork", "moved_base"):
                 self._batch.add(table, past, path)
             self._bases.discard(path)
@@ -338,17 +366,55 @@ class Ledger:
             self._outcomes.append(outcome)
 
     def commit(self) -> None:
-        """Make the turn durable, then tell.
+        """Make the turn durable, then tell. With ``in_memory`` what a full disk refuses is told, and written later.
 
         Raises:
             StoreError: Nothing was committed; ``take_back`` says who is concerned.
         """
-        batch = self._batch
-        if batch:
-            if self._refused is not None and time.monotonic() < self._refused[0] + AGAIN_SECONDS:
-                raise self._refused[1].with_traceback(None)
-            self.store.commit(batch)
-            self._batch, self._refused = Batch(), None
+        full = self.in_memory and self._refused is not None
+        if self._batch:
+            try:
+                self._write()
+            except StoreFull as error:
+                if not self.in_memory:
+                    raise
+                self._remember(error)
+        self._tell()
+        if full and self._refused is None:
+            self.event("store_written", "/", detail="there is space again; all that waited is stored")
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is not written yet."""
+        return bool(self._batch)
+
+    @property
+    def refused(self) -> StoreError | None:
+        """Why the store has not taken what waits; None if nothing does."""
+        return self._refused[1].with_traceback(None) if self._refused is not None and self._batch else None
+
+    def _write(self) -> None:
+        if self._refused is not None and time.monotonic() < self._refused[0] + AGAIN_SECONDS:
+            raise self._refused[1].with_traceback(None)
+        self.store.commit(self._batch)
+        self._batch, self._refused = Batch(), None
+
+    def _remember(self, error: StoreError) -> None:
+        if self._refused is None:
+            self.event("store_full", "/", reason=str(error), detail="the lab goes on in memory")
+        self._was_refused(error)
+
+    def _was_refused(self, error: StoreError) -> None:
+        """Note when, and forget a past that is too long for memory before anything else."""
+        if self._refused is None or error is not self._refused[1]:
+            self._refused = time.monotonic(), error
+        del self._events[:-MOST_ROWS]
+        rows = self._batch.rows
+        if len(rows) > MOST_ROWS:
+            past = len(rows) - MOST_ROWS
+            rows[:past] = [row for row in rows[:past] if row[0] not in ("event", "message")]
+
+    def _tell(self) -> None:
         self._outcomes.clear()
         after, self._after = self._after, []
         for action, args in after:
@@ -364,8 +430,6 @@ class Ledger:
         What else is true (who started, which step ended, what came in) waits for a commit that succeeds, and
         so does who waits for that.
         """
-        if self._refused is None or error is not self._refused[1]:
-            self._refused = time.monotonic(), error
         outcomes, self._outcomes = self._outcomes[::-1], []
         rows = self._batch.rows
         for outcome in outcomes:
@@ -373,17 +437,24 @@ class Ledger:
             del self._after[outcome.after]
             outcome.entry.undo(outcome.before)
             outcome.entry.seq = outcome.seq
-        del self._events[:-MOST_ROWS]
-        if len(rows) > MOST_ROWS:
-            past = len(rows) - MOST_ROWS  # a past that is too long for memory is forgotten before anything else
-            rows[:past] = [row for row in rows[:past] if row[0] not in ("event", "message")]
+        self._was_refused(error)
         return outcomes
 
     def close(self) -> None:
-        """Write what is left and let go of the store."""
-        self._refused = None
+        """Write what is left and let go of the store.
+
+        Raises:
+            StoreError: It could not be written; who waits for an answer is told that there is none.
+        """
+        self._refused, self.in_memory, self.closed = None, False, True
         try:
             self.commit()
+        except StoreError as error:
+            for action, args in self._after:
+                if isinstance(args[-1], BaseException):
+                    action(*args)
+            lost = f"{len(self._batch.rows)} rows of what happened since are lost"
+            raise type(error)(f"{error} The lab is closed, its store is as its last commit left it: {lost}.") from None
         finally:
             self.store.close()
 

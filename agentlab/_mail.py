@@ -294,7 +294,7 @@ class Mail:
         if message.origin is not None:
             self.asked.pop(message.origin, None)
         if message.journal is not None:
-            for number in [step.number for step in message.journal.steps.values() if step.is_call]:
+            for number in [step.number for step in message.journal.steps.values() if step.reaches]:
                 self.answers.pop((message.key, number), None)
                 under_way = self.asked.pop((message.key, number), None)
                 if under_way is not None:
@@ -394,7 +394,8 @@ class Mail:
     def drop(self, entry: Entry, reason: Any, *, casts: bool = True, gone: bool = False) -> None:
         """Nobody will read what waits: callers learn it, casts become dead letters.
 
-        A doubt waits for a person, unless the agent is gone. What the store kept waits for the next kernel.
+        A doubt waits for a person, unless the agent is gone. Its caller waits with it, but not where everything
+        else is dropped too: nobody starts the agent again. What the store kept waits for the next kernel.
         """
         if self._desk.ledger.closing:
             self._leave(entry, reason)
@@ -404,6 +405,9 @@ class Mail:
         entry.pending = deque(kept)
         for message in dropped:
             self._give_up(entry, message, reason)
+        if doubted is not None and casts and doubted.answer is not None:
+            self._desk.ledger.after_commit(doubted.answer, None, _down(entry, doubted, reason, self.doubt(entry)))
+            doubted.answer = None
 
     def _leave(self, entry: Entry, reason: Any) -> None:
         """The lab closes: what is in its store is handled when it is opened again, and who waits is told."""
@@ -444,10 +448,11 @@ def _diverged(reason: Any) -> bool:
     return isinstance(reason, tuple) and bool(reason) and reason[0] == "diverged"
 
 
-def _down(entry: Entry, message: Message, reason: Any) -> AgentDown:
+def _down(entry: Entry, message: Message, reason: Any, doubt: str | None = None) -> AgentDown:
     tries = f" after {message.deliveries} deliveries" if message.deliveries > 1 else ""
+    waits = f" The message waits for a person, {doubt}." if doubt is not None else ""
     down = AgentDown(
-        f"{entry.path}.{message.method} was not answered: the agent ended with {reason_text(reason)!r}{tries}. "
+        f"{entry.path}.{message.method} was not answered: the agent ended with {reason_text(reason)!r}{tries}.{waits} "
         f"Why: lab.explain({entry.path!r}).",
         reason,
     )

@@ -7,6 +7,7 @@ agent's past goes from base to base; a fork of a fork is no exception.
 from __future__ import annotations
 
 import json
+import time
 from typing import NamedTuple
 
 from agentlab._journal import Journal
@@ -53,16 +54,33 @@ def checkpoints(store: Store, path: str) -> list[int]:
 
 
 def message(store: Store, path: str, seq: int) -> Handled | None:
-    """The message with that number, of the agent or, before they parted, of its base."""
-    rows = store.select(
-        f"{PAST} SELECT message.path, key, method, {whole('payload')}, sender FROM past"  # noqa: S608  # as above
-        " JOIN message ON message.path = past.path AND message.seq = ?3 WHERE ?3 <= past.until AND key IS NOT NULL"
-        " ORDER BY depth, message.id DESC LIMIT 1",
-        (path, LAST, seq),
-    )
-    for at, key, method, payload, sender in rows:
-        return Handled(at, key, method, packed(store, payload), sender)
+    """The message with that number, of the agent or, before they parted, of its base; that one may be gone."""
+    among = f"{PAST} SELECT path FROM past WHERE ?3 <= until ORDER BY depth"  # noqa: S608  # as above
+    places = store.select(among, (path, LAST, seq))
+    for (place,) in places:
+        name, end = former(place)
+        rows = store.select(
+            f"SELECT path, key, method, {whole('payload')}, sender FROM message WHERE path = ? AND seq = ?"  # noqa: S608
+            " AND key IS NOT NULL AND ended_at <= ? AND"
+            " started_at >= (SELECT coalesce(min(at), 0) FROM checkpoint WHERE path = ?) ORDER BY id DESC LIMIT 1",
+            (name, seq, end, place),
+        )
+        for at, key, method, payload, sender in rows:
+            return Handled(at, key, method, packed(store, payload), sender)
     return None
+
+
+def gone(path: str) -> str:
+    """The place of the past of an agent that is forgotten now, while its forks are not: no agent has such a path."""
+    return f"/{path} until {time.time_ns()}"
+
+
+def former(place: str) -> tuple[str, int]:
+    """Under which path the messages of a place were handled, and until when; an agent has no other with its path."""
+    if not place.startswith("//"):
+        return place, LAST
+    path, _, end = place[1:].rpartition(" until ")
+    return path, int(end)
 
 
 def packed(store: Store, text: str | None) -> bytes | None:

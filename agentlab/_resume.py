@@ -62,7 +62,10 @@ def remembered(store: Store) -> list[Place]:
     for path, _, spec, dynamic, status, incarnation, restarts, seq in rows:
         places[path] = Place(path, spec, bool(dynamic), status, (incarnation, restarts, max(seq, seqs.get(path, 0))))
     for path, parent, *_ in rows:
-        (places[parent].below if parent in places else top).append(places[path])
+        if parent in places:
+            places[parent].below.append(places[path])
+        elif parent == "/":  # else its supervisor did not come up: whoever asked for that one asks again
+            top.append(places[path])
     return top
 
 

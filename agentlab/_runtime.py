@@ -56,8 +56,8 @@ class Runtime:
     """One lab's loop, in a thread of its own."""
 
     def __init__(
-        self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True, patience: Patience | None = None,
-        node_memory: int | None = None,
+        self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True, in_memory: bool = False,
+        patience: Patience | None = None, node_memory: int | None = None,
     ) -> None:  # fmt: skip
         """Start the loop's thread.
 
@@ -68,13 +68,14 @@ class Runtime:
             redeliver: Whether messages are delivered again unless they say otherwise.
             patience: How long a node may stall.
             node_memory: Bytes that a node may use; its share of the machine's memory if left out.
+            in_memory: Whether the lab goes on in memory while the store's disk is full.
         """
         self.lab_id = uuid.uuid4().hex
         self.hub = Hub()
-        self.desk = Desk(Ledger(store, self.hub), self.feed, self.due)
+        self.desk = Desk(Ledger(store, self.hub, in_memory=in_memory), self.feed, self.due)
         self.timers = Timers(self.desk)
         self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
-        self.steps = Steps(self.desk)
+        self.steps = Steps(self.desk, self.mail.answers)
         self.placing = Placing(self.desk)
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
@@ -308,6 +309,10 @@ class Runtime:
         if op == "call":
             path, *rest = args
             self.mail.call_from(caller, ticket, path, answer, tuple(rest))
+        elif op == "act" and caller is not None:
+            act = self.steps.act(caller, args[0], answer)
+            if act is not None:
+                self.spawn(self._serve(self, caller, args[1], args[2:], act))
         else:
             self.spawn(self._serve(self, caller, op, args, answer))
 
@@ -344,9 +349,11 @@ class Runtime:
             await self.turn(60.0)
 
     async def accepted(self) -> None:
-        """Return when what was sent before is in the books, and durable."""
+        """Return when what was sent before is in the books, and durable; StoreError if it could not be stored yet."""
         self._take_posts()
         self.flush()
+        if self.desk.ledger.refused is not None and not self.desk.ledger.in_memory:
+            raise self.desk.ledger.refused
 
     async def turn(self, seconds: float) -> None:
         """Let the loop go on, until something was committed or so many seconds have passed."""
@@ -384,10 +391,14 @@ class Runtime:
     def flush(self) -> None:
         """Commit what this turn did, then send what waited for that."""
         self._flush_due = False
+        if self.desk.ledger.closed:
+            return
         try:
             self.desk.ledger.commit()
         except StoreError as error:
             self._uncommitted(error)
+        if self.desk.ledger.waits and (self._again is None or self._again.when() <= self.now()):
+            self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.due)
         self.desk.pool.flush()
         waiters, self._turn_waiters = self._turn_waiters, []
         for waiter in waiters:
@@ -402,8 +413,6 @@ class Runtime:
             self.mail.fail(outcome, error)
         for entry in dict.fromkeys(outcome.entry for outcome in outcomes):
             self.lives.start_over(entry)
-        if self._again is None or self._again.when() <= self.now():
-            self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.due)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine in the loop and keep it alive."""

@@ -140,6 +140,7 @@ INSERT = {
     "inbox": "INSERT OR REPLACE INTO inbox VALUES (?,?,?,?,?,?,?,?,?,?)",
     "delivered": "UPDATE inbox SET deliveries = ? WHERE key = ?",
     "answer": "INSERT OR REPLACE INTO answer VALUES (?,?,?)",
+    "not_answered": "DELETE FROM answer WHERE asker = ? AND asker_step = ?",
     "out": "DELETE FROM inbox WHERE key = ?",
     "out_begun": "DELETE FROM begun WHERE message_key = ?",
     "out_answer": "DELETE FROM answer WHERE asker = ?",
@@ -151,7 +152,7 @@ INSERT = {
     " downtime_s, rewound) VALUES (?,?,?,?,?,?,?,?,?,?)",
 }
 
-APART = frozenset({"event", "message", "checkpoint", "restart", "answer", "dead", "blob"})
+APART = frozenset({"event", "message", "checkpoint", "restart", "dead", "blob"})
 """Tables to which rows are only added: their rows may be written after all others of a batch, in bulk."""
 
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from agentlab import _past
-from agentlab._admin import entry_at, expect, is_simple, join, ref_of
+from agentlab._admin import entry_at, expect, is_simple, join, promised
 from agentlab._books import Entry, Message
 from agentlab._control import checked, set_state
 from agentlab._image import Image, difference, load
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing, home
+from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab._tree_words import Refused
 from agentlab.agent import HOOKS
 from agentlab.errors import InvalidSpec, InvalidState, NotRunning, UnknownCheckpoint, UnknownMessage
-from agentlab.ref import Ref, Refs
+from agentlab.ref import Ref, Refs, links
 
 Mark = int | tuple[int, int] | None
 """A checkpoint's ``seq``; a message's ``seq`` and one of its steps; or the last checkpoint."""
@@ -42,6 +44,7 @@ async def rewind(runtime: Runtime, path: str, to: int) -> dict[str, Any]:
     """Set an agent back to a checkpoint, between two messages; the new committed state."""
     entry = entry_at(runtime, path)
     runtime.flush()
+    to = _plain(to)
     _check_checkpoint(runtime, path, to, "rewind")
     await set_state(runtime, entry, _image(runtime, entry, to), "rewind")
     runtime.desk.ledger.event("rewound_to", path, incarnation=entry.incarnation, detail=f"checkpoint {to}")
@@ -76,25 +79,37 @@ def _image(runtime: Runtime, entry: Entry, seq: int) -> Image:
 
 
 async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
-    runtime: Runtime, path: str, at: Mark, id: str | None, n: int, fields: dict[str, Any]
+    runtime: Runtime, path: str, at: Mark, id: str | None, n: int, fields: dict[str, Any], *,
+    asker: Asker | None = None,
 ) -> Ref | Refs:  # fmt: skip
-    """Start agents beside this one that share its past, up to a checkpoint or a step."""
+    """Start agents beside this one that share its past, up to a checkpoint or a step; ``asker``: the step that asks."""
     entry = entry_at(runtime, path)
     _check_fork(entry, n)
     changed = checked(entry, fields, "fork")
     runtime.flush()
-    origin = _origin(runtime, entry, at)
+    origin = _origin(runtime, entry, tuple(map(_plain, at)) if isinstance(at, tuple) else _plain(at))
     parent = entry.record.supervisor
     assert parent is not None
     names = _names(runtime, parent, id, f"{entry.record.id}-fork", n)
     for name in names:
         runtime.lives.births[join(parent.path, name)] = _birth(runtime, path, origin, changed)
+    paths = [join(parent.path, name) for name in names]
+    made = [Ref(links[runtime.lab_id], place, entry.kind.name) for place in paths]
+    refs = made[0] if n == 1 else Refs(made)
     try:
-        refs = await _start(runtime, entry, parent, names, fields)
+        with promised(runtime, asker, paths[0], refs):
+            await _start(runtime, entry, parent, names, fields)
     finally:
-        for name in names:
-            runtime.lives.births.pop(join(parent.path, name), None)
-    return refs[0] if n == 1 else Refs(refs)
+        for place in paths:
+            runtime.lives.births.pop(place, None)
+    return refs
+
+
+def _plain(number: Any) -> Any:
+    """A whole number as Python's own: one from a frame is NumPy's."""
+    if isinstance(number, bool):
+        return number
+    return int(number) if isinstance(number, Integral) else number
 
 
 def _check_fork(entry: Entry, n: Any) -> None:
@@ -104,7 +119,7 @@ def _check_fork(entry: Entry, n: Any) -> None:
         raise NotRunning(f"fork: the class of {entry.path!r} is not defined: {home(entry.kind.cls)}.")
 
 
-def _origin(runtime: Runtime, entry: Entry, at: Mark) -> Origin:
+def _origin(runtime: Runtime, entry: Entry, at: Any) -> Origin:
     if at is None:
         image = {name: list(saved) if isinstance(saved, list) else saved for name, saved in entry.fields.items()}
         return Origin(entry.seq, image, None, [], 0, f"{entry.path}, checkpoint {entry.seq}")
@@ -189,7 +204,7 @@ def _message(runtime: Runtime, origin: Origin) -> Message:
 
 async def _start(
     runtime: Runtime, entry: Entry, parent: Record, names: list[str], fields: dict[str, Any]
-) -> list[Ref]:  # fmt: skip
+) -> None:  # fmt: skip
     record = entry.record
     if is_simple(parent):
         given = {**(record.fields or {}), **fields}
@@ -202,7 +217,5 @@ async def _start(
         born = runtime.desk.entries.get(join(parent.path, name))
         if isinstance(up, Refused) and up.kind == "start_failed" and born is not None:
             runtime.lives.forget(born, up.reason)
-    return [
-        ref_of(runtime, expect(up, parent.path, "fork", (name,)).record)
-        for name, up in zip(names, found, strict=True)
-    ]  # fmt: skip
+    for name, up in zip(names, found, strict=True):
+        expect(up, parent.path, "fork", (name,))

@@ -20,8 +20,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pydantic
+from pydantic_core import PydanticSerializationError
 
-from agentlab.ref import Link, Ref
+from agentlab.ref import Link, Ref, Refs
 
 _AS_IS = frozenset({str, int, float, bool, type(None)})
 
@@ -80,6 +81,8 @@ def _write(value: Any, where: str) -> Any:
         return {"$": word, "v": there(value)}
     if isinstance(value, Ref):
         return {"$": "ref", "v": [value.path, value._cls_name]}
+    if isinstance(value, Refs):
+        return {"$": "refs", "v": [[ref.path, ref._cls_name] for ref in value]}
     return _write_object(value, where)
 
 
@@ -96,7 +99,10 @@ def _write_object(value: Any, where: str) -> Any:
     if isinstance(value, enum.Enum):
         return {"$": "object", "c": named, "v": value.name}
     if isinstance(value, pydantic.BaseModel) or dataclasses.is_dataclass(value):
-        return {"$": "object", "c": named, "v": pydantic.TypeAdapter(cls).dump_python(value, mode="json")}
+        try:
+            return {"$": "object", "c": named, "v": pydantic.TypeAdapter(cls).dump_python(value, mode="json")}
+        except (pydantic.PydanticSchemaGenerationError, PydanticSerializationError) as error:
+            raise TypeError(f"{where} is {cls.__module__}.{cls.__qualname__}: {error}") from None
     raise TypeError(
         f"{where} is {cls.__module__}.{cls.__qualname__}. A lab with a file keeps messages and steps as JSON: "
         "pass plain data, a dataclass or a pydantic model."
@@ -130,6 +136,8 @@ def _read(found: dict[str, Any], link: Link | None) -> Any:
         return set(value) if kind == "set" else frozenset(value)
     if kind == "ref" and link is not None:
         return Ref(link, *value)
+    if kind == "refs" and link is not None:
+        return Refs([Ref(link, *parts) for parts in value])
     if kind == "object":
         return _read_object(found["c"], value)
     raise ValueError(f"{kind!r} is no kind of stored value")

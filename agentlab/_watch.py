@@ -127,12 +127,16 @@ class Watch:
         """A node died."""
         why = how if node.why is None else f"killed because {node.why}"
         place, _ = node.word.read()
-        here = [entry for entry in self._desk.placed.values() if entry.node == node.number]
-        guilty = here[0] if node.kind == "own" and here else self._desk.placed.get(place)
-        blamed = f"; it ran {guilty.path}" if guilty in here and guilty is not None else ""
+        here = {number: entry for number, entry in self._desk.placed.items() if entry.node == node.number}
+        if node.kind == "own":
+            place = next(iter(here), 0)
+        guilty = here.get(place)
+        blamed = f"; it ran {guilty.path}" if guilty is not None else ""
         detail = f"{len(here) - bool(blamed)} agents move{blamed}"
         self._desk.ledger.event("node_down", "/", node=node.number, detail=detail, reason=why)
-        for entry in here:
+        for number, entry in here.items():
+            if entry.place != number:  # what became of one before ended it too
+                continue
             if entry.ending:
                 self._lives.over(entry, "killed" if entry.dying is None else entry.dying)
             elif entry is guilty:

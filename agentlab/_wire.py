@@ -97,12 +97,8 @@ def is_plain(value: Any, depth: int = 3) -> bool:
 def unpack(data: bytes, link: Link | None = None) -> Any:
     """The value back; ``link`` is what refs in it hang on. Pickles come from this lab's own processes only."""
     if data[:1] == JSON:
-        return decode(data[1:].decode(), link or home.get("link"))
+        return decode(data[1:].decode(), link)
     return pickle.loads(memoryview(data)[1:])  # noqa: S301  # from the lab's own socketpair, never from a store
-
-
-home: dict[str, Link] = {}
-"""In a node: ``link``, the one that its refs hang on."""
 
 
 def pack_class(cls: type) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import os
 import sys
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from agentlab.sim.control import Endpoint
 
 Resume = bool | Literal["ask"]
+OnFull = Literal["fail", "memory"]
 
 _open: weakref.WeakSet[Lab] = weakref.WeakSet()
 
@@ -102,6 +104,10 @@ class Lab(Frames):
         stall_seconds: Seconds after which such a node is killed; the restart of the agent that held it counts.
         node_memory: Bytes that a node may use before it is killed; its share of four fifths of the machine's
             memory if left out.
+        on_full: What happens while the disk of ``store`` is full. ``"fail"``: messages fail and states stay at
+            their last commit, steps wait; all goes on by itself when there is space. ``"memory"``: the lab goes
+            on; what it tells is not durable until there is space (events ``store_full``, ``store_written``), and
+            lost if it is closed or killed before.
 
     Raises:
         InvalidSpec: An option has a value that it cannot have; nothing was opened.
@@ -111,9 +117,10 @@ class Lab(Frames):
     def __init__(
         self, store: str | os.PathLike[str] | None = None, *, nodes: int | None = None, redeliver: bool = True,
         resume: Resume | None = None, synchronous: Synchronous = "NORMAL", keep: Keep = None,
-        stall_notice: float = 0.25, stall_seconds: float = 10.0, node_memory: int | None = None,
+        on_full: OnFull = "fail", stall_notice: float = 0.25, stall_seconds: float = 10.0,
+        node_memory: int | None = None,
     ) -> None:  # fmt: skip
-        _check_options(nodes, resume, synchronous)
+        _check_options(nodes, resume, synchronous, on_full)
         _check_limits(stall_notice, stall_seconds, node_memory)
         limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory}
         path = None if store is None else Path(store)
@@ -122,12 +129,13 @@ class Lab(Frames):
         self._last: list[Row] = []  # the tree as it was when the lab was closed
         if resume is not False:
             how = resume if resume is not None else "ask" if _in_notebook() else True
-            self._begin(nodes or max(2, os.cpu_count() or 2), redeliver, how, limits)
+            size = nodes or max(2, os.cpu_count() or 2)
+            self._begin(size, how, redeliver=redeliver, in_memory=on_full == "memory", **limits)
 
-    def _begin(self, nodes: int, redeliver: bool, how: Resume, limits: dict[str, Any]) -> None:
+    def _begin(self, nodes: int, how: Resume, **options: Any) -> None:
         try:
             past = remembered(self._store)
-            runtime = Runtime(self._store, nodes, serve=serve, redeliver=redeliver, **limits)
+            runtime = Runtime(self._store, nodes, serve=serve, **options)
         except BaseException:
             self._store.close()
             raise
@@ -263,13 +271,18 @@ class Lab(Frames):
 
         Args:
             timeout: Seconds for the agents' ``on_stop``; then the nodes are ended.
+
+        Raises:
+            StoreError: The lab is closed, but what happened since its last commit could not be stored.
         """
-        if self._runtime is not None and not self._runtime.closed:
-            rows = self.rows()
-            self._runtime.close(timeout)
-            self._last = [row._replace(status="stopped", mailbox=0, node=None) for row in rows]
-        self._store.close()
-        _open.discard(self)
+        try:
+            if self._runtime is not None and not self._runtime.closed:
+                rows = self.rows()
+                self._last = [row._replace(status="stopped", mailbox=0, node=None) for row in rows]
+                self._runtime.close(timeout)
+        finally:
+            self._store.close()
+            _open.discard(self)
 
     @property
     def closed(self) -> bool:
@@ -377,7 +390,7 @@ def open_store(path: str | os.PathLike[str]) -> StoredLab:
     return StoredLab(path)
 
 
-def _check_options(nodes: Any, resume: Any, synchronous: Any) -> None:
+def _check_options(nodes: Any, resume: Any, synchronous: Any, on_full: Any) -> None:
     if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1):
         raise InvalidSpec(f"Lab: nodes must be an int >= 1; got {nodes!r}", kind="invalid_nodes", value=nodes)
     if resume not in (None, True, False, "ask"):
@@ -389,6 +402,10 @@ def _check_options(nodes: Any, resume: Any, synchronous: Any) -> None:
             f"Lab: synchronous must be 'NORMAL' or 'FULL'; got {synchronous!r}",
             kind="invalid_synchronous", value=synchronous,
         )  # fmt: skip
+    if on_full not in ("fail", "memory"):
+        raise InvalidSpec(
+            f"Lab: on_full must be 'fail' or 'memory'; got {on_full!r}", kind="invalid_on_full", value=on_full
+        )
 
 
 def _check_limits(notice: Any, kill: Any, memory: Any) -> None:
@@ -412,7 +429,8 @@ def _in_notebook() -> bool:
 
 @atexit.register
 def _close_all() -> None:
-    """A lab left open is closed at exit."""
-    for lab in list(_open):
-        lab.close(timeout=2.0)
-    close_shared()
+    """A lab left open is closed at exit, also if another one's last rows could not be stored."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(close_shared)
+        for lab in list(_open):
+            stack.callback(lab.close, timeout=2.0)

@@ -2,7 +2,8 @@
 
 A ref is a path and a *link*. The link carries messages and control operations: in the kernel it is the
 runtime, in a node it is the host. So the same ``Ref`` works in a cell, in a script and inside an agent;
-inside an agent everything it returns is awaited.
+inside an agent everything it returns is awaited, and in a handler each call and each control operation is a step:
+done once for a message, however often that is delivered.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from agentlab import Lab, Ref, Reply
-from tests.crashes.books import ORDERS, check_states, settle
+from tests.crashes.books import ORDERS, check_aides, check_states, settle
 from tests.crashes.family import family
 from tests.crashes.watch import Watch
 from tests.crashes.world import PLAN, breaches, count, lines
@@ -77,6 +77,7 @@ class Run:
         assert [reply.result(0) for reply in replies] == [f"{order} taken" for order in ORDERS[: len(replies)]]
         states = {name: self.lab[f"{team.path}/{name}"].state for name in ("clerk", "bank", "book")}
         check_states(states)
+        check_aides(self.lab.agents(), team.path)
         assert breaches(world) == []
         if once:
             assert [count(world, "run", f"{order}.pay") for order in ORDERS] == [1, 1, 1]
@@ -234,7 +235,23 @@ def kernels(folder: Path, seed: int) -> str:
     return f"seed {seed}: {plan} {deaths}: {wrong} {lines(str(world))}" if wrong else ""
 
 
-PLACES = ("begin", "a<", "a>", "before-call", "t<", "bank", "u>", "bank-end", "x>", "y<", "end", "clerk.note>", "ring<")
+PLACES = (
+    "begin",
+    "a<",
+    "a>",
+    "before-call",
+    "started",
+    "published",
+    "t<",
+    "bank",
+    "u>",
+    "bank-end",
+    "x>",
+    "y<",
+    "end",
+    "clerk.note>",
+    "ring<",
+)
 
 
 @pytest.mark.parametrize("seeds", [(0, 1), (2, 3)], ids=str)

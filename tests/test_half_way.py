@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import pytest
 
 from agentlab import Agent, Lab, Supervisor, child
+from agentlab.child import Limit
+from agentlab.errors import AgentDown
 from tests.conftest import wait_for
 from tests.test_journal import mark, size
 
@@ -93,6 +96,31 @@ def test_a_restart_does_not_repeat_what_is_in_doubt(lab: Lab, tmp_path: Path) ->
 
     wait_for(lambda: sink.status == "parked")
     assert [doubt["name"] for doubt in sink.doubts()] == ["refuse"]
+    assert size(tmp_path, "refused") == 1
+
+
+@pytest.mark.parametrize("how", ["stopped", "given up"])
+def test_who_waits_for_a_doubt_under_a_supervisor_that_ends_is_told(lab: Lab, tmp_path: Path, how: str) -> None:
+    """The caller learns at once that the message waits for a person, and the message is finished when both came."""
+    team = Supervisor("team", child(Sink, id="sink"), child(Sink, id="other"), max_restarts=0)
+    lab.start(child(team, own_limit=Limit(0, 5.0)))
+    sink = lab["/team/sink"]
+    reply = sink.call.try_once(str(tmp_path))
+    wait_for(lambda: sink.status == "parked")
+
+    if how == "stopped":
+        lab["/team"].stop("shutdown")
+    else:
+        lab["/team/other"].kill()
+
+    with pytest.raises(AgentDown, match=r"waits for a person, in doubt: refuse began and did not finish"):
+        reply.result(10)
+    assert [doubt["name"] for doubt in sink.doubts()] == ["refuse"]
+    sink.settle("refuse", result="done by hand")
+    lab["/team"].restart()
+    wait_for(lambda: sink.status == "running")
+    lab.wait_idle()
+    assert lab.messages(path="/team/sink")["outcome"].tolist() == ["ok"]
     assert size(tmp_path, "refused") == 1
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Lab, Ref, Transcript
-from agentlab.errors import AgentDown, StoreFull
+from agentlab import Agent, Lab, Ref, Transcript, open_store
+from agentlab.errors import AgentDown, InvalidSpec, StoreFull
 from tests.conftest import wait_for
 
 ROUNDS = 20
@@ -281,3 +281,71 @@ def test_steps_wait_while_the_disk_is_full(small_disk: Path, tmp_path: Path) -> 
         assert {(tmp_path / word).stat().st_size for word in ("one", "two")} == {1}
         assert lab.steps()["outcome"].tolist() == ["ok", "ok", "ok"]
         assert saver.incarnation == 1
+
+
+def test_a_lab_on_a_full_disk_closes(small_disk: Path, tmp_path: Path) -> None:
+    """Who waits is told, nothing is left behind, the error says what is lost; the last commit stands."""
+    path = small_disk / "a.lab"
+    lab = Lab(path, nodes=1)
+    saver, worker = lab.start(Saver, id="saver"), lab.start(Saver, id="worker")
+    assert saver.call.save("before").result(20) == 1
+    worker.cast.work(str(tmp_path), "z").result(20)
+    lab.wait_idle()
+    ballast = filled(small_disk)
+    waits = worker.call.work(str(tmp_path), "x" * 50_000)
+    wait_for(lambda: lab._runtime is not None and lab._runtime.desk.ledger._refused is not None)
+    with pytest.raises(StoreFull):
+        saver.cast.save("y" * 50_000).result(20)
+
+    with pytest.raises(StoreFull, match=r"The lab is closed, its store is as its last commit left it: \d+ rows"):
+        lab.close()
+
+    with pytest.raises(AgentDown):
+        waits.result(20)
+    assert lab.closed
+    lab.close()
+    with open_store(path) as store:
+        assert store.steps()["outcome"].tolist() == ["ok"] * 3
+    ballast.unlink()
+    with Lab(path, nodes=1) as again:
+        assert again["/saver"].state["kept"] == ["before"]
+        assert again["/worker"].call.work(str(tmp_path), "x").result(20) == 2
+
+
+def test_a_lab_that_is_told_to_goes_on_in_memory_while_the_disk_is_full(small_disk: Path) -> None:
+    """What it tells is not durable, which an event says; all of it is written when there is space again."""
+    path = small_disk / "a.lab"
+    with pytest.raises(InvalidSpec, match="on_full must be 'fail' or 'memory'; got 'memroy'"):
+        Lab(path, on_full="memroy")  # type: ignore[arg-type]  # what it is about
+    with Lab(path, nodes=1, on_full="memory") as lab:
+        saver, other = lab.start(Saver, id="saver"), lab.start(Saver, id="other")
+        feed = lab.feed()
+        ballast = filled(small_disk)
+        assert saver.call.save("x" * 200_000, other).result(20) == 1
+        saver.kill()
+        assert saver.call.save("after").result(20) == 2
+        wait_for(lambda: saver.state["beats"] == other.state["beats"] == 1)
+        assert "store_full" in [event.kind for event in feed.take()[0]]
+        with open_store(path) as store:
+            assert store.messages().empty
+        ballast.unlink()
+        wait_for(lambda: "store_written" in [event.kind for event in feed.take()[0]])
+        assert lab.messages(path="/saver")["outcome"].tolist() == ["ok"] * 3
+    with Lab(path, nodes=1) as lab:
+        assert [len(text) for text in lab["/saver"].state["kept"]] == [200_000, 5]
+
+
+def test_what_is_only_in_memory_is_lost_with_the_lab_and_it_says_so(small_disk: Path) -> None:
+    """A lab that goes on in memory and is closed before there is space."""
+    path = small_disk / "a.lab"
+    lab = Lab(path, nodes=1, on_full="memory")
+    saver = lab.start(Saver, id="saver")
+    ballast = filled(small_disk)
+    assert saver.call.save("x" * 200_000).result(20) == 1
+
+    with pytest.raises(StoreFull, match="rows of what happened since are lost"):
+        lab.close()
+
+    ballast.unlink()
+    with Lab(path, nodes=1) as lab:
+        assert lab["/saver"].state["kept"] == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentlab import Agent, Backoff, Lab, Limit, Supervisor, Transcript, child
+from agentlab import Agent, Backoff, Lab, Limit, Supervisor, Transcript, child, open_store
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, UnknownCheckpoint, UnknownLetter
 from tests.agents import Counter
 from tests.conftest import wait_for
@@ -203,6 +203,27 @@ def test_forks_outlive_their_original_and_the_lab(tmp_path: Path) -> None:
         assert lab["/team/w"].state["said"] == ["new"]
 
 
+def test_a_message_of_a_forgotten_original_is_handled_again(anylab: Lab, tmp_path: Path) -> None:
+    """Its forks reach into the past that they share: the original's, not that of a later agent with its id."""
+    anylab.start(Supervisor("team", child(Writer, id="w")))
+    writer, team = anylab["/team/w"], anylab["/team"]
+    writer.call.work(str(tmp_path)).result(10)
+    fork = writer.fork()
+    team.terminate_child("w")
+    team.delete_child("w")
+    team.start_child(child(Writer, id="w", style="new"))
+    writer.replace_state(style="newer")
+
+    again = fork.fork(at=(1, 2), style="odd")
+    anylab.wait_idle()
+
+    assert again.state["said"] == ["1 odd 1 2"]
+    assert again.state["drawn"] == fork.state["drawn"]
+    assert [size(tmp_path, word) for word in ("first", "plain", "odd")] == [1, 1, 1]
+    with pytest.raises(UnknownCheckpoint, match="has handled no message 1"):
+        writer.fork(at=(1, 1))
+
+
 def test_a_closed_lab_can_be_rewound_and_forked(tmp_path: Path) -> None:
     """With ``resume="ask"`` nothing runs but what is forked; what was rewound begins there when it is resumed."""
     path = tmp_path / "run.lab"
@@ -210,13 +231,16 @@ def test_a_closed_lab_can_be_rewound_and_forked(tmp_path: Path) -> None:
         writer = lab.start(Writer, id="w")
         writer.call.say("a").result(10)
         writer.call.work(str(tmp_path)).result(10)
+    with open_store(path) as store:
+        (seq,) = store.messages().query("method == 'work'")["seq"]
+        (first, *_) = store.checkpoints("/w")["seq"]
     with Lab(path, nodes=1, resume="ask") as lab:
         writer = lab["/w"]
-        fork = writer.fork(at=(2, 2), style="odd")
+        fork = writer.fork(at=(seq, 2), style="odd")
         lab.wait_idle()
         assert (writer.status, fork.status) == ("parked", "running")
         assert fork.state["said"] == ["a", "1 odd 1 2"]
-        assert writer.rewind(0)["said"] == []
+        assert writer.rewind(first)["said"] == []
         lab.resume()
         assert writer.call.say("b").result(10) == 1
         assert size(tmp_path, "first") == 1
@@ -358,7 +382,7 @@ def test_dead_letters_are_sent_again(anylab: Lab) -> None:
     with pytest.raises(UnknownLetter, match="no dead letter 99"):
         anylab.retry(99)
     patient.call.add().result(10)
-    assert anylab.retry(int(letters["number"][1])) == 1
+    assert anylab.retry(letters["number"][1]) == 1
     assert anylab.retry("/nobody") == 0
     assert anylab.retry(patient) == 2
     anylab.wait_idle()

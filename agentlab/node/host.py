@@ -19,12 +19,12 @@ from typing import Any
 
 from agentlab import ref as refs
 from agentlab._image import Image, migrated
-from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, home, pack, revive, unpack
+from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, pack, revive, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.changing import build, committed, put, take_back, upgrade
-from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited, current
-from agentlab.node.resident import Blame, Died, Resident, draft, nothing, revived, shown
+from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited
+from agentlab.node.resident import Blame, Died, Resident, current, draft, nothing, revived, shown
 from agentlab.node.sliced import Owner
 from agentlab.node.slices import Slicer
 from agentlab.node.word import Word
@@ -59,7 +59,7 @@ class Host:
         self._word = word
         self.link = InsideLink(self, about["lab"])
         if self.kind != "kernel":
-            home["link"] = refs.links[about["lab"]] = self.link
+            refs.links[about["lab"]] = self.link
         self._sock = sock
         self._residents: dict[int, Resident] = {}
         self._classes: dict[int, type[Agent]] = {}
@@ -140,16 +140,17 @@ class Host:
 
     async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
         """Ask the kernel and wait for its answer, as the agent whose code runs."""
+        return await self.wait(self.put(op, *args), f"{op} {args[:2]}", timeout)
+
+    def put(self, op: str, *args: Any) -> asyncio.Future[Any]:
+        """Put a question to the kernel now, as the agent whose code runs; what it will answer."""
         resident = current.get()
         ticket, answer = self._expect()
         self.say("ask", resident.life if resident else 0, ticket, op, *args)
-        if resident is None or op != "call":
-            return await self.wait(answer, f"{op} {args[:2]}", timeout)
-        resident.away += 1
-        try:
-            return await self.wait(answer, f"{op} {args[:2]}", timeout)
-        finally:
-            resident.away -= 1
+        if resident is not None:
+            resident.away += 1
+            answer.add_done_callback(resident.is_back)
+        return answer
 
     def _expect(self) -> tuple[int, asyncio.Future[Any]]:
         ticket = next(self._tickets)
@@ -199,14 +200,6 @@ class Host:
     def _on_keys(self, first: int, count: int) -> None:
         """Numbers for the messages of calls within the node."""
         self._keys = iter(range(first, first + count))
-
-    def control(self, op: str, path: str, args: tuple[Any, ...]) -> asyncio.Task[Any]:
-        """A control operation: begun at once, its result awaited if wanted."""
-
-        async def carry_out() -> Any:
-            return unpack(await self.ask("control", op, path, pack(args, f"the arguments of {op}")))
-
-        return self.spawn(carry_out())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
@@ -304,7 +297,7 @@ class Host:
     ) -> None:
         resident.take(key, journal, seed)
         started, clock = time.time_ns(), time.perf_counter()
-        args, kwargs = unpack(payload)
+        args, kwargs = unpack(payload, self.link)
         trace = shown(method, args, kwargs) if resident.traced else None
         self.say_later("begun", resident.life, key, started, trace)
         if method in HOOKS:
@@ -349,7 +342,7 @@ class Host:
     ) -> None:
         changes = resident.changes()
         answer = pack(result, f"the result of {resident.agent.path}.{method}", keep=None if self.durable else False)
-        lost = [step.mark[1] for step in resident.journal.left if step.once or step.mark[0] == "call"]
+        lost = resident.journal.lost
         if lost:
             raise Died(("diverged", f"{method} did not ask again for {', '.join(lost)}, which cannot be taken back"))
         casts, resident.casts = resident.casts, []

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 import io
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +16,14 @@ from agentlab._secrets import redact
 from agentlab._wire import pack, unpack
 from agentlab.agent import Agent
 from agentlab.errors import UnknownMessage
+from agentlab.node.acts import LOOKS, act
 from agentlab.node.places import run
-from agentlab.node.resident import Died, Resident
-from agentlab.node.sliced import owner_of
+from agentlab.node.resident import Died, Resident, current
 from agentlab.node.steps import Claim, at_once, carry_out, claim, given_text, name_of
 from agentlab.ref import DEFAULT_TIMEOUT, Outgoing, Ref
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
-
-current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assignment]  # owners of a host are residents
-"""The agent whose code runs."""
 
 
 class InsideContext:
@@ -74,9 +70,9 @@ class InsideContext:
         """Text for the live transcript; passes by, is never stored as state."""
         self._resident.say("emit", str(text))
 
-    def act(self, op: str, *args: Any) -> asyncio.Task[None]:
+    def act(self, op: str, *args: Any) -> Awaitable[None]:
         """Ask the lab for something about this agent: sent now, awaited if wanted."""
-        return self._host.spawn(self._host.ask(op, *args))
+        return act(self._host, "link", op, args, op, *args)
 
 
 class Later:
@@ -105,38 +101,45 @@ class Later:
 
 
 class LabInside:
-    """The lab as an agent sees it. Everything is awaited: the lab lives in another process."""
+    """The lab as an agent sees it. Everything is awaited: the lab lives in another process.
+
+    In a handler ``start``, ``publish`` and ``whereis`` are steps: asked at once, done once, and answered by the
+    journal when the message is delivered again.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    async def start(self, what: Any, *, id: str | None = None, under: Any = None, **options: Any) -> Ref:
+    def start(self, what: Any, *, id: str | None = None, under: Any = None, **options: Any) -> Awaitable[Ref]:
         """Start an agent, a child or a supervisor; as ``lab.start`` in a cell."""
         under_path = under.path if isinstance(under, Ref) else under
         data = pack((what, id, under_path, options), "what lab.start was given")
-        path, cls_name = await self._host.ask("start", data)
-        return Ref(self._host.link, path, cls_name)
+        return act(self._host, "start", _name(what), (id, under_path, options), "start", data)
 
-    async def whereis(self, id: str) -> Ref | None:
+    def whereis(self, id: str) -> Awaitable[Ref | None]:
         """The ref of the agent with this id or path, or None."""
-        found = await self._host.ask("whereis", id)
-        return Ref(self._host.link, *found) if found else None
+        return act(self._host, "look", "whereis", (id,), "whereis", id)
 
     def __getitem__(self, path: str) -> Ref:
         """The ref of that path, unchecked: a message to nobody raises NotRunning."""
         return Ref(self._host.link, path if path.startswith("/") else "/" + path)
 
-    async def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
-        """Cast to every subscriber of a topic; how many there are."""
+    def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> Awaitable[int]:
+        """Cast to every subscriber of a topic, now; how many there are. A handler that dies later published it."""
         payload = pack((args, kwargs), f"what is published to {topic!r}", keep=self._host.durable)
-        return int(await self._host.ask("publish", topic, method, payload))
+        return act(self._host, "publish", f"{topic}.{method}", (args, kwargs), "publish", topic, method, payload)
 
     async def simulator(self) -> dict[str, str]:
-        """Where the lab's simulator listens: ``base_url`` and ``api_key``."""
-        return dict(await self._host.ask("simulator"))
+        """Where the lab's simulator listens: ``base_url`` and ``api_key``; no step, as the next kernel has another."""
+        return dict(unpack(await self._host.ask("simulator")))
 
     def __repr__(self) -> str:
         return f"<the lab, seen from node {self._host.number}>"
+
+
+def _name(what: Any) -> str:
+    """What is to be started, in a word."""
+    return what.__name__ if isinstance(what, type) else str(getattr(what, "id", what))
 
 
 def what_of(message: Outgoing) -> str:
@@ -175,15 +178,15 @@ class InsideLink:
 
     async def _call(self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None) -> Any:
         if resident is None or found is None:
-            return unpack(await self._ask(message, payload, None))
+            return unpack(await self._ask(message, payload, None), self)
         given = given_text(message.args, message.kwargs)
-        key = (resident.key, found.number)  # the callee answers it once, however often it is asked
+        key = (found.key, found.number)  # the callee answers it once, however often it is asked
         fresh = found.kept is None  # else it may have been answered, or be under way, which the kernel knows
         work = functools.partial(self._answer, message, payload, key, fresh=fresh)
         return await carry_out(resident, found, work, once=False, given=given)
 
     async def _answer(self, message: Outgoing, payload: bytes, key: tuple[int | None, int], *, fresh: bool) -> Any:
-        return unpack(await self._ask(message, payload, key, fresh=fresh))
+        return unpack(await self._ask(message, payload, key, fresh=fresh), self)
 
     async def _ask(
         self, message: Outgoing, payload: bytes, key: tuple[int | None, int] | None, *, fresh: bool = False
@@ -198,7 +201,10 @@ class InsideLink:
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation, awaited."""
-        return self._host.control(op, path, args)
+        data = pack(args, f"the arguments of {op}")
+        kind = "look" if op in LOOKS else "start" if op == "start_child" else "control"
+        given = tuple(map(_name, args)) if kind == "start" else args
+        return act(self._host, kind, f"{path}.{op}", given, "control", op, path, data)
 
     def keep(self, value: Any) -> bytes:
         """A value as a journal keeps it."""

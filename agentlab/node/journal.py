@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 from agentlab._wire import is_plain, stored
 
 Mark = tuple[str, str, str, int]
-"""What a step is known by: kind, name, digest of its arguments, how often these have occurred before."""
+"""What a step is known by: kind, name, digest of its arguments, how often these have occurred before.
+
+The digest of a step inside another step begins with the ``label`` of that one and the end of a line.
+"""
+
+REACHES = frozenset({"call", "start", "publish", "control"})
+"""Kinds of steps that others have seen: agents that were called, a lab that was changed."""
 
 
 class Kept(NamedTuple):
@@ -33,6 +39,7 @@ class Journal:
         self._kept = {step.mark: step for step in (Kept(*parts) for parts in kept)}
         self._last = max((step.number for step in self._kept.values()), default=0)
         self._seen: Counter[tuple[str, str, str]] = Counter()
+        self._answered: list[str] = []
 
     def next(self, kind: str, name: str, digest: str) -> tuple[int, Mark, Kept | None]:
         """The number and the mark of the step that is asked for, and what an earlier delivery left of it."""
@@ -41,14 +48,28 @@ class Journal:
         self._seen[seen] += 1
         kept = self._kept.pop(mark, None)
         if kept is not None:
+            if kept.outcome == "ok":
+                self._answered.append(label(mark) + "\n")
             return kept.number, mark, kept
         self._last += 1
         return self._last, mark, None
 
     @property
     def left(self) -> list[Kept]:
-        """Finished steps that this delivery has not asked for (yet)."""
-        return [step for step in self._kept.values() if step.outcome == "ok"]
+        """Finished steps that this delivery has not asked for (yet); what a step does inside belongs to that step."""
+        inside = tuple(self._answered)
+        return [s for s in self._kept.values() if s.outcome == "ok" and not s.mark[2].startswith(inside)]
+
+    @property
+    def lost(self) -> list[str]:
+        """The names of those among them that cannot be taken back."""
+        return [step.mark[1] for step in self.left if step.once or step.mark[0] in REACHES]
+
+
+def label(mark: Mark) -> str:
+    """A step as the steps inside it know it; begins with that of the step around it, if there is one."""
+    kind, name, digest, seen = mark
+    return f"{digest} {kind} {name} {seen}"
 
 
 def digest_of(args: Any) -> str:

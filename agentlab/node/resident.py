@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import math
 import random
@@ -14,11 +15,14 @@ from agentlab._wire import revive
 from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
 from agentlab.node.journal import Journal
-from agentlab.node.sliced import Owner
+from agentlab.node.sliced import Owner, owner_of
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
 
+
+current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assignment]  # owners of a host are residents
+"""The agent whose code runs."""
 
 Blame = Literal["none", "charged", "own"]
 """What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it."""
@@ -62,7 +66,7 @@ class Resident(Owner):
         self.timers: list[tuple[float, bool, str, bytes]] = []
         self.journal = Journal([])
         self.diverged = False
-        self.away = 0  # its calls that went by the kernel and wait for an answer
+        self.away = 0  # what it has asked the kernel for and not been answered yet
         self.sent = 0  # what its node had noted when it last sent casts
         self.seed = ""  # of its chance, the same for every delivery of a message
         self.chance: random.Random | None = None  # made when it is asked for
@@ -84,10 +88,14 @@ class Resident(Owner):
         self.busy, self.limit = 0.0, self.max_busy
         self.seed, self.chance = seed, None
 
-    def note(self, kind: str, *parts: Any) -> None:
-        """Report something about a step; ``Host.settled`` waits until that is committed."""
+    def note(self, kind: str, key: int, *parts: Any) -> None:
+        """Report something about a step of a message; ``Host.settled`` waits until that is committed."""
         self.host.noted += 1
-        self.say(kind, self.key, *parts)
+        self.say(kind, key, *parts)
+
+    def is_back(self, _: object) -> None:
+        """Something that it asked the kernel for is answered, or not waited for any more."""
+        self.away -= 1
 
     def changes(self) -> list[Change]:
         """The fields that differ from the last commit; InvalidState if one does not fit its type."""

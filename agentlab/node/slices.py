@@ -80,6 +80,7 @@ class Slicer:
         self.idle: list[Any] = []  # greenlets without work
         self.lane = Lane(self, patience=4 * slice_s)
         self._looking = False
+        self._context = contextvars.copy_context()  # what every owner begins with
         self._dropped: set[Any] = set()
         self._home: Any = None  # the loop's greenlet
         self._previous: Any = None  # the signal handler before ours
@@ -126,8 +127,8 @@ class Slicer:
         return None if self.running is None else self.running.owner
 
     def start(self, coro: Coroutine[Any, Any, Any], owner: Owner) -> asyncio.Task[Any]:
-        """A task for this owner; the tasks that it creates are the owner's too."""
-        context = contextvars.copy_context()
+        """A task for this owner, in a context of its own; the tasks that it creates are the owner's too."""
+        context = self._context.copy()
         context.run(owner_of.set, owner)
         return asyncio.Task(Step(self, owner, coro, context), loop=self.loop, context=context)
 

@@ -6,6 +6,7 @@ runs. A step that an earlier delivery finished is not run: the journal answers.
 
 from __future__ import annotations
 
+import contextvars
 import inspect
 import time
 from collections.abc import Callable
@@ -13,16 +14,20 @@ from typing import Any, NamedTuple
 
 from agentlab._secrets import redact
 from agentlab._wire import describe, pack, unpack
-from agentlab.node.journal import Kept, Mark, digest_of
+from agentlab.node.journal import Kept, Mark, digest_of, label
 from agentlab.node.resident import Died, Resident
 
 LONGEST = 2000
 """Characters of a step's input and output that the steps' frame shows."""
 
+around: contextvars.ContextVar[str] = contextvars.ContextVar("agentlab_around", default="")
+"""The label of the step whose effect runs."""
+
 
 class Claim(NamedTuple):
     """A step that the handler asked for: its place in the journal, and what is kept of it."""
 
+    key: int
     number: int
     mark: Mark
     kept: Kept | None  # what an earlier delivery left of it, finished or not
@@ -35,11 +40,13 @@ class Claim(NamedTuple):
 
 def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
     """Find the step's place in the journal, at once, in the order in which the handler asks."""
-    number, mark, kept = resident.journal.next(kind, name, digest_of(args))
+    assert resident.key is not None
+    outer, digest = around.get(), digest_of(args)
+    number, mark, kept = resident.journal.next(kind, name, f"{outer}\n{digest}" if outer else digest)
     if kept is None and resident.journal.left and not resident.diverged:
         resident.diverged = True
         resident.say("diverged", resident.key, name)
-    return Claim(number, mark, kept)
+    return Claim(resident.key, number, mark, kept)
 
 
 async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *, once: bool, given: str) -> Any:
@@ -55,6 +62,8 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
     if once:
         await host.settled()
     clock = time.perf_counter()
+    before = around.get()
+    around.set(label(found.mark))
     try:
         value = work()
         if inspect.isawaitable(value):
@@ -62,13 +71,15 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
         result = pack(value, f"the result of step {found.mark[1]!r}", keep=host.durable)
     except BaseException as error:
         gave = cut(": ".join(describe(error)[:2]))
-        resident.note("stepped", found.number, "failed", time.perf_counter() - clock, None, gave)
+        resident.note("stepped", found.key, found.number, "failed", time.perf_counter() - clock, None, gave)
         raise
+    finally:
+        around.set(before)
     took = time.perf_counter() - clock
     if found.mark[0] == "call":  # its answer is on record already: asked again, it is answered from there
-        host.say_later("called", resident.life, resident.key, found.number, "ok", took, result, brief(value))
+        host.say_later("called", resident.life, found.key, found.number, "ok", took, result, brief(value))
         return value
-    resident.note("stepped", found.number, "ok", took, result, brief(value))
+    resident.note("stepped", found.key, found.number, "ok", took, result, brief(value))
     await host.settled()  # a handler that has seen a result may act on it in ways that nobody journals
     return value
 
@@ -77,8 +88,8 @@ def answered(resident: Resident, found: Claim, given: str) -> Any:
     """What the journal says of a finished step."""
     assert found.kept is not None
     assert found.kept.result is not None
-    value = unpack(found.kept.result)
-    resident.say("replayed", resident.key, found.number, found.mark, given, brief(value))
+    value = unpack(found.kept.result, resident.host.link)
+    resident.say("replayed", found.key, found.number, found.mark, given, brief(value))
     return value
 
 
@@ -86,7 +97,7 @@ def begin(resident: Resident, found: Claim, *, once: bool, given: str) -> None:
     """Tell the kernel that a step begins."""
     resident.host.noted += 1
     say = resident.host.say if once else resident.host.say_later  # nobody waits for the begin of any other
-    say("step", resident.life, resident.key, found.number, found.mark, once, time.time_ns(), given)
+    say("step", resident.life, found.key, found.number, found.mark, once, time.time_ns(), given)
 
 
 def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
@@ -98,7 +109,8 @@ def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
         return answered(resident, found, "")
     begin(resident, found, once=False, given="")
     value = work()
-    resident.note("stepped", found.number, "ok", 0.0, pack(value, kind, keep=resident.host.durable), brief(value))
+    result = pack(value, kind, keep=resident.host.durable)
+    resident.note("stepped", found.key, found.number, "ok", 0.0, result, brief(value))
     return value
 
 

@@ -1,4 +1,4 @@
-"""Agents that call, cast and remind each other, with steps in between, and what must be true of them afterwards."""
+"""Agents that call, cast, start, publish and remind each other between steps, and what is true of them afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Member(Agent):
 
 
 class Clerk(Member):
-    """Takes orders: steps of its own, a call, a cast and a timer."""
+    """Takes orders: steps of its own, a call, a start, news for all, a cast and a timer."""
 
     async def on_start(self) -> None:
         """A boundary before the first message."""
@@ -45,6 +45,11 @@ class Clerk(Member):
         await at(self.folder, f"{order}.before-call")
         taken = await self._sibling("bank").call.take(order)
         await at(self.folder, f"{order}.after-call")
+        team = self.path.rsplit("/", 1)[0]
+        aide = await self.lab.start(Aide, id=f"{order}-aide", under=team)
+        await at(self.folder, f"{order}.started")
+        self.lab.publish(f"{team} news", "note", f"{order}.{aide.id}")
+        await at(self.folder, f"{order}.published")
         await asyncio.gather(self.step(effect, self.folder, f"{order}.x"), self.step(effect, self.folder, f"{order}.y"))
         self._sibling("book").cast.note(f"{order}.clerk")
         self.after(0.0).ring(order)
@@ -75,13 +80,21 @@ class Bank(Member):
 
 
 class Book(Member):
-    """Is told."""
+    """Is told, and hears the news."""
+
+    async def on_start(self) -> None:
+        """Each life, so that a new kernel has it too."""
+        await self.subscribe(f"{self.path.rsplit('/', 1)[0]} news")
 
     async def note(self, what: str) -> None:
         """Write it down."""
         self._begin()
         await self.step(effect, self.folder, f"{what}.note")
         self._finish(what)
+
+
+class Aide(Agent):
+    """Is started in the middle of an order."""
 
 
 def family(name: str, folder: str, strategy: str) -> Supervisor:

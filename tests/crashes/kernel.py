@@ -19,7 +19,7 @@ from typing import Any
 from agentlab import Lab, Ref
 from agentlab._wire import unpack
 from agentlab.store import Store
-from tests.crashes.books import ORDERS, check_states, settle
+from tests.crashes.books import ORDERS, check_aides, check_states, settle
 from tests.crashes.family import family
 from tests.crashes.watch import Watch
 from tests.crashes.world import KERNEL, count, write
@@ -91,6 +91,7 @@ def main(path: str, folder: str, when: str, number: int) -> None:
                 clerk.cast.work(order, once)
         finish(lab, clerk, folder)
         check_states({name: lab[f"/f/{name}"].state for name in ("clerk", "bank", "book")}, in_order=False)
+        check_aides(lab.agents(), "/f")
         assert lab.events().query("kind == 'dead_letter'").empty
         write(folder, "over")
 

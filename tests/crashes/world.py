@@ -17,7 +17,8 @@ from pathlib import Path
 import anyio
 
 from agentlab import Exit
-from agentlab.node.inside import current
+from agentlab._wire import pack
+from agentlab.node.resident import current
 
 FILE, PLAN, KERNEL = "world", "plan", "kernel"
 
@@ -66,7 +67,7 @@ def end_kernel(folder: str) -> None:
 
 
 async def die(folder: str, how: str) -> None:
-    """Bring about one death, from where the agent stands."""
+    """Bring about one death, from where the agent stands; those that others bring about are no step of its handler."""
     write(folder, "death", how)
     resident = current.get()
     assert resident is not None
@@ -80,11 +81,9 @@ async def die(folder: str, how: str) -> None:
     elif how == "kernel":
         end_kernel(folder)
     elif how == "sibling":
-        await agent.lab[agent.path.rsplit("/", 1)[0] + "/book"].kill()
-    elif how == "kill":
-        await agent.ref.kill()
+        await resident.host.ask("control", "kill", agent.path.rsplit("/", 1)[0] + "/book", pack((), "nothing"))
     else:
-        await agent.ref.crash()
+        await resident.host.ask("control", how, agent.path, pack((), "nothing"))
     await anyio.sleep_forever()
 
 

@@ -1,0 +1,60 @@
+"""What an agent asks of its lab. In a handler it is a step, which the kernel carries out once for each message.
+
+It is asked at once, and awaited by who wants the answer. The kernel writes down that it began and how it ended,
+so a message that is delivered again is answered by the journal, or joins what is still under way. Outside a
+message (``on_start``, ``on_stop``) it just happens.
+
+What ties this life to others (kind ``link``: links, monitors, subscriptions) ends with the life, or is the same
+when it is done twice: each delivery does it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from agentlab._wire import unpack
+from agentlab.node.resident import Died, current
+from agentlab.node.steps import answered, claim, given_text
+
+if TYPE_CHECKING:
+    from agentlab.node.host import Host
+
+LOOKS = frozenset({
+    "status", "incarnation", "node", "state", "draft", "info", "doubts", "log", "which_children", "count_children",
+    "get_childspec",
+})  # fmt: skip
+"""Control operations that change nothing: steps too, since a handler may decide by them, but free to be taken back."""
+
+
+def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *parts: Any) -> Awaitable[Any]:
+    """Ask the kernel for something: now, and awaited if wanted.
+
+    Args:
+        host: The node's host.
+        kind: What kind of step it is.
+        name: Its name as a step.
+        given: What it is given, as the handler gave it.
+        op: The kernel's word for it.
+        parts: What the kernel needs, as it travels.
+    """
+    resident = current.get()
+    if resident is not None and resident.reason is not None:
+        raise Died(resident.reason)  # what is left of a life that was ended changes nothing any more
+    if resident is None or resident.key is None:
+        return host.spawn(_unpacked(host, host.put(op, *parts)))
+    found = claim(resident, kind, name, given)
+    text = given_text(given, {})
+    if found.is_done and kind != "link":
+        return host.spawn(_at_hand(answered(resident, found, text)))
+    step = (found.key, found.number, found.mark, time.time_ns(), text)
+    return host.spawn(_unpacked(host, host.put("act", step, op, *parts)))
+
+
+async def _unpacked(host: Host, answer: Awaitable[bytes]) -> Any:
+    return unpack(await answer, host.link)
+
+
+async def _at_hand(value: Any) -> Any:
+    return value

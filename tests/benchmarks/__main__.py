@@ -24,6 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PATIENCE = 300.0  # seconds for one script; what it has said by then stays
+NO_FIGURES = {"__main__", "profile_kernel"}
 KNOWN = {
     "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",
     "ratio_most", "versions", "quick",
@@ -188,7 +189,7 @@ def main() -> None:
     """Measure everything, or what is named."""
     options = [word for word in sys.argv[1:] if word.startswith("--")]
     names = [word for word in sys.argv[1:] if not word.startswith("--")]
-    scripts = [path for path in sorted(HERE.glob("*.py")) if path.stem != "__main__"]
+    scripts = [path for path in sorted(HERE.glob("*.py")) if path.stem not in NO_FIGURES]
     lines = []
     for script in scripts:
         if not names or script.stem in names:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PATIENCE = 300.0  # seconds for one script; what it has said by then stays
+PATIENCE = 240.0  # seconds for one script; what it has said by then stays
 NO_FIGURES = {"__main__", "profile_kernel"}
 KNOWN = {
     "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",

@@ -45,7 +45,7 @@ def singles(refs: Any, times: int) -> Values:
 
 def one_at_a_time(report: Report, options: Options, where: str, path: Path | None, ray: Side) -> None:
     """P7, among so many siblings."""
-    times = options.size(500)
+    times = options.size(300)
     for size in options.sizes(10_000):
         with Lab(None if path is None else path / f"{size}.lab") as lab:
             refs = family(lab, size)

@@ -1,6 +1,6 @@
 """From nothing to the first answer, each in a fresh process (P16).
 
-python tests/benchmarks/startup.py [--quick] [--rounds 5]
+python tests/benchmarks/startup.py [--quick] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def seconds(code: str) -> Values:
 
 def main() -> None:
     """Print the figures."""
-    options = Options(__doc__, rounds=5)
+    options = Options(__doc__, rounds=3)
     report = Report(options)
     seconds(LAB.format(before=""))  # compiled files are written, the disk's cache is warm
     found = in_turn(

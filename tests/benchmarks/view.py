@@ -1,6 +1,6 @@
 """What looking costs: an idle lab with an open tree (P12), a busy one (P13).
 
-    python tests/benchmarks/view.py [--quick] [--rounds 3]
+    python tests/benchmarks/view.py [--quick] [--rounds 2]
 
 The tree is the widget that a cell shows; a looker says hello to it as a browser does, so it sends every change. P12 is
 all processor time of this process, which is the kernel's. P13: agents tick so often that together they change their
@@ -179,7 +179,7 @@ def _watched(page: Any, cells: list[str]) -> Values:
 
 def main() -> None:
     """Print the figures."""
-    options = Options(__doc__)
+    options = Options(__doc__, rounds=2)
     report = Report(options)
     parts: list[Callable[[Report, Options], None]] = [idle, busy, frames]
     for part in parts:

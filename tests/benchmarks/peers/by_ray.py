@@ -73,7 +73,8 @@ def crash(times: int) -> dict[str, float]:
 def start(agents: int) -> dict[str, float]:
     """Milliseconds to the first answer of a new actor, and megabytes (PSS) of its process."""
     began = time.perf_counter()
-    pids = ray.get([each.pid.remote() for each in [actor() for _ in range(agents)]])
+    actors = [actor() for _ in range(agents)]
+    pids = ray.get([each.pid.remote() for each in actors])
     took = (time.perf_counter() - began) / agents * 1e3
     used = sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
     return {"start_ms": took, "mb": used / agents / 1e6}

@@ -17,8 +17,9 @@ def main() -> None:
     """Print the figures."""
     options = Options(__doc__)
     report = Report(options)
-    for size in options.sizes(100_000):
-        found = in_turn(options.rounds, BEAM=functools.partial(peers.beam, f"starts:many({size})"))
+    for size in options.sizes(1_000_000):
+        rounds = 1 if size == 1_000_000 else options.rounds
+        found = in_turn(rounds, BEAM=functools.partial(peers.beam, f"starts:many({size})", "+P", "2000000"))
         report.peer_only("P1 idle agent, all processes together; agents", found, "bytes", "bytes", "BEAM", size=size,
                          ratio_most=0.5)  # fmt: skip
         report.peer_only("P2 start of one of many; agents", found, "start_us", "us", "BEAM", size=size,

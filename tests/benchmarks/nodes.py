@@ -16,10 +16,21 @@ import time
 
 import psutil
 from kit import machine, peers
-from kit.agents import Counter, family
+from kit.agents import family
 from kit.report import Options, Report, Values, in_turn, once
 
-from agentlab import Lab, child
+from agentlab import Agent, Lab, child
+
+
+class Plain(Agent):
+    """Counts. It is this script's own, so it travels by value, as a notebook's class does."""
+
+    count: int = 0
+
+    def add(self) -> int:
+        """Add one."""
+        self.count += 1
+        return self.count
 
 
 def pids(lab: Lab) -> dict[int, int]:
@@ -52,7 +63,10 @@ def killed(size: int) -> Values:
 
 
 def _runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def node_killed(report: Report, options: Options) -> None:
@@ -67,10 +81,10 @@ def node_killed(report: Report, options: Options) -> None:
 def isolated(size: int) -> Values:
     """So many agents with a process of their own: milliseconds to start one, bytes of one."""
     with Lab() as lab:
-        lab.start(Counter, id="warm", isolation="process").call.add().result()
+        lab.start(Plain, id="warm", isolation="process").call.add().result()
         before = {process.pid for process in machine.family()}
         began = time.perf_counter()
-        refs = [lab.start(child(Counter, id=f"own-{n}", isolation="process")) for n in range(size)]
+        refs = [lab.start(child(Plain, id=f"own-{n}", isolation="process")) for n in range(size)]
         took = (time.perf_counter() - began) * 1e3 / size
         assert [reply.result() for reply in [ref.call.add() for ref in refs]] == [1] * size
         own = [process for process in machine.family() if process.pid not in before]

@@ -1,11 +1,14 @@
-"""The agent of most benchmarks, and families of it."""
+"""The agent of most benchmarks, and families of it.
+
+Nodes import this file, so it imports only what an agent needs: a class in a notebook travels with nothing more.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from agentlab import Agent, Lab, Ref, Supervisor
+from agentlab import Agent, Ref, Supervisor
 
 
 class Counter(Agent):
@@ -34,6 +37,6 @@ class Counter(Agent):
         return (time.perf_counter() - began) / calls * 1e6
 
 
-def family(lab: Lab, size: int, name: str = "family") -> Any:  # Refs
+def family(lab: Any, size: int, name: str = "family") -> Any:  # a Lab, and Refs
     """So many counters under one supervisor that bears any number of restarts."""
     return lab.start_many(Counter, size, under=lab.start(Supervisor(name, max_restarts=10**6)))

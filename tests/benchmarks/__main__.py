@@ -13,6 +13,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,17 +74,15 @@ def joined(lines: Iterable[Line]) -> list[Line]:
     """Put lines that have only a peer to ours of the same row, unit and size."""
     lines = list(lines)
     alone = {_place(line): line for line in lines if "agentlab" not in line and "peer" in line}
-    for line in lines:
-        other = alone.get(_place(line)) if "agentlab" in line and line.get("peer") is None else None
-        if other is None:
-            continue
+    ours = [line for line in lines if "agentlab" in line and line.get("peer") is None and _place(line) in alone]
+    for line in ours:
+        other = alone[_place(line)]
         line |= {name: other[name] for name in ("peer", "peer_name", "missing") if name in other}
         if line["agentlab"] is not None and other["peer"]:
             line["ratio"] = float(f"{line['agentlab'] / other['peer']:.4g}")
             line["met"] = line.get("met", True) and line["ratio"] <= other.get("ratio_most", math.inf)
-        alone.pop(_place(line))
-        lines.remove(other)
-    return lines
+    used = [id(alone[_place(line)]) for line in ours]
+    return [line for line in lines if id(line) not in used]
 
 
 def _place(line: Line) -> tuple[str, Any, Any]:
@@ -155,6 +154,10 @@ def machine() -> str:
 def versions(lines: Iterable[Line]) -> str:
     """What was measured."""
     found: dict[str, str] = {"python": platform.python_version()}
+    if shutil.which("erl"):
+        code = "io:put_chars(erlang:system_info(otp_release)), halt()."
+        asked = subprocess.run(["erl", "-noshell", "-eval", code], capture_output=True, text=True, check=False)
+        found["Erlang/OTP"] = asked.stdout
     for line in lines:
         found |= line.get("versions", {})
     return ", ".join(f"{name} {version}" for name, version in found.items())

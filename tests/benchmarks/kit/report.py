@@ -126,9 +126,9 @@ class Report:
         if ours is None:
             line["why"] = found["agentlab"].get("missing", "not measured")
         theirs = {peer: found[peer].get(value) for peer in peers}
-        highest = [most] + [share * (theirs.get(peer) or inf) for peer, share in (ratio_most or {}).items()]
-        lowest = [least] + [share * (theirs.get(peer) or 0.0) for peer, share in (ratio_least or {}).items()]
-        verdict = _met(ours, highest, lowest) if judged else {}
+        highest = [most] + [share * known for peer, share in (ratio_most or {}).items() if (known := theirs.get(peer))]
+        lowest = [least] + [share * known for peer, share in (ratio_least or {}).items() if (known := theirs.get(peer))]
+        verdict = _met(ours, highest, lowest) if judged and target else {}
         self._print(line | _beside(ours, theirs, found) | verdict | about)
 
     def peer_only(self, figure: str, found: dict[str, Values], value: str, unit: str, peer: str, **about: Any) -> None:
@@ -154,14 +154,13 @@ def _beside(ours: float | None, theirs: Mapping[str, float | None], found: dict[
 
 
 def _met(ours: float | None, highest: Sequence[float | None], lowest: Sequence[float | None]) -> dict[str, bool]:
-    """Whether every limit holds; nothing if there is none. Where there is no value of ours none holds."""
-    above = [limit for limit in highest if limit is not None]
-    below = [limit for limit in lowest if limit is not None]
-    if not above and not below:
-        return {}
+    """Whether every limit holds that can be judged; nothing if none can. Where there is no value of ours none holds."""
     if ours is None:
         return {"met": False}
-    return {"met": ours <= min(above, default=inf) and ours >= max(below, default=-inf)}
+    above = [limit for limit in highest if limit is not None]
+    below = [limit for limit in lowest if limit is not None]
+    holds = ours <= min(above, default=inf) and ours >= max(below, default=-inf)
+    return {"met": holds} if above or below else {}
 
 
 def _short(value: float | None) -> float | None:

@@ -1,7 +1,8 @@
 # make lab    set everything up and open the tour in JupyterLab
 # make test   set everything up and run every check
 #
-# PYTHON=python3.12 chooses the interpreter the environment is made from, LAB_ARGS=--no-browser is handed to JupyterLab.
+# PYTHON=python3.12 chooses the interpreter the environment is made from, LAB_ARGS=--no-browser is handed to JupyterLab,
+# BENCH_ARGS=--quick to the benchmarks: small sizes, one round.
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +20,7 @@ RUN_ALL := $(MAKE) --no-print-directory --keep-going
 help:
 	@echo "make lab     set everything up and open the tour in JupyterLab"
 	@echo "make test    set everything up and run every check: $(CHECKS)"
-	@echo "make bench   measure agentlab beside its peers"
+	@echo "make bench   measure agentlab beside its peers, a quarter of an hour, into tests/benchmarks/results.md"
 	@echo "make clean   remove the environment and everything that was built"
 
 lab: $(VENV)/.installed
@@ -51,7 +52,7 @@ browser: $(VENV)/.installed-test
 	$(BIN)/pytest tests/browser
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python tests/benchmarks
+	$(BIN)/python tests/benchmarks $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -68,7 +69,7 @@ $(VENV)/.installed-test: $(BIN)/pip pyproject.toml
 
 $(VENV)/.installed-bench: $(BIN)/pip pyproject.toml
 	$(PIP) install --quiet --editable '.[bench]'
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
 
 # pip is the last thing that venv makes: a half-made environment is finished, a whole one is left alone.
 $(BIN)/pip:

@@ -1,71 +1,203 @@
 """Run every benchmark beside this file and write what they found to results.md.
 
-    python tests/benchmarks [name ...]
+    python tests/benchmarks [--quick] [name ...]
 
-Each script prints one JSON line per figure: ``figure``, what it was measured with, and either ``agentlab`` (with
-``peer``, ``peer_name`` and ``ratio`` where there is a peer) or its values by their units.
+Each script prints one JSON line per figure: ``figure``, ``target``, ``agentlab``, ``unit``, and where there is one
+``peer``, ``peer_name``, ``ratio``, ``size``, ``met`` (see ``kit/report.py``). Lines of one figure at several sizes give
+the exponent of its growth. A line that has only a peer joins ours of the same row (``P1``), unit and size.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-KNOWN = {"figure", "agentlab", "peer", "peer_name", "ratio", "unit", "versions", "machine", "python"}
+PATIENCE = 240.0  # seconds for one script; what it has said by then stays
+NO_FIGURES = {"__main__", "profile_kernel"}
+KNOWN = {
+    "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",
+    "ratio_most", "versions", "quick",
+}  # fmt: skip
+HEAD = (
+    "| figure | size | target | agentlab | peer | ratio | growth | |",
+    "| --- | --: | --- | --: | --- | --: | --: | --- |",
+)
+
+Line = dict[str, Any]
 
 
-def measured(script: Path) -> list[dict[str, Any]]:
-    """Run one script; its figures, printed as they come."""
+def measured(script: Path, *options: str) -> list[Line]:
+    """Run one script in a process group of its own, which is gone afterwards; its figures, printed as they come."""
     found = []
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, str(script), *options]
+    began = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if line.startswith("{"):
-                found.append(json.loads(line))
+        signal.signal(signal.SIGALRM, lambda *_: _end_group(process.pid))
+        signal.alarm(int(PATIENCE))
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                if line.startswith("{"):
+                    found.append(json.loads(line))
+            process.wait()
+        finally:
+            signal.alarm(0)
+            _end_group(process.pid)
+    took = time.monotonic() - began
     if process.returncode:
-        print(f"{script.name} ended with {process.returncode}", file=sys.stderr)
+        found.append({"figure": f"{script.name} ended with {process.returncode} after {took:.0f} s", "met": False})
+    print(f"{script.name}: {took:.0f} s", file=sys.stderr)
     return found
 
 
-def row(line: dict[str, Any]) -> str:
+def _end_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def joined(lines: Iterable[Line]) -> list[Line]:
+    """Put lines that have only a peer to ours of the same row, unit and size."""
+    lines = list(lines)
+    alone = {_place(line): line for line in lines if "agentlab" not in line and "peer" in line}
+    ours = [line for line in lines if "agentlab" in line and line.get("peer") is None and _place(line) in alone]
+    for line in ours:
+        other = alone[_place(line)]
+        line |= {name: other[name] for name in ("peer", "peer_name", "missing") if name in other}
+        if line["agentlab"] is not None and other["peer"]:
+            line["ratio"] = float(f"{line['agentlab'] / other['peer']:.4g}")
+            line["met"] = line.get("met", True) and line["ratio"] <= other.get("ratio_most", math.inf)
+    used = [id(alone[_place(line)]) for line in ours]
+    return [line for line in lines if id(line) not in used]
+
+
+def _place(line: Line) -> tuple[str, Any, Any]:
+    return line["figure"].split()[0], line.get("unit"), line.get("size")
+
+
+def growth(lines: Iterable[Line]) -> dict[str, float]:
+    """Per figure the exponent: the slope of the logarithms of value and size, by least squares."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for line in lines:
+        if line.get("size") and (line.get("agentlab") or 0) > 0:
+            points.setdefault(line["figure"], []).append((math.log(line["size"]), math.log(line["agentlab"])))
+    return {figure: _slope(some) for figure, some in points.items() if len({x for x, _ in some}) > 1}
+
+
+def _slope(points: list[tuple[float, float]]) -> float:
+    x0 = sum(x for x, _ in points) / len(points)
+    y0 = sum(y for _, y in points) / len(points)
+    return sum((x - x0) * (y - y0) for x, y in points) / sum((x - x0) ** 2 for x, _ in points)
+
+
+def row(line: Line, exponent: float | None) -> str:
     """One figure as a row of the table."""
-    rest = {name: value for name, value in line.items() if name not in KNOWN}
-    values = {name: value for name, value in rest.items() if isinstance(value, float) or "_per_" in name}
-    about = ", ".join(f"{name} {value}" for name, value in rest.items() if name not in values)
-    ours = f"{line['agentlab']:,}" if "agentlab" in line else ", ".join(f"{n} {v:,}" for n, v in values.items())
-    theirs = f"{line['peer']:,} ({line['peer_name']})" if "peer" in line else ""
-    figure = line["figure"] + (f" ({about})" if about else "")
-    return f"| {figure} | {ours} {line.get('unit', '')} | {theirs} | {line.get('ratio', '')} |"
+    about = ", ".join(f"{name} {value}" for name, value in line.items() if name not in KNOWN and value is not None)
+    size = f"{line['size']:,}" if "size" in line else ""
+    cells = [
+        line["figure"] + (f" ({about})" if about else ""),
+        size,
+        line.get("target", ""),
+        _ours(line),
+        _theirs(line),
+        "" if "ratio" not in line else f"{line['ratio']:,}",
+        "" if exponent is None else f"{exponent:.2f}",
+        {True: "met", False: "**missed**"}.get(line.get("met"), ""),  # type: ignore[call-overload]
+    ]
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def versions(lines: list[dict[str, Any]]) -> str:
-    """What was measured, and where."""
-    found = {"python": platform.python_version()}
+def _ours(line: Line) -> str:
+    value = line.get("agentlab")
+    return line.get("why", "") if value is None else f"{value:,} {line.get('unit', '')}"
+
+
+def _theirs(line: Line) -> str:
+    gone = line.get("missing", {})
+    found = {line.get("peer_name"): line.get("peer")} | line.get("others", {})
+    told = [f"{name} {value:,}" for name, value in found.items() if value is not None]
+    return "; ".join(told + [f"{name}: {why}" for name, why in gone.items()])
+
+
+def table(lines: list[Line]) -> str:
+    """All figures; the exponent stands with the largest size."""
+    exponents = growth(lines)
+    last = {line["figure"]: line for line in lines}
+    rows = [row(line, exponents.get(line["figure"]) if last[line["figure"]] is line else None) for line in lines]
+    return "\n".join([*HEAD, *rows])
+
+
+def machine() -> str:
+    """Where it was measured."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, {cpu}"
+
+
+def versions(lines: Iterable[Line]) -> str:
+    """What was measured."""
+    found: dict[str, str] = {"python": platform.python_version()}
+    if shutil.which("erl"):
+        code = "io:put_chars(erlang:system_info(otp_release)), halt()."
+        asked = subprocess.run(["erl", "-noshell", "-eval", code], capture_output=True, text=True, check=False)
+        found["Erlang/OTP"] = asked.stdout
     for line in lines:
         found |= line.get("versions", {})
-    words = ", ".join(f"{name} {version}" for name, version in found.items())
-    return f"{words}. {platform.system()} {platform.machine()}, {os.cpu_count()} cores."
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def order(line: Line) -> tuple[int, str]:
+    """P1 before P2 before P10, what has no number after them."""
+    word = line["figure"].split()[0]
+    return (int(word[1:]), "") if word[:1] == "P" and word[1:].isdigit() else (999, line["figure"].split(":")[0])
+
+
+def report(lines: list[Line]) -> str:
+    """The whole page."""
+    lines = sorted(joined(lines), key=order)
+    judged = [line["met"] for line in lines if "met" in line]
+    quick = (
+        "**A quick run, sizes by ten smaller, one round: no reference.** " if any("quick" in x for x in lines) else ""
+    )
+    return f"""# What was measured
+
+{quick}{datetime.now(UTC):%Y-%m-%d}. {versions(lines)}. {machine()}.
+{sum(judged)} of {len(judged)} lines with a target meet it.
+
+A ratio is agentlab's figure to the first peer's. *growth* is the exponent over the sizes: 0 is flat, 1 is proportional.
+What stands behind a figure is written at the top of its script.
+
+{table(lines)}
+"""
 
 
 def main() -> None:
     """Measure everything, or what is named."""
-    scripts = [path for path in sorted(HERE.glob("*.py")) if path.stem != "__main__"]
-    asked = [path for path in scripts if not sys.argv[1:] or path.stem in sys.argv[1:]]
-    parts = {path.stem: measured(path) for path in asked}
-    head = "| figure | agentlab | peer | ratio |\n| --- | --- | --- | --- |"
-    tables = [f"## {name}\n\n{head}\n" + "\n".join(map(row, lines)) for name, lines in parts.items()]
-    every = [line for lines in parts.values() for line in lines]
-    text = "\n\n".join(
-        [f"# What was measured\n\n{versions(every)} A ratio is agentlab's figure to the peer's.", *tables]
-    )
-    (HERE / "results.md").write_text(text + "\n", encoding="utf-8")
+    options = [word for word in sys.argv[1:] if word.startswith("--")]
+    names = [word for word in sys.argv[1:] if not word.startswith("--")]
+    scripts = [path for path in sorted(HERE.glob("*.py")) if path.stem not in NO_FIGURES]
+    lines = []
+    for script in scripts:
+        if not names or script.stem in names:
+            lines += measured(script, *options)
+    (HERE / "results.md").write_text(report(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What time slices cost and what they give: one JSON line per figure.
 
-    python tests/benchmarks/slices.py [--rounds 3] [--tickers 1000] [--seconds 2] [--slice 0.002]
+    python tests/benchmarks/slices.py [--quick] [--rounds 3]
 
 ``step``: microseconds of one step (an await of a bare yield) in plain asyncio, with its costs counted, and sliced.
 ``lateness``: milliseconds after its due time at which a ticker of 10 ms goes on, p50, p99 and the worst, beside
@@ -10,27 +10,22 @@ period. Medians of rounds that visit every case in turn.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import json
-import platform
 import signal
 import socket
 import statistics
-import sys
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import anyio
+from kit.report import Options, Report, Values
 
 from agentlab.node.sliced import Owner
 from agentlab.node.slices import Slicer
 
+SLICE = 0.002
 PERIOD = 0.01
 STEPS = 20_000
 
@@ -117,19 +112,16 @@ async def lateness(beside: str, tickers: int, seconds: float, slice_s: float) ->
     return dict(zip(("p50", "p99", "max"), (value * 1e3 for value in at), strict=True)) | {"ticks": len(late)}
 
 
-def median(figures: list[dict[str, float]]) -> dict[str, float]:
+def median(figures: list[dict[str, float]]) -> Values:
     """The median of each figure over the rounds."""
-    return {name: round(statistics.median(figure[name] for figure in figures), 2) for name in figures[0]}
+    return {name: statistics.median(figure[name] for figure in figures) for name in figures[0]}
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tickers", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--slice", type=float, default=0.002)
-    options = parser.parse_args()
+    options = Options(__doc__)
+    report = Report(options)
+    tickers, seconds = options.size(1000), 0.5 if options.quick else 1.0
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     steps: dict[str, list[float]] = {"plain": [], "sliced": []}
     late: dict[str, list[dict[str, float]]] = {name: [] for name in BESIDE}
@@ -137,12 +129,14 @@ def main() -> None:
         for kind, found in steps.items():
             found.append(asyncio.run(cost_of_step(kind)))
         for name, seen in late.items():
-            seen.append(asyncio.run(lateness(name, options.tickers, options.seconds, options.slice)))
-    where = {"python": platform.python_version(), "tickers": options.tickers, "slice_ms": options.slice * 1e3}
-    cost = {kind: round(statistics.median(found), 2) for kind, found in steps.items()}
-    print(json.dumps({"figure": "step", "unit": "us", **cost, "more": round(cost["sliced"] - cost["plain"], 2)}))
+            seen.append(asyncio.run(lateness(name, tickers, seconds, SLICE)))
+    cost = {kind: {"us": statistics.median(found)} for kind, found in steps.items()}
+    found = {"agentlab": cost["sliced"], "plain asyncio": cost["plain"]}
+    report.say("slicer alone: one step", found, "us", "us", peers=["plain asyncio"])
     for name, seen in late.items():
-        print(json.dumps({"figure": "lateness", "beside": name, "unit": "ms", **median(seen), **where}))
+        for value in ("p99", "max"):
+            figure = f"slicer alone: lateness of {tickers} tickers beside {name}, {value}"
+            report.say(figure, {"agentlab": median(seen)}, value, "ms")
 
 
 if __name__ == "__main__":

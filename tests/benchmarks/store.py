@@ -1,32 +1,25 @@
-"""What durability costs: one JSON line per figure, beside LangGraph with its SQLite checkpointer where installed.
+"""What durability costs: calls (P6), conversations (P15) and frames (P17), beside LangGraph's SQLite checkpointer.
 
-    python tests/benchmarks/store.py [--rounds 3] [--turns 1000] [--peer-turns 200] [--agents 1000] [--steps 1000000]
+    python tests/benchmarks/store.py [--quick] [--rounds 3]
 
-``conversation_bytes``: bytes of the store per byte of a conversation of 5 KB turns. ``turn``: milliseconds from a
-call to its durable answer, around the tenth turn and around the last. ``durable_calls``: calls a second, to so many
-agents at once from this process. ``durable_call``: milliseconds of one call, p50 and p99. ``steps_frame``: seconds
-until a store's step rows are a DataFrame. Every figure grows by factors of ten as far as the options allow, and
-LangGraph's rounds stand between ours (A B A B).
+A turn is 5 KB of text, a call, and its durable answer. LangGraph's conversation grows with the square of its turns, so
+it has fewer; ours runs at full length too. The single durable call is one after the other, from this process.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import json
+import functools
 import operator
-import platform
 import random
 import statistics
 import string
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from kit.report import Options, Report, Side, Values, in_turn, quantile
 
 from agentlab import Agent, Lab, Ref, Transcript, open_store
 from agentlab.store import Batch, Store
@@ -69,14 +62,12 @@ class Count(TypedDict):
 
 
 def peer(path: Path, state: type) -> Any:
-    """A LangGraph graph of one node that returns nothing new, with its SQLite checkpointer; None if not installed."""
-    try:
-        import sqlite3
+    """A LangGraph graph of one node that returns nothing new, with its SQLite checkpointer."""
+    import sqlite3
 
-        from langgraph.checkpoint.sqlite import SqliteSaver
-        from langgraph.graph import END, START, StateGraph
-    except ImportError:
-        return None
+    from langgraph.checkpoint.sqlite import SqliteSaver
+    from langgraph.graph import END, START, StateGraph
+
     graph = StateGraph(state)
     graph.add_node("agent", lambda state: {})
     graph.add_edge(START, "agent")
@@ -105,45 +96,51 @@ def size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def talk(folder: Path, turns: list[str]) -> tuple[list[float], int]:
-    """Our conversation: milliseconds per turn, bytes of the closed store."""
-    with Lab(folder / "run.lab", nodes=1) as lab:
-        talker = lab.start(Talker, id="t")
-        took = clocked(lambda text: talker.call.say(text).result(60), turns)
-    return took, size_of(folder)
+def talk(turns: list[str]) -> Values:
+    """Our conversation."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Lab(folder / "run.lab", nodes=1) as lab:
+            talker = lab.start(Talker, id="t")
+            took = clocked(lambda text: talker.call.say(text).result(60), turns)
+        return told(folder, took)
 
 
-def peer_talk(folder: Path, turns: list[str]) -> tuple[list[float], int] | None:
+def peer_talk(turns: list[str]) -> Values:
     """LangGraph's."""
-    graph = peer(folder / "peer.db", Conversation)
-    if graph is None:
-        return None
-    config = {"configurable": {"thread_id": "t"}}
-    took = clocked(lambda text: graph.invoke({"messages": [{"role": "user", "content": text}]}, config), turns)
-    graph.checkpointer.conn.close()
-    return took, size_of(folder)
+    with tempfile.TemporaryDirectory() as name:
+        graph = peer(Path(name) / "peer.db", Conversation)
+        config = {"configurable": {"thread_id": "t"}}
+        took = clocked(lambda text: graph.invoke({"messages": [{"role": "user", "content": text}]}, config), turns)
+        graph.checkpointer.conn.close()
+        return told(Path(name), took)
 
 
-def calls(lab: Lab, refs: list[Ref]) -> float:
-    """Calls a second to all of them at once."""
+def told(folder: Path, took: list[float]) -> Values:
+    """Bytes per byte of text, milliseconds of a turn around the tenth and the last."""
+    tenth, last = statistics.median(took[3:50]), statistics.median(took[-50:])
+    return {"bytes": size_of(folder) / (len(took) * TURN), "tenth": tenth, "last": last, "growth": last / tenth}
+
+
+def calls(lab: Lab, refs: list[Ref]) -> Values:
+    """Calls a second to all of them at once; then single ones, one after the other."""
     began = time.perf_counter()
     replies = [ref.call.add() for ref in refs]
     for reply in replies:
         reply.result(60)
-    return len(refs) / (time.perf_counter() - began)
+    rate = len(refs) / (time.perf_counter() - began)
+    took = clocked(lambda _: refs[0].call.add().result(60), [""] * 300)
+    return {"rate": rate, "p50": quantile(took, 0.5), "p99": quantile(took, 0.99)}
 
 
-def one_call(ref: Ref, count: int = 300) -> list[float]:
-    """Milliseconds of single calls, one after the other."""
-    return clocked(lambda _: ref.call.add().result(60), [""] * count)
-
-
-def peer_calls(graph: Any, count: int) -> tuple[float, list[float]]:
-    """LangGraph's calls a second over so many threads of conversation, and milliseconds of each."""
-    took = clocked(
-        lambda name: graph.invoke({"count": 1}, {"configurable": {"thread_id": name}}), list(map(str, range(count)))
-    )
-    return count / sum(took) * 1e3, took
+def peer_calls(size: int) -> Values:
+    """LangGraph's, over so many threads of conversation, but no more than 300."""
+    with tempfile.TemporaryDirectory() as folder:
+        graph = peer(Path(folder) / "peer.db", Count)
+        names = list(map(str, range(min(size, 300))))
+        took = clocked(lambda name: graph.invoke({"count": 1}, {"configurable": {"thread_id": name}}), names)
+        graph.checkpointer.conn.close()
+    return {"rate": len(names) / sum(took) * 1e3, "p50": quantile(took, 0.5), "p99": quantile(took, 0.99)}
 
 
 def write_steps(path: Path, count: int) -> None:
@@ -159,116 +156,61 @@ def write_steps(path: Path, count: int) -> None:
     store.close()
 
 
-class Report:
-    """Prints figures."""
-
-    def __init__(self) -> None:
-        packages = ("jupyter-agentlab", "langgraph", "langgraph-checkpoint-sqlite")
-        self._about = {"versions": {"python": platform.python_version()}, "machine": platform.machine()}
-        for name in packages:
-            try:
-                self._about["versions"][name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                continue
-
-    def say(self, figure: str, ours: float, theirs: float | None = None, **about: Any) -> None:
-        """One line; the ratio is ours to theirs."""
-        line: dict[str, Any] = {"figure": figure, **about, "agentlab": _short(ours)}
-        if theirs is not None:
-            line |= {"peer": _short(theirs), "peer_name": "langgraph", "ratio": _short(ours / theirs)}
-        print(json.dumps(line | self._about), flush=True)
+def conversations(report: Report, options: Options) -> None:
+    """P15: ours and theirs in turn; ours also at full length."""
+    for length in (options.size(200), options.size(1000)):
+        turns = texts(length, 7)
+        sides: dict[str, Side] = {"agentlab": functools.partial(talk, turns)}
+        if length <= 200:
+            sides["LangGraph"] = functools.partial(peer_talk, turns)
+        found = in_turn(options.rounds, **sides)
+        others = [name for name in sides if name != "agentlab"]
+        report.say(f"P15 conversation of {length} turns of 5 KB: bytes kept", found, "bytes", "bytes per byte",
+                   peers=others, target="< 2, ≥ 20 × smaller than LangGraph", most=2.0,
+                   ratio_most={"LangGraph": 1 / 20})  # fmt: skip
+        report.say(f"P15 conversation of {length} turns: one of the last turns", found, "last", "ms",
+                   peers=others, target="≥ 5 × faster than LangGraph", ratio_most={"LangGraph": 1 / 5})  # fmt: skip
+        report.say(f"P15 conversation of {length} turns: the last to the tenth", found, "growth", "times",
+                   peers=others, target="flat (≤ 1.5)", most=1.5)  # fmt: skip
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+def throughput(report: Report, options: Options) -> None:
+    """P6, at sizes a factor of ten apart."""
+    sizes = options.sizes(1000)
+    with tempfile.TemporaryDirectory() as folder, Lab(Path(folder) / "run.lab") as lab:
+        refs = list(lab.start_many(Counter, sizes[-1]))
+        for size in sizes:
+            ours = functools.partial(calls, lab, refs[:size])
+            found = in_turn(options.rounds, agentlab=ours, LangGraph=functools.partial(peer_calls, size))
+            report.say("P6 durable calls a second; agents called at once", found, "rate", "calls/s",
+                       peers=["LangGraph"], size=size, judged=size == sizes[-1], target="≥ 5,000, ≥ 8 × LangGraph",
+                       least=5000.0, ratio_least={"LangGraph": 8.0})  # fmt: skip
+    report.say("P6 a single durable call, p50", found, "p50", "ms", peers=["LangGraph"], target="≤ 2 ms", most=2.0)
+    report.say("P6 a single durable call, p99", found, "p99", "ms", peers=["LangGraph"])
 
 
-def conversations(report: Report, options: argparse.Namespace) -> None:
-    """Sizes and turns, ours and theirs in turn; ours also at full length."""
-    ours, theirs = [], []
-    for number in range(options.rounds):
-        turns = texts(options.peer_turns, number)
-        for found, run in ((ours, talk), (theirs, peer_talk)):
-            with tempfile.TemporaryDirectory() as folder:
-                result = run(Path(folder), turns)
-                if result is not None:
-                    found.append(result)
-    _tell_conversation(report, options.peer_turns, ours, theirs)
-    with tempfile.TemporaryDirectory() as folder:
-        _tell_conversation(report, options.turns, [talk(Path(folder), texts(options.turns, 99))], [])
+def read(path: Path) -> Values:
+    """Seconds until the step rows are a DataFrame."""
+    with open_store(path) as stored:
+        return {"s": clocked(lambda _: stored.steps(), [""])[0] / 1e3}
 
 
-def _tell_conversation(report: Report, turns: int, ours: list[Any], theirs: list[Any]) -> None:
-    def part(found: list[Any], of: Callable[[Any], float]) -> float | None:
-        return statistics.median(map(of, found)) if found else None
-
-    def tenth(result: Any) -> float:
-        return statistics.median(result[0][3:50])
-
-    def last(result: Any) -> float:
-        return statistics.median(result[0][-50:])
-
-    figures: list[tuple[str, str, Callable[[Any], float]]] = [
-        ("conversation_bytes", "bytes per byte of text", lambda result: result[1] / (turns * TURN)),
-        ("turn_10", "ms", tenth), ("turn_last", "ms", last), ("turn_last_to_10", "ratio", lambda r: last(r) / tenth(r)),
-    ]  # fmt: skip
-    for figure, unit, of in figures:
-        report.say(figure, part(ours, of) or 0.0, part(theirs, of), turns=turns, unit=unit)
-
-
-def throughput(report: Report, options: argparse.Namespace) -> None:
-    """Durable calls, at sizes a factor of ten apart."""
-    with tempfile.TemporaryDirectory() as folder:
-        graph = peer(Path(folder) / "peer.db", Count)
-        with Lab(Path(folder) / "run.lab") as lab:
-            refs = list(lab.start_many(Counter, options.agents))
-            for size in [n for n in (10, 100, 1000, 10_000) if n <= options.agents]:
-                ours, theirs, single, peer_single = [], [], [], []
-                for _ in range(options.rounds):
-                    ours.append(calls(lab, refs[:size]))
-                    single += one_call(refs[0])
-                    if graph is not None:
-                        rate, took = peer_calls(graph, min(size, 300))
-                        theirs.append(rate)
-                        peer_single += took
-                rate_of_peer = statistics.median(theirs) if theirs else None
-                report.say("durable_calls", statistics.median(ours), rate_of_peer, agents=size, unit="calls/s")
-            report.say(
-                "durable_call_p50",
-                statistics.median(single),
-                statistics.median(peer_single) if peer_single else None,
-                unit="ms",
-            )
-            report.say("durable_call_p99", statistics.quantiles(single, n=100)[98], unit="ms")
-        if graph is not None:
-            graph.checkpointer.conn.close()
-
-
-def frames(report: Report, options: argparse.Namespace) -> None:
-    """Step rows to a DataFrame."""
-    for size in [n for n in (10_000, 100_000, 1_000_000) if n <= options.steps]:
+def frames(report: Report, options: Options) -> None:
+    """P17: step rows to a DataFrame."""
+    for size in options.sizes(1_000_000):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run.lab"
             write_steps(path, size)
-            took = []
-            with open_store(path) as stored:
-                for _ in range(options.rounds):
-                    began = time.perf_counter()
-                    rows = len(stored.steps())
-                    took.append(time.perf_counter() - began)
-        report.say("steps_frame", statistics.median(took), rows=rows, unit="s")
+            read(path)  # imports pandas
+            found = in_turn(options.rounds, agentlab=functools.partial(read, path))
+        report.say("P17 step rows to a DataFrame; rows", found, "s", "s", size=size,
+                   judged=size == options.size(1_000_000), target="≤ 5 s", most=5.0)  # fmt: skip
 
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--turns", type=int, default=1000)
-    parser.add_argument("--peer-turns", type=int, default=200)
-    parser.add_argument("--agents", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    options = parser.parse_args()
-    report = Report()
+    options = Options(__doc__)
+    report = Report(options)
     conversations(report, options)
     throughput(report, options)
     frames(report, options)

@@ -1,6 +1,6 @@
 """What the supervision machine costs as it grows: one JSON line per figure.
 
-    python tests/benchmarks/supervision.py [--rounds 5] [--most 100000]
+    python tests/benchmarks/supervision.py [--quick] [--rounds 5]
 
 ``restart``: one child among n siblings crashes and comes back (two events); ``add_remove``: one is added and
 stopped (four events). Microseconds of machine time per event, the median of rounds that visit every size in
@@ -10,17 +10,12 @@ beside its specification.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
-import platform
 import statistics
-import sys
 import time
 import tracemalloc
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from kit.report import Options, Report
 
 from agentlab.child import Child, Supervisor
 from agentlab.supervision import Call, Exited, Record, Start, Started, Tree
@@ -95,12 +90,9 @@ def bytes_per_child(size: int, kind: str) -> float:
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=100_000)
-    options = parser.parse_args()
-    sizes = [size for size in (10, 1_000, 100_000, 1_000_000) if size <= options.most]
-    machine = {"python": platform.python_version(), "machine": platform.machine()}
+    options = Options(__doc__, rounds=5)
+    report = Report(options)
+    sizes = options.sizes(100_000)
     for kind in ("one_for_one", "simple_one_for_one", "independent"):
         trees = {size: grown(size, kind) for size in sizes}
         gc.freeze()
@@ -111,17 +103,19 @@ def main() -> None:
                 for size in sizes:
                     took[size].append(action(trees[size][0]))
             for size in sizes:
-                us = round(statistics.median(took[size]), 2)
-                print(json.dumps({"figure": figure, "kind": kind, "siblings": size, "us_per_event": us} | machine))
+                tell(report, (f"{figure}, an event", kind), size, statistics.median(took[size]))
         for size in sizes:
-            us = round(trees[size][1] / size * 1e6, 2)
-            print(json.dumps({"figure": "bulk", "kind": kind, "siblings": size, "us_per_child": us} | machine))
+            tell(report, ("bulk, a child", kind), size, trees[size][1] / size * 1e6)
         del trees
         gc.unfreeze()
     for kind in ("one_for_one", "independent"):
-        size = min(options.most, 100_000)
-        used = round(bytes_per_child(size, kind))
-        print(json.dumps({"figure": "bytes", "kind": kind, "siblings": size, "bytes_per_child": used} | machine))
+        tell(report, ("bytes of an idle child", kind), sizes[-1], bytes_per_child(sizes[-1], kind), unit="bytes")
+
+
+def tell(report: Report, what: tuple[str, str], size: int, value: float, *, unit: str = "us") -> None:
+    """Print one figure."""
+    figure = f"supervision machine: {', '.join(what)}; siblings"
+    report.say(figure, {"agentlab": {"is": value}}, "is", unit, size=size)
 
 
 if __name__ == "__main__":

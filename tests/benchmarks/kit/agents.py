@@ -1,0 +1,42 @@
+"""The agent of most benchmarks, and families of it.
+
+Nodes import this file, so it imports only what an agent needs: a class in a notebook travels with nothing more.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from agentlab import Agent, Ref, Supervisor
+
+
+class Counter(Agent):
+    """Counts, calls another one, crashes."""
+
+    count: int = 0
+
+    def add(self) -> int:
+        """Add one."""
+        self.count += 1
+        return self.count
+
+    def life(self) -> tuple[int, int]:
+        """Which incarnation it is, and its count."""
+        return self.incarnation, self.count
+
+    def boom(self) -> None:
+        """Crash."""
+        raise RuntimeError("boom")
+
+    async def talk(self, other: Ref, calls: int) -> float:
+        """Call another one so often; microseconds per call."""
+        began = time.perf_counter()
+        for _ in range(calls):
+            await other.call.add()
+        return (time.perf_counter() - began) / calls * 1e6
+
+
+def family(lab: Any, size: int, name: str = "family") -> Any:  # a Lab, and Refs
+    """So many counters under one supervisor that bears any number of restarts."""
+    return lab.start_many(Counter, size, under=lab.start(Supervisor(name, max_restarts=10**6)))

@@ -1,0 +1,167 @@
+"""Options, rounds in which every side has its turn, and one JSON line per figure."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.metadata
+import json
+import platform
+import statistics
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any
+
+Values = dict[str, Any]
+"""What one side measured, by name; ``missing`` instead says why there is nothing."""
+
+Side = Callable[[], Values]
+
+PACKAGES = ("jupyter-agentlab", "langgraph", "langgraph-checkpoint-sqlite", "pykka", "ray")
+
+
+class Options:
+    """``--quick``: sizes by ten smaller and one round, to try a script in seconds."""
+
+    def __init__(self, doc: str | None, rounds: int = 3) -> None:
+        parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--quick", action="store_true", help="sizes by ten smaller, one round")
+        parser.add_argument("--rounds", type=int, help=f"rounds of every figure ({rounds})")
+        given = parser.parse_args()
+        self.quick: bool = given.quick
+        self.rounds: int = given.rounds or (1 if given.quick else rounds)
+
+    def size(self, full: int) -> int:
+        """A size, or a tenth of it."""
+        return max(1, full // 10) if self.quick else full
+
+    def sizes(self, most: int) -> list[int]:
+        """Three sizes, a factor of ten apart."""
+        return sorted({max(1, self.size(most) // part) for part in (100, 10, 1)})
+
+
+def in_turn(rounds: int, **sides: Side) -> dict[str, Values]:
+    """Let every side measure once per round (A B A B); per side the median of each value.
+
+    A side that fails says so in its place; the others go on.
+    """
+    found: dict[str, list[Values]] = {name: [] for name in sides}
+    missing: dict[str, Values] = {}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            if name in missing:
+                continue
+            values = _measured(name, measure)
+            if "missing" in values:
+                missing[name] = values
+            else:
+                found[name].append(values)
+    return {name: missing.get(name) or _medians(many) for name, many in found.items()}
+
+
+def once(measure: Side) -> Side:
+    """The same side, measured in its first turn only: for peers that take ten seconds to begin."""
+    return functools.cache(measure)
+
+
+def _measured(name: str, measure: Side) -> Values:
+    try:
+        return measure()
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        return {"missing": f"{name} failed: {type(error).__name__}: {str(error)[:200]}"}
+
+
+def _medians(many: Sequence[Values]) -> Values:
+    return {name: statistics.median(values[name] for values in many if name in values) for name in many[0]}
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which that share lies; ``values`` need not be sorted."""
+    ranked = sorted(values)
+    return ranked[min(len(ranked) - 1, int(len(ranked) * share))]
+
+
+class Report:
+    """Prints figures.
+
+    Args:
+        options: Those of the script; a quick run is marked in every line.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        self._quick = {"quick": True} if options is not None and options.quick else {}
+        self._versions = {"python": platform.python_version()}
+        for name in PACKAGES:
+            try:
+                self._versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+
+    def say(
+        self, figure: str, found: dict[str, Values], value: str, unit: str, *, peers: Sequence[str] = (),
+        target: str = "", most: float | None = None, least: float | None = None,
+        ratio_most: Mapping[str, float] | None = None, ratio_least: Mapping[str, float] | None = None,
+        judged: bool = True, **about: Any,
+    ) -> None:  # fmt: skip
+        """Print one line: our value beside the peers'.
+
+        Args:
+            figure: Begins with its row: ``P4 call and reply ...``.
+            found: What ``in_turn`` returned.
+            value: The name of the value in it.
+            unit: Of ours and theirs.
+            peers: Whose values stand beside ours; the ratio is to the first.
+            target: What is to be reached, in words; the limits say it in numbers.
+            most: The largest value that meets the target, ``least`` the smallest.
+            ratio_most: By peer, the largest that ours divided by theirs may be; ``ratio_least`` the smallest.
+            judged: False where the target speaks of another size; then none of this is looked at.
+            about: ``size`` for what grows by factors of ten; notes.
+        """
+        ours = found["agentlab"].get(value)
+        target = target if judged else ""
+        line: dict[str, Any] = {"figure": figure, "target": target, "agentlab": _short(ours), "unit": unit}
+        if ours is None:
+            line["why"] = found["agentlab"].get("missing", "not measured")
+        theirs = {peer: found[peer].get(value) for peer in peers}
+        highest = [most] + [share * known for peer, share in (ratio_most or {}).items() if (known := theirs.get(peer))]
+        lowest = [least] + [share * known for peer, share in (ratio_least or {}).items() if (known := theirs.get(peer))]
+        verdict = _met(ours, highest, lowest) if judged and target else {}
+        self._print(line | _beside(ours, theirs, found) | verdict | about)
+
+    def peer_only(self, figure: str, found: dict[str, Values], value: str, unit: str, peer: str, **about: Any) -> None:
+        """Print a peer's value alone; in the table it joins our line of the same row, unit and size."""
+        self._print({"figure": figure, "unit": unit} | _beside(None, {peer: found[peer].get(value)}, found) | about)
+
+    def _print(self, line: dict[str, Any]) -> None:
+        print(json.dumps(line | self._quick | {"versions": self._versions}, ensure_ascii=False), flush=True)
+
+
+def _beside(ours: float | None, theirs: Mapping[str, float | None], found: dict[str, Values]) -> dict[str, Any]:
+    """The peers' part of a line."""
+    if not theirs:
+        return {}
+    (name, first), *others = theirs.items()
+    part: dict[str, Any] = {"peer": _short(first), "peer_name": name}
+    if ours is not None and first:
+        part["ratio"] = _short(ours / first)
+    if others:
+        part["others"] = {other: _short(value) for other, value in others if value is not None}
+    gone = {peer: found[peer].get("missing", "not measured") for peer, value in theirs.items() if value is None}
+    return part | ({"missing": gone} if gone else {})
+
+
+def _met(ours: float | None, highest: Sequence[float | None], lowest: Sequence[float | None]) -> dict[str, bool]:
+    """Whether every limit holds that can be judged; nothing if none can. Where there is no value of ours none holds."""
+    if ours is None:
+        return {"met": False}
+    above = [limit for limit in highest if limit is not None]
+    below = [limit for limit in lowest if limit is not None]
+    holds = ours <= min(above, default=inf) and ours >= max(below, default=-inf)
+    return {"met": holds} if above or below else {}
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, overload
@@ -15,7 +14,9 @@ DEFAULT_TIMEOUT = 60.0
 """Seconds that a call waits for its answer unless it says otherwise."""
 
 WAKE = 0.25
-"""Seconds between two wake-ups of a loop that waits: an interrupt of the cell lands at the next one."""
+"""Seconds between two wake-ups of who waits: an interrupt of the cell lands at the next one.
+
+A thread that blocks is woken by a signal too, but not by one that came just before it began to wait."""
 
 
 class Reply:
@@ -68,12 +69,16 @@ class Reply:
             AgentDown: The agent died and the message was given up.
             concurrent.futures.CancelledError: It was taken back; see ``cancel``.
         """
-        left = max(0.0, self._deadline - time.monotonic()) if timeout is None else timeout
-        try:
-            outcome = self._future.result(min(left, threading.TIMEOUT_MAX))
-        except concurrent.futures.TimeoutError:
-            raise self._late(self._timeout if timeout is None else timeout) from None
-        return outcome()
+        end = self._deadline if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(0.0, end - time.monotonic())
+            try:
+                outcome = self._future.result(min(left, WAKE))
+            except concurrent.futures.TimeoutError:
+                if left <= WAKE:
+                    raise self._late(self._timeout if timeout is None else timeout) from None
+            else:
+                return outcome()
 
     def _late(self, seconds: float) -> CallTimeout:
         return CallTimeout(

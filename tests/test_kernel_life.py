@@ -130,6 +130,43 @@ def test_an_interrupt_ends_the_wait_and_no_agent() -> None:
     assert out.strip() == "interrupted 1 1"
 
 
+def test_an_interrupt_is_felt_whenever_it_comes() -> None:
+    """Also just before a wait begins, when the system wakes nobody: 300 waits are interrupted as they begin."""
+    script = start_script(
+        """
+        import signal, threading
+        from agentlab import Lab
+        from tests.agents import Counter
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def interrupt(begins, thread):
+            begins.wait()
+            signal.pthread_kill(thread, signal.SIGINT)
+
+        lab = Lab(nodes=1)
+        reply = lab.start(Counter, id="c").call(timeout=600).hang()
+        felt = 0
+        for _ in range(300):
+            begins = threading.Event()
+            helper = threading.Thread(target=interrupt, args=(begins, threading.get_ident()))
+            helper.start()
+            try:
+                try:
+                    begins.set()
+                    reply.result()
+                finally:
+                    helper.join()
+            except KeyboardInterrupt:
+                felt += 1
+        print(felt, lab["/c"].incarnation, lab["/c"].status, flush=True)
+        lab.close()
+        """
+    )
+    out, _ = script.communicate(timeout=60)
+    assert out.strip() == "300 1 busy"
+
+
 def test_a_lab_of_a_killed_kernel_comes_back_with_all_it_acknowledged(tmp_path: Path) -> None:
     """``kill -9`` of the kernel under load: whatever it acknowledged is in the store."""
     path = tmp_path / "run.lab"

@@ -1,0 +1,67 @@
+"""Ways in which an agent's code misbehaves, for the tests of what that costs its neighbours."""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LOCKED = ctypes.PyDLL(None)
+"""The C library, called as Python's own C code is: with the interpreter's lock held."""
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """No signal arrives: C code that minds none, as far as anybody can tell from outside."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def loop() -> None:
+    """Never await, never end."""
+    while True:
+        pass
+
+
+def sleep(seconds: float) -> None:
+    """Block as code does that was never written for a loop."""
+    time.sleep(seconds)
+
+
+def hold(seconds: float) -> None:
+    """Be in C code that holds the interpreter's lock."""
+    with deaf():
+        LOCKED.usleep(int(seconds * 1e6))
+
+
+def hold_until(gate: str) -> None:
+    """The same, until somebody writes into the named pipe ``gate``."""
+    file = os.open(gate, os.O_RDWR)
+    try:
+        with deaf():
+            LOCKED.read(file, ctypes.create_string_buffer(1), 1)
+    finally:
+        os.close(file)
+
+
+def hold_for_ever() -> None:
+    """The same without an end, in one line that anybody might write."""
+    collections.deque(itertools.repeat(0), maxlen=0)
+
+
+def leave() -> None:
+    """End the process."""
+    os._exit(3)
+
+
+def segfault() -> None:
+    """Read where nothing is."""
+    ctypes.string_at(0)

@@ -1,0 +1,28 @@
+"""A minute of load and fire; ``python -m tests.soak --minutes 20`` is the same for longer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SEED = 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_nothing_is_lost_doubled_or_left_behind_in_a_minute_of_trouble() -> None:
+    """2,000 agents, crashes, kills, loops, stalls, dying nodes, interrupts: the states are what was acknowledged."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.soak", "--minutes", "1", "--seed", str(SEED)],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["faults"] == []
+    assert summary["agents"] == 2000
+    assert min(summary["deeds"].values()) > 0

@@ -49,7 +49,7 @@ class Mail:
         self._redeliver = redeliver
         self.asked: dict[tuple[int, int], Message] = {}  # calls of agents under way, by message and step of the asker
         self.posted: dict[int, Message] = {}  # calls within a node, by key
-        self.refused: set[int] = set()  # keys of those that were refused: their nodes may handle them all the same
+        self.refused: dict[int, Entry | None] = {}  # who asked what was refused: the node may handle it all the same
         self.start_over: Callable[[Entry], None]  # starts an agent again from its last commit; a floor above
         self.answers: dict[tuple[int, int], bytes] = {}  # and those answered, until the asker's message is over
 
@@ -184,13 +184,12 @@ class Mail:
         message = Message(key, method, payload, sender, answered, redeliver=redeliver, origin=origin)
         message.sent_at, message.asker = sent_at, caller
         error = self._cycle(caller, path, method) or self._refusal(entry, path, message)
-        if error is not None or entry is None:
-            self.refused.add(key)
+        if error is not None or entry is None or caller is None:  # a caller that was moved asks again where it is now
+            self.refused[key] = caller
             node.say("withdraw", target, key)
-            answer(None, error)
+            answer(None, error or NotRunning(f"{path}.{method}: who asks is not here any more."))
             return
-        if caller is not None:
-            caller.asking[ticket] = path
+        caller.asking[ticket] = path
         entry.pending.append(message)
         self.asked[origin] = self.posted[key] = message
         self._desk.settle(entry)
@@ -199,13 +198,14 @@ class Mail:
 
     def _disown(self, entry: Entry | None, key: int, *, answered: bool) -> None:
         """A node has handled a message in vain: whoever there builds on it goes back to its last commit."""
+        message = self.posted.get(key)
+        asker = message.asker if message is not None else self.refused.get(key)
         if key in self.refused:
-            self.refused.discard(key)
+            del self.refused[key]
             if entry is not None:
                 self.start_over(entry)
-        message = self.posted.get(key)
-        if answered and message is not None and message.asker is not None:
-            self.start_over(message.asker)
+        if answered and asker is not None:
+            self.start_over(asker)
 
     def _in_hand(self, entry: Entry, key: int) -> Message | None:
         """The message with that key, brought to the head of the mailbox: its node has begun it."""
@@ -315,7 +315,7 @@ class Mail:
 
     def on_withdrawn(self, node: Node, place: int, key: int) -> None:
         """A node has dropped a message, or has interrupted its handler and forgotten what that did."""
-        self.refused.discard(key)
+        self.refused.pop(key, None)
         entry = self._desk.placed.get(place)
         message = next((m for m in entry.pending if m.key == key), None) if entry is not None else None
         if entry is not None and message is not None:

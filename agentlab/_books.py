@@ -130,7 +130,9 @@ class Entry:
         self.isolated = False  # from its next placement on it has a node of its own, whatever its spec says
         self.traced = False
         self.rewound = 0  # steps taken back at its last end
-        self.asking: dict[int, str] = {}  # calls of its own that wait for an answer: ticket to path
+        # Calls of its own that wait for an answer, and whom they asked: by message and step, else by ticket. The first
+        # outlast a life: the next one waits for the same answer.
+        self.asking: dict[tuple[int, int] | int, str] = {}
         self.topics: set[str] = set()
         self.wants: Kind | None = None  # newer code, from the next message on
         self.log: deque[str] | None = None
@@ -147,6 +149,11 @@ class Entry:
         old.place, self.place = self.place, 0
         old.ending, old.asking, self.asking = self.ending, self.asking, {}
         return old
+
+    def ask_no_more(self) -> None:
+        """A life is over: what it asked outside a message is not waited for."""
+        for key in [key for key in self.asking if isinstance(key, int)]:
+            del self.asking[key]
 
     def lines(self) -> deque[str]:
         """Its log, to add to."""

@@ -71,6 +71,7 @@ class Ledger:
         self._seq = (last[0][0] or 0) if last else 0
         self._recalled: dict[str, tuple[int, int, int]] = {}
         self._promised: dict[str, tuple[tuple[int, int], bytes]] = {}  # what steps start: who asked, and the answer
+        self.as_stored: set[str] = set()  # children that wait to be resumed: the store knows what they were
         self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
 
     # what is written down
@@ -299,7 +300,9 @@ class Ledger:
 
     def keep_child(self, record: Record, entry: Entry | None) -> None:
         """Write down that this child is kept, so that the lab can be opened again."""
-        if self.durable and record.supervisor is not None and not self.closing:
+        if record.state != "parked":
+            self.as_stored.discard(record.path)
+        if self.durable and record.supervisor is not None and not self.closing and record.path not in self.as_stored:
             self._batch.add("child", *child_row(record, entry))
             if record.path in self._promised:  # one commit holds the child and the answer to who asked for it
                 self.answered(*self._promised.pop(record.path))

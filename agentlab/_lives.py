@@ -306,4 +306,4 @@ class Lives:
         self._desk.lives.pop(entry.life, None)
         self._placing.leave(entry)
         entry.life, entry.ending, entry.moving, entry.dying = 0, False, False, None
-        entry.asking.clear()
+        entry.ask_no_more()

@@ -127,12 +127,13 @@ class Mail:
         if error is not None:
             answer(None, error)
             return
+        asked = origin or ticket
         if caller is not None:
-            caller.asking[ticket] = path
+            caller.asking[asked] = path
 
         def answered(value: Any, error: BaseException | None = None) -> None:
             if caller is not None:
-                caller.asking.pop(ticket, None)
+                caller.asking.pop(asked, None)
             answer(value, error)
 
         if origin is not None and origin in self.asked:
@@ -176,7 +177,7 @@ class Mail:
 
         def answered(value: Any, error: BaseException | None = None) -> None:
             if caller is not None:
-                caller.asking.pop(ticket, None)
+                caller.asking.pop(origin, None)
             if value is not HERE:
                 answer(value, error)
 
@@ -189,7 +190,7 @@ class Mail:
             node.say("withdraw", target, key)
             answer(None, error or NotRunning(f"{path}.{method}: who asks is not here any more."))
             return
-        caller.asking[ticket] = path
+        caller.asking[origin] = path
         entry.pending.append(message)
         self.asked[origin] = self.posted[key] = message
         self._desk.settle(entry)
@@ -254,7 +255,7 @@ class Mail:
         if message.origin is not None:
             self.answers[message.origin] = answer
             ledger.answered(message.origin, answer)
-        self._over(message)
+        self._over(entry, message)
         if message.answer is not None:
             ledger.after_commit(message.answer, HERE if answered else answer)
         for path, method, payload in casts:
@@ -287,7 +288,7 @@ class Mail:
             down.__cause__ = error
             answer(None, down)
 
-    def _over(self, message: Message) -> None:
+    def _over(self, entry: Entry, message: Message) -> None:
         """A message is decided: what was kept to deliver it again can go."""
         self._desk.ledger.over(message)
         self.posted.pop(message.key, None)
@@ -296,6 +297,7 @@ class Mail:
         if message.journal is not None:
             for number in [step.number for step in message.journal.steps.values() if step.reaches]:
                 self.answers.pop((message.key, number), None)
+                entry.asking.pop((message.key, number), None)
                 under_way = self.asked.pop((message.key, number), None)
                 if under_way is not None:
                     under_way.origin = None  # its answer need not be kept: nobody will ask for it again
@@ -328,7 +330,7 @@ class Mail:
             entry.seq += 1
             ledger.handled(entry, message, "cancelled", None, message.begun, time.time_ns() - message.begun)
         ledger.event("cancelled", entry.path, incarnation=entry.incarnation, detail=message.method)
-        self._over(message)
+        self._over(entry, message)
         if message.answer is not None:
             ledger.after_commit(message.answer, None, concurrent.futures.CancelledError())
         self._desk.settle(entry)
@@ -426,7 +428,7 @@ class Mail:
         ledger = self._desk.ledger
         begun = message.begun or time.time_ns()
         entry.seq += 1
-        self._over(message)
+        self._over(entry, message)
         ledger.handled(entry, message, "failed", reason_text(reason), begun, time.time_ns() - begun)
         if failed or (letter and message.answer is None):
             ledger.dead(entry.path, message, reason_text(reason))

@@ -66,7 +66,7 @@ class Placing:
         self.leave(entry)
         entry.moving = entry.moving or not self._desk.starting(entry)
         entry.reason = reason
-        entry.asking.clear()
+        entry.ask_no_more()
         self._desk.ledger.moved(entry, reason)
         self.place(entry, avoid=avoid)
         self._desk.settle(entry)

@@ -91,6 +91,7 @@ async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> Non
         spec = place.child()
         reason = _missing(spec) or (None if run and place.status == "running" else ASKED if not run else place.status)
         if reason is not None:
+            runtime.desk.ledger.as_stored.add(place.path)
             expect(await runtime.ask_tree("/", "adopt_child", spec, reason), "/", "start_child", (spec,))
             entry = runtime.desk.entries.get(place.path)
             if entry is not None and place.status == "stopped":

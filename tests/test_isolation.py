@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import threading
@@ -16,15 +15,7 @@ import pytest
 from agentlab import Agent, Lab, Ref, child
 from agentlab.errors import AgentDown, InvalidSpec
 from tests.conftest import wait_for
-
-
-def hold_interpreter(seconds: float) -> None:
-    """Wait in C for a lock that nobody gives back: no signal ends that, and no Python code runs meanwhile."""
-    c = ctypes.PyDLL(None)
-    lock = ctypes.create_string_buffer(64)
-    until = (ctypes.c_long * 2)(*divmod(int((time.time() + seconds) * 1e9), 10**9))
-    c.pthread_mutex_lock(lock)
-    c.pthread_mutex_timedlock(lock, until)
+from tests.misbehave import hold
 
 
 class Quiet(Agent):
@@ -65,7 +56,7 @@ class Bad(Quiet):
 
     async def hold(self, seconds: float) -> str:
         """C code that holds the interpreter's lock."""
-        hold_interpreter(seconds)
+        hold(seconds)
         return "held"
 
     async def loop(self, seconds: float) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Lab, Ref, Transcript, open_store
+from agentlab import Agent, Lab, Ref, Supervisor, Transcript, child, open_store
 from agentlab.errors import AgentDown, InvalidSpec, StoreFull
 from tests.conftest import wait_for
 
@@ -349,3 +349,18 @@ def test_what_is_only_in_memory_is_lost_with_the_lab_and_it_says_so(small_disk: 
     ballast.unlink()
     with Lab(path, nodes=1) as lab:
         assert lab["/saver"].state["kept"] == []
+
+
+def test_a_lab_that_was_only_looked_at_is_as_it_was(tmp_path: Path) -> None:
+    """Opened with "ask" and closed without a resume: the next kernel runs what ran, what was started later included."""
+    path = tmp_path / "run.lab"
+    with Lab(path, nodes=1) as lab:
+        lab.start(Supervisor("team", child(Clerk, id="first"), strategy="one_for_one"))
+        lab["/team"].start_child(child(Clerk, id="later"))
+        lab.start(Clerk, id="alone")
+        lab.start(Clerk, id="stopped").stop()
+    with Lab(path, nodes=1, resume="ask") as lab:
+        assert lab["/alone"].status == "parked"
+    with Lab(path, nodes=1, resume=True) as lab:
+        found = {row.path: row.status for row in lab.rows() if row.kind == "agent"}
+    assert found == {"/team/first": "running", "/team/later": "running", "/alone": "running", "/stopped": "stopped"}

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+from agentlab._wire import pack_class, unpack
+from agentlab.agent import Agent, Field
 from agentlab.node.host import Host
 from agentlab.node.word import Word
 
@@ -39,6 +41,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(os.getppid())
+    warm()
     gc.collect()
     gc.freeze()  # what is imported is never garbage: nodes need not look at it, so they share its memory
     kernel = socket.socket(fileno=int(sys.argv[1]))
@@ -56,6 +59,13 @@ def main() -> None:
         for fd in fds:
             os.close(fd)
         answer(kernel, pid)
+
+
+def warm() -> None:
+    """Have loaded what every node would load for itself: the machinery of types, the loop, a class that travels."""
+    Field("Warm", "items", dict[str, list[int]], {}).check()
+    unpack(pack_class(type("Warm", (Agent,), {"__annotations__": {"items": list[int]}, "items": []})))
+    asyncio.run(asyncio.sleep(0))
 
 
 def receive(kernel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:

@@ -63,6 +63,7 @@ class Due:
 Operation = Literal[
     "start_child",
     "start_children",
+    "add_running",
     "adopt_child",
     "terminate_child",
     "park_child",
@@ -85,7 +86,8 @@ class Call:
 
     ``start_child`` takes a ``Child``; or an id, fields, and the ``Child`` that many share; or, under
     ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` takes
-    a list of those: a ``Child``, or a tuple. The others take an id; under ``simple_one_for_one`` a life, as
+    a list of those: a ``Child``, or a tuple. ``add_running`` takes pairs of an id and fields, and the
+    ``Child`` that they share. The others take an id; under ``simple_one_for_one`` a life, as
     OTP takes a pid, or an ``Instance``. ``park_child`` takes an id and a reason.
     """
 
@@ -127,6 +129,13 @@ class Start:
 
     life: int
     record: Record
+
+
+@dataclass(slots=True)
+class Begun:
+    """These children run from here on: there is nothing to do to start them."""
+
+    records: list[Record]
 
 
 @dataclass(slots=True)
@@ -218,7 +227,7 @@ class Fact:
         return self.record.path
 
 
-Command = Start | SignalWorker | Arm | Disarm | Answer | Fact
+Command = Start | Begun | SignalWorker | Arm | Disarm | Answer | Fact
 
 
 class Up(NamedTuple):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agentlab._image import Image
 from agentlab._journal import Journal
 from agentlab._tree_records import Record
 from agentlab._wire import pack_class
@@ -57,12 +58,23 @@ class Message:
         self.withdrawn = False  # its caller has taken it back; its node has not said so yet
 
 
+class _Nothing(deque[Message]):
+    """The mailbox of whoever has no message: an empty one of its own takes more than all the rest of an entry."""
+
+    def append(self, message: Message) -> None:
+        raise TypeError("this mailbox is everybody's; Entry.accept gives the agent its own")
+
+
+NOTHING = _Nothing()
+
+
 class Entry:
     """One agent in the books, for as long as its supervisor keeps its spec."""
 
     __slots__ = (
         "asked",
         "asking",
+        "dormant",
         "down",
         "dying",
         "ending",
@@ -95,6 +107,7 @@ class Entry:
         "suspicions",
         "topics",
         "traced",
+        "waking",
         "wants",
     )  # fmt: skip
 
@@ -108,9 +121,9 @@ class Entry:
         self.incarnation = 0
         self.node: int | None = None
         self.shunned: int | None = None  # a node that the next life had better not get
-        self.initial: dict[str, str | list[str]] = kind.initial({**record.spec.fields, **(record.fields or {})})
-        self.fields: dict[str, str | list[str]] = {}
-        self.pending: deque[Message] = deque()
+        self.initial: Image = kind.initial({**record.spec.fields, **(record.fields or {})})
+        self.fields: Image = {}
+        self.pending: deque[Message] = NOTHING
         self.seq = 0
         self.spec_text = ""  # its child spec as the store has it
         self.restarts = 0  # over all its lives; a move from a dead node is none
@@ -123,6 +136,8 @@ class Entry:
         self.parks = ""  # how the end in hand was asked for: "stop" for good, or "restart"
         self.suspended = False
         self.down = False  # kept without a process, and not about to get one
+        self.dormant = False  # its life runs, and no node has it yet: nobody has reached for it
+        self.waking = False  # a node has just got such a life, and has not said yet that it is up
         self.moving = False  # from a node that died; the machine knows it as running
         self.offences = 0  # nodes that died while they ran it
         self.suspicions = 0  # nodes that died with the message in hand, by nobody's visible fault
@@ -131,7 +146,7 @@ class Entry:
         self.traced = False
         self.rewound = 0  # steps taken back at its last end
         self.asking: dict[int, str] = {}  # calls of its own that wait for an answer: ticket to path
-        self.topics: set[str] = set()
+        self.topics: frozenset[str] = frozenset()
         self.wants: Kind | None = None  # newer code, from the next message on
         self.log: deque[str] | None = None
 
@@ -146,7 +161,19 @@ class Entry:
         old.life, old.incarnation, old.node, old.log = self.life, self.incarnation, self.node, self.lines()
         old.place, self.place = self.place, 0
         old.ending, old.asking, self.asking = self.ending, self.asking, {}
+        old.dormant, old.waking = self.dormant, self.waking
         return old
+
+    def accept(self, message: Message) -> None:
+        """Put a message last in the mailbox."""
+        if self.pending is NOTHING:
+            self.pending = deque()
+        self.pending.append(message)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether its life runs without a node that could tell anything of it."""
+        return self.dormant or self.waking
 
     def lines(self) -> deque[str]:
         """Its log, to add to."""
@@ -154,7 +181,7 @@ class Entry:
             self.log = deque(maxlen=LOG_LINES)
         return self.log
 
-    def image(self) -> dict[str, str | list[str]]:
+    def image(self) -> Image:
         """The state that the next incarnation starts from, as JSON texts."""
         return {**self.initial, **self.fields}
 
@@ -244,9 +271,21 @@ class Kind:
             signature = self._signatures[method] = Signature(getattr(self.cls, method))
         return signature
 
-    def initial(self, fields: Mapping[str, object]) -> dict[str, str | list[str]]:
+    def first(self, fields: Mapping[str, object]) -> Image:
+        """The whole state that an agent without ``on_start`` begins with, as its node would commit it."""
+        given = self.initial(fields)
+        image: Image = {}
+        for name, field in self.cls.__agent_fields__.items():
+            saved = given.get(name)
+            if saved is None:
+                saved = field.default.dump() if field.grows else field.dump(field.default)
+            if saved or not field.grows:
+                image[name] = saved
+        return image
+
+    def initial(self, fields: Mapping[str, object]) -> Image:
         """The fields that the child spec sets, as JSON texts."""
-        image: dict[str, str | list[str]] = {}
+        image: Image = {}
         for name, value in fields.items():
             field = self.cls.__agent_fields__[name]
             if field.annotation is Transcript:
@@ -255,6 +294,89 @@ class Kind:
             else:
                 image[name] = field.dump(value)
         return image
+
+
+class Dormant:
+    """What the books have of agents that were started together and that nobody has touched since.
+
+    It stands on the record of each (``note``), which has no entry until somebody asks for one.
+
+    Attributes:
+        kind: Their class.
+        at: When they were started (nanoseconds since 1970).
+        image: The state of those that were given no fields of their own.
+    """
+
+    __slots__ = ("at", "image", "kind")
+
+    def __init__(self, kind: Kind, at: int, image: Image) -> None:
+        self.kind = kind
+        self.at = at
+        self.image = image
+
+    def image_of(self, record: Record) -> Image:
+        """The state of one of them, committed as its checkpoint 0."""
+        return self.kind.first(record.initial) if record.fields else self.image
+
+    def entry(self, record: Record) -> Entry:
+        """One of them as an agent with an entry of its own."""
+        entry = Entry(record, self.kind)
+        entry.incarnation, entry.since = 1, self.at
+        for name, saved in self.image_of(record).items():
+            entry.fields[name] = saved if isinstance(saved, str) else list(saved)
+        if record.life is not None and record.state == "running":
+            entry.life, entry.dormant = record.life, True
+        return entry
+
+
+class Entries(dict[str, Entry]):
+    """The agents in the books, by path. A dormant one gets its entry when it is asked for, and not before.
+
+    As a dict it holds the entries that there are.
+
+    Attributes:
+        dormant: How many agents have none.
+    """
+
+    def __init__(self, find: Callable[[str], Record | None], lives: dict[int, Entry]) -> None:
+        super().__init__()
+        self.dormant = 0
+        self._find = find
+        self._lives = lives
+
+    def get(self, path: str) -> Entry | None:  # type: ignore[override]  # there is no other default
+        """The agent at a path; None if there is none."""
+        entry = super().get(path)
+        return entry if entry is not None else self.make(self._find(path))
+
+    def peek(self, path: str) -> Entry | None:
+        """The same if it has an entry; any thread may look."""
+        return super().get(path)
+
+    def __missing__(self, path: str) -> Entry:
+        entry = self.make(self._find(path))
+        if entry is None:
+            raise KeyError(path)
+        return entry
+
+    def make(self, record: Record | None) -> Entry | None:
+        """Give a dormant agent its entry; None if the record is none's."""
+        if record is None or record.note is None:
+            return None
+        note: Dormant = record.note
+        entry = self[record.path] = note.entry(record)
+        if entry.life:
+            self._lives[entry.life] = entry
+        record.note = None
+        self.dormant -= 1
+        return entry
+
+    def kind(self, path: str) -> Kind | None:
+        """The class of the agent at a path, without an entry being made; any thread may ask."""
+        record = self._find(path) if self.peek(path) is None else None
+        note = record.note if record is not None else None
+        entry = self.peek(path)  # after the note, which is taken away once there is an entry
+        return note.kind if note is not None else entry.kind if entry is not None else None
 
 
 class Kinds:

@@ -18,6 +18,7 @@ class Placing:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._homeless: list[int] = []  # lives that wait for a node
+        desk.wake = self.wake
 
     def place(self, entry: Entry, *, avoid: int | None = None) -> None:
         """Send a life to a node; it waits if there is none."""
@@ -34,10 +35,12 @@ class Placing:
         self._desk.placed[entry.place] = entry
         node.agents += 1
         teach(node, entry.kind)
-        if entry.spec.restore == "fresh" and entry.incarnation:
+        if entry.spec.restore == "fresh" and entry.incarnation and not entry.waking:
             entry.fields = {}
-        begin = (entry.kind.number, entry.path, entry.incarnation + 1, entry.spec.max_busy)
+        begin = (entry.kind.number, entry.path, entry.incarnation + (not entry.waking), entry.spec.max_busy)
         node.say("start", entry.place, *begin, entry.initial, entry.fields)
+        if entry.waking:
+            self.steer(entry)
         self._desk.due()
 
     def _node_for(self, entry: Entry, avoid: int | None) -> Node | None:
@@ -49,6 +52,18 @@ class Placing:
         if entry.lowered:
             return pool.the("low")
         return pool.pick(entry.node, avoid=avoid)
+
+    def wake(self, entry: Entry) -> None:
+        """Somebody reaches for a dormant life: it gets a node, which makes it from its last commit."""
+        entry.dormant, entry.waking = False, True
+        self.place(entry)
+
+    def steer(self, entry: Entry) -> None:
+        """Tell a node that has just got a life what was asked of it before."""
+        if entry.traced:
+            self._desk.tell(entry, "trace", True)
+        if entry.suspended:
+            self._desk.tell(entry, "suspend", True)
 
     def leave(self, entry: Entry) -> None:
         """The life is on no node any more; a node of its own goes with it."""
@@ -65,6 +80,7 @@ class Placing:
         self._desk.tell(entry, "end", reason)
         self.leave(entry)
         entry.moving = entry.moving or not self._desk.starting(entry)
+        entry.waking = False
         entry.reason = reason
         entry.asking.clear()
         self._desk.ledger.moved(entry, reason)
@@ -78,13 +94,17 @@ class Placing:
             entry.lowered = True
             self.move(entry, "low_priority")
 
-    def house(self) -> None:
-        """There are nodes again: place the lives that waited for one."""
+    def house(self) -> list[Entry]:
+        """There are nodes again: place the lives that waited for one.
+
+        Returns:
+            Those that run already: they are not told of a start, so their messages can be handed over now.
+        """
         homeless, self._homeless = self._homeless, []
-        for life in homeless:
-            entry = self._desk.present(life)
-            if entry is not None:
-                self.place(entry)
+        found = [entry for entry in map(self._desk.present, homeless) if entry is not None]
+        for entry in found:
+            self.place(entry)
+        return [entry for entry in found if entry.waking]
 
     @property
     def waiting(self) -> bool:

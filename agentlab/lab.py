@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from agentlab import frames
-from agentlab._admin import start, start_many, whereis
+from agentlab._admin import start, whereis
 from agentlab._doors import OPERATIONS, KernelLink, serve
 from agentlab._keep import Keep, checked
+from agentlab._many import start_many
 from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
@@ -196,7 +197,7 @@ class Lab(Frames):
         given = [{}] * n_or_fields if isinstance(n_or_fields, int) else [dict(fields) for fields in n_or_fields]
         runtime = self._live
         path = under.path if isinstance(under, Ref) else under
-        refs: Refs = runtime.submit(start_many, runtime, cls, given, path).result()
+        refs: Refs = runtime.submit(start_many, runtime, cls, given, path, lambda started: None).result()
         return refs
 
     def __getitem__(self, path: str) -> Ref:

@@ -324,7 +324,7 @@ class Dormant:
         entry.incarnation, entry.since = 1, self.at
         for name, saved in self.image_of(record).items():
             entry.fields[name] = saved if isinstance(saved, str) else list(saved)
-        if record.life is not None and record.state == "running":
+        if record.life is not None and record.state != "starting":
             entry.life, entry.dormant = record.life, True
         return entry
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agentlab._books import Dormant
+from agentlab._dormant import Dormant
 from agentlab._image import Image
 from agentlab._specs import dump
 from agentlab._tree_records import Keeper, Record

@@ -7,8 +7,9 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import NOTHING, Entries, Entry, Kinds, reason_text
+from agentlab._books import NOTHING, Entry, Kinds, reason_text
 from agentlab._clock import Clock
+from agentlab._dormant import Entries
 from agentlab._ledger import Ledger
 from agentlab._links import Links
 from agentlab._pool import Node, Pool

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from agentlab._books import Dormant, Entry, Message, Undo, is_graceful, reason_text
+from agentlab._books import Entry, Message, Undo, is_graceful, reason_text
 from agentlab._bulk import Alike, Facts, First, Paths, child_rows
 from agentlab._clock import Timer
+from agentlab._dormant import Dormant
 from agentlab._journal import Step
 from agentlab._past import gone
 from agentlab._secrets import leaked

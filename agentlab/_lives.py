@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import Dormant, Entry, Message
+from agentlab._books import Entry, Message
 from agentlab._desk import Desk
+from agentlab._dormant import Dormant
 from agentlab._mail import Mail
 from agentlab._placing import Placing
 from agentlab._pool import Node

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentlab._admin import record_status
-from agentlab._books import Dormant, reason_text
+from agentlab._books import reason_text
+from agentlab._dormant import Dormant
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing
 from agentlab._tree_records import Record, SupervisorRecord

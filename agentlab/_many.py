@@ -8,15 +8,14 @@ the same, so that a class which nodes cannot load is refused before the others a
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentlab._admin import as_child, expect, find, ref_of
+from agentlab._admin import as_child, expect, find
 from agentlab._checks import check_complete, check_fields
 from agentlab._runtime import Runtime
 from agentlab._tree_records import Record
-from agentlab._tree_words import Up
 from agentlab.agent import START_OPTIONS, Agent, Transcript
 from agentlab.child import Child
 from agentlab.ref import Refs, Siblings, links
@@ -38,25 +37,35 @@ async def start_many(
     """Start many agents of one class in one go."""
     parent = find(runtime, under or "/")
     base, taken = cls.__name__.lower(), len(parent.children)
-    apart = hasattr(cls, "on_start") or any(not START_OPTIONS.isdisjoint(given) for given in fields)
-    if apart or len(fields) < 2:
-        specs = [as_child(runtime, parent, cls, f"{base}-{taken + n}", given) for n, given in enumerate(fields, 1)]
-        return await _start_each(runtime, parent, specs, progress)
-    spec = as_child(runtime, parent, cls, f"{base}-{taken + 1}", fields[0])
-    own = [_own(parent, cls, f"{base}-{taken + n}", given) if given else None for n, given in enumerate(fields, 1)]
-    if not all(fields):
-        check_complete(cls, {}, where=f"child {spec.id!r} of {parent.path!r}")
-    await _start_each(runtime, parent, [spec], progress)
-    shared = dataclasses.replace(spec, fields={}) if spec.fields else spec
-    ids = [spec.id, *await _start_dormant(runtime, parent, shared, own[1:], progress)]
-    return Refs(Siblings(links[runtime.lab_id], parent.path, ids, cls.__name__))
+    names = [f"{base}-{taken + n}" for n in range(1, len(fields) + 1)]
+    if any(not START_OPTIONS.isdisjoint(given) for given in fields):
+        specs = [as_child(runtime, parent, cls, name, given) for name, given in zip(names, fields, strict=True)]
+        for spec in specs:
+            check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
+        await _start_each(runtime, parent, names, specs, progress)
+    else:
+        spec = as_child(runtime, parent, cls, f"{base}-{taken + 1}", {})
+        own = _own(parent, cls, names, fields)
+        placed = len(names) if hasattr(cls, "on_start") else 1  # one shows whether nodes can load the class
+        items = list(zip(names[:placed], own, itertools.repeat(spec)))
+        await _start_each(runtime, parent, names[:placed], items, progress)
+        names[placed:] = await _start_dormant(runtime, parent, spec, own[placed:], progress)
+    return Refs(Siblings(links[runtime.lab_id], parent.path, names, cls.__name__))
 
 
-def _own(parent: Record, cls: type[Agent], id: str, given: Fields) -> Fields | None:
-    """The fields of one agent, checked, and its own: what the giver changes later is not seen."""
-    check_fields(cls, given, where=f"child {id!r}")
-    check_complete(cls, given, where=f"child {id!r} of {parent.path!r}")
-    return {name: _private(cls, name, value) for name, value in given.items()} or None
+def _own(
+    parent: Record, cls: type[Agent], names: list[str], fields: list[dict[str, Any]]
+) -> list[Fields | None]:  # fmt: skip
+    """The fields of each, checked, and its own: what the giver changes later is not seen."""
+    found: list[Fields | None] = []
+    bare = False  # one without fields has been looked at: the others are like it
+    for name, given in zip(names, fields, strict=True):
+        if given or not bare:
+            check_fields(cls, given, where=f"child {name!r}")
+            check_complete(cls, given, where=f"child {name!r} of {parent.path!r}")
+            bare = bare or not given
+        found.append({field: _private(cls, field, value) for field, value in given.items()} or None)
+    return found
 
 
 def _private(cls: type[Agent], name: str, value: Any) -> Any:
@@ -66,20 +75,16 @@ def _private(cls: type[Agent], name: str, value: Any) -> Any:
     return field.load(field.dump(Transcript(value) if field.grows and not isinstance(value, Transcript) else value))
 
 
-async def _start_each(runtime: Runtime, parent: Record, specs: list[Child], progress: Progress) -> Refs:
-    """Start each on a node."""
-    for spec in specs:
-        check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
-    ups: list[Up] = []
-    for part in _parts(specs):
+async def _start_each(
+    runtime: Runtime, parent: Record, names: list[str], items: list[Any], progress: Progress
+) -> None:  # fmt: skip
+    """Start each on a node: a ``Child``, or what ``start_children`` takes for one."""
+    ups: list[Any] = []
+    for part in _parts(items):
         ups += expect(await runtime.ask_tree(parent.path, "start_children", part), parent.path, "start_many", ())
         progress(len(ups))
-    return Refs(
-        [
-            ref_of(runtime, expect(up, parent.path, "start_many", (spec,)).record)
-            for up, spec in zip(ups, specs, strict=True)
-        ]
-    )
+    for name, up in zip(names, ups, strict=True):
+        expect(up, parent.path, "start_many", (name,))
 
 
 async def _start_dormant(

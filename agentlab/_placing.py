@@ -6,6 +6,8 @@ or ended since is not heard.
 
 from __future__ import annotations
 
+import time
+
 from agentlab._books import Entry, Kind
 from agentlab._desk import Desk
 from agentlab._pool import Node
@@ -79,13 +81,25 @@ class Placing:
         """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
         self._desk.tell(entry, "end", reason)
         self.leave(entry)
+        sleeps = _may_sleep(entry)
         entry.moving = entry.moving or not self._desk.starting(entry)
         entry.waking = False
         entry.reason = reason
         entry.asking.clear()
         self._desk.ledger.moved(entry, reason)
-        self.place(entry, avoid=avoid)
+        if sleeps:
+            self._lull(entry, avoid)
+        else:
+            self.place(entry, avoid=avoid)
         self._desk.settle(entry)
+
+    def _lull(self, entry: Entry, avoid: int | None) -> None:
+        """Its next incarnation has nothing to do: it runs in the books until somebody reaches for it."""
+        entry.incarnation += 1
+        entry.since = time.time_ns()
+        entry.node, entry.shunned = None, avoid
+        entry.moving, entry.dormant = False, True
+        self._desk.ledger.started(entry)
 
     def on_burnt(self, node: Node, place: int) -> None:
         """An agent that keeps using up its slices has left its node between two messages."""
@@ -110,6 +124,13 @@ class Placing:
     def waiting(self) -> bool:
         """Whether a life waits for a node."""
         return bool(self._homeless)
+
+
+def _may_sleep(entry: Entry) -> bool:
+    """Whether a life that has to leave its node needs no other one now: it runs, and nothing waits for it."""
+    runs = entry.record.state == "running" and not (entry.moving or entry.ending or entry.pending)
+    plain = entry.spec.isolation == "node" and entry.spec.restore == "checkpoint" and not entry.isolated
+    return runs and plain and entry.wants is None and not hasattr(entry.kind.cls, "on_start")
 
 
 def teach(node: Node, kind: Kind) -> None:

@@ -314,6 +314,27 @@ def test_no_dormant_agent_notices_that_a_node_dies(lab: Lab) -> None:
     assert kinds(lab, "/counter-40") == ["started"]
 
 
+def test_who_is_at_rest_when_its_node_dies_sleeps_until_somebody_calls(anylab: Lab) -> None:
+    """The move is told and counted as any other; the next incarnation is a node's business when it has a message."""
+    refs = anylab.start_many(Counter, 20)
+    refs.call.add(3).result(20)
+    early = anylab.start(Early, id="early")
+    pids = nodes(anylab)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not {*nodes(anylab)} & {*pids} and early.incarnation == 2)
+    anylab.wait_idle()
+
+    assert [(ref.status, ref.incarnation, ref.node, ref.state["count"]) for ref in refs] == [
+        ("running", 2, None, 3)
+    ] * 20
+    assert kinds(anylab, refs[3].path) == ["started", "node_down", "started"]
+    assert early.state["pid"] in nodes(anylab)
+    assert refs.call.add().result(20) == [4] * 20
+    assert refs.call.life().result(20) == [2] * 20
+    assert set(anylab.agents()["restarts"]) == {0}
+
+
 def test_a_node_that_dies_while_it_wakes_agents_costs_nothing(lab: Lab) -> None:
     """Those that it had go on elsewhere, and every call is answered."""
     refs = lab.start_many(Counter, 200)

@@ -379,6 +379,10 @@ class Ledger:
         """Agents that the store remembers: path to incarnation, restarts, seq."""
         self._recalled = rows
 
+    def remembers(self, path: str) -> bool:
+        """Whether an agent at this path comes back."""
+        return path in self._recalled
+
     def recall(self, entry: Entry) -> None:
         """Give an agent that the store remembers its past back."""
         past = self._recalled.pop(entry.path, None)

@@ -45,16 +45,30 @@ class Lives:
 
     def begun(self, command: Begun) -> None:
         """Agents run that need no node before somebody reaches for them."""
-        if command.records:
-            spec = command.records[0].spec
-            cls: Any = spec.what
-            kind = self._desk.kinds.of(cls)
-            note = Dormant(kind, time.time_ns(), kind.first(spec.fields))
-            for record in command.records:
+        desk = self._desk
+        new: dict[int, list[Record]] = {}  # by the spec that they share
+        for record in command.records:
+            if desk.ledger.remembers(record.path):
+                self._come_back(record)
+            else:
+                new.setdefault(id(record.spec), []).append(record)
+        for records in new.values():
+            cls: Any = records[0].spec.what
+            kind = desk.kinds.of(cls)
+            note = Dormant(kind, time.time_ns(), kind.first(records[0].spec.fields))
+            for record in records:
                 record.note = note
-            self._desk.entries.dormant += len(command.records)
-            self._desk.ledger.begun(command.records, note)
-            self._desk.due()
+            desk.entries.dormant += len(records)
+            desk.ledger.begun(records, note)
+        desk.due()
+
+    def _come_back(self, record: Record) -> None:
+        """One of a stored lab: its next incarnation has nothing to do either."""
+        entry = self._entry_of(record)
+        entry.life = record.life or 0
+        self._desk.lives[entry.life] = entry
+        entry.restarts += 1
+        self._placing.lull(entry)
 
     def start(self, command: Start) -> None:
         """Start a life."""

@@ -94,8 +94,8 @@ async def _start_dormant(
     ids: list[str] = []
     for part in _parts(fields):
         names = _free_names(parent, spec.what.__name__.lower(), len(part))  # type: ignore[attr-defined]  # a class
-        named = list(zip(names, part, strict=True))
-        found = expect(await runtime.ask_tree(parent.path, "add_running", named, spec), parent.path, "start_many", ())
+        items = list(zip(names, part, itertools.repeat(spec)))
+        found = expect(await runtime.ask_tree(parent.path, "add_running", items), parent.path, "start_many", ())
         for name, made in zip(names, found, strict=True):
             expect(made, parent.path, "start_many", (name,))
         ids += names

@@ -88,12 +88,12 @@ class Placing:
         entry.asking.clear()
         self._desk.ledger.moved(entry, reason)
         if sleeps:
-            self._lull(entry, avoid)
+            self.lull(entry, avoid=avoid)
         else:
             self.place(entry, avoid=avoid)
         self._desk.settle(entry)
 
-    def _lull(self, entry: Entry, avoid: int | None) -> None:
+    def lull(self, entry: Entry, *, avoid: int | None = None) -> None:
         """Its next incarnation has nothing to do: it runs in the books until somebody reaches for it."""
         entry.incarnation += 1
         entry.since = time.time_ns()

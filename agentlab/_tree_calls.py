@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,18 +39,12 @@ def start_children(process: Process, lane: Lane, items: list[Any]) -> Waiting:  
     return bulk.results
 
 
-def add_running(
-    process: Process, lane: Lane, named: list[tuple[str, Mapping[str, object] | None]], spec: Child
-) -> list[Record | Refused]:  # fmt: skip
+def add_running(process: Process, lane: Lane, items: list[Any]) -> list[Record | Refused]:  # as start_children
     """Keep many new children that need nothing to be started, so that they run at once; results in order."""
-    results: list[Record | Refused] = []
-    begun: list[Record] = []
-    for name, fields in named:
-        made = _admit(process, (name, fields, spec))
-        if isinstance(made, Record):
-            process.board.run_at_once(made)
-            begun.append(made)
-        results.append(made)
+    results = [_admit(process, item if isinstance(item, tuple) else (item,)) for item in items]
+    begun = [made for made in results if isinstance(made, Record)]
+    for record in begun:
+        process.board.run_at_once(record)
     process.board.commands.append(Begun(begun))
     return results
 

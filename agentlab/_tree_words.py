@@ -85,10 +85,9 @@ class Call:
     """An administration call to a supervisor, by its path or by its life.
 
     ``start_child`` takes a ``Child``; or an id, fields, and the ``Child`` that many share; or, under
-    ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` takes
-    a list of those: a ``Child``, or a tuple. ``add_running`` takes pairs of an id and fields, and the
-    ``Child`` that they share. The others take an id; under ``simple_one_for_one`` a life, as
-    OTP takes a pid, or an ``Instance``. ``park_child`` takes an id and a reason.
+    ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` and
+    ``add_running`` take a list of those: a ``Child``, or a tuple. The others take an id; under
+    ``simple_one_for_one`` a life, as OTP takes a pid, or an ``Instance``. ``park_child`` takes an id and a reason.
     """
 
     __slots__ = ("args", "call", "op", "supervisor")

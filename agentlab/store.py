@@ -285,13 +285,23 @@ class Store:
             path: The agent. A fork's state begins with its base's.
             at: A checkpoint's ``seq``: the state as it was then.
         """
-        texts: dict[str, str | None] = dict(self.select(FIELDS, (path, at)))
+        texts: dict[str, str | None] = dict(self._ask(FIELDS, (path, at)))
         state: dict[str, str | list[str]] = {name: text for name, text in texts.items() if text is not None}
-        for name, place, text in self.select(ITEMS, (path, at)):
+        for name, place, text in self._ask(ITEMS, (path, at)):
             known = state.setdefault(name, [])
             if isinstance(known, list):  # a transcript that began anew leaves its old items behind
                 known[place:] = [] if text is None else [text]
         return {name: value for name, value in state.items() if value or name not in texts}  # the others are no more
+
+    def _ask(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """A few rows by the connection that is there: to open another takes longer than to read them."""
+        try:
+            with self._lock:
+                if self.path is None:
+                    self._flush()
+                return self._db.execute(sql, args).fetchall()
+        except sqlite3.Error as error:
+            raise self._named(error) from error
 
     def close(self) -> None:
         """Let go of the file. A closed store can still be read if it was in memory."""

@@ -41,10 +41,14 @@ def start_children(process: Process, lane: Lane, items: list[Any]) -> Waiting:  
 
 def add_running(process: Process, lane: Lane, items: list[Any]) -> list[Record | Refused]:  # as start_children
     """Keep many new children that need nothing to be started, so that they run at once; results in order."""
-    results = [_admit(process, item if isinstance(item, tuple) else (item,)) for item in items]
-    begun = [made for made in results if isinstance(made, Record)]
-    for record in begun:
-        process.board.run_at_once(record)
+    results: list[Record | Refused] = []
+    begun: list[Record] = []
+    for item in items:
+        made = _admit(process, item if isinstance(item, tuple) else (item,))
+        if isinstance(made, Record):
+            process.board.run_at_once(made)
+            begun.append(made)
+        results.append(made)
     process.board.commands.append(Begun(begun))
     return results
 

@@ -370,7 +370,7 @@ def test_a_closed_lab_tells_of_its_dormant_agents(lab: Lab) -> None:
 
 
 def test_a_stored_lab_brings_its_dormant_agents_back(tmp_path: Path) -> None:
-    """With their states, as their next incarnations; killed or closed, asked or not."""
+    """With their states, as their next incarnations, in the order in which they were; they sleep again."""
     with Lab(tmp_path / "x.lab", nodes=2) as lab:
         team = lab.start(Supervisor("team"))
         refs = lab.start_many(Counter, [{"count": n} for n in range(4)], under=team)
@@ -380,6 +380,9 @@ def test_a_stored_lab_brings_its_dormant_agents_back(tmp_path: Path) -> None:
     with Lab(tmp_path / "x.lab", nodes=2, resume=True) as lab:
         back = [lab[f"/team/counter-{n}"] for n in range(1, 5)]
         assert [ref.state["count"] for ref in back] == [0, 1, 2, 4]
+        assert [(ref.node, ref.status) for ref in back] == [(None, "running")] * 4
+        assert kinds(lab, back[2].path)[-1] == "started"
+        assert [id for id, *_ in lab["/team"].which_children()] == [ref.id for ref in reversed(back)]
         assert [ref.call.add().result(10) for ref in back] == [1, 2, 3, 5]
         assert lab["/diary-2"].call.write("x").result(10) == 1
         assert {ref.incarnation for ref in back} == {2}

@@ -190,7 +190,7 @@ class Mail:
             answer(None, error or NotRunning(f"{path}.{method}: who asks is not here any more."))
             return
         caller.asking[ticket] = path
-        entry.pending.append(message)
+        entry.accept(message)
         self.asked[origin] = self.posted[key] = message
         self._desk.settle(entry)
         if entry.place != target and entry.life and not self._desk.starting(entry):

@@ -24,6 +24,9 @@ LOG_LINES = 1000
 Undo = tuple[str, str | list[str] | None, int | None]
 """A field as it was: its name and value; or, of a transcript, its end and where that began."""
 
+NONE_GIVEN: Image = {}
+"""What a child spec sets that sets no field; it is everybody's, and nobody changes it."""
+
 Answer = Callable[[bytes | None, BaseException | None], None]
 """Takes the packed result of a call, or the error that ended it."""
 
@@ -285,6 +288,8 @@ class Kind:
 
     def initial(self, fields: Mapping[str, object]) -> Image:
         """The fields that the child spec sets, as JSON texts."""
+        if not fields:
+            return NONE_GIVEN
         image: Image = {}
         for name, value in fields.items():
             field = self.cls.__agent_fields__[name]

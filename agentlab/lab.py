@@ -285,7 +285,9 @@ class Lab(Frames):
         try:
             if self._runtime is not None and not self._runtime.closed:
                 rows = self.rows()
-                self._last = [row._replace(status="stopped", mailbox=0, node=None) for row in rows]
+                for place, row in enumerate(rows):
+                    rows[place] = row._replace(status="stopped", mailbox=0, node=None)
+                self._last = rows
                 self._runtime.close(timeout)
         finally:
             self._store.close()

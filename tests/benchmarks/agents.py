@@ -3,7 +3,8 @@
     python tests/benchmarks/agents.py [--most 1000000] [--rounds 3]
 
 ``start_many``: microseconds per agent, wall, in a lab in memory. ``idle``: bytes per agent, the proportional
-memory of all processes together less that of the empty lab. ``random``: seconds until 1,000 agents chosen at
+memory of all processes together less that of the empty lab. ``worked``: the same of agents that have answered
+one call each, with what the lab keeps of that. ``random``: seconds until 1,000 agents chosen at
 random have answered a call, which none of them ever had before. ``crash``: milliseconds until 400 agents (fewer
 of fewer), crashed at once among so many, have all answered again. ``node_killed``: seconds from a SIGKILL of one
 node until all agents, every one of which has been called before, have answered again.
@@ -80,6 +81,18 @@ def many(size: int) -> dict[str, float]:
     return {"start_many": took, "idle": float(weight), "random": called}
 
 
+def worked(size: int) -> dict[str, float]:
+    """Weigh agents at rest that have answered one call each: they are on nodes, and have a past."""
+    with Lab(nodes=2) as lab:
+        lab.start(Counter, id="first").call.add().result(30)
+        empty = memory(lab)
+        refs = lab.start_many(Counter, size)
+        for start in range(0, size, ASKED):
+            for reply in [ref.call.add() for ref in refs[start : start + ASKED]]:
+                reply.result(60)
+        return {"worked": float(memory(lab) - empty)}
+
+
 def crash(size: int) -> dict[str, float]:
     """Crash some of many at once; all of those answer again."""
     with Lab(nodes=2) as lab:
@@ -117,6 +130,7 @@ UNITS = {
     "start_many": (1e6, "us_per_agent", True),
     "idle": (1.0, "bytes_per_agent", True),
     "random": (1.0, "s", False),
+    "worked": (1.0, "bytes_per_agent", True),
     "crash": (1e3, "ms", False),
     "node_killed": (1.0, "s", False),
 }
@@ -151,6 +165,7 @@ def report(work: str, sizes: list[int], rounds: int) -> None:
 
 WORK: dict[str, tuple[Callable[[int], dict[str, float]], tuple[int, ...]]] = {
     "many": (many, (10_000, 100_000, 1_000_000)),
+    "worked": (worked, (1_000, 10_000, 100_000)),
     "crash": (crash, (1_000, 10_000, 100_000)),
     "node_killed": (node_killed, (500, 5_000, 50_000)),
 }

@@ -113,7 +113,8 @@ class Resident(Owner):
         """Nothing is in hand: let go of what only messages need, which is most of what an agent takes."""
         if not self.mailbox:
             self.mailbox = NOTHING
-        self.journal = NO_STEPS
+        if self.key is None:
+            self.journal = NO_STEPS
 
     def note(self, kind: str, key: int, *parts: Any) -> None:
         """Report something about a step of a message; ``Host.settled`` waits until that is committed."""

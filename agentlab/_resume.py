@@ -146,7 +146,9 @@ async def _run_asleep(runtime: Runtime, parent: str, asleep: list[tuple[Place, C
     for start in range(0, len(asleep), AT_ONCE):
         part = asleep[start : start + AT_ONCE]
         items = [how if len(how := _how(runtime, parent, spec)) > 1 else spec for _, spec in part]
-        results = expect(await runtime.ask_tree(parent, "add_running", items), parent, "resume", ())
+        results = await runtime.ask_tree(parent, "add_running", items)
+        if isinstance(results, Refused):
+            break  # the supervisor does not run, nor do those that it would keep
         for (_, spec), result in zip(part, results, strict=True):
             if isinstance(result, Refused):
                 await runtime.ask_tree(parent, "adopt_child", spec, result.reason)

@@ -13,7 +13,7 @@ from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab._tree_words import ChildInfo, Instance, Refused, Up
 from agentlab._wire import pack, revive
-from agentlab.agent import Agent, Crash
+from agentlab.agent import Crash
 from agentlab.child import Child, Limit, Supervisor, check_complete, child
 from agentlab.errors import (
     AgentDown,
@@ -28,7 +28,7 @@ from agentlab.errors import (
     SimpleOneForOne,
     StartFailed,
 )  # fmt: skip
-from agentlab.ref import Ref, Refs, links
+from agentlab.ref import Ref, links
 
 ROOT_LIMIT = Limit(3, 5.0)
 """The own limit of what is started directly under the root, which has no limit itself, unless it says otherwise."""
@@ -219,23 +219,6 @@ def free_id(parent: Record, wanted: str) -> str:
     if wanted not in parent.children:
         return wanted
     return next(f"{wanted}-{n}" for n in range(2, len(parent.children) + 3) if f"{wanted}-{n}" not in parent.children)
-
-
-async def start_many(runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None) -> Refs:
-    """Start many agents of one class in one go."""
-    parent = find(runtime, under or "/")
-    base = cls.__name__.lower()
-    taken = len(parent.children)
-    specs = [as_child(runtime, parent, cls, f"{base}-{taken + n}", given) for n, given in enumerate(fields, 1)]
-    for spec in specs:
-        check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
-    ups = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "start_many", ())
-    return Refs(
-        [
-            ref_of(runtime, expect(up, parent.path, "start_many", (spec,)).record)
-            for up, spec in zip(ups, specs, strict=True)
-        ]
-    )
 
 
 async def start_child(runtime: Runtime, path: str, spec: Any, *, asker: Asker | None = None) -> Ref:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agentlab._image import Image
 from agentlab._journal import Journal
 from agentlab._tree_records import Record
 from agentlab._wire import pack_class
@@ -22,6 +23,9 @@ LOG_LINES = 1000
 
 Undo = tuple[str, str | list[str] | None, int | None]
 """A field as it was: its name and value; or, of a transcript, its end and where that began."""
+
+NONE_GIVEN: Image = {}
+"""What a child spec sets that sets no field; it is everybody's, and nobody changes it."""
 
 Answer = Callable[[bytes | None, BaseException | None], None]
 """Takes the packed result of a call, or the error that ended it."""
@@ -57,12 +61,23 @@ class Message:
         self.withdrawn = False  # its caller has taken it back; its node has not said so yet
 
 
+class _Nothing(deque[Message]):
+    """The mailbox of whoever has no message: an empty one of its own takes more than all the rest of an entry."""
+
+    def append(self, message: Message) -> None:
+        raise TypeError("this mailbox is everybody's; Entry.accept gives the agent its own")
+
+
+NOTHING = _Nothing()
+
+
 class Entry:
     """One agent in the books, for as long as its supervisor keeps its spec."""
 
     __slots__ = (
         "asked",
         "asking",
+        "dormant",
         "down",
         "dying",
         "ending",
@@ -95,6 +110,7 @@ class Entry:
         "suspicions",
         "topics",
         "traced",
+        "waking",
         "wants",
     )  # fmt: skip
 
@@ -108,9 +124,9 @@ class Entry:
         self.incarnation = 0
         self.node: int | None = None
         self.shunned: int | None = None  # a node that the next life had better not get
-        self.initial: dict[str, str | list[str]] = kind.initial({**record.spec.fields, **(record.fields or {})})
-        self.fields: dict[str, str | list[str]] = {}
-        self.pending: deque[Message] = deque()
+        self.initial: Image = kind.initial({**record.spec.fields, **(record.fields or {})})
+        self.fields: Image = {}
+        self.pending: deque[Message] = NOTHING
         self.seq = 0
         self.spec_text = ""  # its child spec as the store has it
         self.restarts = 0  # over all its lives; a move from a dead node is none
@@ -123,6 +139,8 @@ class Entry:
         self.parks = ""  # how the end in hand was asked for: "stop" for good, or "restart"
         self.suspended = False
         self.down = False  # kept without a process, and not about to get one
+        self.dormant = False  # its life runs, and no node has it yet: nobody has reached for it
+        self.waking = False  # a node has just got such a life, and has not said yet that it is up
         self.moving = False  # from a node that died; the machine knows it as running
         self.offences = 0  # nodes that died while they ran it
         self.suspicions = 0  # nodes that died with the message in hand, by nobody's visible fault
@@ -133,7 +151,7 @@ class Entry:
         # Calls of its own that wait for an answer, and whom they asked: by message and step, else by ticket. The first
         # outlast a life: the next one waits for the same answer.
         self.asking: dict[tuple[int, int] | int, str] = {}
-        self.topics: set[str] = set()
+        self.topics: frozenset[str] = frozenset()
         self.wants: Kind | None = None  # newer code, from the next message on
         self.log: deque[str] | None = None
 
@@ -148,6 +166,7 @@ class Entry:
         old.life, old.incarnation, old.node, old.log = self.life, self.incarnation, self.node, self.lines()
         old.place, self.place = self.place, 0
         old.ending, old.asking, self.asking = self.ending, self.asking, {}
+        old.dormant, old.waking = self.dormant, self.waking
         return old
 
     def ask_no_more(self) -> None:
@@ -155,13 +174,24 @@ class Entry:
         for key in [key for key in self.asking if isinstance(key, int)]:
             del self.asking[key]
 
+    def accept(self, message: Message) -> None:
+        """Put a message last in the mailbox."""
+        if self.pending is NOTHING:
+            self.pending = deque()
+        self.pending.append(message)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether its life runs without a node that could tell anything of it."""
+        return self.dormant or self.waking
+
     def lines(self) -> deque[str]:
         """Its log, to add to."""
         if self.log is None:
             self.log = deque(maxlen=LOG_LINES)
         return self.log
 
-    def image(self) -> dict[str, str | list[str]]:
+    def image(self) -> Image:
         """The state that the next incarnation starts from, as JSON texts."""
         return {**self.initial, **self.fields}
 
@@ -251,9 +281,23 @@ class Kind:
             signature = self._signatures[method] = Signature(getattr(self.cls, method))
         return signature
 
-    def initial(self, fields: Mapping[str, object]) -> dict[str, str | list[str]]:
+    def first(self, fields: Mapping[str, object]) -> Image:
+        """The whole state that an agent without ``on_start`` begins with, as its node would commit it."""
+        given = self.initial(fields)
+        image: Image = {}
+        for name, field in self.cls.__agent_fields__.items():
+            saved = given.get(name)
+            if saved is None:
+                saved = field.default.dump() if field.grows else field.dump(field.default)
+            if saved or not field.grows:
+                image[name] = saved
+        return image
+
+    def initial(self, fields: Mapping[str, object]) -> Image:
         """The fields that the child spec sets, as JSON texts."""
-        image: dict[str, str | list[str]] = {}
+        if not fields:
+            return NONE_GIVEN
+        image: Image = {}
         for name, value in fields.items():
             field = self.cls.__agent_fields__[name]
             if field.annotation is Transcript:

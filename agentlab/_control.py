@@ -65,7 +65,7 @@ async def info(runtime: Runtime, path: str) -> dict[str, Any]:
     """
     entry = entry_at(runtime, path)
     head = entry.pending[0] if entry.pending and entry.pending[0].begun else None
-    meter = await runtime.desk.ask(entry, "meter", timeout=ANSWER_SECONDS) if entry.life else None
+    meter = await _meter(runtime, entry) if entry.life else None
     cpu, memory = meter if meter is not None else (None, None)
     return {
         "path": path,
@@ -85,10 +85,19 @@ async def info(runtime: Runtime, path: str) -> dict[str, Any]:
     }
 
 
+async def _meter(runtime: Runtime, entry: Entry) -> tuple[float, int] | None:
+    """CPU seconds and bytes of state; of a life that no node has, the books know both."""
+    if entry.asleep:
+        return 0.0, sum(len(json.dumps(value)) for value in entry.state().values())
+    found: tuple[float, int] | None = await runtime.desk.ask(entry, "meter", timeout=ANSWER_SECONDS)
+    return found
+
+
 async def draft(runtime: Runtime, path: str) -> dict[str, Any]:
     """The state in hand: uncommitted while a message is handled, else the same as ``state``."""
     entry = entry_at(runtime, path)
-    texts = await runtime.desk.ask(entry, "draft", timeout=ANSWER_SECONDS) if entry.life else None
+    awake = entry.life and not entry.asleep
+    texts = await runtime.desk.ask(entry, "draft", timeout=ANSWER_SECONDS) if awake else None
     if texts is None:
         return entry.state()
     return {name: json.loads(text) for name, text in texts.items()}

@@ -7,12 +7,16 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import Entry, Kinds, reason_text
+from agentlab._books import NOTHING, Entry, Kinds, reason_text
 from agentlab._clock import Clock
+from agentlab._dormant import Entries
 from agentlab._ledger import Ledger
 from agentlab._links import Links
 from agentlab._pool import Node, Pool
-from agentlab.supervision import Tree
+from agentlab.supervision import Record, Tree
+
+UNHEARD = frozenset({"end", "suspend", "trace"})
+"""What a dormant life is not told: the books have it, and with the start its node is told what still matters."""
 
 
 class Desk:
@@ -27,6 +31,7 @@ class Desk:
         topics: Subscribers by topic, in the order in which they came.
         feed: Tells the supervision machine what happened.
         due: Has this turn's work committed and sent at its end.
+        wake: Gives a dormant life a node; the placing sets it.
     """
 
     def __init__(self, ledger: Ledger, feed: Callable[[Any], None], due: Callable[[], None]) -> None:
@@ -35,9 +40,9 @@ class Desk:
         self.due = due
         self.clock = Clock()
         self.kinds = Kinds()
-        self.entries: dict[str, Entry] = {}
         self.lives: dict[int, Entry] = {}
         self.placed: dict[int, Entry] = {}
+        self.entries = Entries(self._find, self.lives)
         self.links = Links()
         self.active: set[Entry] = set()
         self.topics: dict[str, dict[str, None]] = {}
@@ -46,6 +51,10 @@ class Desk:
         self.loop: asyncio.AbstractEventLoop
         self.tree: Tree
         self.pool: Pool
+        self.wake: Callable[[Entry], None]
+
+    def _find(self, path: str) -> Record | None:
+        return self.tree.find(path)
 
     def present(self, life: int) -> Entry | None:
         """The agent whose present life this is; None for a life that has a successor."""
@@ -63,8 +72,17 @@ class Desk:
         node.say("settled", node.heard)
         self.due()
 
+    def living(self, life: int) -> Entry | None:
+        """The agent whose life this is, dormant ones too."""
+        entry = self.lives.get(life)
+        return entry if entry is not None else self.entries.make(self.tree.find_life(life))
+
     def tell(self, entry: Entry, kind: str, *parts: Any) -> bool:
-        """Say something to the life's node; whether there is one."""
+        """Say something to the life's node; whether there is one. A dormant life gets one for that."""
+        if entry.dormant:
+            if kind in UNHEARD:
+                return False
+            self.wake(entry)
         node = self.pool.nodes.get(entry.node or 0)
         if node is None or not entry.place:
             return False
@@ -109,6 +127,8 @@ class Desk:
 
     def settle(self, entry: Entry) -> None:
         """Note whether the agent rests, so that who waits for that can be woken."""
+        if not entry.pending:
+            entry.pending = NOTHING
         state = entry.record.state
         begun = bool(entry.pending) and bool(entry.pending[0].begun)
         busy = bool(entry.pending) and (begun or not entry.suspended) and not entry.down

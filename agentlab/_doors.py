@@ -141,25 +141,25 @@ class KernelLink:
 
     def methods(self, path: str) -> frozenset[str] | None:
         """The messages at ``path``, none for a supervisor; None where there is nothing."""
-        entry = self._runtime.desk.entries.get(path)
-        if entry is not None:
-            return entry.kind.cls.__agent_messages__
-        return frozenset() if self._runtime.signals.life_at(path) else None  # a supervisor has none
+        kind = self._runtime.desk.entries.kind(path)
+        if kind is not None:
+            return kind.cls.__agent_messages__
+        return frozenset() if self._runtime.signals.supervises(path) else None  # a supervisor has none
 
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if the arguments do not fit the method."""
-        entry = self._runtime.desk.entries.get(path)
-        if entry is None:
+        kind = self._runtime.desk.entries.kind(path)
+        if kind is None:
             return
         try:
-            entry.kind.check(method, args, kwargs)
+            kind.check(method, args, kwargs)
         except TypeError as error:
-            raise TypeError(f"{path}.{method}{entry.kind.signature(method)}: {error}") from None
+            raise TypeError(f"{path}.{method}{kind.signature(method)}: {error}") from None
 
     def function(self, path: str, method: str) -> Callable[..., Any] | None:
         """The method itself, for its signature and its docstring."""
-        entry = self._runtime.desk.entries.get(path)
-        found: Callable[..., Any] | None = getattr(entry.kind.cls, method, None) if entry is not None else None
+        kind = self._runtime.desk.entries.kind(path)
+        found: Callable[..., Any] | None = getattr(kind.cls, method, None) if kind is not None else None
         return found
 
 
@@ -263,12 +263,12 @@ def _refuse_circle(runtime: Runtime, caller: Entry | None, supervisor: str, op: 
 
 def _subscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
     runtime.desk.topics.setdefault(topic, {})[caller.path] = None
-    caller.topics.add(topic)
+    caller.topics |= {topic}
 
 
 def _unsubscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
     runtime.desk.topics.get(topic, {}).pop(caller.path, None)
-    caller.topics.discard(topic)
+    caller.topics -= {topic}
 
 
 SELF: dict[str, Callable[..., None]] = {

@@ -21,7 +21,8 @@ def explain(runtime: Runtime, path: str) -> str:
     now = runtime.desk.status(entry) if entry is not None else record_status(record)
     told = [_now(path, now, record)]
     if entry is not None:
-        told[0] += f", incarnation {entry.incarnation}" + (f", on node {entry.node}" if entry.life else "")
+        placed = entry.life and not entry.dormant
+        told[0] += f", incarnation {entry.incarnation}" + (f", on node {entry.node}" if placed else "")
     events = runtime.desk.ledger.store.select(
         "SELECT at, kind, reason, detail, incarnation FROM event WHERE path = ? AND kind <> 'log' ORDER BY seq", (path,)
     )

@@ -51,6 +51,18 @@ def is_older(cls: type[Agent], initial: Image, kept: Image) -> bool:
     return bool(kept) and (lacks or any(name not in fields for name in kept))
 
 
+def fits(cls: type[Agent], initial: Image, kept: Image) -> bool:
+    """Whether a life can begin from a commit as it is, without a migration."""
+    if is_older(cls, initial, kept):
+        return False
+    try:
+        for name, field in cls.__agent_fields__.items():
+            load(field, kept.get(name, initial.get(name)))
+    except InvalidState:
+        return False
+    return True
+
+
 def migrated(cls: type[Agent], image: Image) -> Image:
     """An older state as the class wants it: ``migrate`` decides, new fields take their defaults, others are dropped.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from agentlab._books import Entry, Message, Undo, is_graceful, reason_text
+from agentlab._bulk import Alike, Facts, First, Paths, child_rows
 from agentlab._clock import Timer
+from agentlab._dormant import Dormant
 from agentlab._journal import Step
 from agentlab._past import gone
 from agentlab._secrets import leaked
@@ -23,7 +25,7 @@ from agentlab._wire import JSON
 from agentlab.agent import Crash
 from agentlab.errors import StoreError, StoreFull
 from agentlab.events import Event, Hub
-from agentlab.store import Batch, Store
+from agentlab.store import Batch, Rows, Store
 
 AGAIN_SECONDS = 0.25
 """After the store refused a commit, for so long no other is tried."""
@@ -60,7 +62,8 @@ class Ledger:
         self.closing = False
         self._hub = hub
         self._batch = Batch()
-        self._events: list[Event] = []
+        self._events: list[Event | Facts] = []
+        self._alike: Alike | None = None
         self._touched: set[str] = set()
         self._after: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._outcomes: list[Outcome] = []
@@ -81,6 +84,7 @@ class Ledger:
         reason: str | None = None, detail: str | None = None, took_s: float | None = None,
     ) -> None:  # fmt: skip
         """Note a fact; it gets the next number."""
+        self._note_alike()
         self._seq += 1
         event = Event(self._seq, time.time_ns(), kind, path, incarnation, node, reason, detail, took_s)
         self._events.append(event)
@@ -248,6 +252,39 @@ class Ledger:
         entry.rewound = 0
         self.keep_child(entry.record, entry)
 
+    def begun(self, records: list[Record], note: Dormant) -> None:
+        """The same of agents that were started together under one supervisor, and of their first states."""
+        supervisor = records[0].supervisor
+        assert supervisor is not None
+        above = supervisor.path
+        paths = Paths(above, [record.id for record in records])
+        if self.durable and not self.closing:
+            self._batch.add_many("child", Rows(lambda: child_rows(records, paths, above), len(records)))
+        First(records, paths, note).add_to(self._batch)
+        self._note_all("started", paths, note.at, 1, None)
+        self._touched.add(above)
+
+    def alike(self, kind: str, record: Record, incarnation: int | None, reason: Any) -> None:
+        """Note a fact as ``event`` does; many in a row about siblings, with one reason, cost little."""
+        known = self._alike
+        if known is None or known.kind != kind or known.parent is not record.parent or known.reason is not reason:
+            self._note_alike()
+            known = self._alike = Alike(kind, record.parent, incarnation, reason)
+        known.ids.append(record.id)
+
+    def _note_alike(self) -> None:
+        known, self._alike = self._alike, None
+        if known is not None and known.parent is not None:
+            paths = Paths(known.parent.record.path, known.ids)
+            self._note_all(known.kind, paths, time.time_ns(), known.incarnation, reason_text(known.reason))
+
+    def _note_all(self, kind: str, paths: Paths, at: int, incarnation: int | None, reason: str | None) -> None:
+        self._note_alike()
+        facts = Facts(self._seq + 1, at, kind, paths, incarnation, reason)
+        self._seq += len(paths)
+        self._events.append(facts)
+        self._batch.add_many("event", Rows(lambda: facts, len(paths)))
+
     def ended(self, entry: Entry, reason: Any) -> None:
         """A life is over."""
         kind = "exited" if is_graceful(reason) else "killed" if reason == "killed" else "crashed"
@@ -345,6 +382,10 @@ class Ledger:
         """Agents that the store remembers: path to incarnation, restarts, seq."""
         self._recalled = rows
 
+    def remembers(self, path: str) -> bool:
+        """Whether an agent at this path comes back."""
+        return path in self._recalled
+
     def recall(self, entry: Entry) -> None:
         """Give an agent that the store remembers its past back."""
         past = self._recalled.pop(entry.path, None)
@@ -374,6 +415,7 @@ class Ledger:
         Raises:
             StoreError: Nothing was committed; ``take_back`` says who is concerned.
         """
+        self._note_alike()
         full = self.in_memory and self._refused is not None
         if self._batch:
             try:
@@ -425,7 +467,9 @@ class Ledger:
         if self._events or self._touched:
             events, self._events = self._events, []
             touched, self._touched = self._touched, set()
-            self._hub.publish(events, touched)
+            if self._hub.watched:
+                touched.update(*(facts.paths for facts in events if isinstance(facts, Facts)))
+                self._hub.publish(list(_singly(events)), touched)
 
     def take_back(self, error: StoreError) -> list[Outcome]:
         """The store refused the turn: its messages' outcomes are undone, the last one first.
@@ -460,6 +504,14 @@ class Ledger:
             raise type(error)(f"{error} The lab is closed, its store is as its last commit left it: {lost}.") from None
         finally:
             self.store.close()
+
+
+def _singly(events: list[Event | Facts]) -> Iterator[Event]:
+    for event in events:
+        if isinstance(event, Facts):
+            yield from event
+        else:
+            yield event
 
 
 EVENT_KINDS = {

@@ -13,12 +13,13 @@ from typing import Any
 
 from agentlab._books import Entry, Message
 from agentlab._desk import Desk
+from agentlab._dormant import Dormant
 from agentlab._mail import Mail
 from agentlab._placing import Placing
 from agentlab._pool import Node
 from agentlab._signals import Signals
 from agentlab._tree_records import Record
-from agentlab._tree_words import Call, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started
+from agentlab._tree_words import Begun, Call, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started
 from agentlab._wire import decode_reason, encode_reason
 from agentlab.node.resident import Blame
 
@@ -42,6 +43,33 @@ class Lives:
 
     # the machine's commands
 
+    def begun(self, command: Begun) -> None:
+        """Agents run that need no node before somebody reaches for them."""
+        desk = self._desk
+        new: dict[int, list[Record]] = {}  # by the spec that they share
+        for record in command.records:
+            if desk.ledger.remembers(record.path):
+                self._come_back(record)
+            else:
+                new.setdefault(id(record.spec), []).append(record)
+        for records in new.values():
+            cls: Any = records[0].spec.what
+            kind = desk.kinds.of(cls)
+            note = Dormant(kind, time.time_ns(), kind.first(records[0].spec.fields))
+            for record in records:
+                record.note = note
+            desk.entries.dormant += len(records)
+            desk.ledger.begun(records, note)
+        desk.due()
+
+    def _come_back(self, record: Record) -> None:
+        """One of a stored lab: its next incarnation has nothing to do either."""
+        entry = self._entry_of(record)
+        entry.life = record.life or 0
+        self._desk.lives[entry.life] = entry
+        entry.restarts += 1
+        self._placing.lull(entry)
+
     def start(self, command: Start) -> None:
         """Start a life."""
         before = self._desk.entries.get(command.record.path)
@@ -63,7 +91,9 @@ class Lives:
 
     def signal(self, command: SignalWorker) -> None:
         """An exit signal from the supervisor. It is trapped by who says so, or has an ``on_stop``."""
-        entry = self._desk.lives.get(command.life)
+        if self._desk.ledger.closing and self._dismiss(command):
+            return
+        entry = self._desk.living(command.life)
         if entry is None:
             return
         traps = entry.kind.traps_shutdown and not self._desk.starting(entry)
@@ -75,9 +105,26 @@ class Lives:
         if not self._desk.tell(entry, "signal", encode_reason(command.reason)):
             self.drop(entry, command.reason)
 
+    def _dismiss(self, command: SignalWorker) -> bool:
+        """End a dormant life with the lab, without an entry being made for it; whether that could be done."""
+        record = self._desk.tree.find_life(command.life)
+        if record is None or record.note is None:
+            return False
+        kill = command.reason == "kill"
+        if record.note.kind.traps_shutdown and not kill:
+            return False
+        reason = "killed" if kill else command.reason
+        self._desk.ledger.alike("killed" if reason == "killed" else "exited", record, 1, reason)
+        self._desk.feed(Exited(command.life, reason))
+        return True
+
     def note(self, fact: Fact) -> None:
         """Something that the machine says is true now."""
         desk, record = self._desk, fact.record
+        if record.note is not None and desk.ledger.closing:
+            if fact.kind == "removed":
+                desk.ledger.alike("removed", record, None, fact.reason)
+            return
         desk.ledger.fact(fact)
         if record.is_supervisor:
             self._note_supervisor(fact)
@@ -87,7 +134,7 @@ class Lives:
     def _note_end(self, fact: Fact) -> None:
         """An agent is kept without a process, or gone for good."""
         desk, record = self._desk, fact.record
-        entry = desk.entries.get(fact.path)
+        entry = desk.entries.make(record) or desk.entries.get(fact.path)
         if entry is None and fact.kind == "parked":
             entry = self._entry_of(record)  # kept, but never started by this process
         if entry is None or entry.record is not record:
@@ -141,7 +188,7 @@ class Lives:
             topics[topic].pop(entry.path, None)
             if not topics[topic]:
                 del topics[topic]
-        entry.topics.clear()
+        entry.topics = frozenset()
 
     def _entry_of(self, record: Record) -> Entry:
         desk = self._desk
@@ -188,6 +235,9 @@ class Lives:
         entry = self._desk.placed.get(place)
         if entry is None or entry.dying is not None:
             return
+        if entry.waking:
+            self._on_awake(entry, changes)
+            return
         entry.incarnation += 1
         entry.restarts += entry.incarnation > 1 and not entry.moving
         entry.since = time.time_ns()
@@ -200,13 +250,21 @@ class Lives:
         if self._mail.doubt(entry) is not None:  # its siblings, a person or a new kernel started it too early
             self.drop(entry, "shutdown")
             return
-        if entry.traced:
-            self._desk.tell(entry, "trace", True)
-        if entry.suspended:
-            self._desk.tell(entry, "suspend", True)
+        self._placing.steer(entry)
+        self.hand_over(entry)
+        self._desk.settle(entry)
+
+    def hand_over(self, entry: Entry) -> None:
+        """Copy all its messages into its node's mailbox."""
         for message in entry.pending:
             self._mail.hand_over(entry, message)
-        self._desk.settle(entry)
+
+    def _on_awake(self, entry: Entry, changes: list[Any]) -> None:
+        """A life that was dormant is on its node; it had started long before."""
+        entry.waking = False
+        if changes:  # a set, say, whose JSON has another order there
+            entry.seq += 1
+            self._desk.ledger.checkpoint(entry, changes)
 
     def on_failed(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
         """A life did not come up; ``Exit("normal")`` in ``on_start`` is OTP's *ignore*."""
@@ -216,7 +274,7 @@ class Lives:
 
     def failed(self, entry: Entry, reason: Any) -> None:
         """A life did not come up, for this reason."""
-        if entry.moving or entry.ending:  # the machine knows this life as running, or as being ended
+        if entry.moving or entry.waking or entry.ending:  # the machine knows it as running, or as being ended
             self.over(entry, reason)
             return
         life, node = entry.life, entry.node
@@ -306,4 +364,5 @@ class Lives:
         self._desk.lives.pop(entry.life, None)
         self._placing.leave(entry)
         entry.life, entry.ending, entry.moving, entry.dying = 0, False, False, None
+        entry.dormant = entry.waking = False
         entry.ask_no_more()

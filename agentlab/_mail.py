@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import Entry, Message, is_graceful, reason_text
+from agentlab._books import NOTHING, Entry, Message, is_graceful, reason_text
 from agentlab._desk import Desk
 from agentlab._ledger import Outcome
 from agentlab._pool import Node
@@ -68,7 +68,7 @@ class Mail:
         entry = self._desk.entries.get(path)
         error = self._refusal(entry, path, message)
         if error is None and entry is not None:
-            entry.pending.append(message)
+            entry.accept(message)
             if message.answer is None and message.method not in HOOKS:
                 self._desk.ledger.kept(entry, message)
             if message.origin is not None:
@@ -83,7 +83,7 @@ class Mail:
 
     def restore(self, entry: Entry, message: Message) -> None:
         """Put back a message that the store kept through the kernel's death."""
-        entry.pending.append(message)
+        entry.accept(message)
         if message.origin is not None:
             self.asked[message.origin] = message
         self._desk.settle(entry)
@@ -191,7 +191,7 @@ class Mail:
             answer(None, error or NotRunning(f"{path}.{method}: who asks is not here any more."))
             return
         caller.asking[origin] = path
-        entry.pending.append(message)
+        entry.accept(message)
         self.asked[origin] = self.posted[key] = message
         self._desk.settle(entry)
         if entry.place != target and entry.life and not self._desk.starting(entry):
@@ -404,7 +404,7 @@ class Mail:
         doubted = entry.pending[0] if not gone and self.doubt(entry) is not None else None
         kept = [m for m in entry.pending if m is doubted or (m.answer is None and not casts)]
         dropped = [m for m in entry.pending if m not in kept]
-        entry.pending = deque(kept)
+        entry.pending = deque(kept) if kept else NOTHING
         for message in dropped:
             self._give_up(entry, message, reason)
         if doubted is not None and casts and doubted.answer is not None:

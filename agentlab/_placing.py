@@ -6,6 +6,8 @@ or ended since is not heard.
 
 from __future__ import annotations
 
+import time
+
 from agentlab._books import Entry, Kind
 from agentlab._desk import Desk
 from agentlab._pool import Node
@@ -18,6 +20,7 @@ class Placing:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._homeless: list[int] = []  # lives that wait for a node
+        desk.wake = self.wake
 
     def place(self, entry: Entry, *, avoid: int | None = None) -> None:
         """Send a life to a node; it waits if there is none."""
@@ -34,10 +37,12 @@ class Placing:
         self._desk.placed[entry.place] = entry
         node.agents += 1
         teach(node, entry.kind)
-        if entry.spec.restore == "fresh" and entry.incarnation:
+        if entry.spec.restore == "fresh" and entry.incarnation and not entry.waking:
             entry.fields = {}
-        begin = (entry.kind.number, entry.path, entry.incarnation + 1, entry.spec.max_busy)
+        begin = (entry.kind.number, entry.path, entry.incarnation + (not entry.waking), entry.spec.max_busy)
         node.say("start", entry.place, *begin, entry.initial, entry.fields)
+        if entry.waking:
+            self.steer(entry)
         self._desk.due()
 
     def _node_for(self, entry: Entry, avoid: int | None) -> Node | None:
@@ -49,6 +54,18 @@ class Placing:
         if entry.lowered:
             return pool.the("low")
         return pool.pick(entry.node, avoid=avoid)
+
+    def wake(self, entry: Entry) -> None:
+        """Somebody reaches for a dormant life: it gets a node, which makes it from its last commit."""
+        entry.dormant, entry.waking = False, True
+        self.place(entry)
+
+    def steer(self, entry: Entry) -> None:
+        """Tell a node that has just got a life what was asked of it before."""
+        if entry.traced:
+            self._desk.tell(entry, "trace", True)
+        if entry.suspended:
+            self._desk.tell(entry, "suspend", True)
 
     def leave(self, entry: Entry) -> None:
         """The life is on no node any more; a node of its own goes with it."""
@@ -64,12 +81,25 @@ class Placing:
         """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
         self._desk.tell(entry, "end", reason)
         self.leave(entry)
+        sleeps = _may_sleep(entry)
         entry.moving = entry.moving or not self._desk.starting(entry)
+        entry.waking = False
         entry.reason = reason
         entry.ask_no_more()
         self._desk.ledger.moved(entry, reason)
-        self.place(entry, avoid=avoid)
+        if sleeps:
+            self.lull(entry, avoid=avoid)
+        else:
+            self.place(entry, avoid=avoid)
         self._desk.settle(entry)
+
+    def lull(self, entry: Entry, *, avoid: int | None = None) -> None:
+        """Its next incarnation has nothing to do: it runs in the books until somebody reaches for it."""
+        entry.incarnation += 1
+        entry.since = time.time_ns()
+        entry.node, entry.shunned = None, avoid
+        entry.moving, entry.dormant = False, True
+        self._desk.ledger.started(entry)
 
     def on_burnt(self, node: Node, place: int) -> None:
         """An agent that keeps using up its slices has left its node between two messages."""
@@ -78,18 +108,29 @@ class Placing:
             entry.lowered = True
             self.move(entry, "low_priority")
 
-    def house(self) -> None:
-        """There are nodes again: place the lives that waited for one."""
+    def house(self) -> list[Entry]:
+        """There are nodes again: place the lives that waited for one.
+
+        Returns:
+            Those that run already: they are not told of a start, so their messages can be handed over now.
+        """
         homeless, self._homeless = self._homeless, []
-        for life in homeless:
-            entry = self._desk.present(life)
-            if entry is not None:
-                self.place(entry)
+        found = [entry for entry in map(self._desk.present, homeless) if entry is not None]
+        for entry in found:
+            self.place(entry)
+        return [entry for entry in found if entry.waking]
 
     @property
     def waiting(self) -> bool:
         """Whether a life waits for a node."""
         return bool(self._homeless)
+
+
+def _may_sleep(entry: Entry) -> bool:
+    """Whether a life that has to leave its node needs no other one now: it runs, and nothing waits for it."""
+    runs = entry.record.state == "running" and not (entry.moving or entry.ending or entry.pending)
+    plain = entry.spec.isolation == "node" and entry.spec.restore == "checkpoint" and not entry.isolated
+    return runs and plain and entry.wants is None and not hasattr(entry.kind.cls, "on_start")
 
 
 def teach(node: Node, kind: Kind) -> None:

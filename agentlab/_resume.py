@@ -6,6 +6,7 @@ agents (or the whole supervisor above them) parked, with a reason that says what
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 from agentlab._admin import expect, ref_of
 from agentlab._books import Message
 from agentlab._clock import Timer
+from agentlab._image import fits
+from agentlab._many import AT_ONCE
 from agentlab._past import journal, seed, steps
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing, home, load
@@ -87,17 +90,23 @@ async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
 
 async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> None:
     runtime.desk.ledger.expect({place.path: place.past for top in past for place in top.walk()})
+    asleep: list[tuple[Place, Child]] = []
     for place in past:
         spec = place.child()
         reason = _missing(spec) or (None if run and place.status == "running" else ASKED if not run else place.status)
-        if reason is not None:
-            runtime.desk.ledger.as_stored.add(place.path)
-            expect(await runtime.ask_tree("/", "adopt_child", spec, reason), "/", "start_child", (spec,))
-            entry = runtime.desk.entries.get(place.path)
-            if entry is not None and place.status == "stopped":
-                entry.asked = True
-        else:
+        if reason is None and _sleeps(runtime, place, spec):
+            asleep.append((place, spec))
+            continue
+        await _run_asleep(runtime, "/", asleep)
+        if reason is None:
             await _run(runtime, place, spec)
+            continue
+        runtime.desk.ledger.as_stored.add(place.path)
+        expect(await runtime.ask_tree("/", "adopt_child", spec, reason), "/", "start_child", (spec,))
+        entry = runtime.desk.entries.get(place.path)
+        if entry is not None and place.status == "stopped":
+            entry.asked = True
+    await _run_asleep(runtime, "/", asleep)
 
 
 async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
@@ -110,11 +119,42 @@ async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
 
 
 async def _add_dynamic(runtime: Runtime, place: Place) -> None:
+    asleep: list[tuple[Place, Child]] = []
     for below in place.below:
-        if below.dynamic:
-            await _run(runtime, below, below.child())
+        spec = below.child() if below.dynamic else None
+        if spec is not None and _sleeps(runtime, below, spec):
+            asleep.append((below, spec))
+            continue
+        await _run_asleep(runtime, place.path, asleep)
+        if spec is not None:
+            await _run(runtime, below, spec)
         else:
             await _add_dynamic(runtime, below)
+    await _run_asleep(runtime, place.path, asleep)
+
+
+def _sleeps(runtime: Runtime, place: Place, spec: Child) -> bool:
+    """Whether the agent runs again without a node until somebody reaches for it: its state is what its class wants."""
+    cls: Any = spec.what
+    plain = spec.isolation == "node" and spec.restore == "checkpoint" and spec.type == "worker"
+    if not plain or hasattr(cls, "on_start") or _missing(spec) is not None:
+        return False
+    return fits(cls, runtime.desk.kinds.of(cls).initial(spec.fields), runtime.desk.ledger.store.state(place.path))
+
+
+async def _run_asleep(runtime: Runtime, parent: str, asleep: list[tuple[Place, Child]]) -> None:
+    """Those that nothing has to be started for, together; the list is empty afterwards."""
+    for start in range(0, len(asleep), AT_ONCE):
+        part = asleep[start : start + AT_ONCE]
+        items = [how if len(how := _how(runtime, parent, spec)) > 1 else spec for _, spec in part]
+        results = await runtime.ask_tree(parent, "add_running", items)
+        if isinstance(results, Refused):
+            break  # the supervisor does not run, nor do those that it would keep
+        for (_, spec), result in zip(part, results, strict=True):
+            if isinstance(result, Refused):
+                await runtime.ask_tree(parent, "adopt_child", spec, result.reason)
+        await asyncio.sleep(0)
+    asleep.clear()
 
 
 def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:

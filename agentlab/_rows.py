@@ -7,6 +7,7 @@ from typing import Any
 
 from agentlab._admin import record_status
 from agentlab._books import reason_text
+from agentlab._dormant import Dormant
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing
 from agentlab._tree_records import Record, SupervisorRecord
@@ -32,8 +33,14 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
     if record.is_supervisor:
         return _supervisor_row(runtime, record, above)
     path = record.path
-    entry = runtime.desk.entries.get(path)
     what: Any = record.spec.what
+    if record.note is not None:
+        note: Dormant = record.note
+        return Row(
+            path, record.id, "agent", what.__name__, record_status(record), 1, 0, None, 0, above, None, note.at, 0,
+            outdated=not _is_newest(note.kind.cls, newest),
+        )  # fmt: skip
+    entry = runtime.desk.entries.get(path)
     if entry is None:
         return Row(path, record.id, "agent", what.__name__, record_status(record), 0, 0, None, 0, above, None, 0, 0)
     return Row(

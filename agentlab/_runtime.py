@@ -32,7 +32,7 @@ from agentlab._pool import Node, Pool, SimulatorProcess
 from agentlab._signals import Signals
 from agentlab._steps import Steps
 from agentlab._timers import Timers
-from agentlab._tree_words import Answer, Arm, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
+from agentlab._tree_words import Answer, Arm, Begun, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
 from agentlab._upgrade import Upgrades
 from agentlab._watch import Patience, Watch
 from agentlab._wire import pack, unpack
@@ -48,6 +48,9 @@ Serve = Callable[..., Coroutine[Any, Any, None]]
 
 KEYS = 1 << 32
 """Numbers that a node gets at once, for calls within it."""
+
+CLOSED_PER_SECOND = 10_000
+"""Agents that end in a second, at the least, when a lab closes."""
 
 CLOSED = "this lab is closed. Start another: Lab()."
 
@@ -131,7 +134,7 @@ class Runtime:
         if self.closed:
             raise LabClosed(f"{what}: {CLOSED}")
         if not message.call:
-            entry = self.desk.entries.get(message.path)
+            entry = self.desk.entries.peek(message.path)
             if entry is not None and len(entry.pending) >= MAX_MAILBOX:
                 raise full(entry)
         self._posts.append((message, payload, reply))
@@ -145,7 +148,8 @@ class Runtime:
         if self.closed:
             return
         try:
-            self._portal.start_task_soon(self._close, timeout).result(timeout + 10)
+            many = len(self.desk.entries) + self.desk.entries.dormant
+            self._portal.start_task_soon(self._close, timeout).result(timeout + 10 + many / CLOSED_PER_SECOND)
         finally:
             self.closed = True
             self._thread.close()
@@ -212,6 +216,8 @@ class Runtime:
         for command in commands:
             if isinstance(command, Start):
                 self.lives.start(command)
+            elif isinstance(command, Begun):
+                self.lives.begun(command)
             elif isinstance(command, SignalWorker):
                 self.lives.signal(command)
             elif isinstance(command, Arm):
@@ -325,7 +331,8 @@ class Runtime:
         if self.desk.ledger.closing:
             return
         self.desk.pool.fill()
-        self.placing.house()
+        for entry in self.placing.house():
+            self.lives.hand_over(entry)
         self.due()
 
     # waiting
@@ -342,7 +349,7 @@ class Runtime:
             if path == "/":
                 idle = desk.tree.idle and not (desk.active or self._posts or self.placing.waiting)
             else:
-                idle = desk.entries.get(path) not in desk.active and not self._posts
+                idle = desk.entries.peek(path) not in desk.active and not self._posts
             if idle:
                 self.flush()
                 return
@@ -370,7 +377,7 @@ class Runtime:
     def count(self) -> tuple[int, int]:
         """How many agents (stopped ones do not count) and nodes there are."""
         agents = sum(not entry.down or self.desk.status(entry) == "parked" for entry in self.desk.entries.values())
-        return agents, len(self.desk.pool.nodes)
+        return agents + self.desk.entries.dormant, len(self.desk.pool.nodes)
 
     async def simulator(self) -> dict[str, str]:
         """Where the lab's simulator listens; it is started when first asked for."""

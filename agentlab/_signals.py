@@ -29,6 +29,10 @@ class Signals:
             return entry.life
         return self.supervisors.get(path, 0)
 
+    def supervises(self, path: str) -> bool:
+        """Whether a supervisor runs there; any thread may ask."""
+        return path in self.supervisors
+
     def link(self, entry: Entry, path: str) -> None:
         """Link two lives; a link to nobody is a signal ``noproc``."""
         life = self.life_at(path)

@@ -210,7 +210,7 @@ async def _start(
         given = {**(record.fields or {}), **fields}
         found = [await runtime.ask_tree(parent.path, "start_child", name, given) for name in names]
     else:
-        own = {**record.spec.fields, **fields}
+        own = {**record.initial, **fields}
         specs = [dataclasses.replace(record.spec, id=name, fields=own) for name in names]
         found = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "fork", ())
     for name, up in zip(names, found, strict=True):

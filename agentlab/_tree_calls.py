@@ -9,7 +9,7 @@ from agentlab._checks import check_id
 from agentlab._tree_board import Handler, Lane, News, Waiting
 from agentlab._tree_process import Process
 from agentlab._tree_records import Record
-from agentlab._tree_words import ChildInfo, Counts, Instance, Operation, Refused, Up
+from agentlab._tree_words import Begun, ChildInfo, Counts, Instance, Operation, Refused, Up
 from agentlab.child import Child, check_child
 from agentlab.errors import InvalidSpec
 
@@ -37,6 +37,20 @@ def start_children(process: Process, lane: Lane, items: list[Any]) -> Waiting:  
     if not process.board.waiters:
         process.board.waiters.clear()  # an emptied dict keeps its room, here as much as the children need
     return bulk.results
+
+
+def add_running(process: Process, lane: Lane, items: list[Any]) -> list[Record | Refused]:  # as start_children
+    """Keep many new children that need nothing to be started, so that they run at once; results in order."""
+    results: list[Record | Refused] = []
+    begun: list[Record] = []
+    for item in items:
+        made = _admit(process, item if isinstance(item, tuple) else (item,))
+        if isinstance(made, Record):
+            process.board.run_at_once(made)
+            begun.append(made)
+        results.append(made)
+    process.board.commands.append(Begun(begun))
+    return results
 
 
 class Bulk:
@@ -244,6 +258,7 @@ def _down(process: Process, target: str) -> Record | Refused:
 OPERATIONS: dict[Operation, Handler] = {
     "start_child": start_child,
     "start_children": start_children,
+    "add_running": add_running,
     "adopt_child": adopt_child,
     "terminate_child": terminate_child,
     "park_child": park_child,

@@ -61,9 +61,10 @@ class Record:
         life: Of its process, or of the start in hand; None if there is none.
         restarts: How often its supervisor has started it again.
         trouble: More, once it has crashed.
+        note: The world's own; the machine never looks at it.
     """
 
-    __slots__ = ("fields", "id", "life", "parent", "restarts", "spec", "state", "trouble")
+    __slots__ = ("fields", "id", "life", "note", "parent", "restarts", "spec", "state", "trouble")
 
     def __init__(self, parent: Keeper | None, id: str, spec: Child, fields: Mapping[str, object] | None) -> None:
         self.parent = parent
@@ -74,6 +75,7 @@ class Record:
         self.life: int | None = None
         self.restarts = 0
         self.trouble: Trouble | None = None
+        self.note: Any = None
 
     @property
     def path(self) -> str:

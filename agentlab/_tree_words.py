@@ -63,6 +63,7 @@ class Due:
 Operation = Literal[
     "start_child",
     "start_children",
+    "add_running",
     "adopt_child",
     "terminate_child",
     "park_child",
@@ -84,9 +85,9 @@ class Call:
     """An administration call to a supervisor, by its path or by its life.
 
     ``start_child`` takes a ``Child``; or an id, fields, and the ``Child`` that many share; or, under
-    ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` takes
-    a list of those: a ``Child``, or a tuple. The others take an id; under ``simple_one_for_one`` a life, as
-    OTP takes a pid, or an ``Instance``. ``park_child`` takes an id and a reason.
+    ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` and
+    ``add_running`` take a list of those: a ``Child``, or a tuple. The others take an id; under
+    ``simple_one_for_one`` a life, as OTP takes a pid, or an ``Instance``. ``park_child`` takes an id and a reason.
     """
 
     __slots__ = ("args", "call", "op", "supervisor")
@@ -127,6 +128,13 @@ class Start:
 
     life: int
     record: Record
+
+
+@dataclass(slots=True)
+class Begun:
+    """These children run from here on: there is nothing to do to start them."""
+
+    records: list[Record]
 
 
 @dataclass(slots=True)
@@ -218,7 +226,7 @@ class Fact:
         return self.record.path
 
 
-Command = Start | SignalWorker | Arm | Disarm | Answer | Fact
+Command = Start | Begun | SignalWorker | Arm | Disarm | Answer | Fact
 
 
 class Up(NamedTuple):

@@ -44,6 +44,8 @@ class Upgrades:
         kind = self._desk.kinds.of(cls)
         for record in list(self._desk.tree.records()):
             _renew_template(record, cls)
+            if record.note is not None and same_name(record.note.kind.cls, cls):
+                self._desk.entries.make(record)
         entries = [e for e in self._desk.entries.values() if e.kind is not kind and same_name(e.kind.cls, cls)]
         for entry in entries:
             entry.wants = kind
@@ -71,7 +73,7 @@ class Upgrades:
         kind = entry.wants
         assert kind is not None
         node = self._desk.pool.nodes.get(entry.node or 0)
-        if not entry.life:
+        if not entry.life or entry.dormant:
             task = self._desk.loop.create_task(self._at_rest(entry, kind))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -80,9 +82,9 @@ class Upgrades:
             self._desk.tell(entry, "upgrade", kind.number)
 
     async def _at_rest(self, entry: Entry, kind: Kind) -> None:
-        """Upgrade an agent that does not run: a node migrates what the books have of it."""
-        image, why = await self._migrate(entry.image(), kind) if entry.fields else ({}, None)
-        if entry.life or entry.wants is not kind:
+        """Upgrade an agent that no node has: a node migrates what the books have of it."""
+        image, why = await self._migrate(_whole(entry), kind) if entry.fields else ({}, None)
+        if (entry.life and not entry.dormant) or entry.wants is not kind:
             return  # it was started meanwhile, and is asked when it is up
         if why is not None:
             self._refuse(entry, kind, why)
@@ -152,6 +154,12 @@ class Upgrades:
 def same_name(one: type, other: type) -> bool:
     """Whether two classes are definitions of one: the same name in the same module."""
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def _whole(entry: Entry) -> Image:
+    """Its state, also the transcripts that have nothing in them."""
+    fields = entry.kind.cls.__agent_fields__
+    return {name: [] for name, field in fields.items() if field.grows} | entry.image()
 
 
 def _fitting(kind: Kind, fields: Mapping[str, object]) -> dict[str, object]:

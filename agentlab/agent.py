@@ -97,11 +97,20 @@ def _seconds(value: object) -> float:
 class Context(Protocol):
     """What a node gives an agent to act with."""
 
-    id: str
     path: str
-    ref: Ref
     incarnation: int
-    lab: Any
+
+    @property
+    def id(self) -> str:
+        """The last part of the path."""
+
+    @property
+    def ref(self) -> Ref:
+        """The agent's own ref."""
+
+    @property
+    def lab(self) -> Any:
+        """The lab as the agent sees it."""
 
     def step(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """Run one recorded effect."""

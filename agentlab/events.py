@@ -122,6 +122,11 @@ class Hub:
         with self._lock:
             self._feeds = tuple(f for f in self._feeds if f is not feed)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._feeds)
+
     def publish(self, events: list[Event], paths: set[str]) -> None:
         """Tell every feed; called after the commit."""
         if events or paths:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import importlib
+import operator
 import os
-import sys
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from agentlab import frames
-from agentlab._admin import start, start_many, whereis
+from agentlab._admin import start, whereis
+from agentlab._bar import in_notebook, result
 from agentlab._doors import OPERATIONS, KernelLink, serve
 from agentlab._keep import Keep, checked
+from agentlab._many import start_many
 from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
@@ -128,7 +131,7 @@ class Lab(Frames):
         self._runtime: Runtime | None = None
         self._last: list[Row] = []  # the tree as it was when the lab was closed
         if resume is not False:
-            how = resume if resume is not None else "ask" if _in_notebook() else True
+            how = resume if resume is not None else "ask" if in_notebook() else True
             size = nodes or max(2, os.cpu_count() or 2)
             self._begin(size, how, redeliver=redeliver, in_memory=on_full == "memory", **limits)
 
@@ -196,7 +199,11 @@ class Lab(Frames):
         given = [{}] * n_or_fields if isinstance(n_or_fields, int) else [dict(fields) for fields in n_or_fields]
         runtime = self._live
         path = under.path if isinstance(under, Ref) else under
-        refs: Refs = runtime.submit(start_many, runtime, cls, given, path).result()
+        started = [0]
+        progress = functools.partial(operator.setitem, started, 0)
+        refs: Refs = result(
+            runtime.submit(start_many, runtime, cls, given, path, progress), lambda: started[0], len(given)
+        )
         return refs
 
     def __getitem__(self, path: str) -> Ref:
@@ -278,7 +285,9 @@ class Lab(Frames):
         try:
             if self._runtime is not None and not self._runtime.closed:
                 rows = self.rows()
-                self._last = [row._replace(status="stopped", mailbox=0, node=None) for row in rows]
+                for place, row in enumerate(rows):
+                    rows[place] = row._replace(status="stopped", mailbox=0, node=None)
+                self._last = rows
                 self._runtime.close(timeout)
         finally:
             self._store.close()
@@ -420,11 +429,6 @@ def _check_limits(notice: Any, kill: Any, memory: Any) -> None:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _in_notebook() -> bool:
-    shell = sys.modules.get("IPython")
-    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
 
 
 @atexit.register

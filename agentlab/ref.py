@@ -393,11 +393,35 @@ def _read(value: Any) -> Ref:
     return Ref(link, value["path"], value["agent"])
 
 
+class Siblings(Sequence[Ref]):
+    """Refs of agents under one supervisor, made when they are looked at: of each there is only its id."""
+
+    __slots__ = ("_above", "_cls_name", "_ids", "_link")
+
+    def __init__(self, link: Link, above: str, ids: Sequence[str], cls_name: str) -> None:
+        self._link = link
+        self._above = above.rstrip("/") + "/"
+        self._ids = ids
+        self._cls_name = cls_name
+
+    @overload
+    def __getitem__(self, index: int) -> Ref: ...
+    @overload
+    def __getitem__(self, index: slice) -> Siblings: ...
+    def __getitem__(self, index: int | slice) -> Ref | Siblings:
+        if isinstance(index, slice):
+            return Siblings(self._link, self._above, self._ids[index], self._cls_name)
+        return Ref(self._link, self._above + self._ids[index], self._cls_name)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
 class Refs(Sequence[Ref]):
     """Many refs as one: a message to all of them, a wait for all of them."""
 
     def __init__(self, refs: Sequence[Ref]) -> None:
-        self._refs = tuple(refs)
+        self._refs: Sequence[Ref] = refs if isinstance(refs, Siblings) else tuple(refs)
 
     @property
     def call(self) -> Broadcast:
@@ -438,7 +462,7 @@ class Broadcast:
 
     __slots__ = ("_call", "_options", "_refs")
 
-    def __init__(self, refs: tuple[Ref, ...], *, call: bool, **options: Any) -> None:
+    def __init__(self, refs: Sequence[Ref], *, call: bool, **options: Any) -> None:
         self._refs = refs
         self._call = call
         self._options = options

@@ -14,7 +14,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -59,17 +60,39 @@ NAMES: tuple[tuple[str, tuple[type[StoreError], str]], ...] = (
 """What SQLite's error names mean here, the first that fits."""
 
 
+class Rows:
+    """Many rows of one table that are made when they are written; in memory that is when somebody reads."""
+
+    __slots__ = ("_make", "about")
+
+    def __init__(self, make: Callable[[], Iterable[tuple[Any, ...]]], about: int) -> None:
+        """Take what makes the rows, the same ones each time it is called, and ``about`` how many there are."""
+        self._make = make
+        self.about = about
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self._make())
+
+
+Written = tuple[str, tuple[Any, ...] | Rows]
+"""A table (a key of ``INSERT``), and a row for it, or many."""
+
+
 class Batch:
     """Rows that become durable together, in the order in which they were added."""
 
     __slots__ = ("rows",)
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, tuple[Any, ...]]] = []
+        self.rows: list[Written] = []
 
     def add(self, table: str, *row: Any) -> None:
         """Add one row for ``table`` (a key of ``INSERT``)."""
         self.rows.append((table, row))
+
+    def add_many(self, table: str, rows: Rows) -> None:
+        """Add many."""
+        self.rows.append((table, rows))
 
     def __bool__(self) -> bool:
         return bool(self.rows)
@@ -106,7 +129,7 @@ class Store:
         self.synchronous = synchronous
         self._lock = threading.RLock()  # held while the connection is used
         self._gate = threading.Lock()  # held for a moment, for the rows that wait
-        self._waiting: list[list[tuple[str, tuple[Any, ...]]]] = []
+        self._waiting: deque[list[Written]] = deque()
         self._rows_waiting = 0
         self._trimmer = Trimmer(keep) if keep is not None and not read_only else None
         self._held: IO[bytes] | None = None
@@ -173,7 +196,7 @@ class Store:
             with self._lock:
                 self._write(batch.rows)
                 if self._trimmer is not None:
-                    self._trimmer.note(batch.rows)
+                    self._trimmer.note(_each(batch.rows))
             return
         with self._gate:
             self._waiting.append(batch.rows)
@@ -181,13 +204,23 @@ class Store:
         # Whoever reads a long table must not hold up the writer; it flushes another time.
         if self._rows_waiting > self.FLUSH and self._lock.acquire(blocking=False):
             try:
-                self._flush()
+                self._flush(most=2 * self.FLUSH)
             finally:
                 self._lock.release()
 
-    def _flush(self) -> None:
+    def _flush(self, most: int | None = None) -> None:
+        """Give SQLite the rows that wait; the oldest, of which about ``most``, if that is given.
+
+        Rows that are not made yet count only here: a bulk start holds nobody up, and is written bit by bit.
+        """
+        batches: list[list[Written]] = []
         with self._gate:
-            batches, self._waiting, self._rows_waiting = self._waiting, [], 0
+            while self._waiting and (most is None or most > 0):
+                rows = self._waiting.popleft()
+                batches.append(rows)
+                self._rows_waiting -= len(rows)
+                if most is not None:
+                    most -= sum(row.about if isinstance(row, Rows) else 1 for _, row in rows)
         if not batches:
             return
         try:
@@ -198,7 +231,7 @@ class Store:
                     self._write(rows)
             raise
         if self._trimmer is not None:
-            self._trimmer.note(row for rows in batches for row in rows)
+            self._trimmer.note(_each(row for rows in batches for row in rows))
             self._trimmer.work(self._db, time.monotonic() + self.TRIM_SECONDS)
 
     def trim(self) -> None:
@@ -208,13 +241,13 @@ class Store:
         with self._lock, contextlib.suppress(sqlite3.Error):  # a full disk, say: there will be another time
             self._trimmer.trim(self._db)
 
-    def _write(self, rows: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+    def _write(self, rows: Sequence[Written]) -> None:
         try:
             self._transact(rows)
         except UnicodeEncodeError:  # lone surrogates, which UTF-8 cannot hold: shown as \\ud800
-            self._transact([(table, tuple(map(_encodable, row))) for table, row in rows])
+            self._transact([(table, tuple(map(_encodable, row))) for table, row in _each(rows)])
 
-    def _transact(self, rows: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+    def _transact(self, rows: Sequence[Written]) -> None:
         db = self._db
         try:
             db.execute("BEGIN")
@@ -252,13 +285,23 @@ class Store:
             path: The agent. A fork's state begins with its base's.
             at: A checkpoint's ``seq``: the state as it was then.
         """
-        texts: dict[str, str | None] = dict(self.select(FIELDS, (path, at)))
+        texts: dict[str, str | None] = dict(self._ask(FIELDS, (path, at)))
         state: dict[str, str | list[str]] = {name: text for name, text in texts.items() if text is not None}
-        for name, place, text in self.select(ITEMS, (path, at)):
+        for name, place, text in self._ask(ITEMS, (path, at)):
             known = state.setdefault(name, [])
             if isinstance(known, list):  # a transcript that began anew leaves its old items behind
                 known[place:] = [] if text is None else [text]
         return {name: value for name, value in state.items() if value or name not in texts}  # the others are no more
+
+    def _ask(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """A few rows by the connection that is there: to open another takes longer than to read them."""
+        try:
+            with self._lock:
+                if self.path is None:
+                    self._flush()
+                return self._db.execute(sql, args).fetchall()
+        except sqlite3.Error as error:
+            raise self._named(error) from error
 
     def close(self) -> None:
         """Let go of the file. A closed store can still be read if it was in memory."""
@@ -278,12 +321,28 @@ class Store:
         return f"Store({str(self.path) if self.path else 'memory'!r})"
 
 
-def _groups(rows: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+def _each(rows: Iterable[Written]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Row by row, also where many stand together."""
+    for table, row in rows:
+        if isinstance(row, Rows):
+            for one in row:
+                yield table, one
+        else:
+            yield table, row
+
+
+def _groups(rows: Iterable[Written]) -> Iterator[tuple[str, Iterable[tuple[Any, ...]]]]:
     """Rows by statement, for bulk: neighbours together and in order, those of tables that only grow at the end."""
     apart: dict[str, list[tuple[Any, ...]]] = {}
     run: list[tuple[Any, ...]] = []
     last = ""
     for table, row in rows:
+        if isinstance(row, Rows):
+            if run:
+                yield last, run
+                run = []
+            yield table, (_slim(table, one, apart) for one in row) if table in LARGE else row
+            continue
         if table in LARGE:
             row = _slim(table, row, apart)  # noqa: PLW2901  # the row that is written
         if table in APART:

@@ -28,6 +28,7 @@ from agentlab._tree_restarts import Supervising
 from agentlab._tree_words import (
     Answer,
     Arm,
+    Begun,
     Call,
     ChildInfo,
     Command,
@@ -57,6 +58,7 @@ from agentlab.errors import InvalidSpec
 __all__ = [
     "Answer",
     "Arm",
+    "Begun",
     "Call",
     "ChildInfo",
     "Command",

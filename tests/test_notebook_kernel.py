@@ -131,3 +131,20 @@ def test_a_restarted_kernel_leaves_no_nodes(kernel: Kernel) -> None:
     kernel.manager.restart_kernel(now=True)
     kernel.client.wait_for_ready(timeout=30)
     wait_for(lambda: not any(runs(pid) for pid in pids), timeout=5)
+
+
+def test_a_long_start_shows_how_far_it_is(kernel: Kernel) -> None:
+    """A bar appears once the start has taken a while, and is full at the end; a short one shows nothing."""
+    kernel.run("import agentlab._bar as bar; lab = Lab(); lab.start_many(Counter, 10)")
+    cell = kernel.begin("bar.PATIENCE, bar.BEAT = 0, 0.01; refs = lab.start_many(Counter, 30_000)")
+    shown: list[str] = []
+    while True:
+        message: dict[str, Any] = kernel.client.get_iopub_msg(timeout=30)
+        if message["parent_header"].get("msg_id") == cell:
+            shown.append(message["content"].get("data", {}).get("text/html", ""))
+            if message["content"].get("execution_state") == "idle":
+                break
+    bars = [html for html in shown if html.startswith("<progress")]
+    assert "max='30000'" in bars[0]
+    assert "value='30000'" in bars[-1]
+    assert kernel.run("bar.PATIENCE = 60; len(lab.start_many(Counter, 5)), len(refs)") == "(5, 30000)"

@@ -18,7 +18,7 @@ import pytest
 from agentlab import Lab, open_store
 from agentlab._schema import VERSION
 from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
-from agentlab.store import Batch, Store
+from agentlab.store import Batch, Rows, Store
 from tests.agents import Counter
 
 
@@ -162,6 +162,54 @@ def test_text_that_utf8_cannot_hold_is_stored_readably(tmp_path):
 
     assert details[:3] == ["plain", "bad \\ud800 \\udfff", "nul \x00 end \x1b[31m"]
     assert details[3] == "é" * 10_000_000
+
+
+@pytest.mark.parametrize("where", [None, "a.lab"])
+def test_rows_that_are_made_when_they_are_written_are_as_others(tmp_path, where):
+    """In their place among the others, with long texts kept once; one that SQLite refuses takes its batch along."""
+    store = Store(tmp_path / where if where else None)
+    batch = Batch()
+    batch.add("field", "/1", "n", 0, "before")
+    batch.add_many("field", Rows(lambda: ((f"/{n}", "n", 0, "x" * 5000) for n in range(100)), 100))
+    batch.add("field", "/2", "n", 1, "after")
+    batch.add_many("event", Rows(lambda: (row for _, row in events(*range(1, 101), detail="bad \ud800").rows), 100))
+    bad = Batch()
+    bad.add_many("event", Rows(lambda: [(200, 0, "log", "/a", 1, 1, None, "", None), (1,)], 2))
+
+    store.commit(batch)
+
+    assert [store.state(f"/{n}") for n in (1, 2, 99)] == [{"n": "x" * 5000}, {"n": "after"}, {"n": "x" * 5000}]
+    assert store.select("SELECT count(*) FROM blob") == [(1,)]
+    assert store.select("SELECT DISTINCT detail FROM event") == [("bad \\ud800",)]
+
+    def written():
+        store.commit(bad)
+        seqs(store)  # in memory they are written when somebody reads
+
+    with pytest.raises(StoreError):
+        written()
+    assert seqs(store) == list(range(1, 101))
+    store.close()
+
+
+def test_a_bulk_in_memory_is_written_bit_by_bit():
+    """Rows that are not made yet hold up no commit: each flush takes about so many, the oldest first."""
+    store = Store()
+    size, made = Store.FLUSH, []
+
+    def rows(start):
+        made.append(start)
+        return ((n, n, "log", "/a", 1, 1, None, "", None) for n in range(start, start + size))
+
+    for number in range(4):
+        batch = Batch()
+        batch.add_many("event", Rows(lambda start=number * size: rows(start), size))
+        store.commit(batch)
+    assert made == []
+
+    store.commit(events(*range(10**9, 10**9 + size + 1)))
+    assert made == [0, size]
+    assert len(seqs(store)) == 5 * size + 1
 
 
 def test_the_state_is_the_last_one_written():

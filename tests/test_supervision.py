@@ -14,6 +14,7 @@ from agentlab.errors import InvalidSpec
 from agentlab.supervision import (
     Answer,
     Arm,
+    Begun,
     Call,
     ChildInfo,
     Command,
@@ -142,6 +143,10 @@ class Stage:
             match command:
                 case Start(life, record):
                     self.begin(life, record)
+                case Begun(records):
+                    for record in records:
+                        self.begin(record.life or 0, record)
+                        self.starting.discard(record.life or 0)
                 case SignalWorker(life, reason):
                     assert life in self.lives, f"{command} to nobody"
                     self.signals.setdefault(life, []).append(reason)
@@ -297,7 +302,7 @@ def any_call(draw: Callable[..., Any], stage: Stage, path: str) -> None:
             stage.call(path, "start_child", *new)
         else:
             more = (None, None) if simple else (draw(workers("e")),)
-            stage.call(path, "start_children", [new, more])
+            stage.call(path, draw(st.sampled_from(["start_children", "add_running"])), [new, more])
     else:
         target = draw(st.sampled_from([*stage.lives, 999_999])) if simple and op == "terminate_child" else name
         stage.call(path, op, target)
@@ -583,6 +588,27 @@ def test_a_bulk_start_is_one_batch_and_answers_in_order() -> None:
     assert twice.kind == "already_started"
     assert (illegal.kind, illegal.reason) == ("invalid_spec", ("invalid_restart_type", "x"))
     assert isinstance(illegal.cause, InvalidSpec)
+
+
+def test_what_needs_nothing_to_be_started_runs_at_once() -> None:
+    """add_running answers in the same turn, with no start to be carried out; such children end and restart as any."""
+    stage = Stage(team("team", max_children=3))
+    shared = worker("agent", fields={"n": 0})
+
+    items = [("x0", None, shared), ("x1", {"n": 1}, shared), ("x0", None, shared), worker("y"), worker("z")]
+    number = stage.call("/", "add_running", items)
+
+    first, second, twice, last, refused = stage.answers[number]
+    assert [record.state for record in (first, second, last)] == ["running"] * 3
+    assert (twice.kind, twice.life, refused.kind) == ("already_started", first.life, "max_children")
+    assert not stage.starting
+    assert stage.tree.idle
+    stage.do(Exited(second.life, "boom"))
+    assert stage.starting == {stage.life("/x1")}
+    stage.settle()
+    assert (second.restarts, second.initial) == (1, {"n": 1})
+    assert stage.ask("/", "count_children") == Counts(3, 3, 0, 3)
+    assert stage.ask("/", "terminate_child", "x0") is None
 
 
 def test_a_slow_start_holds_up_nobody_else_under_an_independent_root() -> None:

@@ -193,7 +193,7 @@ class Host:
         self.say_later(
             "posted", caller.life, ticket, origin, target.life, key, path, method, payload, redeliver, time.time_ns()
         )
-        target.mailbox.append(("message", key, method, payload, [], f"{path} {key}"))
+        target.post(("message", key, method, payload, [], f"{path} {key}"))
         self._work(target)
         return answer
 
@@ -278,6 +278,7 @@ class Host:
             self._gone(resident, None if resident.reason is not None else Crash(*describe(error)), "own")
         finally:
             resident.task = None
+            resident.rest()
         if resident.mailbox and not resident.suspended and resident.life in self._residents:
             self._work(resident)
 
@@ -390,7 +391,7 @@ class Host:
     def _on_message(self, life: int, *message: Any) -> None:
         resident = self._residents.get(life)
         if resident is not None:
-            resident.mailbox.append(("message", *message))
+            resident.post(("message", *message))
             if not resident.suspended:
                 self._work(resident)
 
@@ -398,7 +399,7 @@ class Host:
         """An orderly stop that somebody asked for: after what is in the mailbox before it."""
         resident = self._residents.get(life)
         if resident is not None:
-            resident.mailbox.append(("stop", decode_reason(reason)))
+            resident.post(("stop", decode_reason(reason)))
             resident.suspended = False
             self._work(resident)
 
@@ -406,7 +407,7 @@ class Host:
         """A shutdown that the agent traps: the next thing it handles."""
         resident = self._residents.get(life)
         if resident is not None:
-            resident.mailbox.appendleft(("stop", decode_reason(reason)))
+            resident.post(("stop", decode_reason(reason)), first=True)
             resident.suspended = False
             self._work(resident)
 
@@ -483,7 +484,7 @@ class Host:
         """Do this before the next message."""
         resident = self._residents.get(life)
         if resident is not None:
-            resident.mailbox.appendleft(what)
+            resident.post(what, first=True)
             self._work(resident)
 
     def _replace(self, resident: Resident, ticket: int, fields: Image) -> None:

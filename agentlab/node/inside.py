@@ -29,14 +29,29 @@ if TYPE_CHECKING:
 class InsideContext:
     """An agent's means: who it is, and how it acts."""
 
+    __slots__ = ("_cls_name", "_host", "_resident", "incarnation", "path")
+
     def __init__(self, host: Host, resident: Resident, cls: type[Agent], path: str, incarnation: int) -> None:
         self._host = host
         self._resident = resident
+        self._cls_name = cls.__name__
         self.path = path
-        self.id = path.rsplit("/", 1)[-1]
         self.incarnation = incarnation
-        self.ref = Ref(host.link, path, cls.__name__)
-        self.lab = LabInside(host)
+
+    @property
+    def id(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def ref(self) -> Ref:
+        """The agent's own ref."""
+        return Ref(self._host.link, self.path, self._cls_name)
+
+    @property
+    def lab(self) -> LabInside:
+        """The lab as the agent sees it."""
+        return LabInside(self._host)
 
     async def step(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one effect, journaled; in ``on_start``, which is not a message, it just runs."""

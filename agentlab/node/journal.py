@@ -7,7 +7,6 @@ run in parallel match too, whatever their order. Pure: no clock, no I/O.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from typing import Any, NamedTuple
 
 from agentlab._wire import is_plain, stored
@@ -35,17 +34,20 @@ class Kept(NamedTuple):
 class Journal:
     """What earlier deliveries of a message left, and what this one has asked for so far."""
 
+    __slots__ = ("_answered", "_kept", "_last", "_seen")
+
     def __init__(self, kept: list[tuple[Any, ...]]) -> None:
         self._kept = {step.mark: step for step in (Kept(*parts) for parts in kept)}
         self._last = max((step.number for step in self._kept.values()), default=0)
-        self._seen: Counter[tuple[str, str, str]] = Counter()
+        self._seen: dict[tuple[str, str, str], int] = {}
         self._answered: list[str] = []
 
     def next(self, kind: str, name: str, digest: str) -> tuple[int, Mark, Kept | None]:
         """The number and the mark of the step that is asked for, and what an earlier delivery left of it."""
         seen = (kind, name, digest)
-        mark = (*seen, self._seen[seen])
-        self._seen[seen] += 1
+        before = self._seen.get(seen, 0)
+        mark = (*seen, before)
+        self._seen[seen] = before + 1
         kept = self._kept.pop(mark, None)
         if kept is not None:
             if kept.outcome == "ok":
@@ -70,6 +72,10 @@ def label(mark: Mark) -> str:
     """A step as the steps inside it know it; begins with that of the step around it, if there is one."""
     kind, name, digest, seen = mark
     return f"{digest} {kind} {name} {seen}"
+
+
+NO_STEPS = Journal([])
+"""The journal while no message is in hand."""
 
 
 def digest_of(args: Any) -> str:

@@ -14,7 +14,7 @@ from agentlab._image import Change
 from agentlab._wire import revive
 from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
-from agentlab.node.journal import Journal
+from agentlab.node.journal import NO_STEPS, Journal
 from agentlab.node.sliced import Owner, owner_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,18 @@ class Died(BaseException):
         self.reason = reason
 
 
+class _Nothing(deque[tuple[Any, ...]]):
+    """The mailbox of all who have nothing in theirs: even an empty one takes more than most agents."""
+
+    def append(self, item: tuple[Any, ...]) -> None:
+        raise TypeError("this mailbox is everybody's; Resident.post gives an agent its own")
+
+    appendleft = append
+
+
+NOTHING = _Nothing()
+
+
 class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
@@ -52,7 +64,7 @@ class Resident(Owner):
         self.max_busy = math.inf  # seconds in which one message may hold the node
         self.burns = 0  # messages running that held it for long
         self.saved: dict[str, Any] = {}
-        self.mailbox: deque[tuple[Any, ...]] = deque()
+        self.mailbox: deque[tuple[Any, ...]] = NOTHING
         self.task: asyncio.Task[None] | None = None
         self.key: int | None = None  # the message in hand
         self.withdrawn: int | None = None  # the message that its caller has taken back
@@ -64,18 +76,18 @@ class Resident(Owner):
         self.started = False
         self.casts: list[tuple[str, str, bytes]] = []
         self.timers: list[tuple[float, bool, str, bytes]] = []
-        self.journal = Journal([])
+        self.journal = NO_STEPS
         self.diverged = False
         self.away = 0  # what it has asked the kernel for and not been answered yet
         self.sent = 0  # what its node had noted when it last sent casts
-        self.seed = ""  # of its chance, the same for every delivery of a message
+        self.seed = ""  # of its chance, the same for every delivery of a message; before the first, none
         self.chance: random.Random | None = None  # made when it is asked for
 
     @property
     def random(self) -> random.Random:
         """Chance that falls the same way for every delivery of a message."""
         if self.chance is None:
-            self.chance = random.Random(self.seed)  # noqa: S311  # to be repeatable, not secret
+            self.chance = random.Random(self.seed or None)  # noqa: S311  # to be repeatable, not secret
         return self.chance
 
     def say(self, kind: str, *parts: Any) -> None:
@@ -87,6 +99,22 @@ class Resident(Owner):
         self.key, self.journal, self.diverged = key, Journal(journal), False
         self.busy, self.limit = 0.0, self.max_busy
         self.seed, self.chance = seed, None
+
+    def post(self, item: tuple[Any, ...], *, first: bool = False) -> None:
+        """Put something last, or first, in the mailbox."""
+        if self.mailbox is NOTHING:
+            self.mailbox = deque()
+        if first:
+            self.mailbox.appendleft(item)
+        else:
+            self.mailbox.append(item)
+
+    def rest(self) -> None:
+        """Nothing is in hand: let go of what only messages need, which is most of what an agent takes."""
+        if not self.mailbox:
+            self.mailbox = NOTHING
+        if self.key is None:
+            self.journal = NO_STEPS
 
     def note(self, kind: str, key: int, *parts: Any) -> None:
         """Report something about a step of a message; ``Host.settled`` waits until that is committed."""

@@ -309,7 +309,7 @@ async def restart(runtime: Runtime, path: str) -> None:
     if entry is not None and entry.life:
         if runtime.desk.starting(entry):
             raise NotRunning(f"restart: {path!r} is still starting. Wait for it, or kill() it.")
-        entry.parks = "restart"
+        entry.parks, entry.lowered = "restart", False
         await _stop_life(runtime, entry, "shutdown")
     elif record.is_supervisor and record.life:
         await administer(runtime, record, "terminate_child", record.id)

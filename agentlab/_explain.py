@@ -27,6 +27,7 @@ def explain(runtime: Runtime, path: str) -> str:
         "SELECT at, kind, reason, detail, incarnation FROM event WHERE path = ? AND kind <> 'log' ORDER BY seq", (path,)
     )
     told += _past(events)
+    told += _moved(events)
     if entry is not None:
         told += _present(runtime, entry, now)
     return ". ".join(sentence.rstrip(".") for sentence in told if sentence) + "."
@@ -56,6 +57,20 @@ def _past(events: list[tuple[Any, ...]]) -> list[str]:
     if begun:
         told.append(f"It began anew at {_clock(begun[-1][0])}")
     return told
+
+
+MOVES = {
+    "node_stalled": "Its node was held by somebody's C code, so it went on elsewhere",
+    "low_priority": "It kept using up its slices, so it goes on at low priority; ref.restart() brings it back",
+    "isolated": "It has a node of its own",
+}
+"""Why an agent is where it is, by kind of event."""
+
+
+def _moved(events: list[tuple[Any, ...]]) -> list[str]:
+    """Why it left the node that it was on."""
+    last = next((event for event in reversed(events) if event[1] in MOVES), None)
+    return [] if last is None else [MOVES[last[1]] + (f": {last[3]}" if last[3] else "")]
 
 
 def _end(events: list[tuple[Any, ...]], number: int) -> str:

@@ -324,7 +324,11 @@ class Runtime:
 
     def _node_lost(self, node: Node) -> None:
         self.watch.lost(node, _died_of(node.process.wait()))
-        self.desk.loop.call_later(self.desk.pool.refill_delay(), self._refill)
+        delay = self.desk.pool.refill_delay()
+        if delay and node.kind == "pool":
+            detail = f"nodes keep dying: the next ones are started in {delay:g} s"
+            self.desk.ledger.event("pool_unstable", "/", node=node.number, reason=node.why, detail=detail)
+        self.desk.loop.call_later(delay, self._refill)
         self.due()
 
     def _refill(self) -> None:

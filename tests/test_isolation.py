@@ -160,6 +160,7 @@ def test_who_brings_two_nodes_down_gets_one_of_its_own(one: Lab) -> None:
     moved = good.incarnation
 
     assert "isolated" in kinds(one, "/bad")
+    assert "It has a node of its own: it brought 2 nodes down" in one.explain(bad)
     assert bad.call.pid().result(10) != good.call.pid().result(10)
     with pytest.raises(AgentDown):
         bad.call(redeliver=False).die().result(20)
@@ -263,6 +264,9 @@ def test_who_burns_its_slices_goes_on_at_low_priority(one: Lab) -> None:
     assert bad.call.add().result(10) == 4
     assert bad.info()["restarts"] == 0
     assert "low_priority" in kinds(one, "/bad")
+    assert "it goes on at low priority" in one.explain(bad)
+    bad.restart()
+    assert bad.call.niceness().result(10) < 19
 
 
 def test_an_agent_may_run_in_the_kernels_process(lab: Lab) -> None:

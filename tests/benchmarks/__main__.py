@@ -4,7 +4,7 @@
 
 Each script prints one JSON line per figure: ``figure``, ``target``, ``agentlab``, ``unit``, and where there is one
 ``peer``, ``peer_name``, ``ratio``, ``size``, ``met`` (see ``kit/report.py``). Lines of one figure at several sizes give
-the exponent of its growth. A line that has only a peer joins ours of the same row (``P1``), unit and size.
+the exponent of its growth.
 """
 
 from __future__ import annotations
@@ -68,25 +68,6 @@ def _end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-
-
-def joined(lines: Iterable[Line]) -> list[Line]:
-    """Put lines that have only a peer to ours of the same row, unit and size."""
-    lines = list(lines)
-    alone = {_place(line): line for line in lines if "agentlab" not in line and "peer" in line}
-    ours = [line for line in lines if "agentlab" in line and line.get("peer") is None and _place(line) in alone]
-    for line in ours:
-        other = alone[_place(line)]
-        line |= {name: other[name] for name in ("peer", "peer_name", "missing") if name in other}
-        if line["agentlab"] is not None and other["peer"]:
-            line["ratio"] = float(f"{line['agentlab'] / other['peer']:.4g}")
-            line["met"] = line.get("met", True) and line["ratio"] <= other.get("ratio_most", math.inf)
-    used = [id(alone[_place(line)]) for line in ours]
-    return [line for line in lines if id(line) not in used]
-
-
-def _place(line: Line) -> tuple[str, Any, Any]:
-    return line["figure"].split()[0], line.get("unit"), line.get("size")
 
 
 def growth(lines: Iterable[Line]) -> dict[str, float]:
@@ -171,7 +152,7 @@ def order(line: Line) -> tuple[int, str]:
 
 def report(lines: list[Line]) -> str:
     """The whole page."""
-    lines = sorted(joined(lines), key=order)
+    lines = sorted(lines, key=order)
     judged = [line["met"] for line in lines if "met" in line]
     quick = (
         "**A quick run, sizes by ten smaller, one round: no reference.** " if any("quick" in x for x in lines) else ""

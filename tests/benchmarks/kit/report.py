@@ -131,10 +131,6 @@ class Report:
         verdict = _met(ours, highest, lowest) if judged and target else {}
         self._print(line | _beside(ours, theirs, found) | verdict | about)
 
-    def peer_only(self, figure: str, found: dict[str, Values], value: str, unit: str, peer: str, **about: Any) -> None:
-        """Print a peer's value alone; in the table it joins our line of the same row, unit and size."""
-        self._print({"figure": figure, "unit": unit} | _beside(None, {peer: found[peer].get(value)}, found) | about)
-
     def _print(self, line: dict[str, Any]) -> None:
         print(json.dumps(line | self._quick | {"versions": self._versions}, ensure_ascii=False), flush=True)
 

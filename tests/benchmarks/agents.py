@@ -100,7 +100,8 @@ def main() -> None:
         beam = functools.partial(peers.beam, f"starts:many({size})", "+P", "2000000")
         found = in_turn(1 if most else options.rounds, agentlab=functools.partial(alone, "idle", size), BEAM=beam)
         report.say("P1 idle agent that was never called, all processes together; agents", found, "bytes", "bytes",
-                   peers=["BEAM"], size=size, judged=judged, target="≤ 0.5 × BEAM", ratio_most={"BEAM": 0.5})  # fmt: skip
+                   peers=["BEAM"], size=size, judged=judged, target="≤ 0.5 × BEAM",
+                   ratio_most={"BEAM": 0.5})  # fmt: skip
         report.say("P2 start of one of many; agents", found, "start_us", "us", peers=["BEAM"], size=size,
                    judged=judged, target="≤ 1.5 × BEAM", ratio_most={"BEAM": 1.5})  # fmt: skip
         report.say(

@@ -52,7 +52,7 @@ def told(profile: cProfile.Profile, lines: int) -> str:
 
 def one_per_node(lab: Lab) -> list[Any]:
     """A probe on each node."""
-    probes = {ref.node: ref for ref in lab.start_many(Probe, 16)}
+    probes = {ref.node: ref for ref in [lab.start(Probe) for _ in range(16)]}
     return [probes[node] for node in sorted(probes)]
 
 

@@ -11,6 +11,7 @@ import marshal
 import pickle
 import struct
 import traceback
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -113,12 +114,35 @@ def describe(error: BaseException) -> tuple[str, str, str, bytes | None]:
     except Exception as failed:  # a __str__ may raise anything
         message = f"(its message raised {type(failed).__name__})"
     try:
-        text = "".join(traceback.format_exception(error))
+        text = _traceback(error)
     except Exception:  # the traceback asks the exception for its message too
         text = "".join(traceback.format_tb(error.__traceback__))
     if len(message) > LONGEST:
         message = message[:LONGEST] + f"... ({len(message):,} characters)"
     return type(error).__name__, redact(message), redact(text[-LONGEST:]), _pickled(error)
+
+
+def _traceback(error: BaseException) -> str:
+    """As ``traceback.format_exception``, with what it finds out about a place kept for the next crash there."""
+    if error.__cause__ or error.__context__ or isinstance(error, BaseExceptionGroup):
+        return "".join(traceback.format_exception(error))
+    lines = ["Traceback (most recent call last):\n"]
+    at = error.__traceback__
+    while at is not None:
+        if len(lines) > MOST_FRAMES:
+            return "".join(traceback.format_exception(error))
+        place = (at.tb_frame.f_code, at.tb_lasti)
+        if place not in _places:
+            if len(_places) >= MOST_PLACES:
+                _places.clear()
+            _places[place] = "".join(traceback.format_tb(at, limit=1))
+        lines.append(_places[place])
+        at = at.tb_next
+    return "".join([*lines, *traceback.format_exception_only(error)])
+
+
+_places: dict[tuple[CodeType, int], str] = {}
+MOST_FRAMES, MOST_PLACES = 50, 2000
 
 
 def _pickled(error: BaseException) -> bytes | None:

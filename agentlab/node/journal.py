@@ -65,7 +65,7 @@ class Journal:
     @property
     def lost(self) -> list[str]:
         """The names of those among them that cannot be taken back."""
-        return [step.mark[1] for step in self.left if step.once or step.mark[0] in REACHES]
+        return [step.mark[1] for step in self.left if step.once or step.mark[0] == "call"]
 
 
 def label(mark: Mark) -> str:

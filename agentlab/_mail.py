@@ -14,7 +14,7 @@ from typing import Any
 
 from agentlab._books import NOTHING, Entry, Message, is_graceful, reason_text
 from agentlab._desk import Desk
-from agentlab._ledger import Outcome
+from agentlab._notes import Outcome
 from agentlab._pool import Node
 from agentlab._timers import Timers
 from agentlab._wire import describe, encode_reason, revive

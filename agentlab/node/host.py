@@ -1,29 +1,26 @@
 """The host: keeps the agents of one node, hands them their messages, reports what became of them.
 
 An agent at rest is a ``Resident`` and its state; a task exists only while its mailbox holds something.
-Everything that leaves the node goes through ``say``, in order, and is sent once per loop turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import os
 import socket
 import sys
 import time
-from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from agentlab import ref as refs
 from agentlab._image import Image, migrated
-from agentlab._wire import Reader, decode_reason, describe, encode_reason, frame, pack, revive, unpack
+from agentlab._wire import decode_reason, describe, encode_reason, pack, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
-from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.changing import build, committed, put, take_back, upgrade
 from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited
+from agentlab.node.line import Line
 from agentlab.node.resident import Blame, Died, Resident, current, draft, nothing, revived, shown
 from agentlab.node.sliced import Owner
 from agentlab.node.slices import Slicer
@@ -32,9 +29,6 @@ from agentlab.node.word import Word
 BURNT_SECONDS = 0.25
 """Who holds the node so long in each of two messages running goes on at low priority."""
 
-SOON_SECONDS = 0.001
-"""So long a message for which nobody waits may wait for others."""
-
 GONE_SECONDS = 0.05
 """So long what is left of a life that was ended may clean up before its successor may start."""
 
@@ -42,8 +36,8 @@ REACH_SECONDS = 1.0
 """Code that goes on after its life was ended is interrupted again, so often."""
 
 
-class Host:
-    """All agents of this node and the line to the kernel."""
+class Host(Line):
+    """All agents of this node, at their end of the line to the kernel."""
 
     def __init__(self, sock: socket.socket, word: Word, about: dict[str, Any]) -> None:
         """Make the host of a node.
@@ -53,6 +47,7 @@ class Host:
             word: Where the kernel reads whose code runs.
             about: ``number``; ``lab``: its id; ``durable``: it has a file, which keeps JSON only; ``kind``.
         """
+        super().__init__()
         self.number: int = about["number"]
         self.durable: bool = about["durable"]
         self.kind: str = about["kind"]
@@ -63,110 +58,23 @@ class Host:
         self._sock = sock
         self._residents: dict[int, Resident] = {}
         self._classes: dict[int, type[Agent]] = {}
-        self._out: list[tuple[Any, ...]] = []
-        self._urgent = False  # it leaves at the end of this turn
-        self.noted = 0  # what was said that later things may depend on
-        self._settled = 0  # so much of it is committed
-        self._unsettled: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._paths: dict[str, Resident] = {}
-        self._asked: dict[int, asyncio.Future[Any]] = {}
         self._posted: dict[int, asyncio.Future[Any]] = {}  # calls within the node, by their messages' keys
         self._keys: Iterator[int] = iter(())
-        self._tickets = itertools.count(1)
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._slicer: Slicer
-        self._loop: asyncio.AbstractEventLoop
-        self._transport: asyncio.WriteTransport
 
     async def run(self) -> None:
         """Serve until the kernel's end of the socket closes."""
-        self._loop = asyncio.get_running_loop()
-        gone = self._loop.create_future()
         self._log = AgentLog(self)
-        self._slicer = Slicer(self._loop, cells=self._word.cells, on_busy=self._too_busy)
+        self._slicer = Slicer(asyncio.get_running_loop(), cells=self._word.cells, on_busy=self._too_busy)
         if self.kind != "kernel":
             sys.stdout = sys.stderr = self._log
         self._slicer.install(slicing=self.kind != "kernel")
-        transport, _ = await self._loop.connect_accepted_socket(lambda: _Line(self, gone), self._sock)
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        gone = await self.connect(self._sock)
         self.say("ready", self.number, os.getpid())
         await gone
         if self.kind != "kernel":
             os._exit(0)  # no agent code delays the end
-
-    # the line to the kernel
-
-    def say(self, *message: Any) -> None:
-        """Queue one message for the kernel; the loop turn's messages leave as one frame."""
-        if not self._urgent:
-            self._urgent = True
-            self._loop.call_soon(self.flush)
-        self._out.append(message)
-
-    def say_later(self, *message: Any) -> None:
-        """Queue a message for which nobody waits: it leaves with the next that is urgent, or soon."""
-        if not self._out:
-            self._loop.call_later(SOON_SECONDS, self.flush)
-        self._out.append(message)
-
-    def flush(self) -> None:
-        """Send what waits."""
-        self._urgent = False
-        if self._out:
-            out, self._out = self._out, []
-            self._transport.write(frame(out))
-
-    async def settled(self) -> None:
-        """Wait until everything noted so far is committed: what follows may depend on it and leave the node."""
-        noted = self.noted
-        while self._settled < noted:
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._unsettled.append((noted, waiter))
-            await waiter
-
-    def _on_settled(self, count: int) -> None:
-        """So much of what this node has noted is committed."""
-        self._settled = count
-        waiting = self._unsettled
-        while waiting and waiting[0][0] <= count:
-            waiter = waiting.popleft()[1]
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def hear(self, message: tuple[Any, ...]) -> None:
-        """Act on one message of the kernel."""
-        getattr(self, "_on_" + message[0])(*message[1:])
-
-    async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
-        """Ask the kernel and wait for its answer, as the agent whose code runs."""
-        return await self.wait(self.put(op, *args), f"{op} {args[:2]}", timeout)
-
-    def put(self, op: str, *args: Any) -> asyncio.Future[Any]:
-        """Put a question to the kernel now, as the agent whose code runs; what it will answer."""
-        resident = current.get()
-        ticket, answer = self._expect()
-        self.say("ask", resident.life if resident else 0, ticket, op, *args)
-        if resident is not None:
-            resident.away += 1
-            answer.add_done_callback(resident.is_back)
-        return answer
-
-    def _expect(self) -> tuple[int, asyncio.Future[Any]]:
-        ticket = next(self._tickets)
-        answer = self._asked[ticket] = self._loop.create_future()
-        answer.add_done_callback(lambda _: self._asked.pop(ticket, None))
-        return ticket, answer
-
-    async def wait(self, answer: asyncio.Future[Any], what: str, timeout: float | None) -> Any:
-        """Wait for an answer; CallTimeout if none comes in time."""
-        try:
-            async with asyncio.timeout(timeout):
-                return await answer
-        except TimeoutError:
-            if answer.done() and not answer.cancelled():
-                raise  # the answer itself was a timeout
-            raise CallTimeout(f"no answer to {what} within {timeout:g} s; the work goes on.") from None
 
     # calls within the node
 
@@ -200,28 +108,6 @@ class Host:
     def _on_keys(self, first: int, count: int) -> None:
         """Numbers for the messages of calls within the node."""
         self._keys = iter(range(first, first + count))
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
-        task = asyncio.Task(work, loop=self._loop)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen: asyncio need not complain
-
-    def _on_answer(self, ticket: int, value: Any, error: tuple[Any, ...] | None) -> None:
-        future = self._asked.get(ticket)
-        if future is None or future.done():
-            return
-        if error is None:
-            future.set_result(value)
-        else:
-            crash = decode_reason(error)
-            future.set_exception(revive(crash) if isinstance(crash, Crash) else NotRunning(str(crash)))
 
     # lives
 
@@ -524,20 +410,3 @@ def _unloadable(error: Exception) -> type[Agent]:
             ) from error
 
     return Unloadable
-
-
-class _Line(asyncio.Protocol):
-    """The node's end of the socket: bytes in, messages to the host."""
-
-    def __init__(self, host: Host, gone: asyncio.Future[None]) -> None:
-        self._host = host
-        self._gone = gone
-        self._reader = Reader()
-
-    def data_received(self, data: bytes) -> None:
-        for message in self._reader.feed(data):
-            self._host.hear(message)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self._gone.done():
-            self._gone.set_result(None)

@@ -1,0 +1,156 @@
+"""The node's end of the line to the kernel: what is said, asked, answered, and known to be committed.
+
+Everything that leaves the node goes through ``say``, in order, and is sent once per loop turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any
+
+from agentlab._wire import Reader, decode_reason, frame, revive
+from agentlab.agent import Crash
+from agentlab.errors import CallTimeout, NotRunning
+from agentlab.node.resident import current
+
+SOON_SECONDS = 0.001
+"""So long a message for which nobody waits may wait for others."""
+
+
+class Line:
+    """The line, and what waits for its other end. Everything happens in the node's loop."""
+
+    def __init__(self) -> None:
+        self.noted = 0  # what was said that later things may depend on
+        self._settled = 0  # so much of it is committed
+        self._unsettled: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._out: list[tuple[Any, ...]] = []
+        self._urgent = False  # it leaves at the end of this turn
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._tickets = itertools.count(1)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._transport: asyncio.WriteTransport
+
+    async def connect(self, sock: socket.socket) -> asyncio.Future[None]:
+        """Begin to listen; what is done when the kernel's end closes."""
+        self._loop = asyncio.get_running_loop()
+        gone: asyncio.Future[None] = self._loop.create_future()
+        transport, _ = await self._loop.connect_accepted_socket(lambda: _Ear(self, gone), sock)
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        return gone
+
+    def say(self, *message: Any) -> None:
+        """Queue one message for the kernel; the loop turn's messages leave as one frame."""
+        if not self._urgent:
+            self._urgent = True
+            self._loop.call_soon(self.flush)
+        self._out.append(message)
+
+    def say_later(self, *message: Any) -> None:
+        """Queue a message for which nobody waits: it leaves with the next that is urgent, or soon."""
+        if not self._out:
+            self._loop.call_later(SOON_SECONDS, self.flush)
+        self._out.append(message)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        self._urgent = False
+        if self._out:
+            out, self._out = self._out, []
+            self._transport.write(frame(out))
+
+    async def settled(self) -> None:
+        """Wait until everything noted so far is committed: what follows may depend on it and leave the node."""
+        noted = self.noted
+        while self._settled < noted:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._unsettled.append((noted, waiter))
+            await waiter
+
+    def _on_settled(self, count: int) -> None:
+        """So much of what this node has noted is committed."""
+        self._settled = count
+        waiting = self._unsettled
+        while waiting and waiting[0][0] <= count:
+            waiter = waiting.popleft()[1]
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def hear(self, message: tuple[Any, ...]) -> None:
+        """Act on one message of the kernel."""
+        getattr(self, "_on_" + message[0])(*message[1:])
+
+    async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
+        """Ask the kernel and wait for its answer, as the agent whose code runs."""
+        return await self.wait(self.put(op, *args), f"{op} {args[:2]}", timeout)
+
+    def put(self, op: str, *args: Any) -> asyncio.Future[Any]:
+        """Put a question to the kernel now, as the agent whose code runs; what it will answer."""
+        resident = current.get()
+        ticket, answer = self._expect()
+        self.say("ask", resident.life if resident else 0, ticket, op, *args)
+        if resident is not None:
+            resident.away += 1
+            answer.add_done_callback(resident.is_back)
+        return answer
+
+    def _expect(self) -> tuple[int, asyncio.Future[Any]]:
+        ticket = next(self._tickets)
+        answer = self._asked[ticket] = self._loop.create_future()
+        answer.add_done_callback(lambda _: self._asked.pop(ticket, None))
+        return ticket, answer
+
+    async def wait(self, answer: asyncio.Future[Any], what: str, timeout: float | None) -> Any:
+        """Wait for an answer; CallTimeout if none comes in time."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError:
+            if answer.done() and not answer.cancelled():
+                raise  # the answer itself was a timeout
+            raise CallTimeout(f"no answer to {what} within {timeout:g} s; the work goes on.") from None
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
+        task = asyncio.Task(work, loop=self._loop)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: asyncio need not complain
+
+    def _on_answer(self, ticket: int, value: Any, error: tuple[Any, ...] | None) -> None:
+        future = self._asked.get(ticket)
+        if future is None or future.done():
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            crash = decode_reason(error)
+            future.set_exception(revive(crash) if isinstance(crash, Crash) else NotRunning(str(crash)))
+
+
+class _Ear(asyncio.Protocol):
+    """The node's end of the socket: bytes in, messages to the line."""
+
+    def __init__(self, line: Line, gone: asyncio.Future[None]) -> None:
+        self._line = line
+        self._gone = gone
+        self._reader = Reader()
+
+    def data_received(self, data: bytes) -> None:
+        for message in self._reader.feed(data):
+            self._line.hear(message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None)

@@ -15,7 +15,7 @@ from typing import Any
 from agentlab._image import Image
 from agentlab._journal import Journal
 from agentlab._tree_records import Record
-from agentlab._wire import pack_class
+from agentlab._wire import pack, pack_class
 from agentlab.agent import Agent, Signature, Transcript
 
 LOG_LINES = 1000
@@ -259,9 +259,16 @@ class Kind:
 
     @property
     def data(self) -> bytes:
-        """The class for a node; made once."""
+        """The class for a node; made once. One that cannot travel is an error there, when it is to be started."""
         if self._data is None:
-            self._data = pack_class(self.cls)
+            try:
+                self._data = pack_class(self.cls)
+            except Exception as error:  # whatever a global of one of its methods raises
+                why = (
+                    f"{self.name} cannot travel to a node, with the globals that its methods use: {error}. Make "
+                    "such an object in on_start, or inside the method, or in a module that the class imports."
+                )
+                self._data = pack(TypeError(why), self.name)
         return self._data
 
     @property

@@ -311,6 +311,8 @@ async def restart(runtime: Runtime, path: str) -> None:
             raise NotRunning(f"restart: {path!r} is still starting. Wait for it, or kill() it.")
         entry.parks, entry.lowered = "restart", False
         await _stop_life(runtime, entry, "shutdown")
+    elif entry is not None and (doubt := runtime.mail.doubt(entry)) is not None:
+        raise NotRunning(f"restart: {path!r} is {doubt}.")
     elif record.is_supervisor and record.life:
         await administer(runtime, record, "terminate_child", record.id)
     await administer(runtime, record, "restart_child", record.id)

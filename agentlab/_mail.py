@@ -103,7 +103,8 @@ class Mail:
         """Copy a message into the node's mailbox."""
         journal = message.journal.for_node() if message.journal is not None else []
         seed = message.seed or f"{entry.path} {message.key}"
-        self._desk.tell(entry, "message", message.key, message.method, message.payload, journal, seed)
+        known = (message.key, message.method, message.payload, journal, seed, message.redeliver)
+        self._desk.tell(entry, "message", *known)
 
     def publish(self, topic: str, method: str, payload: bytes, sender: str = "") -> int:
         """Cast to every subscriber of a topic; how many there are."""
@@ -368,9 +369,11 @@ class Mail:
                 self._desk.ledger.rewound(entry, message, taken)
 
     def _end(self, entry: Entry, reason: Any, begun: int) -> None:
+        doubt = self.doubt(entry)
         message = entry.pending.popleft()
         message.begun = begun
-        self._give_up(entry, message, reason, failed=message.redeliver and not is_graceful(reason))
+        failed = doubt is not None or (message.redeliver and not is_graceful(reason))
+        self._give_up(entry, message, reason if doubt is None else f"{reason_text(reason)}; {doubt}", failed=failed)
 
     def judge(self, entry: Entry, reason: Any, key: int | None, blame: Blame = "none") -> None:
         """Judge the message in hand, if there is one.

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from agentlab import _past
 from agentlab._admin import entry_at, expect, is_simple, join, promised
 from agentlab._books import Entry, Message
+from agentlab._checks import check_id
 from agentlab._control import checked, set_state
-from agentlab._image import Image, difference, load
+from agentlab._image import Image, difference, is_older, load
 from agentlab._runtime import Runtime
 from agentlab._specs import Missing, home
 from agentlab._steps import Asker
@@ -46,7 +47,7 @@ async def rewind(runtime: Runtime, path: str, to: int) -> dict[str, Any]:
     runtime.flush()
     to = _plain(to)
     _check_checkpoint(runtime, path, to, "rewind")
-    await set_state(runtime, entry, _image(runtime, entry, to), "rewind")
+    await set_state(runtime, entry, await _image(runtime, entry, to), "rewind")
     runtime.desk.ledger.event("rewound_to", path, incarnation=entry.incarnation, detail=f"checkpoint {to}")
     runtime.due()
     return entry.state()
@@ -60,11 +61,15 @@ def _check_checkpoint(runtime: Runtime, path: str, seq: Any, op: str) -> None:
     raise UnknownCheckpoint(f"{op}: {path!r} has no checkpoint {seq!r}; it has {has}. Look: ref.checkpoints().")
 
 
-def _image(runtime: Runtime, entry: Entry, seq: int) -> Image:
+async def _image(runtime: Runtime, entry: Entry, seq: int) -> Image:
     """The state at a checkpoint, as the agent's class has it; InvalidState if the class has changed too much."""
     past = runtime.desk.ledger.store.state(entry.path, seq)
     if issubclass(entry.kind.cls, Missing):
         return past
+    if is_older(entry.kind.cls, entry.initial, past):
+        past, why = await runtime.upgrades.migrate(past, entry.kind)
+        if why is not None:
+            raise InvalidState(f"checkpoint {seq} of {entry.path!r} was made by an older class: {why}")
     image: Image = {}
     for name, field in entry.kind.cls.__agent_fields__.items():
         saved = past.get(name, entry.initial.get(name))
@@ -87,7 +92,7 @@ async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     _check_fork(entry, n)
     changed = checked(entry, fields, "fork")
     runtime.flush()
-    origin = _origin(runtime, entry, tuple(map(_plain, at)) if isinstance(at, tuple) else _plain(at))
+    origin = await _origin(runtime, entry, tuple(map(_plain, at)) if isinstance(at, tuple) else _plain(at))
     parent = entry.record.supervisor
     assert parent is not None
     names = _names(runtime, parent, id, f"{entry.record.id}-fork", n)
@@ -119,21 +124,21 @@ def _check_fork(entry: Entry, n: Any) -> None:
         raise NotRunning(f"fork: the class of {entry.path!r} is not defined: {home(entry.kind.cls)}.")
 
 
-def _origin(runtime: Runtime, entry: Entry, at: Any) -> Origin:
+async def _origin(runtime: Runtime, entry: Entry, at: Any) -> Origin:
     if at is None:
         image = {name: list(saved) if isinstance(saved, list) else saved for name, saved in entry.fields.items()}
         return Origin(entry.seq, image, None, [], 0, f"{entry.path}, checkpoint {entry.seq}")
     if not isinstance(at, tuple):
         _check_checkpoint(runtime, entry.path, at, "fork")
-        return Origin(at, _image(runtime, entry, at), None, [], 0, f"{entry.path}, checkpoint {at}")
+        return Origin(at, await _image(runtime, entry, at), None, [], 0, f"{entry.path}, checkpoint {at}")
     if len(at) != 2 or not all(isinstance(part, int) and not isinstance(part, bool) for part in at):
         raise InvalidSpec(
             f"fork: at must be a checkpoint's seq, or (seq, step) of a message; got {at!r}", kind="invalid_at", value=at
         )
-    return _again(runtime, entry, *at)
+    return await _again(runtime, entry, *at)
 
 
-def _again(runtime: Runtime, entry: Entry, seq: int, step: int) -> Origin:
+async def _again(runtime: Runtime, entry: Entry, seq: int, step: int) -> Origin:
     """The state before a message, and the message with the steps before ``step``."""
     store, path = runtime.desk.ledger.store, entry.path
     found = _past.message(store, path, seq)
@@ -142,7 +147,8 @@ def _again(runtime: Runtime, entry: Entry, seq: int, step: int) -> Origin:
     if found.payload is None:
         raise UnknownCheckpoint(
             f"fork: message {seq} of {path!r} ({found.method}) cannot be handled again: its arguments are not in the "
-            "store, which keeps what JSON can hold and no secrets. Fork from a checkpoint: ref.checkpoints()."
+            "store, which keeps those of messages with steps, if JSON can hold them and no secret is in them. "
+            f"Fork from the checkpoint before it: fork(at={seq - 1})."
         )
     if found.method not in entry.kind.cls.__agent_messages__ and found.method not in HOOKS:
         raise UnknownMessage(f"fork: message {seq} of {path!r} is {found.method!r}, which {entry.kind.name} has not.")
@@ -154,12 +160,13 @@ def _again(runtime: Runtime, entry: Entry, seq: int, step: int) -> Origin:
         )
     kept = [one for one in done if one.number < step]
     text = f"{path}, message {seq} ({found.method}) from step {step} on"
-    return Origin(seq - 1, _image(runtime, entry, seq - 1), found, kept, step, text)
+    return Origin(seq - 1, await _image(runtime, entry, seq - 1), found, kept, step, text)
 
 
 def _names(runtime: Runtime, parent: Record, id: str | None, base: str, n: int) -> list[str]:
     """Ids for the forks; those that nobody gave are numbered on from what is there."""
     if id is not None:
+        check_id(id, "fork", "id")
         return [id] if n == 1 else [f"{id}-{number}" for number in range(1, n + 1)]
     names: list[str] = []
     number = 0

@@ -83,7 +83,7 @@ class Upgrades:
 
     async def _at_rest(self, entry: Entry, kind: Kind) -> None:
         """Upgrade an agent that no node has: a node migrates what the books have of it."""
-        image, why = await self._migrate(_whole(entry), kind) if entry.fields else ({}, None)
+        image, why = await self.migrate(_whole(entry), kind) if entry.fields else ({}, None)
         if (entry.life and not entry.dormant) or entry.wants is not kind:
             return  # it was started meanwhile, and is asked when it is up
         if why is not None:
@@ -93,7 +93,8 @@ class Upgrades:
             self._go_on(entry, kind, difference(entry.fields, image, gone))
         self._desk.due()
 
-    async def _migrate(self, image: Image, kind: Kind) -> tuple[Image, str | None]:
+    async def migrate(self, image: Image, kind: Kind) -> tuple[Image, str | None]:
+        """A state as newer code has it, made on a node; or why that cannot be."""
         desk = self._desk
         node = desk.pool.pick(None)
         if node is None:

@@ -391,6 +391,13 @@ def _check_extras(spec: Child, who: str) -> None:
     one_of(spec.isolation, ISOLATIONS, f"{who}: isolation", "invalid_isolation")
     if spec.max_busy is not None:
         number(spec.max_busy, f"{who}: max_busy", "invalid_max_busy", above=0.0)
+        if spec.isolation == "kernel":
+            raise InvalidSpec(
+                f"{who}: max_busy cannot be held in the kernel's process, where code is not sliced; "
+                "choose isolation='node' or 'process'",
+                kind="bad_combination",
+                value=(("isolation", spec.isolation), ("max_busy", spec.max_busy)),
+            )
     if spec.max_memory is None:
         return
     count(spec.max_memory, f"{who}: max_memory", "invalid_max_memory", least=1)

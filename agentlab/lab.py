@@ -123,7 +123,7 @@ class Lab(Frames):
         on_full: OnFull = "fail", stall_notice: float = 0.25, stall_seconds: float = 10.0,
         node_memory: int | None = None,
     ) -> None:  # fmt: skip
-        _check_options(nodes, resume, synchronous, on_full)
+        _check_options(nodes, redeliver, resume, synchronous, on_full)
         _check_limits(stall_notice, stall_seconds, node_memory)
         limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory}
         path = None if store is None else Path(store)
@@ -194,7 +194,10 @@ class Lab(Frames):
         self, cls: type[Agent], n_or_fields: int | Iterable[Mapping[str, Any]], *, under: Ref | str | None = None
     ) -> Refs:
         """Start many agents of one class in one go: a number of them, or one per mapping of fields."""
-        if isinstance(n_or_fields, bool) or (isinstance(n_or_fields, int) and n_or_fields < 0):
+        if not (isinstance(cls, type) and issubclass(cls, Agent)):
+            raise InvalidSpec(f"start_many: give an agent class; got {cls!r}. What needs options: lab.start.")
+        wrong = isinstance(n_or_fields, (bool, str)) or (isinstance(n_or_fields, int) and n_or_fields < 0)
+        if wrong or not isinstance(n_or_fields, (int, Iterable)):
             raise InvalidSpec(f"start_many: give a count >= 0 or an iterable of dicts; got {n_or_fields!r}")
         given = [{}] * n_or_fields if isinstance(n_or_fields, int) else [dict(fields) for fields in n_or_fields]
         runtime = self._live
@@ -399,9 +402,12 @@ def open_store(path: str | os.PathLike[str]) -> StoredLab:
     return StoredLab(path)
 
 
-def _check_options(nodes: Any, resume: Any, synchronous: Any, on_full: Any) -> None:
+def _check_options(nodes: Any, redeliver: Any, resume: Any, synchronous: Any, on_full: Any) -> None:
     if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1):
         raise InvalidSpec(f"Lab: nodes must be an int >= 1; got {nodes!r}", kind="invalid_nodes", value=nodes)
+    if not isinstance(redeliver, bool):
+        raise InvalidSpec(f"Lab: redeliver must be True or False; got {redeliver!r}", kind="invalid_redeliver",
+                          value=redeliver)  # fmt: skip
     if resume not in (None, True, False, "ask"):
         raise InvalidSpec(
             f"Lab: resume must be True, False or 'ask'; got {resume!r}", kind="invalid_resume", value=resume

@@ -209,9 +209,9 @@ class Ref:
         return self._link.control("info", self.path)
 
     def crash(self, error: BaseException | type[BaseException] | None = None) -> Any:
-        """Raise ``error`` inside the agent now; its supervisor reacts as to any crash.
+        """End the agent with ``error`` as its reason, also in an endless loop; its supervisor reacts as to any crash.
 
-        It lands where the handler awaits; one that never does (an endless loop) is reached by ``kill`` only.
+        What its handler does in ``finally`` has 50 ms. Returns at once; ``wait_idle`` waits for the next life.
         """
         if isinstance(error, type) and issubclass(error, BaseException):
             error = error()  # as ``raise ValueError`` does
@@ -220,9 +220,9 @@ class Ref:
         return self._link.control("crash", self.path, error)
 
     def kill(self) -> Any:
-        """End the agent at once: not trappable, no ``on_stop``; its supervisor reacts.
+        """End the agent at once, also in an endless loop: not trappable, no ``on_stop``; its supervisor reacts.
 
-        Its successor starts on another node: a handler that never awaits goes on holding the old one, unheard.
+        Its successor starts when the node says that it is gone; after 0.25 s on another node, if C code holds this one.
         """
         return self._link.control("kill", self.path)
 

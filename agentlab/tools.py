@@ -99,6 +99,14 @@ class Tool:
             raise ToolFailed(f"{self.name} failed: {type(error).__name__}: {error}", fault("tool_failed")) from error
         return self._cut(self._text(result))
 
+    def check(self, input: Mapping[str, Any]) -> None:  # noqa: A002 - as in run
+        """Refuse input that does not fit, without running anything.
+
+        Raises:
+            ToolFailed: Says what does not fit, and what would.
+        """
+        self._arguments(input)
+
     async def __call__(self, input: Mapping[str, Any]) -> str:  # noqa: A002 - as in run
         """The same as ``run``, so that a tool is a function with a name of its own in the journal."""
         return await self.run(input)

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -32,6 +33,12 @@ class Quiet(Agent):
         """A message that is in hand for a while."""
         await asyncio.sleep(seconds)
         return await self.add()
+
+    async def leave_a_mark(self, path: str) -> None:
+        """Something that is seen outside, and is no step."""
+        with open(path, "a") as file:  # noqa: ASYNC230, PTH123  # one byte
+            file.write("x")
+        await asyncio.sleep(0)
 
     async def pid(self) -> int:
         """Where it runs."""
@@ -300,3 +307,32 @@ def test_limits_are_checked(options: dict[str, object]) -> None:
     """A limit that cannot be is refused by name, and nothing is started."""
     with pytest.raises(InvalidSpec, match=next(iter(options))):
         Lab(**options)  # type: ignore[arg-type]
+
+
+def test_a_message_that_is_not_delivered_again_is_begun_once(one: Lab, tmp_path: Path) -> None:
+    """The kernel knows that it began before it begins, whatever its node is busy with afterwards."""
+    bad, others = one.start(Bad, id="bad"), one.start_many(Quiet, 20)
+    seen = tmp_path / "seen"
+
+    replies = [ref.call(redeliver=False).leave_a_mark(str(seen)) for ref in others]
+    holding = bad.call(redeliver=False).hold(1)
+    assert [reply.result(20) for reply in replies] == [None] * 20
+
+    assert holding.result(20) == "held"
+    assert seen.read_text() == "x" * 20
+
+
+def test_a_class_that_cannot_travel_is_refused_with_its_reason(lab: Lab) -> None:
+    """It is said what cannot, and what to do; nothing is kept, and the lab goes on."""
+    lock = threading.Lock()
+
+    class Locked(Agent):
+        async def hold(self) -> int:
+            with lock:
+                return 1
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"Locked cannot travel to a node.*lock.*in on_start"):
+            lab.start(Locked, id="locked")
+    assert lab.whereis("locked") is None
+    lab.wait_idle()

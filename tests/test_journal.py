@@ -85,6 +85,10 @@ class Worker(Agent):
         await self.step(mark, folder, "before")
         return int(await self.step(once_mark, folder, "paid"))
 
+    async def pay_wrongly(self) -> None:
+        """With arguments that it does not take."""
+        await self.step(once_mark, nothing=1)
+
     async def ask(self, folder: str, other: Ref) -> int:
         """Call another, then die the first time."""
         found = await other.call.count(folder)
@@ -191,11 +195,34 @@ def test_a_once_step_that_did_not_finish_is_in_doubt(anylab: Lab, tmp_path: Path
     assert [doubt["name"] for doubt in worker.doubts()] == ["once_mark"]
     with pytest.raises(NotRunning, match="in doubt"):
         worker.call.count(str(tmp_path)).result(10)
+    assert "in doubt: once_mark began" in anylab.explain(worker)
+    with pytest.raises(NotRunning, match=r"in doubt.*ref.settle"):
+        worker.restart()
     worker.settle("once_mark", result=1)
     anylab.wait_idle()
     assert reply.done()
     assert size(tmp_path, "paid") == 1
     assert size(tmp_path, "before") == 1
+    assert worker.doubts() == []
+
+
+def test_a_doubt_that_nobody_is_asked_about_is_a_dead_letter(anylab: Lab, tmp_path: Path) -> None:
+    """``redeliver=False`` waits for no person: the caller is told, and what may have happened stays on record."""
+    (tmp_path / "kill").touch()
+    worker = anylab.start(Worker, id="w")
+    with pytest.raises(AgentDown):
+        worker.call(redeliver=False).pay(str(tmp_path)).result(20)
+    (letter,) = anylab.dead_letters()["reason"]
+    assert "once_mark began and did not finish" in letter
+    anylab.wait_idle()
+    assert worker.status == "running"
+
+
+def test_a_once_step_that_cannot_begin_is_in_no_doubt(anylab: Lab) -> None:
+    """Arguments that do not fit are refused before it is written down that it began."""
+    worker = anylab.start(Worker, id="w")
+    with pytest.raises(AgentDown, match="TypeError"):
+        worker.call.pay_wrongly().result(20)
     assert worker.doubts() == []
 
 

@@ -535,3 +535,24 @@ def test_upgrade_takes_classes(lab: Lab) -> None:
     """Anything else is refused, with its value."""
     with pytest.raises(InvalidSpec, match="upgrade: give an agent class; got 3"):
         lab.upgrade(3)  # type: ignore[arg-type]
+
+
+def test_a_past_that_an_older_class_made_is_migrated(anylab: Lab) -> None:
+    """Whoever is set back behind an upgrade, or forked from there, has the old state as the new class has it."""
+    shop = anylab.start(version(1), id="shop")
+    for _ in range(3):
+        shop.call.sell().result(10)
+    anylab.upgrade(version(2))
+
+    fork = shop.fork(at=2)
+    shop.rewind(2)
+
+    assert shop.state["earned"] == 5.0
+    assert fork.state["earned"] == 5.0
+
+
+def test_a_fork_may_not_be_called_what_is_no_part_of_a_path(anylab: Lab) -> None:
+    """It would be in a place that nobody finds."""
+    counter = anylab.start(Counter, id="counter")
+    with pytest.raises(InvalidSpec, match="must not contain '/'"):
+        counter.fork(id="a/b")

@@ -101,7 +101,7 @@ class Host(Line):
         self.say_later(
             "posted", caller.life, ticket, origin, target.life, key, path, method, payload, redeliver, time.time_ns()
         )
-        target.post(("message", key, method, payload, [], f"{path} {key}"))
+        target.post(("message", key, method, payload, [], f"{path} {key}", redeliver))
         self._work(target)
         return answer
 
@@ -113,7 +113,10 @@ class Host(Line):
 
     def _on_class(self, number: int, data: bytes) -> None:
         try:
-            self._classes[number] = unpack(data)
+            found = unpack(data)
+            if isinstance(found, BaseException):
+                raise found
+            self._classes[number] = found
         except Exception as error:  # the class's module may raise anything when it is imported here
             self._classes[number] = _unloadable(error)
 
@@ -180,13 +183,16 @@ class Host(Line):
             self._upgrade(resident, *parts)
 
     async def _message(  # noqa: PLR0917  # a frame, in the order of its parts
-        self, resident: Resident, key: int, method: str, payload: bytes, journal: list[tuple[Any, ...]], seed: str
-    ) -> None:
+        self, resident: Resident, key: int, method: str, payload: bytes, journal: list[tuple[Any, ...]], seed: str,
+        redeliver: bool,
+    ) -> None:  # fmt: skip
         resident.take(key, journal, seed)
         started, clock = time.time_ns(), time.perf_counter()
         args, kwargs = unpack(payload, self.link)
         trace = shown(method, args, kwargs) if resident.traced else None
         self.say_later("begun", resident.life, key, started, trace)
+        if not redeliver:  # whatever it does next, nobody begins it again
+            self.flush()
         if method in HOOKS:
             args = (args[0], revived(args[1]))
         handler = getattr(resident.agent, method, *((nothing,) if method in HOOKS else ()))

@@ -114,6 +114,19 @@ def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
     return value
 
 
+def check_given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuse what cannot be called like that: a ``once`` step that never began is in no doubt.
+
+    Raises:
+        TypeError: The function does not take these arguments.
+        ToolFailed: The tool does not take this input.
+    """
+    inspect.signature(function).bind(*args, **kwargs)
+    check = getattr(function, "check", None)
+    if check is not None:
+        check(*args, **kwargs)
+
+
 def name_of(function: Any) -> str:
     """A function's name, a tool's, or that of what a partial stands for."""
     while hasattr(function, "func"):

@@ -235,7 +235,7 @@ def retry(runtime: Runtime, what: int | str | None) -> int:
     for number, path, method, payload, sender in letters:
         data = packed(ledger.store, payload)
         if data is not None:
-            ledger.dead_gone(number)
+            ledger.dead_gone(number, path)
             runtime.mail.send(path, method, data, sender=sender)
             sent += 1
         elif what == number:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from typing import Any
 
 from agentlab._books import Entry, Message, Undo, is_graceful, reason_text
@@ -47,6 +48,7 @@ class Notes:
     Attributes:
         durable: The store is a file.
         closing: The lab ends; its tree does not, and is brought back as it was.
+        letters: How many dead letters there are, by path.
         as_stored: Children that wait to be resumed: the store knows what they were.
     """
 
@@ -65,6 +67,7 @@ class Notes:
         self._seq = (last[0][0] or 0) if last else 0
         self._recalled: dict[str, tuple[int, int, int]] = {}
         self._promised: dict[str, tuple[tuple[int, int], bytes]] = {}  # what steps start: who asked, and the answer
+        self.letters = Counter(dict(store.select("SELECT path, count(*) FROM dead GROUP BY path")))
         self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
 
     def event(
@@ -214,11 +217,16 @@ class Notes:
         payload = self.text(message.payload)
         row = (time.time_ns(), path, message.method, payload, message.sender, message.deliveries, reason)
         self._batch.add("dead", *row)
+        self.letters[path] += 1
+        self.touch("/")
         self.event("dead_letter", path, reason=reason, detail=message.method)
 
-    def dead_gone(self, number: int) -> None:
+    def dead_gone(self, number: int, path: str) -> None:
         """A dead letter was sent again."""
         self._batch.add("dead_gone", number)
+        self.letters[path] -= 1
+        self.touch(path)
+        self.touch("/")
 
     def started(self, entry: Entry) -> None:
         """A new incarnation runs."""

@@ -46,7 +46,7 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
     return Row(
         path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, entry.restarts,
         entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
-        entry.handled, outdated=not _is_newest(entry.kind.cls, newest),
+        entry.handled, outdated=not _is_newest(entry.kind.cls, newest), letters=runtime.desk.ledger.letters[path],
     )  # fmt: skip
 
 
@@ -71,7 +71,14 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
         record.path, record.id if not root else "lab", "supervisor", what.strategy, status,
         incarnation, record.restarts, None, 0, above, _text(reason), runtime.began, 0,
         what.strategy, None if root else (used, what.max_restarts, what.max_seconds),
+        letters=_strays(runtime) if root else 0,
     )  # fmt: skip
+
+
+def _strays(runtime: Runtime) -> int:
+    """Dead letters for agents that are not in the tree."""
+    letters = runtime.desk.ledger.letters
+    return sum(count for path, count in letters.items() if count and runtime.desk.tree.find(path) is None)
 
 
 def _text(reason: Any) -> str | None:

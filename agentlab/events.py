@@ -27,7 +27,10 @@ class Event(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One place in the tree as it is now: what a widget draws, what ``lab.agents()`` lists."""
+    """One place in the tree as it is now: what a widget draws, what ``lab.agents()`` lists.
+
+    ``letters``: dead letters of an agent; on the lab's own row those of agents that are not there.
+    """
 
     path: str
     id: str
@@ -45,6 +48,7 @@ class Row(NamedTuple):
     strategy: str | None = None
     intensity: tuple[int, int, float] | None = None
     outdated: bool = False
+    letters: int = 0
 
 
 class Change(NamedTuple):

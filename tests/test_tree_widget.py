@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from agentlab import Agent, Lab, Supervisor, child
 from agentlab.charts import LOOKS, clean
 from agentlab.events import Event, Feed, Hub, Row
-from agentlab_widgets.mirror import GONE, WHOLE, Mirror, moves
+from agentlab_widgets.mirror import GONE, WHOLE, Mirror, facts, moves
 from agentlab_widgets.pusher import Pusher
 from agentlab_widgets.text import tree_html, tree_text
+from tests import agents
 
 
 def agent(path: str, status: str = "running", **facts: Any) -> Row:
@@ -367,3 +368,28 @@ def test_a_tree_that_nobody_looks_at_starts_no_thread():
         repr(tree)
 
         assert tree._pusher is None
+
+
+def test_dead_letters_stand_where_they_were_sent():
+    """At their agent, or at the lab for one that is not there; a letter that is sent again is gone."""
+    with Lab(nodes=1) as lab:
+        stopped = lab.start(agents.Counter, id="stopped")
+        lab.start(Supervisor("team", child(agents.Counter, id="brief", restart="temporary")))
+        brief = lab["/team/brief"]
+        stopped.stop()
+        brief.kill()
+        lab.wait_idle()
+        for ref in (stopped, stopped, brief):
+            ref.cast.add()
+        lab.wait_idle()
+
+        assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/": 1, "/stopped": 2}
+        text = tree_text("lab", lab.rows())
+        assert "stopped (2 dead letters)" in text
+        assert "running (1 dead letter)" in text
+        assert [facts(0, row)["letters"] for row in lab.rows(["/stopped"])] == ["2 dead letters"]
+
+        stopped.restart()
+        lab.retry(stopped)
+        lab.wait_idle()
+        assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/": 1}

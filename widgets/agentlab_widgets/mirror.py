@@ -21,6 +21,7 @@ from typing import Any
 from agentlab.charts import CRASH, LOOKS, clean
 from agentlab.events import Row
 from agentlab.ref import Ref
+from agentlab_widgets.text import letters
 
 GONE, OTHER = 15, 14  # looks that no status has: removed, and a status this package does not know
 SUPERVISOR, OUTDATED = 0x80, 0x40
@@ -188,6 +189,7 @@ def facts(slot: int, row: Row) -> Facts:
         "strategy": row.strategy,
         "intensity": row.intensity,
         "outdated": row.outdated,
+        "letters": letters(row),
         "can": moves(row),
     }
 

@@ -79,7 +79,13 @@ def status(row: Row) -> str:
     """Shape and word."""
     look = LOOKS.get(row.status)
     word = clean(row.status).replace("_", " ") + (" (older code)" if row.outdated else "")
+    word += f" ({letters(row)})" if row.letters else ""
     return f"{look.glyph} {word}" if look else word
+
+
+def letters(row: Row) -> str:
+    """How many of its messages nobody could handle."""
+    return "" if not row.letters else "1 dead letter" if row.letters == 1 else f"{row.letters:,} dead letters"
 
 
 def life(row: Row) -> str:

@@ -184,7 +184,8 @@ function rowsView(state, host, select) {
     parts.node.style.setProperty("--al-status", colour);
     if (parts.shape !== name) { parts.shape = name; parts.mark.replaceChildren(icon(shape, colour)); }
     write(parts.name, facts.id);
-    write(parts.cells[1], supervisor ? facts.strategy ?? facts.cls : facts.cls + (facts.outdated ? " · older code" : ""));
+    write(parts.cells[1], [supervisor ? facts.strategy ?? facts.cls : facts.cls, facts.outdated ? "older code" : "", facts.letters]
+      .filter(Boolean).join(" · "));
     write(parts.badge, words(facts.status));
     write(parts.cells[3], supervisor && facts.incarnation < 2 ? "" : `#${facts.incarnation}`);
     write(parts.number, facts.intensity ? `${used}/${most} in ${seconds} s` : facts.restarts ? count(facts.restarts) : supervisor ? "" : "0");

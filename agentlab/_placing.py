@@ -7,11 +7,15 @@ or ended since is not heard.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from agentlab._books import Entry, Kind
 from agentlab._desk import Desk
 from agentlab._pool import Node
 from agentlab.errors import NodeDown
+
+AGAIN_SECONDS = 1.0
+"""After the system had no room for another process."""
 
 
 class Placing:
@@ -20,14 +24,15 @@ class Placing:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._homeless: list[int] = []  # lives that wait for a node
+        self.refill: Callable[[], None]  # fills the pool and houses who waits; a floor above
         desk.wake = self.wake
 
     def place(self, entry: Entry, *, avoid: int | None = None) -> None:
         """Send a life to a node; it waits if there is none."""
         try:
             node = self._node_for(entry, avoid if avoid is not None else entry.shunned)
-        except NodeDown as error:
-            self._desk.ledger.event("no_node", entry.path, reason=str(error))
+        except (NodeDown, OSError) as error:
+            self.failed(entry.path, error)
             node = None
         if node is None:
             self._homeless.append(entry.life)
@@ -43,6 +48,12 @@ class Placing:
         node.say("start", entry.place, *begin, entry.initial, entry.fields)
         if entry.waking:
             self.steer(entry)
+        self._desk.due()
+
+    def failed(self, path: str, error: Exception) -> None:
+        """There was no room for another process: it is tried again."""
+        self._desk.ledger.event("no_node", path, reason=str(error), detail=f"tried again in {AGAIN_SECONDS:g} s")
+        self._desk.loop.call_later(AGAIN_SECONDS, self.refill)
         self._desk.due()
 
     def _node_for(self, entry: Entry, avoid: int | None) -> Node | None:

@@ -108,8 +108,8 @@ class Pool:
         return [node for node in self.nodes.values() if node.kind == kind]
 
     def the(self, kind: NodeKind) -> Node:
-        """The only node of its kind; started if it is not there."""
-        return next(iter(self.of_kind(kind)), None) or self.spawn(kind)
+        """The node of its kind, of which one is enough; another is started if it is not there, or stalls."""
+        return next((node for node in self.of_kind(kind) if not node.stalled), None) or self.spawn(kind)
 
     def spawn(self, kind: NodeKind, memory: int | None = None) -> Node:
         """A new node; what it is told waits until its line is up.

@@ -37,7 +37,7 @@ from agentlab._upgrade import Upgrades
 from agentlab._watch import Patience, Watch
 from agentlab._wire import pack, unpack
 from agentlab.child import Supervisor
-from agentlab.errors import LabClosed, StoreError
+from agentlab.errors import LabClosed, NodeDown, StoreError
 from agentlab.events import Hub
 from agentlab.ref import Outgoing, Reply, links
 from agentlab.store import Store
@@ -80,6 +80,7 @@ class Runtime:
         self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
         self.steps = Steps(self.desk, self.mail.answers)
         self.placing = Placing(self.desk)
+        self.placing.refill = self._refill
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
         self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives, patience or Patience())
@@ -336,7 +337,10 @@ class Runtime:
     def _refill(self) -> None:
         if self.desk.ledger.closing:
             return
-        self.desk.pool.fill()
+        try:
+            self.desk.pool.fill()
+        except (NodeDown, OSError) as error:
+            self.placing.failed("/", error)
         for entry in self.placing.house():
             self.lives.hand_over(entry)
         self.due()

@@ -64,7 +64,7 @@ class Watch:
         self._looks += 1
         now = self._desk.loop.time()
         for node in list(self._desk.pool.nodes.values()):
-            if node.kind != "kernel":
+            if node.kind != "kernel" and node.number in self._desk.pool.nodes:
                 self._look_at(node, now)
         if self._looks % WEIGH_LOOKS == 0:
             self._weigh()

@@ -52,7 +52,10 @@ def main() -> None:
         if request["op"] == "wait":
             answer(kernel, ended(request["pid"]))
             continue
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # the system has no room for another process: the kernel is told, and asks again
+            pid = None
         if pid == 0:
             kernel.close()
             become_node(request, *fds)

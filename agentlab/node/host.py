@@ -245,6 +245,7 @@ class Host(Line):
         answered = caller is not None and not caller.done()
         if casts or answered:
             self.noted += 1
+        if casts:
             resident.sent = self.noted
         say = self.say_later if answered and not (casts or timers) else self.say
         say("done", resident.life, key, answer, changes, casts, timers, started, took, answered)

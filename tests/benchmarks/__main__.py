@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PATIENCE = 240.0  # seconds for one script; what it has said by then stays
+PATIENCE = 300.0  # seconds for one script; what it has said by then stays
 NO_FIGURES = {"__main__", "profile_kernel"}
 KNOWN = {
     "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",
@@ -166,7 +166,8 @@ A ratio is agentlab's figure to the first peer's. *growth* is the exponent over 
 What stands behind a figure is written at the top of its script.
 
 {table(lines)}
-"""
+
+{(HERE / "missed.md").read_text(encoding="utf-8")}"""
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from agentlab import Agent, Lab, Supervisor, child
 from agentlab.child import Limit
-from agentlab.errors import AgentDown
+from agentlab.errors import AgentDown, NotRunning
 from tests.conftest import wait_for
 from tests.test_journal import mark, size
 
@@ -87,14 +87,15 @@ def test_a_doubt_outweighs_used_up_deliveries(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_a_restart_does_not_repeat_what_is_in_doubt(lab: Lab, tmp_path: Path) -> None:
-    """Who starts the agent again without a word about its doubt finds it parked again."""
+    """Who would start the agent again without a word about its doubt is told of it, and it stays parked."""
     sink = lab.start(Sink, id="sink")
     sink.cast.try_once(str(tmp_path))
     wait_for(lambda: sink.status == "parked")
 
-    sink.restart()
+    with pytest.raises(NotRunning, match=r"in doubt: refuse began.*ref.settle"):
+        sink.restart()
 
-    wait_for(lambda: sink.status == "parked")
+    assert sink.status == "parked"
     assert [doubt["name"] for doubt in sink.doubts()] == ["refuse"]
     assert size(tmp_path, "refused") == 1
 

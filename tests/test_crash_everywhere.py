@@ -185,6 +185,8 @@ def any_schedule(seed: int, known: list[str]) -> dict[str, Any]:
     if not once and chance.random() < 0.5:  # who settles a doubt starts the agent, and is told when that fails
         plan["clerk.start"] = [None, chance.choice(["raise", "kill", "node"])]
     cut = Cut(chance.randint(1, 40), chance.choice(["kill", "node"]), chance.choice(["clerk", "bank", "book"]))
+    if max(charged.values(), default=0) > 1:
+        cut.how = "kill"  # a node that dies under a message would charge it a third time
     grouped = chance.random() < 0.5 or any("sibling" in deaths for deaths in plan.values())
     return {
         "plan": plan, "once": once, "strategy": "one_for_all" if grouped else "one_for_one",

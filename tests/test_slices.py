@@ -753,11 +753,17 @@ def test_a_step_is_left_in_user_code_only() -> None:
             found["about to await"] = place(sys._getframe(1), run_step.__code__)
             return asyncio.sleep(0)
 
+    def collected(phase: str, info: dict[str, int]) -> None:
+        found["collector"] = _here()
+
     async def handler() -> None:
         found["user"] = _here()
         async with Scope():
             pass
         Finalized()
+        gc.callbacks.append(collected)
+        gc.collect()
+        gc.callbacks.remove(collected)
         logger.error("now")
         await asyncio.wait_for(inside(), 5)
         asyncio.get_running_loop().call_soon(lambda: found.__setitem__("callback", _here()))
@@ -773,6 +779,7 @@ def test_a_step_is_left_in_user_code_only() -> None:
         "awaited by asyncio": Place.SWITCH,
         "callback": Place.RAISE,
         "finalizer": Place.NOWHERE,
+        "collector": Place.NOWHERE,
         "about to await": Place.NOWHERE,
     }
 

@@ -7,8 +7,8 @@ code bears being left there for a while, as it bears a switch of threads. Some d
   the HTTP libraries, whose connection pools several agents may share. The node itself is of this kind.
 * what holds a lock that belongs to a *thread*: all steps share one, so the lock keeps none of them out. Imports
   (a half-imported module would be seen), logging, queues, ``threading`` itself.
-* finalizers, and what reports errors in them (``warnings``, pytest's hooks): they run in the middle of anything, and
-  what is raised in them is lost.
+* finalizers, callbacks of the garbage collector, and what reports errors in them (``warnings``, pytest's hooks): they
+  run in the middle of anything, and what is raised in them is lost.
 
 Nor may a frame that has just made a coroutine and not yet begun to await it: an exception there would skip the
 ``__aexit__`` of an ``async with``.
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dis
 import enum
+import gc
 import inspect
 import sysconfig
 import threading
@@ -72,6 +73,7 @@ def place(frame: FrameType, base: CodeType) -> Place:
     if frame.f_code.co_flags & AWAITS and _about_to_await(frame):
         return Place.NOWHERE
     waiting = frame.f_lasti in WAITS.get(frame.f_code, ())
+    collecting = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     user = False
     at: FrameType | None = frame
     while at is not None and at.f_code is not base:
@@ -79,7 +81,7 @@ def place(frame: FrameType, base: CodeType) -> Place:
         kind = _kinds.get(code.co_filename)
         if kind is None:
             kind = _kinds[code.co_filename] = kind_of(code.co_filename)
-        if code.co_name == "__del__":
+        if code.co_name == "__del__" or code in collecting:
             return Place.NOWHERE
         if kind is Kind.USER or code is RUN:
             user, waiting = True, False

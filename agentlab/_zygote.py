@@ -17,6 +17,7 @@ import sys
 import threading
 from pathlib import Path
 
+from agentlab._interpreter import inherited
 from agentlab.errors import NodeDown
 from agentlab.node.word import Word
 
@@ -41,8 +42,8 @@ class Zygote:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "agentlab.node", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                pass_fds=[theirs.fileno()], start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                env={**os.environ, **inherited(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )  # fmt: skip
         started.set()
         self._process.wait()

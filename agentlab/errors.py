@@ -25,6 +25,7 @@
     │   └── SimpleOneForOne
     ├── NodeDown
     ├── LabClosed
+    ├── UnsupportedPython (RuntimeError)  an interpreter that agentlab cannot run on
     ├── StoreError
     │   ├── StoreLocked
     │   ├── StoreDamaged
@@ -171,6 +172,10 @@ class NodeDown(AgentLabError):
 
 class LabClosed(AgentLabError):
     """The lab is closed."""
+
+
+class UnsupportedPython(AgentLabError, RuntimeError):
+    """This interpreter lacks what the lab rests on; nothing was started."""
 
 
 class StoreError(AgentLabError):

@@ -18,6 +18,7 @@ from agentlab import frames
 from agentlab._admin import start, whereis
 from agentlab._bar import in_notebook, result
 from agentlab._doors import OPERATIONS, KernelLink, serve
+from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
 from agentlab._many import start_many
 from agentlab._resume import bring_back, remembered, resume_all
@@ -114,6 +115,7 @@ class Lab(Frames):
 
     Raises:
         InvalidSpec: An option has a value that it cannot have; nothing was opened.
+        UnsupportedPython: This Python runs without its global lock.
         StoreLocked, StoreDamaged, StoreTooNew, StoreReadOnly: The store cannot be used; it is left as it was.
     """
 
@@ -123,6 +125,7 @@ class Lab(Frames):
         on_full: OnFull = "fail", stall_notice: float = 0.25, stall_seconds: float = 10.0,
         node_memory: int | None = None,
     ) -> None:  # fmt: skip
+        require_lock(locked=resume is False or locked())
         _check_options(nodes, redeliver, resume, synchronous, on_full)
         _check_limits(stall_notice, stall_seconds, node_memory)
         limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory}

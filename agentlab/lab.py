@@ -132,7 +132,7 @@ class Lab(Frames):
         path = None if store is None else Path(store)
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))
         self._runtime: Runtime | None = None
-        self._last: list[Row] = []  # the tree as it was when the lab was closed
+        self._last: list[Row] = []  # the tree as it was before the lab was closed, for widgets
         if resume is not False:
             how = resume if resume is not None else "ask" if in_notebook() else True
             size = nodes or max(2, os.cpu_count() or 2)
@@ -290,10 +290,7 @@ class Lab(Frames):
         """
         try:
             if self._runtime is not None and not self._runtime.closed:
-                rows = self.rows()
-                for place, row in enumerate(rows):
-                    rows[place] = row._replace(status="stopped", mailbox=0, node=None)
-                self._last = rows
+                self._last = self.rows()
                 self._runtime.close(timeout)
         finally:
             self._store.close()
@@ -334,7 +331,8 @@ class Lab(Frames):
         runtime = self._live
         if runtime.closed:
             wanted = None if paths is None else set(paths)
-            return [row for row in self._last if wanted is None or row.path in wanted]
+            ended = (row._replace(status="stopped", mailbox=0, node=None) for row in self._last)
+            return [row for row in ended if wanted is None or row.path in wanted]
         found: list[Row] = runtime.run(make_rows, runtime, None if paths is None else list(paths))
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from array import array
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from agentlab import Agent, Lab, Supervisor, child
 from agentlab.charts import LOOKS, clean
 from agentlab.events import Event, Feed, Hub, Row
+from agentlab_widgets import TreeWidget
 from agentlab_widgets.mirror import GONE, WHOLE, Mirror, facts, moves
 from agentlab_widgets.pusher import Pusher
 from agentlab_widgets.text import tree_html, tree_text
@@ -219,6 +221,23 @@ def test_buttons_offer_what_makes_sense(row, sensible):
     assert moves(row) == sensible
 
 
+def test_a_message_in_hand_can_be_skipped():
+    """The button is offered where there is a message to end, and only where refs know how."""
+    assert "skip" in facts(0, agent("/a", "busy"))["can"]
+    assert "skip" in facts(0, agent("/a", "waiting"))["can"]
+    assert "skip" not in facts(0, agent("/a"))["can"]
+    assert "skip" not in facts(0, ROOT._replace(status="busy"))["can"]
+
+
+def test_the_tree_uses_the_words_of_the_frames():
+    """Kind, incarnation, mailbox: nobody has to learn two words for one thing."""
+    heads = re.findall(r">([a-z ]+)</th>", tree_html("lab", TEAM))
+    columns = re.search(r"const COLUMNS = \[(.*)\];", TreeWidget._esm)[1].replace('"', "").split(", ")
+
+    assert heads == ["agent", "kind", "status", "incarnation", "last exit"]
+    assert columns == ["agent", "kind", "status", "incarnation", "restarts", "mailbox", "node", "last exit"]
+
+
 # when it travels
 
 
@@ -291,6 +310,28 @@ def test_a_closed_lab_keeps_its_last_picture(lab, live):
     pusher.hello("later")
     wait_for(lambda: len(browser.heard) > sent)
     assert (browser.heard[-1]["t"], browser.heard[-1]["closed"]) == ("snapshot", True)
+
+
+@pytest.mark.parametrize("made", ["before", "after"])
+def test_a_tree_that_is_first_drawn_after_its_lab_was_closed_shows_the_last_state(made):
+    """A cell below the fold is drawn late, perhaps after the last cell: it shows who was there, and that it is over."""
+    with Lab(nodes=1) as lab:
+        lab.start(Supervisor("team", child(Counter, id="a"), child(Counter, id="b")))
+        lab["/team/b"].suspend()
+        early = lab.tree()
+    tree, browser = early if made == "before" else lab.tree(), Browser()
+    tree.send = browser.hear
+
+    tree._hear(tree, {"t": "hello", "looker": "me"}, [])
+    wait_for(lambda: "snapshot" in browser.kinds())
+    tree.close()
+
+    assert {row["path"]: row["status"] for row in browser.rows.values()} == {
+        "/": "running", "/team": "running", "/team/a": "running", "/team/b": "suspended",
+    }  # fmt: skip
+    assert browser.heard[-1]["closed"]
+    assert repr(tree).splitlines()[0] == "Lab('memory', closed)"
+    assert "‖ suspended" in repr(tree).splitlines()[-1]
 
 
 # where nothing lives

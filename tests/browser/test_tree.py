@@ -140,7 +140,7 @@ def test_many_agents_are_cells_that_can_be_selected(notebook: Notebook):
     notebook.page.keyboard.press("ArrowDown")
     notebook.tree.locator(".al-what b").filter(has_text="/pool/counter-2").wait_for()
     notebook.press("crash")
-    notebook.tree.locator(".al-facts").filter(has_text="life #2").wait_for()
+    notebook.tree.locator(".al-facts").filter(has_text="incarnation 2").wait_for()
 
     # The row may be a message ahead: it is read after the events are taken.
     notebook.tree.locator(".al-minute").filter(has_text="1 restart in the last minute").wait_for()

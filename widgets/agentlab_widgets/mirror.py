@@ -25,7 +25,7 @@ from agentlab_widgets.text import letters
 
 GONE, OTHER = 15, 14  # looks that no status has: removed, and a status this package does not know
 SUPERVISOR, OUTDATED = 0x80, 0x40
-ACTIONS = [name for name in ("crash", "kill", "restart", "stop", "suspend", "resume") if hasattr(Ref, name)]
+ACTIONS = [name for name in ("crash", "kill", "skip", "restart", "stop", "suspend", "resume") if hasattr(Ref, name)]
 STATUSES = {status: number for number, status in enumerate(LOOKS)}
 WHOLE, AGAIN = 200, 150  # agents up to which all facts travel; fewer than which they do again
 
@@ -190,7 +190,7 @@ def facts(slot: int, row: Row) -> Facts:
         "intensity": row.intensity,
         "outdated": row.outdated,
         "letters": letters(row),
-        "can": moves(row),
+        "can": [*moves(row), *(["skip"] if has_message(row) else [])],
     }
 
 
@@ -207,6 +207,11 @@ def moves(row: Row) -> list[str]:
     if row.status in ("running", "busy", "waiting"):
         return ["crash", "kill", "restart", "stop", "suspend"]
     return ["kill", "stop"]  # starting, backing off
+
+
+def has_message(row: Row) -> bool:
+    """Whether an agent has a message in hand, which ``skip`` ends."""
+    return row.kind == "agent" and row.status in ("busy", "waiting")
 
 
 def _little(numbers: array[int]) -> bytes:

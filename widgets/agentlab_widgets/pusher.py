@@ -52,12 +52,19 @@ class Pusher(threading.Thread):
     Args:
         lab: Whose tree it is.
         send: Sends one message to all browsers; called in this thread only.
+        last: The tree as it was before the lab was closed; asked once the lab is closed.
     """
 
-    def __init__(self, lab: Watched, send: Callable[[dict[str, Any], Sequence[bytes]], None]) -> None:
+    def __init__(
+        self,
+        lab: Watched,
+        send: Callable[[dict[str, Any], Sequence[bytes]], None],
+        last: Callable[[], list[Row]] = list,
+    ) -> None:
         super().__init__(name="agentlab-tree", daemon=True)
         self._lab = lab
         self._send = send
+        self._last = last
         self._mirror = Mirror()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ended = threading.Event()
@@ -111,8 +118,9 @@ class Pusher(threading.Thread):
         self._stay_closed()
 
     def _stay_closed(self) -> None:
-        """The lab is closed: its last picture stays, for whoever opens the page later too."""
-        self._push(None)
+        """The lab is closed: its last picture stays, also for who looks for the first time now."""
+        rows = self._last()
+        self._push(self._mirror.replace(rows) if rows else None)
         while not self._ended.is_set():
             self._inbox.get()()
             self._welcome()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from agentlab.charts import LOOKS, clean
 from agentlab.events import Row
 
-HEADINGS = ("agent", "what", "status", "life", "last exit")
+HEADINGS = ("agent", "kind", "status", "incarnation", "last exit")
 CHILDREN = 40  # children of one supervisor that are listed; the others are counted
 
 
@@ -24,7 +24,9 @@ def per(seconds: float) -> str:
 
 def tree_text(label: str, rows: Sequence[Row]) -> str:
     """The tree as lines of text, one per agent or supervisor, in columns."""
-    lines = [(prefix + _name(row), what(row), status(row), life(row), reason(row)) for prefix, row in outline(rows)]
+    lines = [
+        (prefix + _name(row), kind(row), status(row), incarnation(row), reason(row)) for prefix, row in outline(rows)
+    ]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     body = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([clean(label), *body])
@@ -67,8 +69,8 @@ def _name(row: Row) -> str:
     return clean(row.id or "/", 60)
 
 
-def what(row: Row) -> str:
-    """What the row is: the class of an agent, strategy and limit of a supervisor."""
+def kind(row: Row) -> str:
+    """Its kind: the class of an agent, strategy and limit of a supervisor."""
     if row.kind != "supervisor":
         return clean(row.cls, 40)
     limit = f", {row.intensity[1]} in {per(row.intensity[2])}" if row.intensity else ""
@@ -88,15 +90,15 @@ def letters(row: Row) -> str:
     return "" if not row.letters else "1 dead letter" if row.letters == 1 else f"{row.letters:,} dead letters"
 
 
-def life(row: Row) -> str:
-    """Which life it is and how many restarts came before; nothing for the rest of a long family."""
+def incarnation(row: Row) -> str:
+    """Which incarnation it is and how many restarts came before; nothing for the rest of a long family."""
     if row.kind != "agent" and not row.restarts:
         return ""
     return f"#{row.incarnation}, {row.restarts} restart{'' if row.restarts == 1 else 's'}"
 
 
 def reason(row: Row) -> str:
-    """Why the last life ended."""
+    """Why the last incarnation ended."""
     return clean(row.reason) if row.reason else ""
 
 
@@ -104,7 +106,7 @@ def _html_row(prefix: str, row: Row) -> str:
     look = LOOKS.get(row.status)
     colour = f"color:{look.colour};" if look else ""
     lines = html.escape(prefix).replace(" ", "&nbsp;")
-    words = [what(row), status(row), life(row), reason(row)]
+    words = [kind(row), status(row), incarnation(row), reason(row)]
     styles = ["", colour, "", ""]
     cells = [("font-family:monospace;", lines + html.escape(_name(row)))]
     cells += [(style, html.escape(word)) for style, word in zip(styles, words, strict=True)]

@@ -6,6 +6,7 @@ const GONE = 15, SUPERVISOR = 0x80, OUTDATED = 0x40, STATUS = 0x0f;
 const SILENCE = 2000; // ms without a word after which the picture may be wrong
 const FLASH = 2000; // ms that a crash glows
 const HISTORY = 300000, BAR = 15000; // ms of restarts in the small bars, and of one bar
+const CLOSED = "The lab is closed; this is how it was, and nothing can be done to it any more.";
 const INDENT = 18, LINE = 28; // px
 
 const make = (tag, name, text) => {
@@ -130,7 +131,7 @@ function mood(state) {
 
 // ---------------------------------------------------------------- few agents: rows
 
-const COLUMNS = ["agent", "what", "status", "life", "restarts", "mail", "node", "last exit"];
+const COLUMNS = ["agent", "kind", "status", "incarnation", "restarts", "mailbox", "node", "last exit"];
 
 function guides(state, slot) {
   const level = state.depth[slot], width = Math.max(level, 0) * INDENT;
@@ -256,16 +257,20 @@ function inspector(state, model, body) {
   function update() {
     const row = state.facts.get(state.selected), live = mood(state) === "live";
     for (const action of state.actions) if (!keys.has(action)) offer(action);
-    for (const [action, button] of keys) button.disabled = !live || state.log.busy || !row?.can.includes(action);
+    const over = { closed: "the lab is closed", silent: "no word from the kernel" }[mood(state)] ?? "";
+    for (const [action, button] of keys) {
+      button.disabled = !live || state.log.busy || !row?.can.includes(action);
+      button.title = over || (row && !row.can.includes(action) ? `not while it is ${words(row.status)}` : "");
+    }
     node.classList.toggle("al-empty", !row);
     write(code, state.log.code);
-    write(result, state.log.text);
+    write(result, state.closed && row ? CLOSED : state.log.text);
     result.className = state.log.busy ? "al-busy" : state.log.ok ? "al-ok" : "al-failed";
-    if (!row) { what.replaceChildren(make("span", "al-hint", state.closed ? "The lab is closed." : "Select an agent to act on it.")); return write(facts, ""); }
+    if (!row) { what.replaceChildren(make("span", "al-hint", state.closed ? CLOSED : "Select an agent to act on it.")); return write(facts, ""); }
     const { name, colour, shape } = look(state, state.selected);
     what.replaceChildren(icon(shape, colour), make("b", "", row.path), make("span", "", row.kind === "supervisor" ? row.strategy ?? "" : row.cls));
     const since = new Date(row.since).toLocaleTimeString("en-GB");
-    const told = [`${words(row.status || name)} since ${since}`, `life #${row.incarnation}`, restartsOf(row.restarts)];
+    const told = [`${words(row.status || name)} since ${since}`, `incarnation ${row.incarnation}`, restartsOf(row.restarts)];
     if (row.node !== null) told.push(`node ${row.node}`);
     if (row.reason) told.push(`last exit: ${row.reason}`);
     write(facts, told.join(" · "));

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anywidget
 
@@ -22,23 +22,28 @@ from agentlab_widgets.text import tree_html, tree_text
 HERE = Path(__file__).parent
 
 
+class Kept(Watched, Protocol):
+    """A lab that remembers its tree when it is closed."""
+
+    _last: list[Row]
+
+
 class TreeWidget(anywidget.AnyWidget):
     """The supervision tree of a lab as it lives, with buttons to crash, kill and restart.
 
     Without a live browser it is text and static HTML, the same for the same tree.
 
     Args:
-        lab: An open lab.
+        lab: Whose tree it is; of a closed one the last state is shown.
     """
 
     _esm = "\n".join((HERE / name).read_text("utf-8") for name in ("cells.js", "tree.js"))
     _css = (HERE / "tree.css").read_text("utf-8")
 
-    def __init__(self, lab: Watched) -> None:
+    def __init__(self, lab: Kept) -> None:
         # A comm is answered where its last message came from. Were that this cell, its clicks would wait for cells.
         contextvars.copy_context().run(self._open)
         self._lab = lab
-        self._rows: list[Row] = []
         self._starting = threading.Lock()
         self._pusher: Pusher | None = None
         self.on_msg(self._hear)
@@ -72,7 +77,7 @@ class TreeWidget(anywidget.AnyWidget):
         """The pusher; it starts when the first browser asks, so a tree nobody sees costs nothing."""
         with self._starting:
             if self._pusher is None:
-                self._pusher = Pusher(self._lab, self.send)
+                self._pusher = Pusher(self._lab, self.send, self._read)
                 self._pusher.start()
             return self._pusher
 
@@ -92,10 +97,8 @@ class TreeWidget(anywidget.AnyWidget):
             pusher.say({"t": "did", "code": code, "ok": True, "text": "done"})
 
     def _read(self) -> list[Row]:
-        """The tree now, or as it was when it was last read from the open lab."""
-        if not self._lab.closed:
-            self._rows = self._lab.rows()
-        return self._rows
+        """The tree now, or as it was before the lab was closed."""
+        return self._lab._last if self._lab.closed else self._lab.rows()
 
     def __repr__(self) -> str:
         return tree_text(repr(self._lab), self._read())

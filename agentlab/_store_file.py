@@ -143,5 +143,6 @@ def _locked(path: Path) -> StoreLocked:
         row = None
     who = f"process {row[0]}" + (", this one" if row[0] == str(os.getpid()) else "") if row else "process unknown"
     return StoreLocked(
-        f"{path} is held by another live lab ({who}). Close that lab, or look with agentlab.open_store({str(path)!r})."
+        f"{path} is held by another live lab ({who}). Close that lab, or look with agentlab.open_store({str(path)!r}). "
+        "In that process Lab(path) gives the lab back, and lab.start(..., exist_ok=True) its agents."
     )

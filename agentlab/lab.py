@@ -18,6 +18,7 @@ from agentlab import frames
 from agentlab._admin import start, whereis
 from agentlab._bar import in_notebook, result
 from agentlab._doors import OPERATIONS, KernelLink, serve
+from agentlab._held import OneLabPerFile, hold, let_go, turn
 from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
 from agentlab._many import start_many
@@ -81,7 +82,7 @@ class Frames:
         return self._store
 
 
-class Lab(Frames):
+class Lab(Frames, metaclass=OneLabPerFile):
     """A supervisor runtime resident in this process, and the nodes in which its agents run.
 
     ::
@@ -91,13 +92,18 @@ class Lab(Frames):
         counter.call.add(5).result()
         lab.close()
 
+    A file has one lab in a process: ``Lab("run.lab")`` run again gives the same object, its agents undisturbed, until
+    it is closed. ``with Lab("run.lab")`` within another closes it when the outermost ends; ``close()`` closes it for
+    all who have it.
+
     Args:
         store: None keeps everything in memory; a path keeps it in that file. A path that holds a lab brings
             that lab back.
         nodes: How many node processes run agents; one per core, at least two, if left out.
         redeliver: Whether a message that was in hand when its agent died is delivered again.
         resume: What happens to the agents of a stored lab: ``True``: they run on; ``"ask"``: they are parked
-            until ``resume()``; ``False``: the store is only read. ``"ask"`` in a notebook, else ``True``.
+            until ``resume()``; ``False``: the store is only read, also while the lab runs. ``"ask"`` in a notebook,
+            else ``True``.
         synchronous: What a commit to a file survives. ``"NORMAL"``: the death of an agent, a node, the kernel,
             any process; ``"FULL"``: the machine losing its power too, for about 0.2 ms more per commit.
         keep: How much of the past the store keeps. None: all. A number: per agent the last so many
@@ -114,7 +120,7 @@ class Lab(Frames):
             lost if it is closed or killed before.
 
     Raises:
-        InvalidSpec: An option has a value that it cannot have; nothing was opened.
+        InvalidSpec: An option has a value that it cannot have, or other than that of the live lab; nothing was opened.
         UnsupportedPython: This Python runs without its global lock.
         StoreLocked, StoreDamaged, StoreTooNew, StoreReadOnly: The store cannot be used; it is left as it was.
     """
@@ -130,12 +136,19 @@ class Lab(Frames):
         _check_limits(stall_notice, stall_seconds, node_memory)
         limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory}
         path = None if store is None else Path(store)
+        self._file = None if path is None else Path(os.path.realpath(path))
+        size = nodes or max(2, os.cpu_count() or 2)
+        how = resume if resume is not None else "ask" if in_notebook() else True
+        self._options = {
+            "nodes": size, "redeliver": redeliver, "resume": how, "synchronous": synchronous, "keep": keep,
+            "on_full": on_full, "stall_notice": stall_notice, "stall_seconds": stall_seconds,
+            "node_memory": node_memory,
+        }  # fmt: skip
+        self._inside = 0  # how many ``with`` blocks it is in
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))
         self._runtime: Runtime | None = None
         self._last: list[Row] = []  # the tree as it was before the lab was closed, for widgets
         if resume is not False:
-            how = resume if resume is not None else "ask" if in_notebook() else True
-            size = nodes or max(2, os.cpu_count() or 2)
             self._begin(size, how, redeliver=redeliver, in_memory=on_full == "memory", **limits)
 
     def _begin(self, nodes: int, how: Resume, **options: Any) -> None:
@@ -148,6 +161,8 @@ class Lab(Frames):
         self._runtime = runtime
         self._link = KernelLink(runtime)
         _open.add(self)
+        if self._file is not None:
+            hold(self._file, self)
         try:
             bring_back(runtime, past, run=how is True)
         except BaseException:
@@ -288,13 +303,18 @@ class Lab(Frames):
         Raises:
             StoreError: The lab is closed, but what happened since its last commit could not be stored.
         """
+        with contextlib.nullcontext() if self._file is None else turn(self._file):
+            self._close(timeout)
+
+    def _close(self, timeout: float) -> None:
         try:
             if self._runtime is not None and not self._runtime.closed:
                 self._last = self.rows()
                 self._runtime.close(timeout)
         finally:
-            self._store.close()
             _open.discard(self)
+            let_go(self)
+            self._store.close()
 
     @property
     def closed(self) -> bool:
@@ -302,20 +322,23 @@ class Lab(Frames):
         return self._runtime is None or self._runtime.closed
 
     def __enter__(self) -> Self:
+        self._inside += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+        self._inside -= 1
+        if self._inside <= 0:
+            self.close()
 
     async def __aenter__(self) -> Self:
-        return self
+        return self.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         import anyio.to_thread
 
-        await anyio.to_thread.run_sync(self.close)
+        await anyio.to_thread.run_sync(self.__exit__, kind, error, tb)
 
     # seeing
 

@@ -310,6 +310,14 @@ class Store:
                 self._db.close()
         self._release()
 
+    def is_file(self, path: Path) -> bool:
+        """Whether the store holds the very file that is at a path, under whatever name."""
+        try:
+            found, held = path.stat(), os.fstat(self._held.fileno()) if self._held is not None else None
+        except (OSError, ValueError):
+            return False
+        return held is not None and (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+
     def _release(self) -> None:
         if self._held is not None:
             found = os.fstat(self._held.fileno())

@@ -13,6 +13,7 @@ from agentlab._dormant import Entries
 from agentlab._ledger import Ledger
 from agentlab._links import Links
 from agentlab._pool import Node, Pool
+from agentlab._supervisors import Supervisors
 from agentlab.supervision import Record, Tree
 
 UNHEARD = frozenset({"end", "suspend", "trace"})
@@ -27,6 +28,7 @@ class Desk:
         lives: Every life that runs or is being started, by number; also one whose successor runs already.
         placed: The same by placement: a node knows a life by the number of its placement there, which is never
             used again. So what a node says of a life that was moved or ended meanwhile is not heard.
+        supervisors: Those that run, by life.
         active: Agents that keep the lab from being idle.
         topics: Subscribers by topic, in the order in which they came.
         feed: Tells the supervision machine what happened.
@@ -44,6 +46,7 @@ class Desk:
         self.placed: dict[int, Entry] = {}
         self.entries = Entries(self._find, self.lives)
         self.links = Links()
+        self.supervisors = Supervisors()
         self.active: set[Entry] = set()
         self.topics: dict[str, dict[str, None]] = {}
         self.numbers = itertools.count(1)
@@ -59,7 +62,7 @@ class Desk:
     def present(self, life: int) -> Entry | None:
         """The agent whose present life this is; None for a life that has a successor."""
         entry = self.lives.get(life)
-        return entry if entry is not None and entry.life == life else None
+        return entry if entry is not None and self.entries.peek(entry.path) is entry else None
 
     def noted(self, node: Node) -> None:
         """A node has noted something: it is told when that is committed."""

@@ -81,7 +81,9 @@ class Entries(dict[str, Entry]):
         if record is None or record.note is None:
             return None
         note: Dormant = record.note
-        entry = self[record.path] = note.entry(record)
+        entry = note.entry(record)
+        if self._find(entry.path) in (None, record):
+            self[entry.path] = entry  # else its supervisor ends slowly, and its successor has such a child already
         if entry.life:
             self._lives[entry.life] = entry
         record.note = None

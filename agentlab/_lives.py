@@ -39,7 +39,6 @@ class Lives:
         mail.start_over = self.start_over
         self.births: dict[str, Callable[[Entry], None]] = {}  # what a fork begins with, by path
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
-        self.incarnations: dict[str, int] = {}  # of supervisors, by path
 
     # the machine's commands
 
@@ -125,15 +124,25 @@ class Lives:
             if fact.kind == "removed":
                 desk.ledger.alike("removed", record, None, fact.reason)
             return
-        desk.ledger.fact(fact)
+        if fact.kind == "supervisor_started":
+            desk.supervisors.began(fact.path, fact.life or 0)
+        desk.ledger.fact(fact, desk.supervisors.number(fact.life))
+        if fact.kind == "removed" and not self._has_heir(record):
+            desk.ledger.gone(record)
         if record.is_supervisor:
             self._note_supervisor(fact)
         elif fact.kind in ("parked", "down", "removed"):
             self._note_end(fact)
 
+    def _has_heir(self, record: Record) -> bool:
+        """Whether another record has its path: its supervisor ended slowly, and its successor runs already."""
+        return self._desk.tree.find(record.path) not in (None, record)
+
     def _note_end(self, fact: Fact) -> None:
         """An agent is kept without a process, or gone for good."""
         desk, record = self._desk, fact.record
+        if self._has_heir(record):
+            return
         entry = desk.entries.make(record) or desk.entries.get(fact.path)
         if entry is None and fact.kind == "parked":
             entry = self._entry_of(record)  # kept, but never started by this process
@@ -156,14 +165,14 @@ class Lives:
 
     def _note_supervisor(self, fact: Fact) -> None:
         """A supervisor came up, or ended, or is gone and everything below it with it."""
-        path = fact.path
-        if fact.kind == "supervisor_started":
-            self.incarnations[path] = self.incarnations.get(path, 0) + 1
-            self._signals.supervisors[path] = fact.life or 0
-        elif fact.kind == "supervisor_exited":
-            self._signals.tell_others(self._signals.supervisors.pop(path, 0), path, fact.reason)
-        elif fact.kind in ("down", "parked", "removed") and not self._desk.ledger.closing:
-            for entry in [e for place, e in self._desk.entries.items() if place.startswith(path + "/")]:
+        desk, path = self._desk, fact.path
+        if fact.kind == "supervisor_exited":
+            desk.supervisors.ended(path, fact.life or 0)
+            self._signals.tell_others(fact.life or 0, path, fact.reason)
+        elif fact.kind in ("down", "parked", "removed") and not desk.ledger.closing:
+            heir = self._has_heir(fact.record)
+            below = [e for place, e in desk.entries.items() if place.startswith(path + "/")]
+            for entry in [e for e in below if not heir or e.record.is_below(fact.record)]:
                 if fact.kind == "removed":
                     self.forget(entry, fact.reason)
                 else:

@@ -309,23 +309,31 @@ class Notes:
         """Text of the live transcript: it passes by, the hub alone sees it."""
         self._events.append(Event(0, time.time_ns(), "emit", entry.path, entry.incarnation, entry.node, None, text))
 
-    def fact(self, fact: Fact) -> None:
-        """What the supervision machine says, as an event where a person would want to know."""
+    def fact(self, fact: Fact, incarnation: int | None = None) -> None:
+        """What the supervision machine says, as an event where a person would want to know.
+
+        Args:
+            fact: What it says.
+            incarnation: Of the supervisor whose life the fact is about.
+        """
         self._touched.add(fact.path)
         if fact.record.supervisor is not None:
             self._touched.add(fact.record.supervisor.path)
         kind = EVENT_KINDS.get(fact.kind)
         if kind is not None:
             reason = reason_text(fact.reason) if fact.reason is not None else None
-            self.event(kind, fact.path, reason=reason, detail=_detail(fact.detail))
+            self.event(kind, fact.path, incarnation=incarnation, reason=reason, detail=_detail(fact.detail))
         if self.closing:
             return  # the lab ends, its tree does not: it is brought back from here
-        if fact.kind == "removed":
-            self._batch.add("gone", fact.path)
-            if fact.record.is_supervisor:
-                self._batch.add("gone_below", fact.path + "/")
-        elif fact.record.is_supervisor and fact.kind in ("supervisor_started", "down", "parked"):
+        if fact.record.is_supervisor and fact.kind in ("supervisor_started", "down", "parked"):
             self.keep_child(fact.record, None)
+
+    def gone(self, record: Record) -> None:
+        """Nothing is kept at its path any more."""
+        if not self.closing:
+            self._batch.add("gone", record.path)
+            if record.is_supervisor:
+                self._batch.add("gone_below", record.path + "/")
 
     def keep_child(self, record: Record, entry: Entry | None) -> None:
         """Write down that this child is kept, so that the lab can be opened again."""

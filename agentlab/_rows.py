@@ -64,7 +64,7 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
     root = record.supervisor is None
     keeper = record.keeper if isinstance(record, SupervisorRecord) else None
     used = keeper.window.used(runtime.now()) if keeper is not None else 0
-    incarnation = runtime.lives.incarnations.get(record.path, 1)
+    incarnation = runtime.desk.supervisors.count(record.path)
     reason = record.trouble.reason if record.trouble is not None else None
     status = "busy" if root and runtime.desk.ledger.closing else record_status(record)
     return Row(

@@ -20,18 +20,17 @@ class Signals:
         self._mail = mail
         self._lab_id = lab_id
         self.end: Callable[[Entry, Any], None]  # ends a life; it stands a floor above
-        self.supervisors: dict[str, int] = {}  # their present lives
 
     def life_at(self, path: str) -> int:
         """The present life at a path, of an agent or a supervisor; 0 if there is none."""
         entry = self._desk.entries.get(path)
         if entry is not None:
             return entry.life
-        return self.supervisors.get(path, 0)
+        return self._desk.supervisors.life(path)
 
     def supervises(self, path: str) -> bool:
         """Whether a supervisor runs there; any thread may ask."""
-        return path in self.supervisors
+        return self._desk.supervisors.life(path) != 0
 
     def link(self, entry: Entry, path: str) -> None:
         """Link two lives; a link to nobody is a signal ``noproc``."""

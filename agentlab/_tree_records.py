@@ -107,6 +107,13 @@ class Record:
         """By id, in start order; empty for an agent."""
         return {}
 
+    def is_below(self, above: Record) -> bool:
+        """Whether that supervisor keeps it, or keeps who does; one that took its path later does not."""
+        record = self.supervisor
+        while record is not None and record is not above:
+            record = record.supervisor
+        return record is above
+
     def walk(self) -> Iterator[Record]:
         """This record and all below it, in start order, depth first."""
         stack: list[Record] = [self]

@@ -1,0 +1,39 @@
+"""Supervisors that run, by life.
+
+A path is no life: when an outer supervisor is killed, the inner one is started again while the one before may
+still stop its children, and its end is not the end of the one that runs.
+"""
+
+from __future__ import annotations
+
+
+class Supervisors:
+    """Which life of a supervisor is the present one at a path, and the incarnation that each life is."""
+
+    def __init__(self) -> None:
+        self._present: dict[str, int] = {}
+        self._numbers: dict[int, int] = {}  # incarnations, by life, until it ends
+        self._counts: dict[str, int] = {}  # how often each path has come up
+
+    def began(self, path: str, life: int) -> None:
+        """A supervisor came up; refs to the path mean this life from here on."""
+        self._present[path] = life
+        self._numbers[life] = self._counts[path] = self._counts.get(path, 0) + 1
+
+    def ended(self, path: str, life: int) -> None:
+        """A life is over; its successor, if it has one already, goes on."""
+        self._numbers.pop(life, None)
+        if self._present.get(path) == life:
+            del self._present[path]
+
+    def life(self, path: str) -> int:
+        """The present life at a path; 0 if there is none. Any thread may ask."""
+        return self._present.get(path, 0)
+
+    def number(self, life: int | None) -> int | None:
+        """Which incarnation of its supervisor a life is; None once it has ended."""
+        return self._numbers.get(life or 0)
+
+    def count(self, path: str) -> int:
+        """The newest incarnation at a path; 1 for one that has not come up yet."""
+        return self._counts.get(path, 1)

@@ -36,7 +36,7 @@ class Message:
 
     __slots__ = (
         "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "redeliver",
-        "seed", "sender", "sent_at", "step", "withdrawn",
+        "seed", "sender", "sent_at", "step", "tried", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -58,7 +58,8 @@ class Message:
         self.kept = False  # whether the store has it
         self.seed: str | None = None  # of its chance, where that is not its own
         self.asker: Entry | None = None  # of a call within a node: who may have seen its answer already
-        self.withdrawn = False  # its caller has taken it back; its node has not said so yet
+        self.tried = False  # a life that is over had it in hand
+        self.withdrawn = ""  # the outcome, once somebody has ended it: its node has not said so yet
 
 
 class _Nothing(deque[Message]):

@@ -24,6 +24,7 @@ from agentlab._books import Entry
 from agentlab._explain import explain
 from agentlab._reply import Sent
 from agentlab._runtime import Runtime
+from agentlab._skip import skip
 from agentlab._steps import Act, Asker
 from agentlab._wire import pack, unpack
 from agentlab.errors import AgentLabError, CallCycle, CallTimeout
@@ -43,7 +44,7 @@ QUICK: dict[str, Control] = {
 WAITING: dict[str, Control] = {
     "info": _control.info, "draft": _control.draft, "stop": _control.stop, "restart": _control.restart,
     "rewind": _travel.rewind, "fork": _travel.fork, "replace_state": _control.replace_state,
-    "settle": _control.settle, "start_child": start_child,
+    "settle": _control.settle, "skip": skip, "start_child": start_child,
     "which_children": which_children,
     "count_children": count_children, "terminate_child": call_named("terminate_child"),
     "restart_child": call_named("restart_child"), "delete_child": call_named("delete_child"),
@@ -243,7 +244,7 @@ def _ends(caller: Entry, name: str, path: str, given: tuple[Any, ...]) -> bool:
 
 CHILD_OPERATIONS = frozenset(name for name in WAITING if "child" in name)
 STARTING = frozenset({"start_child", "fork"})
-ENDING = frozenset({"stop", "restart", "terminate_child"})
+ENDING = frozenset({"stop", "restart", "skip", "terminate_child"})
 BETWEEN_MESSAGES = frozenset({"replace_state", "rewind"})
 
 

@@ -62,6 +62,7 @@ def _past(events: list[tuple[Any, ...]]) -> list[str]:
 MOVES = {
     "node_stalled": "Its node was held by somebody's C code, so it went on elsewhere",
     "low_priority": "It kept using up its slices, so it goes on at low priority; ref.restart() brings it back",
+    "fenced": "Its code did not let go of a message that was skipped, so it began anew",
     "isolated": "It has a node of its own",
 }
 """Why an agent is where it is, by kind of event."""

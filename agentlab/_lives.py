@@ -14,7 +14,7 @@ from typing import Any
 from agentlab._books import Entry, Message
 from agentlab._desk import Desk
 from agentlab._dormant import Dormant
-from agentlab._mail import Mail
+from agentlab._mail import SKIPPED, Mail
 from agentlab._placing import Placing
 from agentlab._pool import Node
 from agentlab._signals import Signals
@@ -311,11 +311,21 @@ class Lives:
             return
         if not self._may_run(entry):
             self.drop(entry, reason)
-        elif entry.dying is None or (reason == "killed" and entry.dying != "killed"):
-            entry.ending, entry.dying = True, reason
-            self._desk.tell(entry, "end", encode_reason(reason))
-            self._desk.loop.call_later(FENCE_SECONDS, self._overdue, entry, entry.place)
-            self._desk.settle(entry)
+        elif entry.dying in (None, SKIPPED) or (reason == "killed" and entry.dying != "killed"):
+            entry.ending = True
+            self._fence(entry, reason)
+
+    def _fence(self, entry: Entry, reason: Any) -> None:
+        """Have its node end a life; who comes after it waits for the node's word."""
+        entry.dying = reason
+        self._desk.tell(entry, "end", encode_reason(reason))
+        self._desk.loop.call_later(FENCE_SECONDS, self._overdue, entry, entry.place)
+        self._desk.settle(entry)
+
+    def leave_message(self, entry: Entry) -> None:
+        """Its code does not let go of a message that was skipped: it goes on in another life, uncounted."""
+        if entry.life and entry.dying is None:
+            self._fence(entry, SKIPPED)
 
     def _may_run(self, entry: Entry) -> bool:
         """Whether a node may be running code of this life now."""
@@ -345,6 +355,10 @@ class Lives:
         """
         desk, life = self._desk, entry.life
         if life not in desk.lives:
+            return
+        if entry.dying == SKIPPED and not entry.ending:
+            self._mail.judge(entry, SKIPPED, key)
+            self._placing.move(entry, "fenced")
             return
         parks = bool(entry.parks)
         self._leave(entry)

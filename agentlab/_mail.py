@@ -33,6 +33,9 @@ from agentlab.node.resident import Blame
 HERE: Any = object()
 """Stands for an answer that the caller, on the same node, has already."""
 
+SKIPPED = "skipped"
+"""The outcome of a message that somebody ended for good, and why nobody handles it."""
+
 MAX_DELIVERIES = 3
 MAX_MAILBOX = 10_000
 
@@ -310,11 +313,21 @@ class Mail:
         entry = self._desk.entries.get(path)
         if entry is None or message not in entry.pending:
             return False
-        message.withdrawn = True
+        self.take_back(entry, message, message.withdrawn or "cancelled")
+        return True
+
+    def in_hand(self, entry: Entry) -> Message | None:
+        """The message that the agent handles, or will handle again: a life that is over had it in hand."""
+        head = entry.pending[0] if entry.pending else None
+        begun = head is not None and (head.begun or head.tried or head.deliveries or head.journal is not None)
+        return head if begun else None
+
+    def take_back(self, entry: Entry, message: Message, outcome: str) -> None:
+        """End a message: at once if no node has it, else when its node says that nothing of it shows."""
+        message.withdrawn = outcome
         placed = entry.life and not self._desk.starting(entry)
         if not placed or not self._desk.tell(entry, "withdraw", message.key):
             self._withdrawn(entry, message)
-        return True
 
     def on_withdrawn(self, node: Node, place: int, key: int) -> None:
         """A node has dropped a message, or has interrupted its handler and forgotten what that did."""
@@ -327,6 +340,11 @@ class Mail:
     def _withdrawn(self, entry: Entry, message: Message) -> None:
         entry.pending.remove(message)
         ledger = self._desk.ledger
+        if message.withdrawn == SKIPPED:
+            ledger.event(SKIPPED, entry.path, incarnation=entry.incarnation, detail=message.method)
+            self._give_up(entry, message, SKIPPED, failed=True)
+            self._desk.settle(entry)
+            return
         if message.begun:
             entry.seq += 1
             ledger.handled(entry, message, "cancelled", None, message.begun, time.time_ns() - message.begun)
@@ -351,7 +369,7 @@ class Mail:
         """
         own = blame == "own"
         message = entry.pending[0]
-        begun, message.begun, message.step = message.begun, 0, None
+        begun, message.begun, message.step, message.tried = message.begun, 0, None, True
         doubted = message.redeliver and self.doubt(entry) is not None  # a person decides, whatever is used up
         if own and is_graceful(reason) and not doubted:
             self._end(entry, reason, begun)
@@ -363,7 +381,7 @@ class Mail:
             return
         if not message.redeliver or message.deliveries >= MAX_DELIVERIES:
             self._end(entry, reason, begun)
-        elif own and message.journal is not None and not _diverged(reason):
+        elif own and message.journal is not None and not diverged(reason):
             taken = message.journal.rewind(message.deliveries)
             if taken:
                 self._desk.ledger.rewound(entry, message, taken)
@@ -432,7 +450,8 @@ class Mail:
         begun = message.begun or time.time_ns()
         entry.seq += 1
         self._over(entry, message)
-        ledger.handled(entry, message, "failed", reason_text(reason), begun, time.time_ns() - begun)
+        outcome = SKIPPED if reason == SKIPPED else "failed"
+        ledger.handled(entry, message, outcome, reason_text(reason), begun, time.time_ns() - begun)
         if failed or (letter and message.answer is None):
             ledger.dead(entry.path, message, reason_text(reason))
         if message.answer is not None:
@@ -449,11 +468,18 @@ def answer_to(desk: Desk, node: Node, ticket: int) -> Answer:
     return answer
 
 
-def _diverged(reason: Any) -> bool:
+def diverged(reason: Any) -> bool:
+    """Whether a life ended because its handler did not ask again for what cannot be taken back."""
     return isinstance(reason, tuple) and bool(reason) and reason[0] == "diverged"
 
 
 def _down(entry: Entry, message: Message, reason: Any, doubt: str | None = None) -> AgentDown:
+    if reason == SKIPPED:
+        return AgentDown(
+            f"{entry.path}.{message.method} was not answered: it was ended for good by ref.skip(). The agent goes on "
+            "from its last checkpoint; the message is a dead letter: lab.dead_letters().",
+            reason,
+        )
     tries = f" after {message.deliveries} deliveries" if message.deliveries > 1 else ""
     waits = f" The message waits for a person, {doubt}." if doubt is not None else ""
     down = AgentDown(

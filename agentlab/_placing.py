@@ -94,7 +94,7 @@ class Placing:
         self.leave(entry)
         sleeps = _may_sleep(entry)
         entry.moving = entry.moving or not self._desk.starting(entry)
-        entry.waking = False
+        entry.waking, entry.dying = False, None
         entry.reason = reason
         entry.ask_no_more()
         self._desk.ledger.moved(entry, reason)

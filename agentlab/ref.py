@@ -242,6 +242,22 @@ class Ref:
         """Send an exit signal, as OTP's ``exit/2``: ``normal`` is ignored, ``kill`` cannot be trapped."""
         return self._link.control("exit", self.path, reason)
 
+    def skip(self) -> Any:
+        """End the message in hand for good; the agent goes on with the next one from its last checkpoint.
+
+        The way out of a message that no death ends: ``crash``, ``kill``, ``restart`` and ``stop`` are not charged to
+        it, so the next life begins it again. Its handler is interrupted wherever it stands, as by ``Reply.cancel``. No
+        restart is counted. Whoever waits for the message gets ``AgentDown``, its outcome is ``skipped``, its steps stay
+        in ``lab.steps()``, and it is a dead letter: ``lab.retry(...)`` sends it again.
+
+        A message that an agent between two lives would begin again is in hand too. So this ends a doubt as well, and
+        an agent that was parked for it goes on. A handler that comes to its end before it is reached has done its work.
+
+        Raises:
+            NotRunning: No message is in hand.
+        """
+        return self._link.control("skip", self.path)
+
     def suspend(self) -> Any:
         """Take no more messages; the one in hand is finished, the others wait in the mailbox."""
         return self._link.control("suspend", self.path)

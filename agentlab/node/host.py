@@ -348,6 +348,11 @@ class Host(Line):
             resident.mailbox.remove(found)
             resident.say("withdrawn", key)
 
+    def _on_held(self, life: int, ticket: int) -> None:
+        """The message in hand by its key; 0 if there is none."""
+        resident = self._residents.get(life)
+        self.say("told", ticket, 0 if resident is None else resident.key or 0)
+
     def _on_trace(self, life: int, on: bool) -> None:
         resident = self._residents.get(life)
         if resident is not None:

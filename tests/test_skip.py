@@ -1,0 +1,237 @@
+"""``ref.skip()``: the message in hand is ended for good, wherever its code stands; the agent goes on with the next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import pytest
+
+from agentlab import Agent, Backoff, Lab, Limit, Ref, Reply
+from agentlab.errors import AgentDown, NotRunning
+from tests.conftest import wait_for
+from tests.misbehave import hold_for_ever, loop, sleep
+from tests.test_travel import mark, size
+
+Where = Literal["awaits", "loops", "sleeps", "swallows", "is in C code"]
+
+
+class Stuck(Agent):
+    """Counts, and has messages that never end."""
+
+    count: int = 0
+
+    async def add(self) -> int:
+        """Add one."""
+        self.count += 1
+        return self.count
+
+    async def run(self, folder: str, where: Where) -> None:
+        """Change the state, do a step, and stay."""
+        self.count += 100
+        self.ref.cast.add()
+        await self.step(mark, folder, "begun")
+        mark(folder, "stays")
+        if where == "loops":
+            loop()
+        elif where == "sleeps":
+            sleep(1000)
+        elif where == "is in C code":
+            hold_for_ever()
+        while where == "swallows":
+            with contextlib.suppress(asyncio.CancelledError):
+                await anyio.sleep_forever()
+        await anyio.sleep_forever()
+
+    async def doubt(self, folder: str) -> None:
+        """Be in the middle of what must not happen twice."""
+        await self.step(once_wait, folder)
+
+    async def fail(self) -> None:
+        """Raise."""
+        raise ValueError("no tea")
+
+    async def ask(self, other: Ref, folder: str) -> None:
+        """Wait for somebody whose message never ends."""
+        await other.call.run(folder, "awaits")
+
+    async def end(self, other: Ref) -> None:
+        """End somebody else's message."""
+        await other.skip()
+
+    async def end_own(self) -> None:
+        """End the message that asks for it."""
+        self.count += 100
+        await self.ref.skip()
+        await anyio.sleep_forever()
+
+
+async def once_wait(folder: str) -> None:
+    """Begin, and never finish."""
+    mark(folder, "begun")
+    await anyio.sleep_forever()
+
+
+once_wait.once = True  # type: ignore[attr-defined]  # what @tool(once=True) sets
+
+
+@pytest.fixture(params=["memory", "file"])
+def anylab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    """A lab in memory, and one with a file."""
+    with Lab(None if request.param == "memory" else tmp_path / "run.lab", nodes=2) as made:
+        yield made
+
+
+def begun(stuck: Ref, folder: Path, where: Where) -> Reply:
+    """A message that has begun and never ends."""
+    reply: Reply = stuck.call.run(str(folder), where)
+    wait_for(lambda: size(folder, "stays") == 1)
+    return reply
+
+
+@pytest.mark.parametrize("where", ["awaits", "loops", "sleeps", "swallows", "is in C code"])
+def test_the_message_in_hand_ends_wherever_its_code_stands(anylab: Lab, tmp_path: Path, where: Where) -> None:
+    """Its caller is told, it is a dead letter, its steps stay, and the next one finds the last checkpoint."""
+    stuck = anylab.start(Stuck, id="s")
+    stuck.call.add().result(20)
+    reply = begun(stuck, tmp_path, where)
+    behind = stuck.call.add()
+
+    stuck.skip()
+
+    with pytest.raises(AgentDown, match=r"/s.run was not answered: it was ended for good by ref.skip\(\)") as told:
+        reply.result(20)
+    assert told.value.reason == "skipped"
+    assert behind.result(20) == 2
+    anylab.wait_idle()
+    assert stuck.state == {"count": 2}
+    assert anylab.messages()["outcome"].tolist() == ["ok", "skipped", "ok"]
+    assert anylab.steps()["name"].tolist() == ["mark"]
+    assert size(tmp_path, "begun") == 1
+    letters = anylab.dead_letters()
+    assert (letters["method"].tolist(), letters["reason"].tolist()) == (["run"], ["skipped"])
+    assert stuck.info()["restarts"] == 0
+    assert "restarting" not in anylab.events()["kind"].tolist()
+
+
+def test_an_agent_that_lets_go_keeps_its_life(lab: Lab, tmp_path: Path) -> None:
+    """Only code that does not let go costs an incarnation, and ``explain`` says so."""
+    stuck = lab.start(Stuck, id="s")
+    begun(stuck, tmp_path, "loops")
+    stuck.skip()
+    assert stuck.incarnation == 1
+    (tmp_path / "stays").unlink()
+    begun(stuck, tmp_path, "swallows")
+    stuck.skip()
+    wait_for(lambda: stuck.incarnation == 2)
+    assert "did not let go of a message that was skipped" in lab.explain(stuck)
+
+
+def test_with_nothing_in_hand_there_is_nothing_to_skip(lab: Lab) -> None:
+    """What waits has not begun: it stays."""
+    stuck = lab.start(Stuck, id="s")
+    with pytest.raises(NotRunning, match=r"skip: '/s' has no message in hand\."):
+        stuck.skip()
+    stuck.suspend()
+    replies = [stuck.call.add() for _ in range(2)]
+    with pytest.raises(NotRunning, match=r"no message in hand; 2 wait"):
+        stuck.skip()
+    stuck.resume()
+    assert [reply.result(20) for reply in replies] == [1, 2]
+    with pytest.raises(NotRunning, match="is a supervisor"):
+        lab["/"].skip()
+
+
+def test_a_message_in_doubt_is_ended_and_the_agent_goes_on(anylab: Lab, tmp_path: Path) -> None:
+    """It was parked for that message alone, so it runs again; the doubt is over."""
+    stuck = anylab.start(Stuck, id="s")
+    reply = stuck.call.doubt(str(tmp_path))
+    wait_for(lambda: size(tmp_path, "begun") == 1)
+    stuck.kill()
+    wait_for(stuck.doubts)
+    assert stuck.status == "parked"
+
+    stuck.skip()
+
+    with pytest.raises(AgentDown):
+        reply.result(20)
+    assert stuck.call.add().result(20) == 1
+    assert (stuck.doubts(), size(tmp_path, "begun")) == ([], 1)
+    assert anylab.dead_letters()["reason"].tolist() == ["skipped"]
+
+
+def test_a_message_that_waits_for_the_next_life_is_ended(lab: Lab) -> None:
+    """While its agent waits before a restart, and while it is parked: it is the one that would begin again."""
+    stuck = lab.start(Stuck, id="s", backoff=Backoff(initial=2.0, jitter=0.0), own_limit=Limit(1, 1000))
+    reply = stuck.call.fail()
+    wait_for(lambda: stuck.status == "backing_off")
+    stuck.skip()
+    with pytest.raises(AgentDown, match=r"ref.skip\(\)"):
+        reply.result(20)
+    assert stuck.call.add().result(20) == 1
+
+    stuck.cast.fail()
+    wait_for(lambda: stuck.status == "parked")
+    stuck.skip()
+    assert lab.dead_letters()["reason"].tolist() == ["skipped", "skipped"]
+    assert stuck.status == "parked"  # for its crashes: only a person brings it back
+    stuck.restart()
+    assert stuck.call.add().result(20) == 2
+
+
+def test_who_waits_for_a_neighbour_is_told(lab: Lab, tmp_path: Path) -> None:
+    """A call of an agent ends as one of a cell does; the agent that asked dies of it, as of any AgentDown."""
+    stuck = lab.start(Stuck, id="s")
+    boss = lab.start(Stuck, id="boss")
+    reply = boss.call(redeliver=False).ask(stuck, str(tmp_path))
+    wait_for(lambda: size(tmp_path, "begun") == 1)
+    stuck.skip()
+    with pytest.raises(AgentDown, match="AgentDown"):
+        reply.result(20)
+    assert stuck.call.add().result(20) == 1
+    assert stuck.incarnation == 1
+
+
+def test_agents_skip_too(lab: Lab, tmp_path: Path) -> None:
+    """Another's message, as a step; and their own."""
+    stuck, boss = lab.start(Stuck, id="s"), lab.start(Stuck, id="boss")
+    reply = begun(stuck, tmp_path, "loops")
+    boss.call.end(stuck).result(20)
+    with pytest.raises(AgentDown, match=r"ref.skip\(\)"):
+        reply.result(20)
+    assert lab.steps(path="/boss")["name"].tolist() == ["/s.skip"]
+
+    with pytest.raises(AgentDown, match=r"ref.skip\(\)"):
+        boss.call.end_own().result(20)
+    assert boss.call.add().result(20) == 1
+
+
+def test_a_skipped_message_does_not_come_back_with_the_store(tmp_path: Path) -> None:
+    """Its outcome is as durable as any: a lab that is opened again does not handle it."""
+    with Lab(tmp_path / "run.lab", nodes=1) as lab:
+        begun(lab.start(Stuck, id="s"), tmp_path, "awaits")
+        lab["/s"].skip()
+    with Lab(tmp_path / "run.lab", nodes=1, resume=True) as lab:
+        lab.wait_idle()
+        assert lab["/s"].state == {"count": 0}
+        assert lab["/s"].call.add().result(20) == 1
+        assert size(tmp_path, "begun") == 1
+
+
+def test_a_kill_meanwhile_ends_both(lab: Lab, tmp_path: Path) -> None:
+    """A death while the handler is being reached: the message is skipped all the same, and the kill counts."""
+    stuck = lab.start(Stuck, id="s")
+    reply = begun(stuck, tmp_path, "swallows")
+
+    async def both() -> None:
+        await asyncio.gather(asyncio.to_thread(stuck.skip), asyncio.to_thread(stuck.kill))
+
+    asyncio.run(both())
+    with pytest.raises(AgentDown, match=r"ref.skip\(\)"):
+        reply.result(20)
+    assert stuck.call.add().result(20) == 1
+    assert size(tmp_path, "begun") == 1

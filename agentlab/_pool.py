@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from agentlab._node_thread import NodeThread
 from agentlab._wire import Reader, frame
-from agentlab._zygote import NodeProcess, shared
+from agentlab._zygote import NodeProcess, advice, shared
 from agentlab.errors import NodeDown
 from agentlab.node.word import Word
 
@@ -115,17 +115,11 @@ class Pool:
         """A new node; what it is told waits until its line is up.
 
         Raises:
-            NodeDown: The zygote forked none.
+            NodeDown: There could be none.
         """
-        ours, theirs = socket.socketpair()
-        number, word = next(self._numbers), Word()
+        number = next(self._numbers)
         about = {"number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory}
-        process: NodeProcess | NodeThread
-        if kind == "kernel":
-            process = NodeThread(theirs, word, about)
-        else:
-            with theirs:
-                process = shared().fork(about, theirs, word)
+        ours, word, process = _born(about, kind)
         node = self.nodes[number] = Node(number, process, word, kind)
         node.limit = None if kind == "kernel" else memory or self.share
         task = asyncio.get_running_loop().create_task(self._connect(node, ours))
@@ -196,6 +190,24 @@ class Pool:
             node.process.wait()
             node.word.close()
         self.nodes.clear()
+
+
+def _born(about: dict[str, Any], kind: NodeKind) -> tuple[socket.socket, Word, NodeProcess | NodeThread]:
+    """Our end of the line to a new node, its word, and the node; nothing stays open if there can be none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            ours, theirs = socket.socketpair()
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            word = Word()
+            stack.callback(word.close)
+            process = NodeThread(theirs, word, about) if kind == "kernel" else shared().fork(about, theirs, word)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread
+            raise NodeDown(f"no node can be started: {error}. {advice(error)}") from error
+        stack.pop_all()
+    if kind != "kernel":
+        theirs.close()
+    return ours, word, process
 
 
 def share_of_memory(size: int) -> int:

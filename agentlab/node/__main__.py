@@ -1,9 +1,9 @@
-"""The zygote: ``python -m agentlab.node FD``, with FD one end of a socketpair that the kernel holds.
+"""The zygote: ``python -m agentlab.node FD STDERR``, with FD one end of a socketpair that the kernel holds.
 
 It has a node's imports done and no threads, so it forks a ready node in milliseconds and shares its memory
-with it. The kernel itself is never forked: it has threads. Two requests, each a length, a JSON text and, to
-fork, the node's end of its own socketpair and its shared word: ``fork`` answers a process id, ``wait`` how that
-process ended.
+with it. The kernel itself is never forked: it has threads. When it is ready it answers its process id; from then
+on STDERR is its standard error. Two requests, each a length, a JSON text and, to fork, the node's end of its own
+socketpair and its shared word: ``fork`` answers a process id, ``wait`` how that process ended.
 
 A node ignores the terminal's signals and lives exactly as long as the kernel: it ends at its socket's end of
 file, and on Linux also by the parent-death signal, which reaches it inside C code too.
@@ -45,6 +45,10 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # what is imported is never garbage: nodes need not look at it, so they share its memory
     kernel = socket.socket(fileno=int(sys.argv[1]))
+    kernel.set_inheritable(False)
+    os.dup2(int(sys.argv[2]), 2)
+    os.close(int(sys.argv[2]))
+    answer(kernel, os.getpid())
     while True:
         request, fds = receive(kernel)
         if request is None:
@@ -126,7 +130,8 @@ def become_node(request: dict[str, Any], line: int, word: int) -> NoReturn:
         sys.path[:] = request["path"]
         os.environ.clear()
         os.environ.update(request["env"])
-        os.chdir(request["cwd"])
+        if request["cwd"] is not None:
+            os.chdir(request["cwd"])
         sock = socket.socket(fileno=line)
         if request["kind"] == "low":
             os.nice(19)

@@ -22,7 +22,11 @@ class Word:
 
     def __init__(self, fd: int | None = None) -> None:
         self.fd = _new() if fd is None else fd
-        self._map = mmap.mmap(self.fd, SIZE)
+        try:
+            self._map = mmap.mmap(self.fd, SIZE)
+        except OSError:  # it takes another descriptor
+            os.close(self.fd)
+            raise
         self.cells = memoryview(self._map).cast("Q")
 
     def read(self) -> tuple[int, int]:

@@ -1,0 +1,151 @@
+"""Every start has a deadline and cleans up: what cannot begin says why, holds nothing, and can be tried again."""
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agentlab import Lab, _zygote
+from agentlab.errors import NodeDown
+from tests.agents import Counter
+from tests.conftest import wait_for
+from tests.test_kernel_life import start_script
+
+
+@pytest.fixture
+def no_zygote(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that has not started its zygote yet."""
+    monkeypatch.setattr(_zygote, "_shared", None)
+    yield
+    if _zygote._shared is not None:
+        _zygote._shared.close()
+
+
+def interpreter(path: Path, body: str) -> str:
+    """A program that is started where Python should be."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def threads() -> set[str]:
+    """The threads of labs that run; the one that minds the zygote lasts as long as the process."""
+    return {t.name for t in threading.enumerate() if t.name.startswith("agentlab")} - {"agentlab-zygote"}
+
+
+def held() -> tuple[set[str], int]:
+    """What labs hold: their threads, and how many descriptors; the zygote's line stays as long as the process."""
+    gc.collect()  # a loop of asyncio that could not be made lets go of what it has when it is collected
+    zygote = _zygote._shared
+    return threads(), psutil.Process().num_fds() - (zygote is not None and zygote._line is not None)
+
+
+@pytest.mark.usefixtures("no_zygote")
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("exit 3", "exit code 3"),
+        ("echo 'no module named agentlab' >&2; exit 1", "no module named agentlab"),
+        ("kill -9 $$", "signal 9"),
+    ],
+)
+def test_a_zygote_that_ends_at_once_is_an_error_that_quotes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    """``Lab()`` raises, says what the process said last, and the next one opens."""
+    store, before = tmp_path / "run.lab", threads()
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", interpreter(tmp_path / "python", body))
+        with pytest.raises(NodeDown, match=said):
+            Lab(store, nodes=1)
+
+    wait_for(lambda: threads() == before)
+    with Lab(store, nodes=1) as lab:
+        assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+
+
+@pytest.mark.usefixtures("no_zygote")
+def test_an_interpreter_that_is_gone_is_said_and_hinders_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade below a running notebook: an error that says what to do, and no lock is held."""
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", str(tmp_path / "gone"))
+        for _ in range(2):
+            with pytest.raises(NodeDown, match="restart the kernel"):
+                Lab(nodes=1)
+
+    with Lab(nodes=1) as lab:
+        assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+
+
+@pytest.mark.usefixtures("no_zygote")
+def test_a_zygote_that_never_says_a_word_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a deadline, and what was started is ended."""
+    pid = tmp_path / "pid"
+    with monkeypatch.context() as broken:
+        broken.setattr(_zygote, "START_SECONDS", 1.0)
+        broken.setattr(sys, "executable", interpreter(tmp_path / "python", f"echo $$ > {pid}; exec sleep 1000"))
+        with pytest.raises(NodeDown, match="not ready after 1 s"):
+            Lab(nodes=1)
+
+    wait_for(lambda: not psutil.pid_exists(int(pid.read_text())))
+    with Lab(nodes=1) as lab:
+        assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+
+
+def test_a_lab_opens_where_the_folder_was_removed(tmp_path: Path) -> None:
+    """The nodes stay in the zygote's folder."""
+    (gone := tmp_path / "gone").mkdir()
+    before = Path.cwd()
+    try:
+        os.chdir(gone)
+        gone.rmdir()
+        with Lab(nodes=1) as lab:
+            assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+    finally:
+        os.chdir(before)
+
+
+def test_without_descriptors_a_lab_says_so_and_opens_when_there_are_some(tmp_path: Path) -> None:
+    """However many are left, up to those that suffice: never a wait without end, nothing stays open."""
+    script = start_script(
+        """
+        import os, resource, sys
+        from agentlab import Lab
+        from agentlab.errors import AgentLabError
+        from tests.agents import Counter
+        from tests.conftest import wait_for
+        from tests.test_starts import held
+
+        before, (_, hard), refused = held(), resource.getrlimit(resource.RLIMIT_NOFILE), 0
+        for spare in range(60):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] + spare, hard))
+            try:
+                Lab(sys.argv[1], nodes=1).close()
+                break
+            except AgentLabError as error:
+                refused += 1
+                said = str(error)
+            except OSError as error:  # of the lab's own loop, or SQLite's
+                refused += 1
+                assert error.errno == 24, error
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            wait_for(lambda: held() == before)
+        print(3 < refused < 59, "ulimit -n" in said, flush=True)
+        with Lab(sys.argv[1], nodes=1) as lab:
+            print(lab.start(Counter, id="c").call.add(2).result(20))
+        """,
+        str(tmp_path / "run.lab"),
+    )
+    out, _ = script.communicate(timeout=100)
+    assert out.splitlines()[-2:] == ["True True", "2"], out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from agentlab._admin import (
 )  # fmt: skip
 from agentlab._books import Entry
 from agentlab._explain import explain
-from agentlab._reply import Sent
+from agentlab._reply import Sent, interruptible
 from agentlab._runtime import Runtime
 from agentlab._skip import skip
 from agentlab._steps import Act, Asker
@@ -66,10 +67,13 @@ def _now(function: Callable[..., Any]) -> Control:
     return control
 
 
-def _later(function: Callable[..., Any]) -> Control:
-    def control(runtime: Runtime, *args: Any) -> Any:
+def _later(name: str, function: Callable[..., Any]) -> Control:
+    def control(runtime: Runtime, path: str, *args: Any) -> Any:
+        def goes_on() -> str:
+            return f"{name} of {path} goes on; nobody waits for it. If a message in hand holds it up: ref.skip()."
+
         try:
-            return runtime.submit(function, runtime, *args).result()
+            return interruptible(runtime.submit(function, runtime, path, *args), goes_on)
         except Exception as error:  # as above
             raise error.with_traceback(None) from error.__cause__
 
@@ -88,17 +92,26 @@ def _checkpoints(runtime: Runtime, path: str) -> Any:
 def _wait_idle(runtime: Runtime, path: str, timeout: float) -> None:
     future = runtime.submit(runtime.wait_idle, path)
     try:
-        future.result(timeout)
+        interruptible(future, lambda: _busy_still(runtime), time.monotonic() + timeout)
     except concurrent.futures.TimeoutError:
-        future.cancel()
-        unrest = runtime.run(runtime.unrest)
-        shown = "; ".join(unrest[:5]) + (f"; and {len(unrest) - 5} more" if len(unrest) > 5 else "")
+        shown = _unrest(runtime)
         raise CallTimeout(f"not idle after {timeout:g} s: {shown}. Wait longer: wait_idle(timeout=...).") from None
+    finally:
+        future.cancel()
+
+
+def _busy_still(runtime: Runtime) -> str:
+    return f"{_unrest(runtime)}: that goes on; nobody waits for it. End a message: reply.cancel(), or ref.skip()."
+
+
+def _unrest(runtime: Runtime) -> str:
+    unrest = runtime.run(runtime.unrest)
+    return "; ".join(unrest[:5]) + (f"; and {len(unrest) - 5} more" if len(unrest) > 5 else "")
 
 
 OPERATIONS: dict[str, Control] = {
     **{name: _now(function) for name, function in QUICK.items()},
-    **{name: _later(function) for name, function in WAITING.items()},
+    **{name: _later(name, function) for name, function in WAITING.items()},
     "status": _status,
     "checkpoints": _checkpoints,
     "wait_idle": _wait_idle,

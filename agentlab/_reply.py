@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, overload
@@ -70,15 +71,22 @@ class Reply:
             concurrent.futures.CancelledError: It was taken back; see ``cancel``.
         """
         end = self._deadline if timeout is None else time.monotonic() + timeout
-        while True:
-            left = max(0.0, end - time.monotonic())
-            try:
-                outcome = self._future.result(min(left, WAKE))
-            except concurrent.futures.TimeoutError:
-                if left <= WAKE:
-                    raise self._late(self._timeout if timeout is None else timeout) from None
-            else:
-                return outcome()
+        try:
+            outcome = interruptible(self._future, self._goes_on, end)
+        except concurrent.futures.TimeoutError:
+            raise self._late(self._timeout if timeout is None else timeout) from None
+        return outcome()
+
+    def _goes_on(self) -> str:
+        """What an interrupted wait leaves behind, and how to end it."""
+        if self._future.done() or self._sent is None:
+            return f"{self._message} is not waited for any more."
+        if self._sent.begun:
+            return f"{self._message} goes on; nobody waits for it. End it: reply.cancel(), or ref.skip()."
+        return (
+            f"{self._message} stays in the mailbox; nobody waits for it. Take it back: reply.cancel(). "
+            "End what its agent has in hand: ref.skip()."
+        )
 
     def _late(self, seconds: float) -> CallTimeout:
         return CallTimeout(
@@ -98,7 +106,11 @@ class Reply:
                 left = self._deadline - time.monotonic()
                 if left <= 0:
                     raise self._late(self._timeout)
-                await asyncio.wait([waiter], timeout=min(WAKE, left))
+                try:
+                    await asyncio.wait([waiter], timeout=min(WAKE, left))
+                except asyncio.CancelledError as error:
+                    error.args = error.args or (self._goes_on(),)  # the same exception: its scope knows it by its words
+                    raise error.with_traceback(None)  # noqa: B904  # it is that one, without asyncio's frames
         try:
             return self._future.result()()
         except concurrent.futures.CancelledError:
@@ -106,6 +118,31 @@ class Reply:
 
     def __repr__(self) -> str:
         return f"Reply({self._message}, {'done' if self.done() else 'pending'})"
+
+
+def outwait(future: concurrent.futures.Future[Any], end: float = math.inf) -> Any:
+    """Block for a result.
+
+    Raises:
+        TimeoutError: It is not there at the time ``end`` (of ``time.monotonic``); or it is an error of that kind.
+    """
+    while True:
+        left = max(0.0, end - time.monotonic())
+        try:
+            return future.result(min(left, WAKE))
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                return future.result()
+            if left <= WAKE:
+                raise
+
+
+def interruptible(future: concurrent.futures.Future[Any], goes_on: Callable[[], str], end: float = math.inf) -> Any:
+    """The same; an interrupt says in a line what it leaves behind, and how to end that."""
+    try:
+        return outwait(future, end)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(goes_on()) from None
 
 
 def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:

@@ -380,7 +380,10 @@ class Runtime:
 
     def unrest(self) -> list[str]:
         """What keeps the lab from being idle, for the error."""
-        busy = [f"{e.path} ({self.desk.status(e)}, {len(e.pending)} messages)" for e in self.desk.active]
+        busy = [
+            f"{e.path} ({self.desk.status(e)}, {len(e.pending)} message{'s' * (len(e.pending) != 1)})"
+            for e in self.desk.active
+        ]
         known = {entry.record for entry in self.desk.active}
         return busy + [f"{r.path} ({r.state})" for r in self.desk.tree.in_hand if r not in known]
 

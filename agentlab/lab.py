@@ -22,6 +22,7 @@ from agentlab._held import OneLabPerFile, hold, let_go, turn
 from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
 from agentlab._many import start_many
+from agentlab._reply import interruptible
 from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
@@ -205,7 +206,11 @@ class Lab(Frames, metaclass=OneLabPerFile):
         """
         runtime = self._live
         path = under.path if isinstance(under, Ref) else under
-        ref: Ref = runtime.submit(start, runtime, what, id, path, fields).result()
+        name = id or getattr(what, "__name__", None) or getattr(what, "id", None) or what
+        ref: Ref = interruptible(
+            runtime.submit(start, runtime, what, id, path, fields),
+            lambda: f"the start of {name} goes on; nobody waits for it. Look: lab.agents(). End it: lab[path].kill().",
+        )
         return ref
 
     def start_many(

@@ -35,7 +35,7 @@ class Kernel:
     def __init__(self, where: Path) -> None:
         self.manager: KernelManager
         self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(where))
-        self.printed: list[str] = []
+        self.error: dict[str, Any] = {}  # the last one, as a cell shows it
 
     def begin(self, code: str) -> str:
         """Begin a cell; its id."""
@@ -56,6 +56,7 @@ class Kernel:
                 said.append(content["data"]["text/plain"])
             elif kind == "error":
                 said.append(content["ename"])
+                self.error = content
             elif kind == "status" and content["execution_state"] == "idle":
                 return "".join(said).strip()
 
@@ -77,14 +78,45 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
 
 @pytest.mark.parametrize("wait", ["await counter.call.hang()", "counter.call.hang().result()"])
 def test_interrupting_a_cell_ends_the_wait_only(kernel: Kernel, wait: str) -> None:
-    """Whether the cell awaits or blocks: the interrupt ends the cell, the agent stays where it was."""
+    """Whether the cell awaits or blocks: the agent stays where it was, and a line says so and how to end it."""
     kernel.run("lab = Lab(); counter = lab.start(Counter, id='counter')")
-    cell = kernel.begin(wait)
+    assert interrupted(kernel, wait) in ("KeyboardInterrupt", "CancelledError")
+    line = "/counter.hang goes on; nobody waits for it. End it: reply.cancel(), or ref.skip()."
+    assert kernel.error["evalue"] == line
+    assert kernel.run("(counter.status, counter.incarnation)") == "('busy', 1)"
+
+    assert interrupted(kernel, wait) in ("KeyboardInterrupt", "CancelledError")  # the next press queues another
+    assert kernel.error["evalue"].startswith("/counter.hang stays in the mailbox; nobody waits for it.")
+
+    assert kernel.run("counter.skip()\nwhile not counter.info()['message']: pass\ncounter.skip()") == ""
+    assert kernel.run("await counter.call.add(5)") == "5"
+
+
+@pytest.mark.parametrize(
+    ("wait", "line"),
+    [
+        ("lab.wait_idle(60)", "/counter (busy, 1 message): that goes on"),
+        ("lab.start(Slow)", "the start of Slow goes on; nobody waits for it."),
+        ("counter.replace_state(count=1)", "replace_state of /counter goes on; nobody waits for it."),
+    ],
+)
+def test_an_interrupted_wait_says_what_goes_on(kernel: Kernel, wait: str, line: str) -> None:
+    """Whatever blocks a cell: the interrupt's line names what was not ended by it."""
+    kernel.run(
+        "class Slow(Agent):\n    async def on_start(self):\n        await anyio.sleep_forever()\n"
+        "lab = Lab(); counter = lab.start(Counter, id='counter'); reply = counter.call.hang()"
+    )
+    assert interrupted(kernel, wait) == "KeyboardInterrupt"
+    assert line in kernel.error["evalue"]
+    assert "\n" not in kernel.error["evalue"]
+
+
+def interrupted(kernel: Kernel, code: str) -> str:
+    """What became of a cell that waits, when the stop button was pressed."""
+    cell = kernel.begin(code)
     time.sleep(1.0)  # the cell has no way to say that it waits
     kernel.manager.interrupt_kernel()
-    assert kernel.end(cell, timeout=10) in ("KeyboardInterrupt", "CancelledError")
-    assert kernel.run("(counter.status, counter.incarnation)") == "('busy', 1)"
-    assert kernel.run("counter.kill(); counter.incarnation") in ("1", "2")
+    return kernel.end(cell, timeout=10)
 
 
 def test_a_class_from_a_cell_travels(kernel: Kernel) -> None:

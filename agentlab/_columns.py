@@ -51,7 +51,7 @@ class Words:
         places = {word: place for place, word in enumerate(words)}
         place_of = np.array([-1 if word is None else places[str(word)] for word in self._index], "int64")
         codes = place_of[np.concatenate(self._codes)] if self._codes else []
-        return pd.Categorical.from_codes(codes, categories=pd.Index(words, dtype="str"))
+        return pd.Categorical.from_codes(codes, categories=pd.Index(words, dtype=pd.StringDtype("python")))
 
 
 class Numbers:
@@ -115,7 +115,7 @@ class Fractions:
 
 
 class Texts:
-    """Texts, most of them different."""
+    """Texts, most of them different; a missing one is NA, as in the other columns."""
 
     def __init__(self) -> None:
         self._values: list[Any] = []
@@ -126,7 +126,7 @@ class Texts:
     def done(self) -> Any:
         import pandas as pd
 
-        return pd.Series(self._values, dtype="object")
+        return pd.Series([pd.NA if value is None else value for value in self._values], dtype="object")
 
 
 KINDS: Mapping[str, type[Column]] = {TIME: Times, WORD: Words, INT: Numbers, FLOAT: Fractions, TEXT: Texts}
@@ -138,7 +138,7 @@ def frame(chunks: Iterable[Rows], spec: Mapping[str, str]) -> pd.DataFrame:
     Raises:
         StoreDamaged: A value is none for its column.
     """
-    import pandas as pd
+    from agentlab._table import Table
 
     columns = {name: KINDS[kind]() for name, kind in spec.items()}
     name = ""
@@ -148,7 +148,7 @@ def frame(chunks: Iterable[Rows], spec: Mapping[str, str]) -> pd.DataFrame:
                 columns[name].add(values)
             except (TypeError, ValueError, OverflowError) as error:
                 raise StoreDamaged(f"the column {name!r} holds what is none of its values: {error}.") from None
-    return pd.DataFrame({name: column.done() for name, column in columns.items()})
+    return Table({name: column.done() for name, column in columns.items()})
 
 
 def column(values: Sequence[Any]) -> Any:

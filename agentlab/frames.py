@@ -1,7 +1,9 @@
 """DataFrames from the store: one function per table of facts, the same on a live lab and a stored one.
 
 Every frame has a stable column order, UTC times (``datetime64[ns, UTC]``), ``category`` for repeated words
-and nullable integers. Pandas is imported when the first frame is made.
+and nullable integers. What is missing is ``NA`` in words, texts and integers; ``NaN`` and ``NaT`` in floats and times,
+which have no other word for it; ``isna()`` finds all three. Times hold nanoseconds and are shown in milliseconds.
+Pandas is imported when the first frame is made.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ DEAD_LETTERS = {
 }  # fmt: skip
 UPGRADES = {"path": WORD, "outcome": WORD, "detail": TEXT}
 AGENTS = {
-    "path": TEXT, "id": TEXT, "kind": WORD, "status": WORD, "incarnation": INT, "restarts": INT, "node": INT,
-    "mailbox": INT, "messages": INT, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT, "since": TIME,
+    "path": TEXT, "status": WORD, "id": TEXT, "kind": WORD, "incarnation": INT, "restarts": INT, "node": INT,
+    "mailbox": INT, "messages": INT, "since": TIME, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT,
 }  # fmt: skip
 
 
@@ -85,7 +87,8 @@ def dead_letters(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame
 
 def upgrades(rows: Sequence[tuple[str, str, str | None]]) -> pd.DataFrame:
     """One row per agent that was to go on with newer code; shape (n, 3). ``outcome``: upgraded, waits or refused."""
-    return frame([rows] if rows else [], UPGRADES)
+    made = frame([rows] if rows else [], UPGRADES)
+    return made.assign(detail=made["detail"].where(made["detail"].notna(), None))  # a report: None, where all went well
 
 
 def checkpoints(store: Store, *, path: str | Ref | None = None, cls: str | None = None) -> pd.DataFrame:
@@ -175,8 +178,8 @@ def agents(rows: Iterable[Row]) -> pd.DataFrame:
     """One row per agent and supervisor as it is now, in start order, depth first; shape (n, 13)."""
     data = [
         (
-            row.path, row.id, row.cls if row.kind == "agent" else "supervisor", row.status, row.incarnation,
-            row.restarts, row.node, row.mailbox, row.messages, None, None, None, row.since,
+            row.path, row.status, row.id, row.cls if row.kind == "agent" else "supervisor", row.incarnation,
+            row.restarts, row.node, row.mailbox, row.messages, row.since, None, None, None,
         )
         for row in rows
     ]  # fmt: skip
@@ -191,14 +194,14 @@ def stored_agents(store: Store) -> pd.DataFrame:
     order = {path: number for path, *_, number in rows}
     rows.sort(key=lambda row: [order.get(above, 0) for above in _above(row[0])])
     began = store.select("SELECT min(at) FROM event")[0][0]
-    data: list[tuple[Any, ...]] = [("/", "lab", "supervisor", "running", 1, 0, None, 0, 0, None, None, None, began)]
+    data: list[tuple[Any, ...]] = [("/", "running", "lab", "supervisor", 1, 0, None, 0, 0, began, None, None, None)]
     for path, text, status, incarnation, restarted, _ in rows:
         spec = _spec(store, path, text)
         kind = "supervisor" if "supervisor" in spec else spec["agent"][1].rsplit(".", 1)[-1]
         shown = "stopped" if status == "undefined" else status
         lives = max(incarnation, 1) if kind == "supervisor" else incarnation
-        row = (path, spec["id"], kind, shown, lives, restarted, None, 0, counts.get(path, 0))
-        data.append((*row, None, None, None, since.get(path)))
+        row = (path, shown, spec["id"], kind, lives, restarted, None, 0, counts.get(path, 0), since.get(path))
+        data.append((*row, None, None, None))
     return frame([data], AGENTS)
 
 

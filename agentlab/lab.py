@@ -22,6 +22,7 @@ from agentlab._held import OneLabPerFile, hold, let_go, turn
 from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
 from agentlab._many import start_many
+from agentlab._prose import Prose
 from agentlab._reply import interruptible
 from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
@@ -382,7 +383,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def explain(self, ref: Ref | str) -> str:
         """Why an agent is in the state it is in, in a paragraph, from its events."""
         path = ref.path if isinstance(ref, Ref) else ref
-        return str(OPERATIONS["explain"](self._live, path if path.startswith("/") else "/" + path))
+        return Prose(OPERATIONS["explain"](self._live, path if path.startswith("/") else "/" + path))
 
     def simulator(self) -> Endpoint:
         """The simulator that answers for models called ``sim``; started when first asked for."""

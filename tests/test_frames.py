@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import sqlite3
 from contextlib import closing
 
@@ -22,8 +23,8 @@ TIME, WORD = "datetime64[ns, UTC]", "category"
 
 # Name, order and dtype as the public contract lists them.
 COLUMNS = {
-    "agents": "path:object id:object kind:W status:W incarnation:Int64 restarts:Int64 node:Int64 mailbox:Int64 "
-    "messages:Int64 tokens_in:Int64 tokens_out:Int64 cost_usd:float64 since:T",
+    "agents": "path:object status:W id:object kind:W incarnation:Int64 restarts:Int64 node:Int64 mailbox:Int64 "
+    "messages:Int64 since:T tokens_in:Int64 tokens_out:Int64 cost_usd:float64",
     "events": "seq:Int64 at:T kind:W path:W incarnation:Int64 node:Int64 reason:W detail:object took_s:float64",
     "messages": "path:W seq:Int64 method:W sender:W sent_at:T started_at:T ended_at:T wait_s:float64 took_s:float64 "
     "deliveries:Int64 outcome:W error:object",
@@ -273,6 +274,32 @@ def test_values_that_change_their_kind_are_kept_as_they_are():
     assert kinds == {"mixed": "object", "ints": "Int64", "huge": "object", "flags": "boolean"}
     assert frame["state.huge"].tolist() == values["huge"]
     assert frame["state.ints"].isna().tolist() == [False, True, False]
+
+
+def test_what_is_missing_looks_the_same_in_every_column(source):
+    """NA in words, texts and integers, in all frames; floats and times have NaN and NaT, as pandas has them."""
+    for name in COLUMNS:
+        frame = getattr(source, name)()
+        for column in frame.select_dtypes(["category", "object", "Int64"]):
+            assert all(value is pd.NA for value in frame[column] if pd.api.types.is_scalar(value) and pd.isna(value))
+    assert "None" not in repr(source.messages()[["path", "error"]])
+    assert "NaN" not in repr(source.events()[["reason", "detail", "incarnation"]])
+
+
+def test_times_are_shown_in_milliseconds_and_kept_in_nanoseconds(source):
+    """In text and in a notebook, as a column and as the index, after rows and columns were chosen too."""
+    events = source.events()
+    sooner = events.assign(at=pd.Timestamp(1_700_000_000_123_456_789, tz="UTC"))[["at", "kind"]].head(3)
+
+    for shown in (
+        repr(sooner),
+        sooner._repr_html_(),
+        repr(sooner.set_index("at")),
+        sooner.set_index("at")._repr_html_(),
+    ):
+        assert "2023-11-14 22:13:20.123+00:00" in shown
+    assert sooner["at"].iloc[0].value == 1_700_000_000_123_456_789
+    assert repr(pickle.loads(pickle.dumps(sooner))) == repr(sooner)
 
 
 def test_hostile_text_survives_its_way_out_of_pandas(source):

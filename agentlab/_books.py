@@ -16,7 +16,7 @@ from agentlab._image import Image
 from agentlab._journal import Journal
 from agentlab._tree_records import Record
 from agentlab._wire import pack, pack_class
-from agentlab.agent import Agent, Signature, Transcript
+from agentlab.agent import Agent, Transcript
 
 LOG_LINES = 1000
 """Lines of an agent's prints that are kept at hand; all of them are events."""
@@ -245,13 +245,12 @@ class Entry:
 class Kind:
     """An agent class as the books know it: a number, a name, and the bytes in which it travels."""
 
-    __slots__ = ("_data", "_signatures", "cls", "number")
+    __slots__ = ("_data", "cls", "number")
 
     def __init__(self, number: int, cls: type[Agent]) -> None:
         self.number = number
         self.cls = cls
         self._data: bytes | None = None
-        self._signatures: dict[str, Signature] = {}
 
     @property
     def name(self) -> str:
@@ -277,17 +276,6 @@ class Kind:
         """Whether its supervisor's shutdown waits for ``on_stop``: as the class says, else if it has that hook."""
         traps = self.cls.trap_exit
         return hasattr(self.cls, "on_stop") if traps is None else traps
-
-    def check(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError, as Python would, when the arguments do not fit the message."""
-        self.signature(method).check(args, kwargs)
-
-    def signature(self, method: str) -> Signature:
-        """A message's parameters."""
-        signature = self._signatures.get(method)
-        if signature is None:
-            signature = self._signatures[method] = Signature(getattr(self.cls, method))
-        return signature
 
     def first(self, fields: Mapping[str, object]) -> Image:
         """The whole state that an agent without ``on_start`` begins with, as its node would commit it."""

@@ -21,6 +21,7 @@ from agentlab._admin import (
     whereis,
     which_children,
 )  # fmt: skip
+from agentlab._arguments import signature_of
 from agentlab._books import Entry
 from agentlab._explain import explain
 from agentlab._reply import Sent, interruptible
@@ -161,14 +162,10 @@ class KernelLink:
         return frozenset() if self._runtime.signals.supervises(path) else None  # a supervisor has none
 
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError if the arguments do not fit the method."""
+        """Raise InvalidArgument if the arguments do not fit the method."""
         kind = self._runtime.desk.entries.kind(path)
-        if kind is None:
-            return
-        try:
-            kind.check(method, args, kwargs)
-        except TypeError as error:
-            raise TypeError(f"{path}.{method}{kind.signature(method)}: {error}") from None
+        if kind is not None:
+            signature_of(kind.cls, method).check(args, kwargs, path)
 
     def function(self, path: str, method: str) -> Callable[..., Any] | None:
         """The method itself, for its signature and its docstring."""

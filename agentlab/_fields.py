@@ -77,8 +77,8 @@ class Field:
             raise self._refused(f"that pydantic dumps to JSON and reads back ({type(error).__name__}: {why})") from None
         bad = _no_key(self.annotation)
         if bad is not None:
-            raise self._refused(f"whose dict keys JSON can hold as text, and {_type_name(bad)} comes back otherwise")
-        if self.annotation is not Transcript and Transcript in _parts(self.annotation):
+            raise self._refused(f"whose dict keys JSON can hold as text, and {type_name(bad)} comes back otherwise")
+        if self.annotation is not Transcript and Transcript in parts(self.annotation):
             raise self._refused("in which Transcript stands alone: a transcript is stored item by item")
         if '"writeOnly": true' in json.dumps(schema, default=str):
             raise self._refused("that shows what it holds: a secret belongs into the environment, not into a store")
@@ -97,7 +97,7 @@ class Field:
 
     def _refused(self, why: str) -> InvalidSpec:
         return InvalidSpec(
-            f"{self.owner}.{self.name}: {_type_name(self.annotation)} cannot be checkpointed: state is kept as "
+            f"{self.owner}.{self.name}: {type_name(self.annotation)} cannot be checkpointed: state is kept as "
             f"JSON, so a field's type must be one {why}. Use such a type, a ClassVar, or a name that starts with '_'.",
             kind="invalid_field", value=self.annotation,
         )  # fmt: skip
@@ -169,7 +169,7 @@ class Field:
             raise InvalidState(self._misfit(value, f"its checkpoint could not be read back: {error}")) from None
         if not same(value, back):
             raise InvalidState(
-                self._misfit(value, f"it would come back from its checkpoint as {_shown(back)}; use a narrower type")
+                self._misfit(value, f"it would come back from its checkpoint as {shown(back)}; use a narrower type")
             )
 
     def load(self, text: str) -> Any:
@@ -186,7 +186,7 @@ class Field:
         return self.default if self.plain else copy.deepcopy(self.default)
 
     def _misfit(self, value: Any, why: str) -> str:
-        return f"{self.owner}.{self.name} is {_type_name(self.annotation)}; got {_shown(value)}: {why}"
+        return f"{self.owner}.{self.name} is {type_name(self.annotation)}; got {shown(value)}: {why}"
 
     def __getstate__(self) -> tuple[Any, ...]:
         required = self.required
@@ -197,7 +197,7 @@ class Field:
         self.__init__(owner, name, annotation, MISSING if required else default)  # type: ignore[misc]  # one way in
 
     def __repr__(self) -> str:
-        return f"Field({self.name}: {_type_name(self.annotation)} = {self.default!r})"
+        return f"Field({self.name}: {type_name(self.annotation)} = {self.default!r})"
 
 
 CONFIG = pydantic.ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
@@ -228,16 +228,18 @@ def _adapter(annotation: Any) -> Any:
         return _Boxed(annotation)
 
 
-def _type_name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
+    """A type as one would write it."""
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as one would write it, cut and without secrets, for an error."""
     try:
-        shown = repr(value)
+        text = repr(value)
     except Exception as error:  # any class may have a __repr__ that fails
-        shown = f"a {type(value).__name__} whose repr raised {type(error).__name__}"
-    return redact(shown if len(shown) <= 80 else shown[:77] + "...")
+        text = f"a {type(value).__name__} whose repr raised {type(error).__name__}"
+    return redact(text if len(text) <= 80 else text[:77] + "...")
 
 
 _EXACT = frozenset({
@@ -287,19 +289,19 @@ def same(value: Any, back: Any) -> bool:
     return bool(getattr(type(value), "__eq__", None) == object.__eq__)
 
 
-def _parts(annotation: Any) -> Iterator[Any]:
+def parts(annotation: Any) -> Iterator[Any]:
     """The type and all types inside its brackets."""
     yield annotation
     for arg in typing.get_args(annotation):
         if not isinstance(arg, list):
-            yield from _parts(arg)
+            yield from parts(arg)
 
 
 def _no_key(annotation: Any) -> Any:
     """A type of dict keys, somewhere in the type, that JSON's text keys cannot give back; None if there is none."""
-    for part in _parts(annotation):
+    for part in parts(annotation):
         if isinstance(typing.get_origin(part), type) and issubclass(typing.get_origin(part), Mapping):
-            for key in _parts(typing.get_args(part)[0]):
+            for key in parts(typing.get_args(part)[0]):
                 if _is_no_key(key):
                     return key
     return None

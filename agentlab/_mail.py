@@ -23,6 +23,7 @@ from agentlab.errors import (
     AgentDown,
     AgentLabError,
     CallCycle,
+    InvalidArgument,
     MailboxFull,
     NotRunning,
     StoreError,
@@ -108,6 +109,11 @@ class Mail:
         seed = message.seed or f"{entry.path} {message.key}"
         known = (message.key, message.method, message.payload, journal, seed, message.redeliver)
         self._desk.tell(entry, "message", *known)
+
+    def heard_by(self, topic: str) -> list[Entry]:
+        """Who would get what is published now."""
+        found = [self._desk.entries.get(path) for path in self._desk.topics.get(topic, ())]
+        return [entry for entry in found if entry is not None]
 
     def publish(self, topic: str, method: str, payload: bytes, sender: str = "") -> int:
         """Cast to every subscriber of a topic; how many there are."""
@@ -337,6 +343,16 @@ class Mail:
         if entry is not None and message is not None:
             self._withdrawn(entry, message)
 
+    def on_refused(self, node: Node, place: int, key: int, why: str, argument: str) -> None:
+        """A message whose arguments its agent does not take: its sender is told, the agent is as before."""
+        self.refused.pop(key, None)
+        entry = self._desk.placed.get(place)
+        message = self._in_hand(entry, key) if entry is not None else None
+        if entry is not None and message is not None:
+            entry.pending.popleft()
+            self._give_up(entry, message, InvalidArgument(why, argument=argument))
+            self._desk.settle(entry)
+
     def _withdrawn(self, entry: Entry, message: Message) -> None:
         entry.pending.remove(message)
         ledger = self._desk.ledger
@@ -455,7 +471,8 @@ class Mail:
         if failed or (letter and message.answer is None):
             ledger.dead(entry.path, message, reason_text(reason))
         if message.answer is not None:
-            ledger.after_commit(message.answer, None, _down(entry, message, reason))
+            refused = isinstance(reason, InvalidArgument)
+            ledger.after_commit(message.answer, None, reason if refused else _down(entry, message, reason))
 
 
 def answer_to(desk: Desk, node: Node, ticket: int) -> Answer:

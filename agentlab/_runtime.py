@@ -263,7 +263,8 @@ class Runtime:
             "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
             "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
             "told": self._on_told, "replaced": self._on_replaced,
-            "burnt": self.placing.on_burnt, "withdrawn": mail.on_withdrawn, "upgraded": self.upgrades.on_upgraded,
+            "burnt": self.placing.on_burnt, "withdrawn": mail.on_withdrawn, "refused": mail.on_refused,
+            "upgraded": self.upgrades.on_upgraded,
         }  # fmt: skip
 
     def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:

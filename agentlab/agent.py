@@ -18,12 +18,13 @@ from datetime import datetime
 from random import Random
 from typing import Any, ClassVar, Protocol
 
+from agentlab._arguments import Signature
 from agentlab._fields import MISSING, Field
 from agentlab._transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
 from agentlab.ref import Ref
 
-__all__ = ["Agent", "Context", "Crash", "Exit", "Field", "Signature", "Transcript", "known_class"]
+__all__ = ["Agent", "Context", "Crash", "Exit", "Field", "Transcript", "known_class"]
 
 START_OPTIONS = frozenset({
     "id", "under", "restart", "shutdown", "significant", "backoff", "own_limit", "restore",
@@ -58,34 +59,6 @@ class Crash:
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
-
-
-class Signature:
-    """A message's parameters, to refuse a wrong call before it is sent."""
-
-    __slots__ = ("_name", "_signature", "least", "most")
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        parameters = list(inspect.signature(function).parameters.values())
-        if not parameters or parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
-            parameters = parameters[1:]  # self
-        self._name = function.__name__
-        self._signature = inspect.Signature(parameters)
-        ordered = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        keyword_required = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
-        self.least = 1 << 30 if keyword_required else sum(p.default is p.empty for p in ordered)
-        self.most = 1 << 30 if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(ordered)
-
-    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError, as Python would, when the arguments do not fit."""
-        if kwargs or not self.least <= len(args) <= self.most:
-            try:
-                self._signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise TypeError(f"{self._name}{self._signature}: {error}") from None
-
-    def __str__(self) -> str:
-        return str(self._signature)
 
 
 def _seconds(value: object) -> float:
@@ -385,7 +358,7 @@ def _own_messages(cls: type) -> list[str]:
 
 def _check_hook(cls: type, name: str, function: Callable[..., Any]) -> None:
     try:
-        Signature(function).check(HOOKS[name], {})
+        Signature(function).take(HOOKS[name], {})
     except TypeError as error:
         given = ", ".join(("self", *HOOKS[name]))
         raise _unfit(cls, name, f"the runtime calls it as {name}({given}), which fails: {error}") from None

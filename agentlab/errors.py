@@ -6,6 +6,7 @@
     ├── CallTimeout (TimeoutError)     no answer in time; the work goes on
     ├── CallCycle                      a call that would close a circle of waiting agents
     ├── UnknownMessage (AttributeError)
+    ├── InvalidArgument (TypeError)    an argument that does not fit the message; nothing was sent
     ├── MailboxFull
     ├── MessageTooLarge (ValueError)
     ├── InvalidSpec (ValueError)       a child, a supervisor or an agent class that cannot be
@@ -76,6 +77,18 @@ class CallCycle(AgentLabError):
 
 class UnknownMessage(AgentLabError, AttributeError):
     """The agent's class has no such public method."""
+
+
+class InvalidArgument(AgentLabError, TypeError):
+    """An argument does not fit the message's signature or its annotation; nothing was sent.
+
+    Attributes:
+        argument: The parameter's name; empty if the number of arguments or a name is wrong.
+    """
+
+    def __init__(self, message: str, *, argument: str = "") -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 class MailboxFull(AgentLabError):

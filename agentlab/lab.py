@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from agentlab import frames
 from agentlab._admin import start, whereis
+from agentlab._arguments import signature_of
 from agentlab._bar import in_notebook, result
 from agentlab._doors import OPERATIONS, KernelLink, serve
 from agentlab._held import OneLabPerFile, hold, let_go, turn
@@ -374,8 +375,11 @@ class Lab(Frames, metaclass=OneLabPerFile):
         return importlib.import_module("agentlab_widgets").TreeWidget(self)
 
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
-        """Cast to every subscriber of a topic; how many there are."""
+        """Cast to every subscriber of a topic; how many there are. InvalidArgument if one of them would refuse it."""
         runtime = self._live
+        for entry in runtime.run(runtime.mail.heard_by, topic):
+            if method in entry.kind.cls.__agent_messages__:
+                signature_of(entry.kind.cls, method).check(args, kwargs, entry.path)
         payload = pack((args, kwargs), f"what is published to {topic!r}")
         count: int = runtime.run(runtime.mail.publish, topic, method, payload)
         return count

@@ -47,7 +47,7 @@ class Link(Protocol):
         """The method behind a message, where it is known here."""
 
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise TypeError if the arguments do not fit the method's signature."""
+        """Raise InvalidArgument if the arguments do not fit the method, where its class is known here."""
 
 
 class Outgoing:

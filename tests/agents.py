@@ -73,6 +73,9 @@ class Boss(Agent):
         """Cast."""
         ref.cast.add(n)
 
+    async def take(self, thing: object) -> None:
+        """Anything that can travel."""
+
     async def mutate(self, ref: Ref) -> list[int]:
         """Pass a list, then change it."""
         mine = [1, 2]

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from agentlab import ref as refs
+from agentlab._arguments import signature_of
 from agentlab._image import Image, migrated
 from agentlab._wire import decode_reason, describe, encode_reason, pack, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
+from agentlab.errors import InvalidArgument
 from agentlab.node.changing import build, committed, put, take_back, upgrade
 from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited
 from agentlab.node.line import Line
@@ -105,6 +107,12 @@ class Host(Line):
         self._work(target)
         return answer
 
+    def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise InvalidArgument if the arguments do not fit the message of an agent that lives here."""
+        target = self._paths.get(path)
+        if target is not None and method in type(target.agent).__agent_messages__:
+            signature_of(type(target.agent), method).check(args, kwargs, path)
+
     def _on_keys(self, first: int, count: int) -> None:
         """Numbers for the messages of calls within the node."""
         self._keys = iter(range(first, first + count))
@@ -189,12 +197,14 @@ class Host(Line):
         resident.take(key, journal, seed)
         started, clock = time.time_ns(), time.perf_counter()
         args, kwargs = unpack(payload, self.link)
+        if method in HOOKS:
+            args = (args[0], revived(args[1]))
+        elif not self._fits(resident, key, method, args, kwargs):
+            return
         trace = shown(method, args, kwargs) if resident.traced else None
         self.say_later("begun", resident.life, key, started, trace)
         if not redeliver:  # whatever it does next, nobody begins it again
             self.flush()
-        if method in HOOKS:
-            args = (args[0], revived(args[1]))
         handler = getattr(resident.agent, method, *((nothing,) if method in HOOKS else ()))
         try:
             result = await awaited(handler(*args, **kwargs))
@@ -213,6 +223,16 @@ class Host(Line):
             return
         if len(resident.mailbox) > 0:
             await asyncio.sleep(0)  # a busy mailbox lets its neighbours have a turn
+
+    def _fits(self, resident: Resident, key: int, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether the agent takes these arguments; its sender, on another node, may not have known its class."""
+        try:
+            signature_of(type(resident.agent), method).check(args, kwargs, resident.agent.path)
+        except InvalidArgument as error:
+            resident.key = None
+            resident.say("refused", key, str(error), error.argument)
+            return False
+        return True
 
     def _burnt(self, resident: Resident) -> bool:
         """Whether the agent keeps using up its slices: it leaves, between two messages, for a node at low priority."""

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from agentlab._arguments import signature_of
 from agentlab._secrets import redact
 from agentlab._wire import pack, unpack
 from agentlab.agent import Agent
@@ -107,6 +108,7 @@ class Later:
             raise UnknownMessage(f"{agent.path!r} has no message {method!r}; it has: {have}.")
 
         def send(*args: Any, **kwargs: Any) -> None:
+            signature_of(type(agent), method).check(args, kwargs, agent.path)
             what = f"the arguments of {agent.path}.{method}"
             timer = (self._seconds, self._again, method, pack((args, kwargs), what, keep=self._resident.host.durable))
             if self._resident.key is None and self._resident.started:
@@ -236,7 +238,8 @@ class InsideLink:
         return None
 
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The kernel checks."""
+        """Raise InvalidArgument if they do not fit a neighbour's method; who is elsewhere is checked where it is."""
+        self._host.check(path, method, args, kwargs)
 
 
 class AgentLog(io.TextIOBase):

@@ -10,7 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentlab._image import Image
 from agentlab._journal import Journal
@@ -57,9 +57,16 @@ class Message:
         self.origin = origin  # of a call by an agent: its message, and the step there
         self.kept = False  # whether the store has it
         self.seed: str | None = None  # of its chance, where that is not its own
-        self.asker: Entry | None = None  # of a call within a node: who may have seen its answer already
+        self.asker: Asking | None = None  # of a call within a node: who may have seen its answer already
         self.tried = False  # a life that is over had it in hand
         self.withdrawn = ""  # the outcome, once somebody has ended it: its node has not said so yet
+
+
+class Asking(NamedTuple):
+    """Who asked a neighbour on its node; another placement of the agent has seen no answer of that."""
+
+    entry: Entry
+    place: int
 
 
 class _Nothing(deque[Message]):
@@ -137,7 +144,7 @@ class Entry:
         self.ending = False  # told to die; its exit has not come yet
         self.dying: Any = None  # the reason, if it was told to die at once
         self.asked = False  # somebody asked for an orderly stop, for good
-        self.parks = ""  # how the end in hand was asked for: "stop" for good, or "restart"
+        self.parks = ""  # how the end in hand was asked for: "stop" for good, "restart", or "again" by the kernel
         self.suspended = False
         self.down = False  # kept without a process, and not about to get one
         self.dormant = False  # its life runs, and no node has it yet: nobody has reached for it

@@ -6,7 +6,6 @@ Each operation exists once, as a function in the runtime's loop; ``agentlab._doo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from numbers import Integral
@@ -206,8 +205,14 @@ async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | N
     detail = f"{settled.name}: {'its result was given' if result is not None else 'it may run again'}"
     runtime.desk.ledger.event("settled", path, detail=detail)
     if not journal.doubts and not entry.life:
-        with contextlib.suppress(NotRunning):  # its supervisor does not run: it goes on when that one does
-            await restart(runtime, path)
+        await go_on(runtime, entry)
+
+
+async def go_on(runtime: Runtime, entry: Entry) -> None:
+    """Start an agent that was parked for a message, which a person has decided; from there on its supervisor sees to it."""
+    supervisor = entry.record.supervisor
+    if supervisor is not None:  # refused where that one does not run: it goes on when its supervisor does
+        await runtime.ask_tree(supervisor.path, "start_again", entry.record.id)
 
 
 def checked(entry: Entry, fields: dict[str, Any], op: str) -> Image:

@@ -19,7 +19,7 @@ from agentlab._placing import Placing
 from agentlab._pool import Node
 from agentlab._signals import Signals
 from agentlab._tree_records import Record
-from agentlab._tree_words import Begun, Call, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started
+from agentlab._tree_words import Begun, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started, Then
 from agentlab._wire import decode_reason, encode_reason
 from agentlab.node.resident import Blame
 
@@ -360,15 +360,15 @@ class Lives:
             self._mail.judge(entry, SKIPPED, key)
             self._placing.move(entry, "fenced")
             return
-        parks = bool(entry.parks)
+        then: Then = "again" if entry.parks == "again" else "park" if entry.parks else ""
         self._leave(entry)
         entry.reason = reason
         desk.ledger.ended(entry, reason)
         self._mail.judge(entry, reason, key, blame)
         doubt = self._mail.doubt(entry)
         if doubt is not None or (isinstance(reason, tuple) and reason[0] == "diverged"):
-            parks, reason = True, doubt or reason
-        desk.feed(Exited(life, reason, park=parks))
+            then, reason = "park", doubt or reason
+        desk.feed(Exited(life, reason, then))
         self._signals.tell_others(life, entry.path, reason)
         desk.settle(entry)
 
@@ -376,12 +376,14 @@ class Lives:
         """What its node has is past its last commit: it starts again from there; no crash, so not counted."""
         if not entry.life:
             return
-        again = not (entry.ending or entry.parks)
-        entry.parks = entry.parks or "restart"
-        self.drop(entry, "killed")
-        supervisor = entry.record.supervisor
-        if again and supervisor is not None:
-            self._desk.feed(Call(next(self._desk.numbers), supervisor.path, "restart_child", entry.record.id))
+        if self._desk.starting(entry) and not entry.moving:  # the same start, on a node that knows nothing of that
+            self._desk.tell(entry, "end", encode_reason("killed"))
+            self._placing.leave(entry)
+            self._placing.place(entry)
+            return
+        if entry.dying is None:
+            entry.parks = entry.parks or ("stop" if entry.ending else "again")
+        self.drop(entry, "killed" if entry.dying is None else entry.dying)
 
     def _leave(self, entry: Entry) -> None:
         self._desk.lives.pop(entry.life, None)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import NOTHING, Entry, Message, is_graceful, reason_text
+from agentlab._books import NOTHING, Asking, Entry, Message, is_graceful, reason_text
 from agentlab._desk import Desk
 from agentlab._notes import Outcome
 from agentlab._pool import Node
@@ -53,7 +53,7 @@ class Mail:
         self._redeliver = redeliver
         self.asked: dict[tuple[int, int], Message] = {}  # calls of agents under way, by message and step of the asker
         self.posted: dict[int, Message] = {}  # calls within a node, by key
-        self.refused: dict[int, Entry | None] = {}  # who asked what was refused: the node may handle it all the same
+        self.refused: dict[int, Asking | None] = {}  # who asked what was refused: the node may handle it all the same
         self.start_over: Callable[[Entry], None]  # starts an agent again from its last commit; a floor above
         self.answers: dict[tuple[int, int], bytes] = {}  # and those answered, until the asker's message is over
 
@@ -193,10 +193,11 @@ class Mail:
 
         sender = caller.path if caller is not None else ""
         message = Message(key, method, payload, sender, answered, redeliver=redeliver, origin=origin)
-        message.sent_at, message.asker = sent_at, caller
+        asker = Asking(caller, place) if caller is not None else None
+        message.sent_at, message.asker = sent_at, asker
         error = self._cycle(caller, path, method) or self._refusal(entry, path, message)
         if error is not None or entry is None or caller is None:  # a caller that was moved asks again where it is now
-            self.refused[key] = caller
+            self.refused[key] = asker
             node.say("withdraw", target, key)
             answer(None, error or NotRunning(f"{path}.{method}: who asks is not here any more."))
             return
@@ -215,8 +216,13 @@ class Mail:
             del self.refused[key]
             if entry is not None:
                 self.start_over(entry)
-        if answered and asker is not None:
-            self.start_over(asker)
+        if answered:
+            self._misled(asker)
+
+    def _misled(self, asker: Asking | None) -> None:
+        """Whoever asked may have seen an answer that never was; a later life of it has not."""
+        if asker is not None and asker.entry.place == asker.place:
+            self.start_over(asker.entry)
 
     def _in_hand(self, entry: Entry, key: int) -> Message | None:
         """The message with that key, brought to the head of the mailbox: its node has begun it."""
@@ -290,8 +296,7 @@ class Mail:
             self.answers.pop(message.origin, None)
         answer, message.answer = message.answer, None
         self._give_up(entry, message, f"its outcome could not be stored: {error}", letter=answer is None)
-        if message.asker is not None:
-            self.start_over(message.asker)  # it may have seen an answer that never was
+        self._misled(message.asker)
         if answer is not None:
             what = f"{entry.path}.{message.method}"
             down = AgentDown(f"{what} was handled, but its outcome could not be stored: {error}", "store")

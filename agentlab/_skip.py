@@ -7,11 +7,9 @@ let go (it catches the interrupt, or is C code) loses its life: the agent goes o
 
 from __future__ import annotations
 
-import contextlib
-
 from agentlab._admin import entry_at
 from agentlab._books import Entry, Message
-from agentlab._control import restart
+from agentlab._control import go_on
 from agentlab._lives import FENCE_SECONDS
 from agentlab._mail import SKIPPED, diverged
 from agentlab._runtime import Runtime
@@ -35,8 +33,7 @@ async def skip(runtime: Runtime, path: str) -> None:
     runtime.mail.take_back(entry, message, SKIPPED)
     await _ended(runtime, entry, message)
     if parked_for_it:
-        with contextlib.suppress(NotRunning):  # its supervisor does not run: it goes on when that one does
-            await restart(runtime, path)
+        await go_on(runtime, entry)
 
 
 async def _held(runtime: Runtime, entry: Entry) -> Message | None:

@@ -15,7 +15,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple, Protocol
 
 from agentlab._tree_records import Keeper, Record
-from agentlab._tree_words import Answer, Arm, Command, Disarm, Fact, FactKind, Refused, SignalWorker
+from agentlab._tree_words import Answer, Arm, Command, Disarm, Fact, FactKind, Refused, SignalWorker, Then
 
 
 class News(NamedTuple):
@@ -66,7 +66,7 @@ class Host(Keeper, ABC):
         """The lane has nothing more to do."""
 
     @abstractmethod
-    def child_exited(self, record: Record, life: int, reason: Any, park: bool) -> None:  # any term
+    def child_exited(self, record: Record, life: int, reason: Any, then: Then) -> None:  # any term
         """A child ended by itself."""
 
     @abstractmethod
@@ -237,7 +237,7 @@ class Board:
             record.state = "running"
             self._tell("started", record.life, info)
 
-    def ended(self, record: Record, kind: str, reason: Any, park: bool = False) -> None:  # any term
+    def ended(self, record: Record, kind: str, reason: Any, then: Then = "") -> None:  # any term
         """The life is over: tell who waits for it, or its supervisor, as an exit signal would."""
         life, parent = record.life, record.parent
         if life is None:
@@ -249,7 +249,7 @@ class Board:
             record.life = None
             record.state = "undefined"
             return
-        self.processes[parent.life].child_exited(record, life, reason, park)
+        self.processes[parent.life].child_exited(record, life, reason, then)
 
     def _tell(self, kind: str, life: int, value: Any) -> bool:  # any term
         waiter = self.waiters.pop(life, None)

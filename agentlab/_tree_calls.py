@@ -9,6 +9,7 @@ from agentlab._checks import check_id
 from agentlab._tree_board import Handler, Lane, News, Waiting
 from agentlab._tree_process import Process
 from agentlab._tree_records import Record
+from agentlab._tree_restarts import Supervising
 from agentlab._tree_words import Begun, ChildInfo, Counts, Instance, Operation, Refused, Up
 from agentlab.child import Child, check_child
 from agentlab.errors import InvalidSpec
@@ -181,6 +182,15 @@ def restart_child(process: Process, lane: Lane, target: str) -> Waiting:
     return Up(record, None)
 
 
+def start_again(process: Supervising, lane: Lane, target: str) -> Waiting:
+    """Start a child that is down, an instance too, as after a crash, but uncounted; a failed start is retried."""
+    record = process.children.get(target)
+    if record is None or record.life is not None or record.state in BETWEEN:
+        return Refused("not_found" if record is None else "running")
+    news = yield from process.start_again(lane, record)
+    return Up(record, news.number if news.kind == "started" else None)
+
+
 def delete_child(process: Process, lane: Lane, target: str) -> Refused | None:
     """Forget a child that is down."""
     record = _down(process, target)
@@ -263,6 +273,7 @@ OPERATIONS: dict[Operation, Handler] = {
     "terminate_child": terminate_child,
     "park_child": park_child,
     "restart_child": restart_child,
+    "start_again": start_again,
     "delete_child": delete_child,
     "which_children": which_children,
     "count_children": count_children,

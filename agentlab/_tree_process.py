@@ -13,7 +13,7 @@ from typing import Any
 
 from agentlab._tree_board import Board, Handler, Host, Lane, Message, News, Waiter, Waiting
 from agentlab._tree_records import Record, SupervisorRecord, Trouble
-from agentlab._tree_words import Answer, GaveUp, Refused, Start
+from agentlab._tree_words import Answer, GaveUp, Refused, Start, Then
 from agentlab.child import Limit, Supervisor, check_children, check_flags
 from agentlab.errors import InvalidSpec
 
@@ -31,7 +31,7 @@ class Process(Host):
     """A supervisor that runs: its mailbox, how it begins and ends, and how it starts and stops children.
 
     Attributes:
-        exits: Children that ended and whose end still waits in the mailbox: record, reason, park.
+        exits: Children that ended and whose end still waits in the mailbox: record, reason, and what then.
         former: Under ``simple_one_for_one``: instances between two lives, by the life that ended.
         lane: Its mailbox; of an independent root only what is about no child in particular.
         lanes: The lanes by child id of an independent root; None for all others.
@@ -46,7 +46,7 @@ class Process(Host):
         super().__init__(record, record.life or 0, spec)
         self.board = board
         self.info = info
-        self.exits: dict[int, tuple[Record, Any, bool]] = {}
+        self.exits: dict[int, tuple[Record, Any, Then]] = {}
         self.former: dict[int, Record] = {}
         self.lane = Lane(self)
         self.lanes: dict[str, Lane] | None = None

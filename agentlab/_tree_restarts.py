@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentlab._tree_board import Lane, Waiting
+from agentlab._tree_board import Lane, News, Waiting
 from agentlab._tree_process import Process, is_graceful
 from agentlab._tree_records import Record, Trouble, Window
-from agentlab._tree_words import GaveUp, Used
+from agentlab._tree_words import GaveUp, Then, Used
 from agentlab.child import Backoff, Limit
 
 
@@ -21,20 +21,24 @@ class Supervising(Process):
 
     __slots__ = ()
 
-    def child_exited(self, record: Record, life: int, reason: Any, park: bool) -> None:  # any term
+    def child_exited(self, record: Record, life: int, reason: Any, then: Then) -> None:  # any term
         """A child ended by itself."""
-        self.exits[life] = (record, reason, park)
+        self.exits[life] = (record, reason, then)
         self.post(Supervising.on_exit, life, key=record.id)
 
     def on_exit(self, lane: Lane, life: int) -> Waiting:
         """A child ended by itself, and nobody has judged it since."""
         if life not in self.exits:
             return
-        record, reason, park = self.exits.pop(life)
+        record, reason, then = self.exits.pop(life)
         restart = record.spec.restart
+        if then == "again":
+            self.trouble_of(record).last = life
+            yield from self.start_again(lane, record)
+            return
         if restart == "permanent" or not is_graceful(reason):
             self.board.say("child_terminated", record, reason)
-        if park:
+        if then == "park":
             self.trouble_of(record).last = life
             self.park(record, reason)
         elif restart == "permanent" or (restart == "transient" and not is_graceful(reason)):
@@ -123,19 +127,29 @@ class Supervising(Process):
         """Start the child again, and by the strategy its siblings; the first that fails is retried later."""
         group = yield from self._clear(lane, record)
         for member in group:
-            news = yield from self.start(lane, member)
+            news = yield from self.start_again(lane, member)
             if news.kind == "failed":
-                self.board.say("start_error", member, news.value)
-                self.trouble_of(member).reason = news.value
-                member.state = "restarting"
-                self.remember_former(member)
-                self.post(Supervising.on_retry, member.id, key=member.id)
                 return
-            self.forget_former(member)
-            if news.kind == "ignored":
-                self.put_down(member, "ignored")
-            else:
-                member.restarts += 1
+
+    def start_again(self, lane: Lane, record: Record) -> Waiting:
+        """Start a child that had a life before; a start that fails is retried, and counted then. How it went."""
+        news: News = yield from self.start(lane, record)
+        if news.kind == "failed":
+            self.board.say("start_error", record, news.value)
+            if record.spec.restart == "temporary":
+                self.drop(record, news.value)
+                return news
+            self.trouble_of(record).reason = news.value
+            record.state = "restarting"
+            self.remember_former(record)
+            self.post(Supervising.on_retry, record.id, key=record.id)
+            return news
+        self.forget_former(record)
+        if news.kind == "ignored":
+            self.put_down(record, "ignored")
+        else:
+            record.restarts += 1
+        return news
 
     def _clear(self, lane: Lane, record: Record) -> Waiting:
         """Stop whom the strategy restarts with this child, last first; who is to be started, in order."""

@@ -36,13 +36,21 @@ class Failed:
     reason: Any  # any term
 
 
+Then = Literal["", "park", "again"]
+"""What becomes of a child that ended: what its restart type says, or that."""
+
+
 @dataclass(slots=True)
 class Exited:
-    """The life ended. ``park`` keeps the record down, uncounted, whatever its restart type."""
+    """The life ended.
+
+    ``then="park"`` keeps the record down, uncounted, whatever its restart type. ``then="again"`` starts the child
+    again, it alone and uncounted: it did nothing wrong. If that start fails, it is retried as in any restart.
+    """
 
     life: int
     reason: Any  # any term
-    park: bool = False
+    then: Then = ""
 
 
 @dataclass(slots=True)
@@ -68,6 +76,7 @@ Operation = Literal[
     "terminate_child",
     "park_child",
     "restart_child",
+    "start_again",
     "delete_child",
     "which_children",
     "count_children",
@@ -88,6 +97,7 @@ class Call:
     ``simple_one_for_one``, an instance's id (None: the next number) and its fields. ``start_children`` and
     ``add_running`` take a list of those: a ``Child``, or a tuple. The others take an id; under
     ``simple_one_for_one`` a life, as OTP takes a pid, or an ``Instance``. ``park_child`` takes an id and a reason.
+    ``start_again`` starts a child that is down as its supervisor would: uncounted, and retried if that start fails.
     """
 
     __slots__ = ("args", "call", "op", "supervisor")

@@ -49,6 +49,7 @@ from agentlab._tree_words import (
     Start,
     Started,
     StopSupervisor,
+    Then,
     Up,
     Used,
 )
@@ -205,16 +206,16 @@ class Tree:
             self._board.ended(record, "ignored", "normal")
 
     def _on_failed(self, event: Failed) -> None:
-        self._gone(event.life, event.reason, park=False)
+        self._gone(event.life, event.reason, "")
 
     def _on_exited(self, event: Exited) -> None:
-        self._gone(event.life, event.reason, park=event.park)
+        self._gone(event.life, event.reason, event.then)
 
-    def _gone(self, life: int, reason: Any, *, park: bool) -> None:  # any term
+    def _gone(self, life: int, reason: Any, then: Then) -> None:  # any term
         record = self._starting(life)
         if record is not None:
             kind = "failed" if record.state == "starting" else "exited"
-            self._board.ended(record, kind, reason, park)
+            self._board.ended(record, kind, reason, then)
 
     def _on_signal(self, event: Signal) -> None:
         process = self._board.processes.get(event.life)

@@ -527,10 +527,58 @@ def test_an_exit_may_ask_for_parking() -> None:
     stage = Stage(team("team", worker("a"), max_restarts=0))
     stage.settle()
 
-    stage.do(Exited(stage.life("/a"), "spend limit", park=True))
+    stage.do(Exited(stage.life("/a"), "spend limit", "park"))
 
     assert stage.tree.alive
     assert stage.state("/a") == "parked"
+
+
+def test_an_exit_may_ask_for_another_start() -> None:
+    """Who did nothing wrong is started again alone and uncounted, whatever its restart type and the strategy."""
+    kids = (worker("a"), worker("t", restart="temporary"), worker("b"))
+    stage = Stage(team("team", *kids, strategy="one_for_all", max_restarts=0))
+    stage.settle()
+    before = stage.life("/a"), stage.life("/b")
+
+    stage.do(Exited(stage.life("/t"), "killed", "again"))
+    stage.settle()
+
+    assert stage.state("/t") == "running"
+    assert (stage.life("/a"), stage.life("/b")) == before
+    assert "restarting" not in [fact.kind for fact in stage.facts]
+
+
+@pytest.mark.parametrize("how", ["exit", "call"])
+def test_another_start_that_fails_is_retried_and_counted(how: str) -> None:
+    """From its failure on it is a restart as any other: it is tried again, until the limit is passed."""
+    stage = Stage(team("team", worker("a"), max_restarts=1))
+    stage.settle()
+    if how == "exit":
+        stage.do(Exited(stage.life("/a"), "killed", "again"))
+    else:
+        stage.do(Exited(stage.life("/a"), "a doubt", "park"))
+        number = stage.call("/", "start_again", "a")
+
+    stage.do(Failed(stage.life("/a"), "killed"))
+    retried = stage.state("/a")
+    stage.do(Failed(stage.life("/a"), "killed"))
+
+    assert retried == "starting"
+    assert [fact.kind for fact in stage.facts].count("restarting") == 1
+    assert not stage.tree.alive
+    assert how == "exit" or stage.answers[number].life is None
+
+
+def test_another_start_of_a_temporary_child_that_fails_is_its_end() -> None:
+    """Nobody retries it."""
+    stage = Stage(team("team", worker("t", restart="temporary")))
+    stage.settle()
+
+    stage.do(Exited(stage.life("/t"), "killed", "again"))
+    stage.do(Failed(stage.life("/t"), "killed"))
+
+    assert stage.tree.find("/t") is None
+    assert stage.tree.alive
 
 
 def test_max_children_bounds_start_child() -> None:

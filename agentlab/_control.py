@@ -209,7 +209,7 @@ async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | N
 
 
 async def go_on(runtime: Runtime, entry: Entry) -> None:
-    """Start an agent that was parked for a message, which a person has decided; from there on its supervisor sees to it."""
+    """Start an agent that was parked for a message that a person has decided: a restart as any, but uncounted."""
     supervisor = entry.record.supervisor
     if supervisor is not None:  # refused where that one does not run: it goes on when its supervisor does
         await runtime.ask_tree(supervisor.path, "start_again", entry.record.id)

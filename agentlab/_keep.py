@@ -124,15 +124,15 @@ class Trimmer:
         return any(count >= self.ROWS for count in gone.values())
 
     def _rows(self, db: sqlite3.Connection, path: str, table: str, number: str, at: str) -> int:
-        own = f"SELECT {number} FROM {table} WHERE path = ?1"  # noqa: S608  # our own words, here and below
+        own = f"SELECT {number} FROM {table} WHERE path = :path"  # noqa: S608  # our own words, here and below
         if isinstance(self.keep, int):
-            past, arg = f"{number} <= ({own} ORDER BY {number} DESC LIMIT 1 OFFSET ?2)", self.keep
+            past, args = f"{number} <= ({own} ORDER BY {number} DESC LIMIT 1 OFFSET :most)", {"most": self.keep}
         else:
-            past, arg = f"{at} < ?2", self._since()
+            past, args = f"{at} < :since", {"since": self._since()}
             self._old[path] = None
-        newest = f"(SELECT max({number}) FROM {table} WHERE path = ?1)"  # noqa: S608
+        newest = f"(SELECT max({number}) FROM {table} WHERE path = :path)"  # noqa: S608
         which = f"{own} AND {past} AND {number} < {newest} ORDER BY {number} LIMIT {self.ROWS}"
-        return db.execute(f"DELETE FROM {table} WHERE {number} IN ({which})", (path, arg)).rowcount  # noqa: S608
+        return db.execute(f"DELETE FROM {table} WHERE {number} IN ({which})", args | {"path": path}).rowcount  # noqa: S608
 
     def _since(self) -> int:
         assert isinstance(self.keep, timedelta)
@@ -153,15 +153,15 @@ class Trimmer:
     def _state(self, db: sqlite3.Connection, path: str) -> int:
         """Values that every kept checkpoint has replaced."""
         (first,) = db.execute(
-            "SELECT min(seq) FROM (SELECT seq FROM checkpoint WHERE path = ?1"
-            " UNION ALL SELECT base_seq FROM fork WHERE base_path = ?1)",  # what forks share stays
-            (path,),
+            "SELECT min(seq) FROM (SELECT seq FROM checkpoint WHERE path = ?"
+            " UNION ALL SELECT base_seq FROM fork WHERE base_path = ?)",  # what forks share stays
+            (path, path),
         ).fetchone()
         replaced = (
-            "SELECT f.rowid FROM field f WHERE f.path = ?1 AND f.seq <= ?2 AND f.rowid <"
-            " (SELECT max(rowid) FROM field WHERE path = ?1 AND name = f.name AND seq <= ?2)"
+            "SELECT f.rowid FROM field f WHERE f.path = :path AND f.seq <= :first AND f.rowid <"
+            " (SELECT max(rowid) FROM field WHERE path = :path AND name = f.name AND seq <= :first)"
         )
-        gone = db.execute(f"DELETE FROM field WHERE rowid IN ({replaced})", (path, first)).rowcount  # noqa: S608
+        gone = db.execute(f"DELETE FROM field WHERE rowid IN ({replaced})", {"path": path, "first": first}).rowcount  # noqa: S608
         cuts = "SELECT rowid, name, place FROM item WHERE path = ? AND value IS NULL AND seq <= ?"
         for row, name, place in db.execute(cuts, (path, first)).fetchall():
             behind = "DELETE FROM item WHERE path = ? AND name = ? AND place >= ? AND rowid < ?"

@@ -55,7 +55,7 @@ def checkpoints(store: Store, path: str) -> list[int]:
 
 def message(store: Store, path: str, seq: int) -> Handled | None:
     """The message with that number, of the agent or, before they parted, of its base; that one may be gone."""
-    among = f"{PAST} SELECT path FROM past WHERE ?3 <= until ORDER BY depth"  # noqa: S608  # as above
+    among = f"{PAST} SELECT path FROM past WHERE ? <= until ORDER BY depth"  # noqa: S608  # as above
     places = store.select(among, (path, LAST, seq))
     for (place,) in places:
         name, end = former(place)

@@ -112,7 +112,8 @@ INSERT = {
     " spec = excluded.spec, dynamic = excluded.dynamic, status = excluded.status,"
     " incarnation = excluded.incarnation, restarts = excluded.restarts, seq = excluded.seq",
     "gone": "DELETE FROM child WHERE path = ?",
-    "gone_below": "DELETE FROM child WHERE substr(path, 1, length(?1)) = ?1",
+    "gone_below": "WITH above (start) AS (VALUES (?)) DELETE FROM child"
+    " WHERE substr(path, 1, (SELECT length(start) FROM above)) = (SELECT start FROM above)",
     "forget": "DELETE FROM field WHERE path = ?",
     "forget_items": "DELETE FROM item WHERE path = ?",
     "forget_checkpoints": "DELETE FROM checkpoint WHERE path = ?",

@@ -223,4 +223,4 @@ def _read(
 ) -> pd.DataFrame:
     where, args = ("", ()) if path is None else (" WHERE path = ?", (_path(path),))
     sql = f"SELECT {columns or ', '.join(spec)} FROM {table}{where} ORDER BY {order}"  # noqa: S608  # our names
-    return frame(store.chunks(sql, args), spec)
+    return store.read(sql, args, lambda pieces: frame(pieces, spec))

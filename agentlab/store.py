@@ -4,6 +4,9 @@ There is one writer, the runtime; it hands over a ``Batch`` per loop turn, and a
 With a path the database is a file in WAL mode and readers have connections of their own; without one it is
 in memory, rows wait in lists and reach SQLite when somebody reads. Everything in it is JSON and plain
 columns: opening a store runs no code.
+
+Whoever uses the one connection of a store holds its lock, and that is never the main thread (``agentlab._aside``):
+a signal handler may interrupt a reader and read as well.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
+from agentlab._aside import aside
 from agentlab._keep import Keep, Trimmer
 from agentlab._schema import APART, CREATE, INSERT, LARGE, VERSION, migration, whole
 from agentlab._store_file import connect, empty, held_here, hold, old_reader, reader, recognise, unmade
@@ -26,11 +30,13 @@ from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, St
 
 Synchronous = Literal["NORMAL", "FULL"]
 
+T = TypeVar("T")
+
 LAST = (1 << 63) - 1
 """The ``seq`` that no checkpoint passes."""
 
 PAST = (
-    "WITH RECURSIVE past (path, until, depth) AS (SELECT ?1, ?2, 0 UNION ALL"
+    "WITH RECURSIVE past (path, until, depth) AS (SELECT ?, ?, 0 UNION ALL"
     " SELECT fork.base_path, min(fork.base_seq, past.until), depth + 1 FROM past JOIN fork ON fork.path = past.path)"
 )
 """Where an agent's history is, and up to which ``seq``: a fork's begins with its base's."""
@@ -128,9 +134,10 @@ class Store:
         self.read_only = read_only
         self.synchronous = synchronous
         self._lock = threading.RLock()  # held while the connection is used
-        self._gate = threading.Lock()  # held for a moment, for the rows that wait
-        self._waiting: deque[list[Written]] = deque()
-        self._rows_waiting = 0
+        self._waiting: list[list[Written]] = []  # the writer adds at the end, a flush takes away at the beginning
+        self._rows_added = 0  # only the writer counts here,
+        self._rows_flushed = 0  # and only a flush here
+        self._flushing = False
         self._trimmer = Trimmer(keep) if keep is not None and not read_only else None
         self._held: IO[bytes] | None = None
         if path is not None and not read_only:
@@ -144,6 +151,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         if self.path is None:
             db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            weakref.finalize(self, db.close).atexit = False  # a closed lab in memory can still be read
             db.executescript(CREATE)
             if self._trimmer is not None:
                 self._trimmer.begin(db)
@@ -193,16 +201,22 @@ class Store:
             StoreError: Nothing of the batch was committed.
         """
         if self.path is not None:
-            with self._lock:
-                self._write(batch.rows)
-                if self._trimmer is not None:
-                    self._trimmer.note(_each(batch.rows))
+            self._commit(batch.rows)
             return
-        with self._gate:
-            self._waiting.append(batch.rows)
-            self._rows_waiting += len(batch.rows)
-        # Whoever reads a long table must not hold up the writer; it flushes another time.
-        if self._rows_waiting > self.FLUSH and self._lock.acquire(blocking=False):
+        self._waiting.append(batch.rows)
+        self._rows_added += len(batch.rows)
+        if self._rows_added - self._rows_flushed > self.FLUSH:
+            aside(self._relieve)
+
+    def _commit(self, rows: list[Written]) -> None:
+        with self._lock:
+            self._write(rows)
+            if self._trimmer is not None:
+                self._trimmer.note(_each(rows))
+
+    def _relieve(self) -> None:
+        """Flush some rows; whoever reads a long table must not hold up the writer, which flushes another time."""
+        if self._lock.acquire(blocking=False):
             try:
                 self._flush(most=2 * self.FLUSH)
             finally:
@@ -211,28 +225,47 @@ class Store:
     def _flush(self, most: int | None = None) -> None:
         """Give SQLite the rows that wait; the oldest, of which about ``most``, if that is given.
 
-        Rows that are not made yet count only here: a bulk start holds nobody up, and is written bit by bit.
+        Rows that are not made yet count only here: a bulk start holds nobody up, and is written bit by bit. A
+        finalizer that reads while this thread flushes sees what is written so far.
         """
-        batches: list[list[Written]] = []
-        with self._gate:
-            while self._waiting and (most is None or most > 0):
-                rows = self._waiting.popleft()
-                batches.append(rows)
-                self._rows_waiting -= len(rows)
-                if most is not None:
-                    most -= sum(row.about if isinstance(row, Rows) else 1 for _, row in rows)
-        if not batches:
+        if self._flushing:
             return
+        self._flushing = True
+        try:
+            batches = self._next(most)
+            if batches:
+                self._write_waiting(batches)
+        finally:
+            self._flushing = False
+
+    def _next(self, most: int | None) -> list[list[Written]]:
+        batches: list[list[Written]] = []
+        for rows in self._waiting:
+            if most is not None:
+                if most <= 0:
+                    break
+                most -= sum(row.about if isinstance(row, Rows) else 1 for _, row in rows)
+            batches.append(rows)
+        return batches
+
+    def _write_waiting(self, batches: list[list[Written]]) -> None:
         try:
             self._write([row for rows in batches for row in rows])
         except StoreError:
             for rows in batches:  # a bad one must not take the others with it
                 with contextlib.suppress(StoreError):
                     self._write(rows)
+                self._forget(1)
             raise
+        self._forget(len(batches))
         if self._trimmer is not None:
             self._trimmer.note(_each(row for rows in batches for row in rows))
             self._trimmer.work(self._db, time.monotonic() + self.TRIM_SECONDS)
+
+    def _forget(self, batches: int) -> None:
+        """The first that wait are written, or never will be."""
+        self._rows_flushed += sum(map(len, self._waiting[:batches]))
+        del self._waiting[:batches]
 
     def trim(self) -> None:
         """Let a little of what need not be kept go, if it is time to; for moments when nobody waits for a commit."""
@@ -263,20 +296,23 @@ class Store:
 
     def select(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of what was committed; any thread may ask."""
-        return [row for rows in self.chunks(sql, args) for row in rows]
+        return self.read(sql, args, lambda pieces: [row for rows in pieces for row in rows])
 
-    def chunks(self, sql: str, args: Sequence[Any] = ()) -> Iterator[list[tuple[Any, ...]]]:
-        """The same in pieces of ``CHUNK`` rows, for tables that are too long to hold as rows."""
+    def read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
+        """What ``make`` makes of the rows, which come in pieces of ``CHUNK``: some tables are too long for memory."""
         try:
-            if self.path is not None and not self.read_only:
-                with contextlib.closing(reader(self.path)) as db:
-                    yield from _fetch(db, sql, args)
-            else:
-                with self._lock:
-                    self._flush()
-                    yield from _fetch(self._db, sql, args)
+            return aside(lambda: self._read(sql, args, make))
         except sqlite3.Error as error:
             raise self._named(error) from error
+
+    def _read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
+        if self.path is not None and not self.read_only:
+            with contextlib.closing(reader(self.path)) as db, contextlib.closing(_fetch(db, sql, args)) as pieces:
+                return make(pieces)
+        with self._lock:
+            self._flush()
+            with contextlib.closing(_fetch(self._db, sql, args)) as pieces:
+                return make(pieces)
 
     def state(self, path: str, at: int = LAST) -> dict[str, str | list[str]]:
         """The last committed state of an agent: JSON text per field, a list of texts per transcript.
@@ -296,19 +332,29 @@ class Store:
     def _ask(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
         """A few rows by the connection that is there: to open another takes longer than to read them."""
         try:
-            with self._lock:
-                if self.path is None:
-                    self._flush()
-                return self._db.execute(sql, args).fetchall()
+            return aside(lambda: self._ask_aside(sql, args))
         except sqlite3.Error as error:
             raise self._named(error) from error
 
+    def _ask_aside(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            if self.path is None:
+                self._flush()
+            elif (
+                self._db.in_transaction
+            ):  # a finalizer asks, in the middle of a commit: only what was committed is told
+                return self._read(sql, args, lambda pieces: [row for rows in pieces for row in rows])
+            return self._db.execute(sql, args).fetchall()
+
     def close(self) -> None:
         """Let go of the file. A closed store can still be read if it was in memory."""
+        aside(self._close)
+        self._release()
+
+    def _close(self) -> None:
         with self._lock:
             if self.path is not None:
                 self._db.close()
-        self._release()
 
     def is_file(self, path: Path) -> bool:
         """Whether the store holds the very file that is at a path, under whatever name."""
@@ -381,7 +427,7 @@ def _slim(table: str, row: tuple[Any, ...], apart: dict[str, list[tuple[Any, ...
     return tuple(parts)
 
 
-def _fetch(db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:
+def _fetch(db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> Generator[list[tuple[Any, ...]]]:
     cursor = db.execute(sql, args)
     while rows := cursor.fetchmany(Store.CHUNK):
         yield rows

@@ -72,7 +72,7 @@ def test_what_was_committed_is_read(tmp_path, where):
     reader = threading.Thread(target=lambda: found.append(seqs(store)))
     reader.start()
     reader.join()
-    pieces = [len(rows) for rows in store.chunks("SELECT seq FROM event")]
+    pieces = store.read("SELECT seq FROM event", (), lambda pieces: [len(rows) for rows in pieces])
     store.close()
 
     assert found == [list(range(1, 1202))]
@@ -137,15 +137,18 @@ def test_a_long_read_does_not_hold_up_the_writer():
     """A store in memory takes batches while somebody is in the middle of a table; they are read next time."""
     store = Store()
     store.commit(events(*range(1, 1501)))
-    reading = store.chunks("SELECT seq FROM event ORDER BY seq")
-    next(reading)
-
     writer = threading.Thread(target=lambda: store.commit(events(*range(1501, 1501 + 2 * Store.FLUSH))))
-    writer.start()
-    writer.join(10)
 
-    assert not writer.is_alive()
-    assert sum(map(len, reading)) == 1000
+    def made(pieces):
+        next(pieces)
+        writer.start()
+        writer.join(10)
+        return writer.is_alive(), sum(map(len, pieces))
+
+    held_up, others = store.read("SELECT seq FROM event ORDER BY seq", (), made)
+
+    assert not held_up
+    assert others == 1000
     assert len(seqs(store)) == 1500 + 2 * Store.FLUSH
 
 

@@ -19,6 +19,7 @@ from random import Random
 from typing import Any, ClassVar, Protocol
 
 from agentlab._arguments import Signature
+from agentlab._declared import declared, refuse_bare, refuse_undeclared
 from agentlab._fields import MISSING, Field
 from agentlab._transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
@@ -128,6 +129,7 @@ class Agent:
     __agent_fields__: ClassVar[dict[str, Field]] = {}
     __agent_messages__: ClassVar[frozenset[str]] = frozenset()
     __agent_own__: ClassVar[dict[str, Field]] = {}
+    __agent_names__: ClassVar[frozenset[str]] = frozenset()
 
     _context: Context
 
@@ -141,6 +143,12 @@ class Agent:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         name = type(self).__name__
         raise TypeError(f"{name} is not called but started: lab.start({name}, ...). Its __init__ is the runtime's.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field, a setting that the class declares, or what is ``_transient``; no other name is kept."""
+        if name not in self.__agent_names__ and name[0] != "_":
+            refuse_undeclared(type(self), name, value)
+        object.__setattr__(self, name, value)
 
     @property
     def id(self) -> str:
@@ -243,6 +251,9 @@ RESERVED = START_OPTIONS | set(HOOKS) | {name for name in vars(Agent) if not nam
 }  # fmt: skip
 """Names that a subclass may use neither for a field nor for a message."""
 
+SETTINGS = frozenset({"trap_exit", *HOOKS})
+"""Those among them that a class gives a value; None for a hook of a base class that it does not want."""
+
 
 def known_class(module: str, qualname: str) -> type[Agent] | None:
     """The agent class of that name, if this process has defined it; nothing is imported, no code runs."""
@@ -277,6 +288,7 @@ def read_class(cls: type[Agent], scope: dict[str, Any]) -> None:
     for base in bases:
         fields |= base.__agent_own__ if issubclass(base, Agent) else _own_fields(base, {}, fields)
     cls.__agent_own__ = _own_fields(cls, scope, fields)
+    refuse_bare(cls, RESERVED - SETTINGS)
     fields |= cls.__agent_own__
     messages = {name for base in (*bases, cls) for name in _own_messages(base)}
     for name in sorted(messages & fields.keys()):
@@ -289,6 +301,7 @@ def read_class(cls: type[Agent], scope: dict[str, Any]) -> None:
             setattr(cls, name, TranscriptSlot(name))
     cls.__agent_fields__ = fields | vars(cls).get("__agent_fields__", {})
     cls.__agent_messages__ = frozenset(messages)
+    cls.__agent_names__ = declared(cls) | vars(cls).get("__agent_names__", frozenset())
 
 
 def _own_fields(cls: type, scope: dict[str, Any], above: dict[str, Field]) -> dict[str, Field]:

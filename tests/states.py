@@ -116,7 +116,7 @@ class Diary(Agent):
     async def say(self, text: str) -> int:
         """Add a message."""
         self.messages.append({"role": "user", "content": text})
-        self.note = text
+        self._note = text
         return len(self.messages)
 
     async def say_and_crash(self, text: str) -> None:
@@ -126,7 +126,7 @@ class Diary(Agent):
 
     async def noted(self) -> str | None:
         """What lives for one incarnation."""
-        return getattr(self, "note", None)
+        return getattr(self, "_note", None)
 
     async def start_over(self) -> None:
         """Put another transcript in its place."""

@@ -49,7 +49,7 @@ def with_field(annotation: Any, *default: Any) -> type[Agent]:
 
 
 def test_fields_and_defaults_are_those_of_the_class_body():
-    """Annotated public names are state; ClassVars, private names and plain attributes are not."""
+    """Annotated public names are state; ClassVars, private names and constants are not."""
 
     class A(Agent):
         n: int = 3
@@ -57,7 +57,7 @@ def test_fields_and_defaults_are_those_of_the_class_body():
         kind: ClassVar[str] = "x"
         bare: ClassVar = 1
         _private: int = 0
-        setting = "sim"
+        SETTING = "sim"
 
     assert list(A.__agent_fields__) == ["n", "needed"]
     assert A.__agent_fields__["n"].default == 3

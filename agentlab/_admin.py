@@ -12,8 +12,7 @@ from agentlab._runtime import Runtime
 from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab._tree_words import ChildInfo, Instance, Refused, Up
-from agentlab._wire import pack, revive
-from agentlab.agent import Crash
+from agentlab._wire import pack
 from agentlab.child import Child, Limit, Supervisor, check_complete, child
 from agentlab.errors import (
     AgentDown,
@@ -95,10 +94,7 @@ def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
         raise result.cause
     if result.kind == "start_failed":
         why = f"{what}: it did not start: {reason_text(result.reason)}. {_after_failure(op)}"
-        failed = StartFailed(why, result.reason)
-        if isinstance(result.reason, Crash):
-            raise revive(result.reason) from failed
-        raise failed
+        raise StartFailed(why, result.reason)  # whoever asks sees what the agent raised
     if result.kind == "exit":
         gone = f"the supervisor ended with {reason_text(result.reason)!r} before it answered"
         raise AgentDown(f"{what}: {gone}. Why: lab.explain({supervisor!r}).", result.reason)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from agentlab._doors import answer_of
+
 PATIENCE = 2.0
 """Seconds before there is a bar."""
 
@@ -30,10 +32,10 @@ def result(future: concurrent.futures.Future[Any], done: Callable[[], int], tota
         total: Out of how much.
     """
     if not in_notebook() or concurrent.futures.wait([future], PATIENCE).done:
-        return future.result()
+        return answer_of(future)
     bar = importlib.import_module("IPython.display").ProgressBar(total)
     bar.display()
     while not concurrent.futures.wait([future], BEAT).done:
         bar.progress = done()
     bar.progress = total if future.exception() is None else done()
-    return future.result()
+    return answer_of(future)

@@ -257,7 +257,7 @@ class Kind:
     def __init__(self, number: int, cls: type[Agent]) -> None:
         self.number = number
         self.cls = cls
-        self._data: bytes | None = None
+        self._data: bytes | None = vars(cls).get("_travels_as")  # a stand-in: the bytes of what it stands for
 
     @property
     def name(self) -> str:

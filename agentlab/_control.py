@@ -6,6 +6,7 @@ Each operation exists once, as a function in the runtime's loop; ``agentlab._doo
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from numbers import Integral
@@ -15,9 +16,9 @@ from agentlab._admin import administer, entry_at, find, living, record_status
 from agentlab._books import Entry, reason_text
 from agentlab._image import Image, difference
 from agentlab._past import packed
+from agentlab._raised import describe, encode_reason
 from agentlab._runtime import Runtime
 from agentlab._tree_words import Signal, StopSupervisor
-from agentlab._wire import describe, encode_reason
 from agentlab.agent import Crash
 from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning, StepFailed, UnknownLetter
 
@@ -255,13 +256,11 @@ def retry(runtime: Runtime, what: int | str | None) -> int:
 # ending
 
 
-def crash(runtime: Runtime, path: str, error: BaseException | None = None) -> None:
+def crash(runtime: Runtime, path: str, crash: Crash | None = None) -> None:
     """Raise inside the agent now."""
     entry = living(runtime, path, "crash")
-    if error is None:
-        error = Crashed(f"{path} was told to crash")
-    kind, message, _, pickled = describe(error)
-    runtime.lives.end(entry, Crash(kind, message, "", pickled))
+    crash = crash or Crash(*describe(Crashed(f"{path} was told to crash"), own=True))
+    runtime.lives.end(entry, dataclasses.replace(crash, traceback=""))
 
 
 def kill(runtime: Runtime, path: str) -> None:

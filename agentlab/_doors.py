@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from agentlab._admin import (
     Control,
     call_named,
     count_children,
+    entry_at,
     find,
     join,
     start,
@@ -22,13 +24,16 @@ from agentlab._admin import (
     which_children,
 )  # fmt: skip
 from agentlab._arguments import signature_of
+from agentlab._asks import REASONS, read_control, read_start, reasons
 from agentlab._books import Entry
 from agentlab._explain import explain
+from agentlab._raised import as_seen
 from agentlab._reply import Sent, interruptible
 from agentlab._runtime import Runtime
 from agentlab._skip import skip
 from agentlab._steps import Act, Asker
-from agentlab._wire import pack, unpack
+from agentlab._wire import pack
+from agentlab.agent import Agent
 from agentlab.errors import AgentLabError, CallCycle, CallTimeout
 from agentlab.node.resident import current
 from agentlab.node.steps import brief
@@ -58,12 +63,22 @@ WAITING: dict[str, Control] = {
 # for cells
 
 
+def answer_of(future: concurrent.futures.Future[Any], goes_on: Callable[[], str] = str) -> Any:
+    """What the runtime's thread answers, or the error as its asker sees it; ``goes_on``: what an interrupt leaves."""
+    try:
+        return interruptible(future, goes_on)
+    except Exception as error:
+        failed = as_seen(error)
+    raise failed from failed.__cause__
+
+
 def _now(function: Callable[..., Any]) -> Control:
     def control(runtime: Runtime, *args: Any) -> Any:
         try:
             return runtime.run(function, runtime, *args)
-        except Exception as error:  # the way through the runtime's thread is no news to the caller
-            raise error.with_traceback(None) from error.__cause__
+        except Exception as error:
+            failed = as_seen(error)
+        raise failed from failed.__cause__
 
     return control
 
@@ -73,10 +88,7 @@ def _later(name: str, function: Callable[..., Any]) -> Control:
         def goes_on() -> str:
             return f"{name} of {path} goes on; nobody waits for it. If a message in hand holds it up: ref.skip()."
 
-        try:
-            return interruptible(runtime.submit(function, runtime, path, *args), goes_on)
-        except Exception as error:  # as above
-            raise error.with_traceback(None) from error.__cause__
+        return answer_of(runtime.submit(function, runtime, path, *args), goes_on)
 
     return control
 
@@ -148,7 +160,7 @@ class KernelLink:
         inside = current.get()
         if inside is not None:
             return inside.host.link.control(op, path, *args)
-        return OPERATIONS[op](self._runtime, path, *args)
+        return OPERATIONS[op](self._runtime, path, *(reasons(op, args) if op in REASONS else args))
 
     def keep(self, value: Any) -> bytes:
         """A value as a journal keeps it: JSON where the store is a file."""
@@ -197,7 +209,7 @@ async def _serve(
     runtime: Runtime, caller: Entry | None, op: str, args: Sequence[Any], asker: Asker | None
 ) -> Any:  # fmt: skip
     if op == "start":
-        what, id, under, options = unpack(args[0])
+        what, id, under, options = read_start(args[0], _classes(runtime), links[runtime.lab_id])
         _refuse_circle(runtime, caller, under or "/", op)
         return await start(runtime, what, id, under, options, asker=asker)
     if op == "whereis":
@@ -208,10 +220,20 @@ async def _serve(
         return runtime.mail.publish(args[0], args[1], args[2], caller.path if caller is not None else "")
     if op == "control":
         name, path, data = args
-        return await _controlled(runtime, caller, name, path, unpack(data), asker)
+        kind = functools.partial(_class_at, runtime, path)
+        given = read_control(name, data, _classes(runtime), links[runtime.lab_id], kind)
+        return await _controlled(runtime, caller, name, path, given, asker)
     if caller is not None and caller.life:
         SELF[op](runtime, caller, *args)
     return None
+
+
+def _classes(runtime: Runtime) -> Callable[[int], type[Agent]]:
+    return lambda number: runtime.desk.kinds[number].cls
+
+
+def _class_at(runtime: Runtime, path: str) -> type[Agent]:
+    return entry_at(runtime, path).kind.cls
 
 
 async def _controlled(  # noqa: PLR0917  # as it was asked

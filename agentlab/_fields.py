@@ -181,6 +181,17 @@ class Field:
         except (ValueError, RecursionError) as error:
             raise InvalidState(self._misfit(text, str(error))) from None
 
+    def read(self, text: str) -> Any:
+        """The value of a JSON text that somebody gave for the field; nothing is made to fit.
+
+        Raises:
+            InvalidState: It does not fit the type.
+        """
+        try:
+            return self.adapter.validate_json(text, strict=True)
+        except pydantic.ValidationError as error:
+            raise InvalidState(self._misfit(json.loads(text), error.errors()[0]["msg"])) from None
+
     def fresh(self) -> Any:
         """A copy of the default: mutable defaults are not shared between agents."""
         return self.default if self.plain else copy.deepcopy(self.default)
@@ -211,6 +222,9 @@ class _Boxed:
 
     def validate_python(self, value: Any, *, strict: bool) -> Any:
         return self._adapter.validate_python([value], strict=strict)[0]
+
+    def validate_json(self, text: str, *, strict: bool) -> Any:
+        return self._adapter.validate_json(f"[{text}]", strict=strict)[0]
 
     def dump_python(self, value: Any, **options: Any) -> Any:
         return self._adapter.dump_python([value], **options)[0]

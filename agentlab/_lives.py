@@ -17,10 +17,10 @@ from agentlab._dormant import Dormant
 from agentlab._mail import SKIPPED, Mail
 from agentlab._placing import Placing
 from agentlab._pool import Node
+from agentlab._raised import decode_reason, encode_reason
 from agentlab._signals import Signals
 from agentlab._tree_records import Record
 from agentlab._tree_words import Begun, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started, Then
-from agentlab._wire import decode_reason, encode_reason
 from agentlab.node.resident import Blame
 
 FENCE_SECONDS = 0.25

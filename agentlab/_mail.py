@@ -16,8 +16,8 @@ from agentlab._books import NOTHING, Asking, Entry, Message, is_graceful, reason
 from agentlab._desk import Desk
 from agentlab._notes import Outcome
 from agentlab._pool import Node
+from agentlab._raised import describe, encode_reason
 from agentlab._timers import Timers
-from agentlab._wire import describe, encode_reason, revive
 from agentlab.agent import HOOKS, Crash
 from agentlab.errors import (
     AgentDown,
@@ -26,6 +26,7 @@ from agentlab.errors import (
     InvalidArgument,
     MailboxFull,
     NotRunning,
+    StartFailed,
     StoreError,
     UnknownMessage,
 )
@@ -484,10 +485,18 @@ def answer_to(desk: Desk, node: Node, ticket: int) -> Answer:
     """Answers a question of a node."""
 
     def answer(value: Any, error: BaseException | None = None) -> None:
-        node.say("answer", ticket, value, None if error is None else encode_reason(Crash(*describe(error))))
+        node.say("answer", ticket, value, None if error is None else _told(error))
         desk.due()
 
     return answer
+
+
+def _told(error: BaseException) -> Any:
+    """An error for an agent: of a start that failed, what the other agent raised, as its node took it apart."""
+    if isinstance(error, StartFailed) and isinstance(error.reason, Crash):
+        return encode_reason(error.reason)
+    kind, message, _, form = describe(error, own=True)
+    return encode_reason(Crash(kind, message, "", form))
 
 
 def diverged(reason: Any) -> bool:
@@ -504,14 +513,11 @@ def _down(entry: Entry, message: Message, reason: Any, doubt: str | None = None)
         )
     tries = f" after {message.deliveries} deliveries" if message.deliveries > 1 else ""
     waits = f" The message waits for a person, {doubt}." if doubt is not None else ""
-    down = AgentDown(
+    return AgentDown(  # whoever asks makes the exception behind it
         f"{entry.path}.{message.method} was not answered: the agent ended with {reason_text(reason)!r}{tries}.{waits} "
         f"Why: lab.explain({entry.path!r}).",
         reason,
     )
-    if isinstance(reason, Crash):
-        down.__cause__ = revive(reason)
-    return down
 
 
 def full(entry: Entry) -> MailboxFull:

@@ -29,6 +29,7 @@ from agentlab._mail import MAX_MAILBOX, Mail, answer_to, full
 from agentlab._memory import memory_of
 from agentlab._placing import Placing
 from agentlab._pool import Node, Pool, SimulatorProcess
+from agentlab._raised import as_seen, role
 from agentlab._signals import Signals
 from agentlab._steps import Steps
 from agentlab._timers import Timers
@@ -162,6 +163,7 @@ class Runtime:
     async def _begin(self, root: Supervisor) -> None:
         desk = self.desk
         desk.loop = asyncio.get_running_loop()
+        role.carries = True
         self._sim_lock = asyncio.Lock()
         desk.tree = Tree(root, independent_root=True)
         desk.pool = Pool(
@@ -466,7 +468,7 @@ def _carry_out(done: concurrent.futures.Future[Any], function: Callable[..., Any
 
 
 def _raise(error: BaseException) -> None:
-    raise error
+    raise as_seen(error)
 
 
 def _died_of(code: int | None) -> str:

@@ -109,22 +109,23 @@ def _write_object(value: Any, where: str) -> Any:
     )
 
 
-def decode(text: str, link: Link | None = None) -> Any:
+def decode(text: str, link: Link | None = None, *, objects: bool = True) -> Any:
     """The value back.
 
     Args:
         text: What ``encode`` wrote.
         link: What its refs hang on.
+        objects: False: an instance of somebody's class, which that class would have to make, is refused.
 
     Raises:
         ValueError: No such text, or a class that this process has not defined.
     """
     if '"$"' not in text:
         return json.loads(text)
-    return json.loads(text, object_hook=lambda found: _read(found, link) if "$" in found else found)
+    return json.loads(text, object_hook=lambda found: _read(found, link, objects=objects) if "$" in found else found)
 
 
-def _read(found: dict[str, Any], link: Link | None) -> Any:
+def _read(found: dict[str, Any], link: Link | None, *, objects: bool) -> Any:
     kind, value = found["$"], found["v"]
     if kind in _READ:
         return _READ[kind](value)
@@ -138,6 +139,8 @@ def _read(found: dict[str, Any], link: Link | None) -> Any:
         return Ref(link, *value)
     if kind == "refs" and link is not None:
         return Refs([Ref(link, *parts) for parts in value])
+    if kind == "object" and not objects:
+        raise TypeError(f"an instance of {found['c']} cannot be handed to the lab. Pass plain data.")
     if kind == "object":
         return _read_object(found["c"], value)
     raise ValueError(f"{kind!r} is no kind of stored value")

@@ -56,7 +56,7 @@ class Crash:
     type: str
     message: str
     traceback: str = ""
-    pickled: bytes | None = None
+    form: bytes | None = None  # from which the exception can be made again; see ``_raised``
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type

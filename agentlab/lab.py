@@ -18,13 +18,12 @@ from agentlab import frames
 from agentlab._admin import start, whereis
 from agentlab._arguments import signature_of
 from agentlab._bar import in_notebook, result
-from agentlab._doors import OPERATIONS, KernelLink, serve
+from agentlab._doors import OPERATIONS, KernelLink, answer_of, serve
 from agentlab._held import OneLabPerFile, hold, let_go, turn
 from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
 from agentlab._many import start_many
 from agentlab._prose import Prose
-from agentlab._reply import interruptible
 from agentlab._resume import bring_back, remembered, resume_all
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
@@ -209,7 +208,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         runtime = self._live
         path = under.path if isinstance(under, Ref) else under
         name = id or getattr(what, "__name__", None) or getattr(what, "id", None) or what
-        ref: Ref = interruptible(
+        ref: Ref = answer_of(
             runtime.submit(start, runtime, what, id, path, fields),
             lambda: f"the start of {name} goes on; nobody waits for it. Look: lab.agents(). End it: lab[path].kill().",
         )
@@ -293,12 +292,12 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if not (isinstance(cls, type) and issubclass(cls, Agent)):
             raise InvalidSpec(f"upgrade: give an agent class; got {cls!r}", kind="invalid_class", value=cls)
         runtime = self._live
-        return frames.upgrades(runtime.submit(runtime.upgrades.upgrade, cls, runtime.turn).result())
+        return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls, runtime.turn)))
 
     def resume(self) -> list[Ref]:
         """Run the agents that are parked since the lab was opened again; their refs."""
         runtime = self._live
-        found: list[Ref] = runtime.submit(resume_all, runtime).result()
+        found: list[Ref] = answer_of(runtime.submit(resume_all, runtime))
         return found
 
     def close(self, timeout: float = 10.0) -> None:

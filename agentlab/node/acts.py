@@ -15,6 +15,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from agentlab._wire import unpack
+from agentlab.node.line import Refused
 from agentlab.node.resident import Died, current
 from agentlab.node.steps import answered, claim, given_text
 
@@ -53,7 +54,11 @@ def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *part
 
 
 async def _unpacked(host: Host, answer: Awaitable[bytes]) -> Any:
-    return unpack(await answer, host.link)
+    try:
+        return unpack(await answer, host.link)
+    except Refused as refused:
+        error = refused.error()
+    raise error
 
 
 async def _at_hand(value: Any) -> Any:

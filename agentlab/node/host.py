@@ -17,7 +17,8 @@ from typing import Any
 from agentlab import ref as refs
 from agentlab._arguments import signature_of
 from agentlab._image import Image, migrated
-from agentlab._wire import decode_reason, describe, encode_reason, pack, unpack
+from agentlab._raised import as_reason, decode_reason, describe, encode_reason
+from agentlab._wire import pack, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import InvalidArgument
 from agentlab.node.changing import build, committed, put, take_back, upgrade
@@ -60,6 +61,7 @@ class Host(Line):
         self._sock = sock
         self._residents: dict[int, Resident] = {}
         self._classes: dict[int, type[Agent]] = {}
+        self._numbers: dict[type, int] = {}  # the same by class
         self._paths: dict[str, Resident] = {}
         self._posted: dict[int, asyncio.Future[Any]] = {}  # calls within the node, by their messages' keys
         self._keys: Iterator[int] = iter(())
@@ -119,12 +121,16 @@ class Host(Line):
 
     # lives
 
+    def number_of(self, cls: type) -> int | None:
+        """Under which number the kernel has sent the class, if it has."""
+        return self._numbers.get(cls)
+
     def _on_class(self, number: int, data: bytes) -> None:
         try:
             found = unpack(data)
             if isinstance(found, BaseException):
                 raise found
-            self._classes[number] = found
+            self._classes[number], self._numbers[found] = found, number
         except Exception as error:  # the class's module may raise anything when it is imported here
             self._classes[number] = _unloadable(error)
 
@@ -170,7 +176,7 @@ class Host(Line):
         except Died as died:
             self._gone(resident, died.reason)
         except Exit as leave:
-            self._gone(resident, leave.reason, "own")
+            self._gone(resident, as_reason(leave.reason), "own")
         except BaseException as error:  # whatever an agent raises is its crash, never the node's
             self._gone(resident, None if resident.reason is not None else Crash(*describe(error)), "own")
         finally:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agentlab._arguments import signature_of
+from agentlab._asks import write_control, write_start
+from agentlab._raised import as_reason
 from agentlab._secrets import redact
 from agentlab._wire import pack, unpack
 from agentlab.agent import Agent
@@ -82,7 +84,7 @@ class InsideContext:
 
     def stop(self, reason: Any) -> None:
         """End after this message."""
-        self._resident.stopping = reason
+        self._resident.stopping = as_reason(reason)
 
     def emit(self, text: str) -> None:
         """Text for the live transcript; passes by, is never stored as state."""
@@ -132,7 +134,7 @@ class LabInside:
     def start(self, what: Any, *, id: str | None = None, under: Any = None, **options: Any) -> Awaitable[Ref]:
         """Start an agent, a child or a supervisor; as ``lab.start`` in a cell."""
         under_path = under.path if isinstance(under, Ref) else under
-        data = pack((what, id, under_path, options), "what lab.start was given")
+        data = write_start(what, id, under_path, options, self._host.number_of)
         return act(self._host, "start", _name(what), (id, under_path, options), "start", data)
 
     def whereis(self, id: str) -> Awaitable[Ref | None]:
@@ -220,7 +222,7 @@ class InsideLink:
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation, awaited."""
-        data = pack(args, f"the arguments of {op}")
+        data = write_control(op, args, self._host.number_of)
         kind = "look" if op in LOOKS else "start" if op == "start_child" else "control"
         given = tuple(map(_name, args)) if kind == "start" else args
         return act(self._host, kind, f"{path}.{op}", given, "control", op, path, data)

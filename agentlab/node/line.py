@@ -12,13 +12,26 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
-from agentlab._wire import Reader, decode_reason, frame, revive
+from agentlab._raised import as_seen, decode_reason, revive
+from agentlab._wire import Reader, frame
 from agentlab.agent import Crash
 from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.resident import current
 
 SOON_SECONDS = 0.001
 """So long a message for which nobody waits may wait for others."""
+
+
+class Refused(Exception):
+    """An answer that is an error, on its way to who asked; only there the exception is made, which may run its code."""
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def error(self) -> BaseException:
+        """What to raise."""
+        return as_seen(revive(self.reason)) if isinstance(self.reason, Crash) else NotRunning(str(self.reason))
 
 
 class Line:
@@ -111,10 +124,11 @@ class Line:
         try:
             async with asyncio.timeout(timeout):
                 return await answer
+        except Refused as refused:
+            error = refused.error()
         except TimeoutError:
-            if answer.done() and not answer.cancelled():
-                raise  # the answer itself was a timeout
             raise CallTimeout(f"no answer to {what} within {timeout:g} s; the work goes on.") from None
+        raise error
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
@@ -135,8 +149,7 @@ class Line:
         if error is None:
             future.set_result(value)
         else:
-            crash = decode_reason(error)
-            future.set_exception(revive(crash) if isinstance(crash, Crash) else NotRunning(str(crash)))
+            future.set_exception(Refused(decode_reason(error)))
 
 
 class _Ear(asyncio.Protocol):

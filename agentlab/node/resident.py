@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentlab._image import Change
-from agentlab._wire import revive
+from agentlab._raised import revive
 from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
 from agentlab.node.journal import NO_STEPS, Journal

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from agentlab._raised import describe
 from agentlab._secrets import redact
-from agentlab._wire import describe, pack, unpack
+from agentlab._wire import pack, unpack
 from agentlab.node.journal import Kept, Mark, digest_of, label
 from agentlab.node.resident import Died, Resident
 

@@ -1,0 +1,291 @@
+"""Exceptions and exit reasons as data: what an agent raised, as the kernel carries it, and back for whoever asks.
+
+The kernel runs no code of an agent, and an exception is code: its constructor, its ``__reduce__``, its ``__str__``.
+So its node takes it apart into a ``Crash``: the class's name, texts, and a *form* from which it can be made again.
+The form of an exception that everybody knows (Python's own and agentlab's) is plain data; that of any other is a
+pickle, which the kernel never opens. ``revive`` makes the exception, in the thread of whoever asked for the answer;
+where its class is not there, or raises, a stand-in with the class's name and text takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import concurrent.futures
+import marshal
+import pickle
+import threading
+import traceback
+from types import CodeType
+from typing import Any
+
+import cloudpickle
+
+from agentlab import errors
+from agentlab._secrets import redact
+from agentlab.agent import Crash, Exit
+from agentlab.errors import AgentDown, StartFailed
+
+LONGEST = 20_000
+"""Characters of an exception's message and of its traceback; one whose form takes much more travels as text."""
+
+DATA, PICKLE = b"d", b"p"
+"""The first byte of a form."""
+
+
+class _Role(threading.local):
+    carries = False
+
+
+role = _Role()
+"""``role.carries``: this thread, a runtime's, carries what agents made and loads none of it."""
+
+PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
+
+
+def _known() -> dict[str, type[BaseException]]:
+    others = (asyncio.CancelledError, concurrent.futures.CancelledError)
+    places = (*vars(builtins).values(), *vars(errors).values(), *others)
+    return {
+        _name(cls): cls
+        for cls in places
+        if isinstance(cls, type) and issubclass(cls, BaseException) and not issubclass(cls, BaseExceptionGroup)
+    }
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+KNOWN = _known()
+"""Exceptions that every process has, by name: they are made from data."""
+
+
+def load(data: bytes | memoryview) -> Any:
+    """What a pickle of this lab's own processes holds; its code runs in the calling thread."""
+    refuse_carriers()
+    return pickle.loads(data)  # noqa: S301  # from the lab's own socketpair, never from a store
+
+
+def refuse_carriers() -> None:
+    """Say so where a runtime's thread is about to run code that an agent made."""
+    if role.carries:
+        raise RuntimeError("the kernel's own thread carries what agents made and loads none of it")
+
+
+# there
+
+
+def describe(error: BaseException, *, own: bool = False) -> tuple[str, str, str, bytes | None]:
+    """An exception as plain parts: type, message, traceback, and its form where it has one.
+
+    Whatever its methods raise stays here, ``SystemExit`` and the like included.
+
+    Args:
+        error: The exception.
+        own: It is the kernel's: what of it is no plain data becomes text.
+    """
+    try:
+        message = str.__str__(str(error))
+    except BaseException as failed:  # a __str__ may raise anything
+        message = f"(its message raised {type(failed).__name__})"
+    try:
+        text = _traceback(error) if error.__traceback__ is not None else ""
+    except BaseException:  # the traceback asks the exception for its message too
+        text = "".join(traceback.format_tb(error.__traceback__))
+    return type(error).__name__, _cut(message), redact(text[-LONGEST:]), _form(error, own=own)
+
+
+def _cut(text: str) -> str:
+    text = redact(text)
+    return text if len(text) <= LONGEST else text[:LONGEST] + f"... ({len(text):,} characters)"
+
+
+def _traceback(error: BaseException) -> str:
+    """As ``traceback.format_exception``, with what it finds out about a place kept for the next crash there."""
+    if error.__cause__ or error.__context__ or isinstance(error, BaseExceptionGroup):
+        return "".join(traceback.format_exception(error))
+    lines = ["Traceback (most recent call last):\n"]
+    at = error.__traceback__
+    while at is not None:
+        if len(lines) > MOST_FRAMES:
+            return "".join(traceback.format_exception(error))
+        place = (at.tb_frame.f_code, at.tb_lasti)
+        if place not in _places:
+            if len(_places) >= MOST_PLACES:
+                _places.clear()
+            _places[place] = "".join(traceback.format_tb(at, limit=1))
+        lines.append(_places[place])
+        at = at.tb_next
+    return "".join([*lines, *traceback.format_exception_only(error)])
+
+
+_places: dict[tuple[CodeType, int], str] = {}
+MOST_FRAMES, MOST_PLACES = 50, 2000
+
+
+def _form(error: BaseException, *, own: bool) -> bytes | None:
+    known = KNOWN.get(_name(type(error))) is type(error)
+    data = _as_data(error, own=own) if known else None
+    return data if data is not None or own else _pickled(error)
+
+
+def _as_data(error: BaseException, *, own: bool) -> bytes | None:
+    try:
+        made: tuple[Any, ...] = error.__reduce__()  # type: ignore[assignment]  # an exception gives no text
+        parts = [_name(type(error)), *(_data(part, own=own) for part in (*made[1:], None)[:2])]
+        data = marshal.dumps(parts)
+    except BaseException:  # what it holds is no plain data, or fails to be looked at
+        return None
+    return DATA + data if len(data) <= 50 * LONGEST else None
+
+
+def _data(value: Any, *, own: bool, depth: int = 8) -> Any:
+    """A value as ``marshal`` can hold it, its texts cut and without secrets; TypeError where it is no plain data."""
+    kind = type(value)
+    if kind is str:
+        return _cut(value)
+    if kind in PLAIN:
+        return value
+    if kind is Crash:
+        return encode_reason(value)
+    if depth and kind in (tuple, list):
+        return kind(_data(part, own=own, depth=depth - 1) for part in value)
+    if depth and kind is dict:
+        return {_data(key, own=own): _data(part, own=own, depth=depth - 1) for key, part in value.items()}
+    if own:
+        return _cut(text_of(value))
+    raise TypeError(f"{kind} is no plain data")
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """The exception as bytes, if it comes back from them, is not too large and carries no secret."""
+    try:
+        data: bytes = cloudpickle.dumps(error, 5)
+        if len(data) > 50 * LONGEST or redact(text := data.decode("utf-8", "replace")) != text:
+            return None
+        pickle.loads(data)  # noqa: S301  # just made, where its code runs anyway: some pickle but do not come back
+    except BaseException:  # an exception may refuse in any way
+        return None
+    return PICKLE + data
+
+
+# and back
+
+
+def revive(crash: Crash) -> BaseException:
+    """The exception behind a crash, with its traceback as a note; its code runs in the calling thread."""
+    refuse_carriers()
+    error = _made(crash.form) or _stand_in(crash)
+    if crash.traceback:
+        try:
+            BaseException.add_note(error, "In the agent:\n" + crash.traceback.rstrip())
+        except BaseException:  # its class keeps its notes in another way
+            return error
+    return error
+
+
+def _made(form: bytes | None) -> BaseException | None:
+    """The exception of a form; None if it cannot be made here: its class is not there, or its code raises."""
+    if form is None:
+        return None
+    try:
+        error = _from_data(form[1:]) if form[:1] == DATA else load(form[1:])
+        str(error)
+    except BaseException:  # a constructor may exit; that is no exit of whoever asks
+        return None
+    return error if isinstance(error, BaseException) else None
+
+
+def _from_data(data: bytes) -> BaseException:
+    name, args, state = marshal.loads(data)  # noqa: S302  # plain data, made above
+    error = KNOWN[name](*args)
+    if state:
+        if "reason" in state:
+            state["reason"] = decode_reason(state["reason"])
+        error.__setstate__(state)
+    return error
+
+
+def _stand_in(crash: Crash) -> BaseException:
+    """An exception with the class's name and text; it is a ``RuntimeError``, for who must catch something."""
+    cls = type(crash.type, (RuntimeError,), {"__doc__": "Stands for an exception whose class could not be made here."})
+    made: BaseException = cls(crash.message)
+    return made
+
+
+def as_seen(error: BaseException) -> BaseException:
+    """An error of the kernel as its asker sees it: with what the agent raised, made in the asker's thread.
+
+    The way through the kernel's thread is no news to the asker, so it is not in the traceback.
+    """
+    reason = getattr(error, "reason", None)
+    if not isinstance(reason, Crash):
+        return error.with_traceback(None)
+    if isinstance(error, StartFailed):
+        made = revive(reason)
+        made.__cause__ = error.with_traceback(None)
+        return made
+    if isinstance(error, AgentDown) and error.__cause__ is None:
+        error.__cause__ = revive(reason)
+    return error.with_traceback(None)
+
+
+# exit reasons
+
+
+CRASH = "\0crash"
+"""Marks a crash among the reasons of a frame; no text that a person would give as a reason."""
+
+
+def as_reason(term: Any, default: str = "normal") -> Any:
+    """Whatever somebody gave as an exit reason, as one: text, a tuple of plain parts, or a crash.
+
+    Args:
+        term: An exception, or its class, is a crash; None is the default; what is no text becomes its text.
+        default: The reason if none was given.
+    """
+    if term is None:
+        return default
+    if isinstance(term, Exit):
+        return as_reason(term.reason, default)
+    if isinstance(term, type) and issubclass(term, BaseException):
+        try:
+            term = term()
+        except BaseException:  # it needs arguments
+            return Crash(term.__name__, "")
+    if isinstance(term, BaseException):
+        return Crash(*describe(term))
+    return term if isinstance(term, Crash) else _plain(term) if isinstance(term, tuple) and term else text_of(term)
+
+
+def encode_reason(reason: Any) -> Any:
+    """An exit reason in plain parts, for a frame."""
+    if isinstance(reason, Crash):
+        return (CRASH, reason.type, reason.message, reason.traceback, reason.form)
+    return _plain(reason) if isinstance(reason, tuple) else text_of(reason)
+
+
+def _plain(term: Any, depth: int = 20) -> Any:
+    """A term that a frame can hold: what is neither text, number nor tuple becomes its text."""
+    if isinstance(term, tuple) and depth:
+        return tuple(_plain(part, depth - 1) for part in term)
+    if type(term) in PLAIN and type(term) is not str:
+        return term
+    return text_of(term)
+
+
+def text_of(term: Any) -> str:
+    """A term's text, whatever its ``__str__`` does."""
+    try:
+        text = str.__str__(term) if isinstance(term, str) else str.__str__(str(term))
+    except BaseException as failed:  # a __str__ may raise anything
+        return f"(a {type(term).__name__} whose text raised {type(failed).__name__})"
+    return (text if len(text) <= LONGEST else text[:LONGEST] + "...").lstrip("\0")
+
+
+def decode_reason(reason: Any) -> Any:
+    """The reason that ``encode_reason`` took apart."""
+    if isinstance(reason, tuple) and len(reason) == 5 and reason[0] == CRASH:
+        return Crash(*reason[1:])
+    return reason

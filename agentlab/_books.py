@@ -35,15 +35,15 @@ class Message:
     """One message from the moment it was accepted to the commit of its outcome."""
 
     __slots__ = (
-        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "redeliver",
-        "seed", "sender", "sent_at", "step", "tried", "withdrawn",
+        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "place",
+        "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
     )  # fmt: skip
 
     def __init__(
         self, key: int, method: str, payload: bytes, sender: str, answer: Answer | None, *, redeliver: bool = True,
         origin: tuple[int, int] | None = None,
     ) -> None:  # fmt: skip
-        self.key = key
+        self.key = self.place = key  # the place: before whom it is handled; keys come in the order of acceptance
         self.method = method
         self.payload = payload
         self.sender = sender

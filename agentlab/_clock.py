@@ -7,12 +7,13 @@ opened again; an ``every`` fires once and keeps its rhythm.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Timer:
-    """One timer; ``due_at`` is nanoseconds since 1970, ``every`` seconds or None for once."""
+    """One timer; ``due_at`` is nanoseconds since 1970 of the lab's own time, ``every`` seconds or None for once."""
 
     number: int
     path: str
@@ -35,6 +36,10 @@ class Clock:
         self._timers: dict[int, Timer] = {}
         self._of: dict[str, dict[int, Timer]] = {}  # by path
         self._heap: list[tuple[int, int]] = []
+
+    def __iter__(self) -> Iterator[Timer]:
+        """All timers, in no order."""
+        return iter(list(self._timers.values()))
 
     def add(self, timer: Timer) -> None:
         """Keep a timer."""
@@ -86,7 +91,7 @@ class Clock:
 
     @property
     def next_due(self) -> int | None:
-        """When the next one is due, nanoseconds since 1970."""
+        """When the next one is due, in nanoseconds of the lab's own time."""
         while self._heap:
             due_at, number = self._heap[0]
             timer = self._timers.get(number)

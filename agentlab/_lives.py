@@ -188,7 +188,8 @@ class Lives:
             desk.active.discard(entry)
         self._leave_topics(entry)
         for number in desk.clock.drop(entry.path):
-            desk.ledger.timer_gone(number)
+            if not desk.ledger.closing:  # else they ring when the lab is opened again
+                desk.ledger.timer_gone(number)
         desk.ledger.forget(entry)
 
     def _leave_topics(self, entry: Entry) -> None:

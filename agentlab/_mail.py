@@ -196,6 +196,7 @@ class Mail:
         message = Message(key, method, payload, sender, answered, redeliver=redeliver, origin=origin)
         asker = Asking(caller, place) if caller is not None else None
         message.sent_at, message.asker = sent_at, asker
+        message.place = next(self._desk.numbers)  # its key is one of its node's own
         error = self._cycle(caller, path, method) or self._refusal(entry, path, message)
         if error is not None or entry is None or caller is None:  # a caller that was moved asks again where it is now
             self.refused[key] = asker
@@ -233,6 +234,7 @@ class Mail:
         found = next((message for message in pending if message.key == key), None)
         if found is not None:  # a call within the node came before what is on its way there
             pending.remove(found)
+            found.place = pending[0].place - 1
             pending.appendleft(found)
         return found
 

@@ -130,7 +130,7 @@ class Notes:
         message.kept = True
         row = (message.key, entry.path, message.method, text, message.sender, message.sent_at)
         asker = message.origin or (None, None)
-        self._batch.add("inbox", *row, int(message.redeliver), message.deliveries, *asker)
+        self._batch.add("inbox", *row, int(message.redeliver), message.deliveries, *asker, message.place)
 
     def delivered(self, message: Message) -> None:
         """It was charged one more delivery."""
@@ -201,11 +201,11 @@ class Notes:
         entry.rewound = len(steps)
         self.event("rewound", entry.path, detail=", ".join(step.name for step in steps))
 
-    def timer(self, timer: Timer) -> None:
-        """A timer that outlives the kernel."""
+    def timer(self, timer: Timer, ahead: int) -> None:
+        """A timer that outlives the kernel; ``ahead``: how far the wall clock is ahead of the lab's own time (ns)."""
         payload = self.text(timer.payload) if self.durable and timer.payload[:1] == JSON else None
         if payload is not None:
-            self._batch.add("timer", timer.number, timer.path, timer.method, payload, timer.due_at, timer.every)
+            self._batch.add("timer", timer.number, timer.path, timer.method, payload, timer.due_at + ahead, timer.every)
 
     def timer_gone(self, number: int) -> None:
         """A timer is done."""

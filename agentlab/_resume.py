@@ -166,7 +166,7 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
     """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
     store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
-    rows = store.select("SELECT * FROM inbox ORDER BY sent_at, key")
+    rows = store.select("SELECT * FROM inbox ORDER BY place")
     asking = {row[0] for row in rows}
     for asker, step, payload in store.select("SELECT asker, asker_step, payload FROM answer"):
         if asker in asking:
@@ -180,7 +180,7 @@ def unread(runtime: Runtime) -> dict[str, list[Message]]:
             message.origin = None  # who asked is decided: nobody will ask for the answer again
         found.setdefault(row[1], []).append(message)
     (highest,) = store.select(
-        "SELECT max(n) FROM (SELECT max(key) n FROM inbox UNION ALL SELECT max(message_key) FROM step"
+        "SELECT max(n) FROM (SELECT max(max(key), max(place)) n FROM inbox UNION ALL SELECT max(message_key) FROM step"
         " UNION ALL SELECT max(id) FROM timer UNION ALL SELECT max(asker) FROM answer"
         " UNION ALL SELECT max(message_key) FROM begun UNION ALL SELECT max(key) FROM message"
         " UNION ALL SELECT max(key) FROM fork)"
@@ -190,10 +190,10 @@ def unread(runtime: Runtime) -> dict[str, list[Message]]:
 
 
 def _message(store: Store, row: tuple[Any, ...]) -> Message:
-    key, path, method, payload, sender, sent_at, redeliver, deliveries, asker, asker_step = row
+    key, path, method, payload, sender, sent_at, redeliver, deliveries, asker, asker_step, place = row
     origin = (asker, asker_step) if asker is not None else None
     message = Message(key, method, JSON + payload.encode(), sender, None, redeliver=bool(redeliver), origin=origin)
-    message.sent_at, message.deliveries, message.kept = sent_at, deliveries, True
+    message.sent_at, message.place, message.deliveries, message.kept = sent_at, place, deliveries, True
     done = steps(store, key)
     begun = store.select("SELECT step, mark, at, once FROM begun WHERE message_key = ?", (key,))
     if done or begun:

@@ -7,7 +7,7 @@ version before gets there. A test holds the two against each other.
 from __future__ import annotations
 
 APPLICATION_ID = 0x61674C62  # "agLb"
-VERSION = 3
+VERSION = 4
 
 FORK = """
 CREATE TABLE fork (
@@ -48,7 +48,7 @@ CREATE TABLE begun (
 );
 CREATE TABLE inbox (
     key INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, sender TEXT, sent_at INTEGER, redeliver INTEGER,
-    deliveries INTEGER, asker INTEGER, asker_step INTEGER
+    deliveries INTEGER, asker INTEGER, asker_step INTEGER, place INTEGER
 );
 CREATE TABLE answer (asker INTEGER, asker_step INTEGER, payload TEXT, PRIMARY KEY (asker, asker_step));
 CREATE TABLE timer (id INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, due_at INTEGER, every_s REAL);
@@ -91,6 +91,8 @@ MIGRATIONS: dict[int, str] = {
     2: f"CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);\n{uses(TEXTS[:5])}",
     3: "ALTER TABLE message ADD COLUMN key INTEGER;\nALTER TABLE message ADD COLUMN payload TEXT;\n"
     f"ALTER TABLE step ADD COLUMN once INTEGER;\n{uses(TEXTS[5:])}\n{FORK}",
+    4: "ALTER TABLE inbox ADD COLUMN place INTEGER;\nUPDATE inbox SET place = place_of.n FROM"
+    " (SELECT key, row_number() OVER (ORDER BY sent_at, key) n FROM inbox) place_of WHERE inbox.key = place_of.key;",
 }
 """How a store of the version before becomes one of this version."""
 
@@ -138,7 +140,7 @@ INSERT = {
     " replayed = 0",
     "begun": "INSERT OR REPLACE INTO begun VALUES (?,?,?,?,?)",
     "not_begun": "DELETE FROM begun WHERE message_key = ? AND step = ?",
-    "inbox": "INSERT OR REPLACE INTO inbox VALUES (?,?,?,?,?,?,?,?,?,?)",
+    "inbox": "INSERT OR REPLACE INTO inbox VALUES (?,?,?,?,?,?,?,?,?,?,?)",
     "delivered": "UPDATE inbox SET deliveries = ? WHERE key = ?",
     "answer": "INSERT OR REPLACE INTO answer VALUES (?,?,?)",
     "not_answered": "DELETE FROM answer WHERE asker = ? AND asker_step = ?",

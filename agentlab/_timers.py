@@ -1,4 +1,9 @@
-"""Timers in the kernel: set with a commit, rung by the loop, durable where the store is a file."""
+"""Timers in the kernel: set with a commit, rung by the loop, durable where the store is a file.
+
+Waiting is measured by a clock that nobody can set, and that runs on while the machine sleeps. A lab's *own time* is the
+time of day at which it began, counted on by that clock. The store has times of day, for the next kernel: when
+somebody has set the wall clock they are written anew, so that what was to happen in a minute still is.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,13 @@ from agentlab._clock import Timer
 from agentlab._desk import Desk
 from agentlab._pool import Node
 
-FARTHEST = 3600.0
-"""Seconds after which the clock is looked at again, whatever is due: the wall clock may be set meanwhile."""
+FARTHEST = 10.0
+"""Seconds after which the clocks are looked at again, whatever is due: one was set, or the machine slept."""
+
+SET = 1_000_000_000
+"""Nanoseconds by which the wall clock has to be off to count as set."""
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Timers:
@@ -26,6 +36,8 @@ class Timers:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._alarm: asyncio.TimerHandle | None = None
+        self._began = time.time_ns() - time.clock_gettime_ns(_CLOCK)
+        self._ahead = 0  # of the lab's own time, when the wall clock was last looked at
         self.held = False
         self.deliver: Callable[..., object]
 
@@ -43,14 +55,28 @@ class Timers:
         Returns:
             The new timer's number; 0 if there is none.
         """
-        due_at = time.time_ns() + int(seconds * 1e9)
+        self._look_at_the_wall()
+        due_at = self._now() + int(seconds * 1e9)
         timer = Timer(next(self._desk.numbers), entry.path, method, payload, due_at, seconds if again else None)
         if again and self._desk.clock.same(timer) is not None:
             return 0
         self._desk.clock.add(timer)
-        self._desk.ledger.timer(timer)
+        self._desk.ledger.timer(timer, self._ahead)
         self.look()
         return timer.number
+
+    def _now(self) -> int:
+        """The lab's own time (nanoseconds)."""
+        return self._began + time.clock_gettime_ns(_CLOCK)
+
+    def _look_at_the_wall(self) -> None:
+        """If somebody has set the clock there, what the store has of all timers is moved with it."""
+        ahead = time.time_ns() - self._now()
+        if abs(ahead - self._ahead) >= SET:
+            self._ahead = ahead
+            for timer in self._desk.clock:
+                self._desk.ledger.timer(timer, ahead)
+            self._desk.due()
 
     def drop(self, numbers: list[int]) -> None:
         """Forget timers whose commit failed."""
@@ -69,16 +95,17 @@ class Timers:
             self._alarm = None
         due_at = self._desk.clock.next_due
         if due_at is not None and not self.held:
-            wait = max(0.0, (due_at - time.time_ns()) / 1e9)
+            self._look_at_the_wall()
+            wait = max(0.0, (due_at - self._now()) / 1e9)
             self._alarm = self._desk.loop.call_later(min(wait, FARTHEST), self._ring)
 
     def _ring(self) -> None:
         self._alarm = None
-        for timer in self._desk.clock.due(time.time_ns()):
+        for timer in self._desk.clock.due(self._now()):
             self.deliver(timer.path, timer.method, timer.payload, sender=timer.path)
             if timer.every is None:
                 self._desk.ledger.timer_gone(timer.number)
             else:
-                self._desk.ledger.timer(timer)
+                self._desk.ledger.timer(timer, self._ahead)
         self.look()
         self._desk.due()

@@ -30,17 +30,22 @@ _LATER = {
     "tool": "agentlab.tools",
 }
 
+_MODULES = ("charts", "sim")
+"""Modules that are found by TAB, and that nobody pays for who does not use them."""
+
 
 def __getattr__(name: str) -> Any:  # the menu's values differ in type
     """Import what only the kernel or only some agents need when it is first used."""
-    if name not in _LATER:
-        raise AttributeError(f"module 'agentlab' has no attribute {name!r}; it has: {', '.join(__all__)}")
     import importlib
 
+    if name in _MODULES:
+        return importlib.import_module(f"agentlab.{name}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'agentlab' has no attribute {name!r}; it has: {', '.join(__dir__())}")
     value = getattr(importlib.import_module(_LATER[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_MODULES]

@@ -8,7 +8,9 @@ notebook a chart is drawn as SVG by vl-convert, unless another renderer was chos
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
@@ -16,8 +18,12 @@ if TYPE_CHECKING:  # both cost more than the rest of the package together, and m
     import pandas as pd
 
 MOST = 20  # bars in one chart: more are not read
+WIDTH = 760  # pixels of a still picture; a live renderer makes it as wide as its cell
+SMALLEST = 12  # pixels of the smallest letters
+LONGEST = 40  # characters of a label on an axis; of a longer path the end is shown, where paths differ
 
-INK = "#7a828e"  # text and axes: legible on a light and on a dark page
+FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # whoever measures it here and draws it there agree most
+INK = "#737b87"  # text and axes: as legible on a light page as on a dark one
 
 
 class Look(NamedTuple):
@@ -71,31 +77,32 @@ class HasFrames(Protocol):
 
 
 def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
-    """Who was restarted how often, and why: a bar per agent, a colour per reason, most restarted first.
+    """Who was restarted how often, and why: a bar per agent, a colour per kind of exit, most restarted first.
+
+    Restarts are of one kind if their exceptions are of one class; what each of them said is in the tooltip. More than
+    20 agents: the others are one bar at the end, which is cut where the longest of the 20 ends.
 
     Args:
-        source: ``lab.restarts()`` or the lab. Read: ``path``, ``reason``.
+        source: ``lab.restarts()`` or the lab. Read: ``path``, ``reason`` and, if it is there, ``fault``.
     """
     import altair as alt
 
     frame = _frame(source, "restarts")
     if frame.empty:
         return _nothing("No restarts yet")
-    counts = _counts(frame)
-    order, most = list(dict.fromkeys(counts["agent"])), counts.groupby("agent")["restarts"].sum().max()
-    return _finish(
-        alt.Chart(counts)
-        .mark_bar(height={"band": 0.7})  # round corners need clip paths, whose numbers change at every drawing
-        .encode(
-            x=alt.X("restarts:Q", title="restarts", axis=alt.Axis(values=_whole(most), format="d")),
-            y=alt.Y("agent:N", title=None, sort=order),
-            color=alt.Color("reason:N", title="reason", scale=alt.Scale(range=REASONS)),
-            order=alt.Order("reason:N"),
-            tooltip=["agent:N", "reason:N", "restarts:Q"],
-        ),
-        f"{len(frame):,} {'restart' if len(frame) == 1 else 'restarts'}",
-        rows=len(order),
+    counts, kinds = _counts(frame)
+    agents = list(dict.fromkeys(counts["agent"]))
+    most = int(counts.loc[counts["agent"] != OTHER_AGENTS, "end"].max())
+    ends = alt.Scale(domain=[0, most], nice=False)
+    base = alt.Chart(counts).encode(y=alt.Y("agent:N", title=None, sort=agents, axis=_names()))
+    bars = base.mark_bar(height={"band": 0.7}).encode(  # round corners need clip paths, whose numbers change each time
+        x=alt.X("start:Q", title="restarts", scale=ends, axis=alt.Axis(values=_whole(most), format="d")),
+        x2="end:Q",
+        color=alt.Color("kind:N", title=None, scale=_colours(kinds), legend=_columns_for(kinds)),
+        tooltip=["agent:N", "kind:N", "reason:N", "restarts:Q"],
     )
+    totals = base.mark_text(align="left", dx=5, color=INK, fontSize=SMALLEST).encode(x="end:Q", text="total:N")
+    return _finish(alt.layer(bars, totals), _number(len(frame), "restart"), rows=len(agents), names=agents)
 
 
 def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
@@ -112,22 +119,30 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     marks = _quantiles(frame) if len(frame) else frame
     if marks.empty:
         return _nothing("No messages yet")
-    colour = alt.Color(
-        "part:N", title=None, scale=alt.Scale(domain=["waiting", "handling"], range=[INK, LOOKS["busy"].colour])
+    parts = alt.Scale(domain=PARTS, range=[INK, LOOKS["busy"].colour])
+    base = alt.Chart(marks).encode(
+        y=alt.Y("method:N", title=None, sort=list(dict.fromkeys(marks["method"])), axis=_names(between=True)),
+        yOffset=alt.YOffset(
+            "part:N", sort=["waiting", "handling"], scale=alt.Scale(paddingInner=0.1, paddingOuter=0.35)
+        ),
+        color=alt.Color("part:N", title=None, scale=parts),
     )
-    y = alt.Y("method:N", title=None, sort=list(dict.fromkeys(marks["method"])))
-    base = alt.Chart(marks).encode(y=y, yOffset=alt.YOffset("part:N", sort=["waiting", "handling"]), color=colour)
-    ticks = alt.Axis(format="~g", values=_decades(marks))
-    axis = alt.X("p50:Q", title="milliseconds", scale=alt.Scale(type="log"), axis=ticks)
-    tooltip = ["method:N", "part:N", "messages:Q", *(alt.Tooltip(f"{q}:Q", format=".3g") for q in QUANTILES)]
+    ticks = alt.Axis(values=_decades(marks), labelExpr=UNITS, labelOverlap=True)
+    decades = alt.Scale(type="log", domain=[float(marks["p50"].min()), float(marks["most"].max())], nice=True)
+    axis = alt.X("p50:Q", title="time, each step ten times the last", scale=decades, axis=ticks)
+    tooltip = ["method:N", "part:N", "messages:Q", *(alt.Tooltip(f"{q}_shown:N", title=q) for q in QUANTILES)]
     return _finish(
         alt.layer(
-            base.mark_rule(strokeWidth=1).encode(x=axis, x2="most:Q"),
-            base.mark_rule(strokeWidth=4, strokeCap="round").encode(x=axis, x2="p95:Q"),
-            base.mark_point(filled=True, size=90, opacity=1).encode(x=axis, tooltip=tooltip),
+            base.mark_rule(strokeWidth=1.5).encode(x=axis, x2="most:Q"),
+            base.mark_rule(strokeWidth=5, strokeCap="round").encode(x=axis, x2="p95:Q"),
+            base.mark_point(filled=True, size=100, opacity=1).encode(x=axis, tooltip=tooltip),
+            base.mark_text(align="left", dx=6, fontSize=SMALLEST).encode(x="most:Q", text="most_shown:N"),
+            base.mark_text(align="right", dx=-9, fontSize=SMALLEST).encode(x="p50:Q", text="p50_shown:N"),
         ),
-        f"{len(frame):,} {'message' if len(frame) == 1 else 'messages'}: median, 95th percentile, slowest",
+        _number(len(frame), "message"),
+        "dot: median · thick line: to the 95th percentile · thin line: to the slowest",
         rows=2 * marks["method"].nunique(),
+        names=marks["method"],
     )
 
 
@@ -152,7 +167,7 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
         alt.Chart(bars)
         .mark_bar(width={"band": 0.7})
         .encode(
-            x=alt.X("tried:N", title=tried, sort=None, axis=alt.Axis(labelAngle=0)),
+            x=alt.X("tried:N", title=tried, sort=None, axis=alt.Axis(labelAngle=0, labelOverlap=True, labelLimit=120)),
             y=alt.Y("value:Q", title=value),
             color=colour,
             tooltip=[alt.Tooltip("tried:N", title=tried), alt.Tooltip("value:Q", title=value)],
@@ -162,6 +177,12 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
     )
 
 
+PARTS = ["waiting", "handling"]
+OTHER_AGENTS, OTHER_REASONS = "other agents", "other reasons"
+UNITS = (
+    "datum.value < 1 ? format(datum.value * 1000, '~g') + ' µs'"
+    " : datum.value < 1000 ? format(datum.value, '~g') + ' ms' : format(datum.value / 1000, '~g') + ' s'"
+)
 QUANTILES = {"p50": 0.5, "p95": 0.95, "most": 1.0}
 SHORTEST_MS = 0.001  # a logarithm has no zero; no clock here sees less than a microsecond
 
@@ -178,24 +199,60 @@ def _frame(source: pd.DataFrame | HasFrames, name: str) -> pd.DataFrame:
     return frame
 
 
-def _counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Restarts per agent and reason: the most restarted agents, the others as one, at most eight reasons."""
-    words = frame[["path", "reason"]].astype("string").fillna("unknown").map(_label)
-    words["path"] = _keep_most(words["path"], MOST, "other agents")
-    words["reason"] = _keep_most(words["reason"], len(REASONS), "other reasons")
-    counts = words.value_counts(["path", "reason"]).rename("restarts").reset_index()
-    counts["all"] = counts.groupby("path")["restarts"].transform("sum")
-    counts = counts.sort_values(["all", "path", "reason"], ascending=[False, True, True])
-    return counts.rename(columns={"path": "agent"})[["agent", "reason", "restarts"]]
+def _counts(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Restarts per agent and kind, where their bars start and end, and the kinds, most frequent first."""
+    import pandas as pd
+
+    texts = frame["reason"].astype("string").fillna("unknown")
+    classes = frame["fault"].astype("string") if "fault" in frame else pd.Series(pd.NA, frame.index, dtype="string")
+    agents = frame["path"].astype("string").fillna("unknown")
+    rows = pd.DataFrame({"agent": agents.map(clean), "reason": texts.map(clean)})
+    rows["kind"] = _keep_most(classes.fillna(texts.map(_kind)).map(_label), len(REASONS), OTHER_REASONS)
+    rows["agent"] = _keep_most(rows["agent"], MOST, OTHER_AGENTS)
+    groups = rows.groupby(["agent", "kind"])["reason"]
+    counts = groups.agg([_said, "size"]).set_axis(["reason", "restarts"], axis=1).reset_index()
+    counts.loc[counts["kind"] == OTHER_REASONS, "reason"] = OTHER_REASONS
+    return _stacked(counts), _by_number(rows["kind"], OTHER_REASONS)
+
+
+def _stacked(counts: pd.DataFrame) -> pd.DataFrame:
+    """Put each agent's parts end to end; the bar that stands for many agents may not set the scale."""
+    counts["all"] = counts.groupby("agent")["restarts"].transform("sum")
+    others = counts["agent"] == OTHER_AGENTS
+    order = {"last": True, "all": False, "agent": True, "kind": True}
+    counts = counts.assign(last=others).sort_values(list(order), ascending=list(order.values()))
+    longest = counts.loc[~counts["last"], "all"].max()
+    beyond = counts["last"] & (counts["all"] > longest)
+    ends = counts.groupby("agent")["restarts"].cumsum()
+    scale = (longest / counts["all"]).where(beyond, 1.0)
+    counts["start"], counts["end"] = (ends - counts["restarts"]) * scale, ends * scale
+    totals = counts["all"].map("{:,}".format) + beyond.map({True: " (the bar is cut)", False: ""})
+    counts["total"] = totals.where(~counts["agent"].duplicated(keep="last"), "")
+    return counts[["agent", "kind", "reason", "restarts", "start", "end", "total"]]
+
+
+def _kind(reason: str) -> str:
+    """The class or the word with which a reason begins; of another text what does not name a place or count."""
+    begins = reason.split(":", 1)[0]
+    return begins if begins.replace(".", "").isidentifier() else re.sub(r"/\S+|\d+", "…", reason)
+
+
+def _said(reasons: pd.Series[Any]) -> str:
+    """What restarts of one kind gave as their reason: the most frequent text, and how many others there are."""
+    first, others = str(reasons.mode().iloc[0]), reasons.nunique() - 1
+    return first if not others else f"{first} (and {_number(others, 'other text')})"
 
 
 def _keep_most(words: pd.Series[Any], most: int, rest: str) -> pd.Series[Any]:
     """The frequent words as they are, the others as ``rest``."""
-    if words.nunique() <= most:
-        return words
+    return words if words.nunique() <= most else words.where(words.isin(_by_number(words)[: most - 1]), rest)
+
+
+def _by_number(words: pd.Series[Any], rest: str = "") -> list[str]:
+    """Each word once, the most frequent first, and ``rest`` last."""
     counts = words.value_counts().reset_index().set_axis(["word", "n"], axis=1)
-    names = counts.sort_values(["n", "word"], ascending=[False, True])["word"]
-    return words.where(words.isin(names.head(most - 1)), rest)
+    counts["rest"] = counts["word"] == rest
+    return [str(word) for word in counts.sort_values(["rest", "n", "word"], ascending=[True, False, True])["word"]]
 
 
 def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
@@ -212,6 +269,8 @@ def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
     marks = pd.concat(parts, ignore_index=True)
     slowest = marks.groupby("method")["most"].max().sort_values(ascending=False).head(MOST).index
     marks = marks[marks["method"].isin(slowest)]
+    for quantile in QUANTILES:
+        marks[f"{quantile}_shown"] = marks[quantile].map(_time)
     rank = {method: place for place, method in enumerate(slowest)}
     return marks.sort_values("method", key=lambda names: names.map(rank), kind="stable")
 
@@ -225,23 +284,72 @@ def _whole(most: int) -> list[int]:
     return list(range(0, most + 1, max(1, -(-most // 10))))
 
 
+def _time(ms: float) -> str:
+    """Milliseconds as a person says them: ``250 µs``, ``3.1 ms``, ``12 s``."""
+    for unit, factor in (("µs", 1000.0), ("ms", 1.0)):
+        if ms * factor < 1000 and float(f"{ms * factor:.2g}") < 1000:
+            return f"{float(f'{ms * factor:.2g}'):g} {unit}"
+    return f"{float(f'{ms / 1000:.2g}'):g} s"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _names(*, between: bool = False) -> alt.Axis:
+    """An axis of names; of a long one the end is shown. With lines between the rows if asked for."""
+    import altair as alt
+
+    cut = f"length(datum.label) > {LONGEST} ? '…' + slice(datum.label, 1 - {LONGEST}) : datum.label"
+    return alt.Axis(labelExpr=cut, labelLimit=0, grid=between, tickBand="extent" if between else "center")
+
+
+def _colours(kinds: list[str]) -> alt.Scale:
+    """A colour for each kind; grey for the rest of them."""
+    import altair as alt
+
+    colours = [REASONS[-1] if kind == OTHER_REASONS else REASONS[place] for place, kind in enumerate(kinds)]
+    return alt.Scale(domain=kinds, range=colours)
+
+
+def _columns_for(labels: list[str]) -> alt.Legend:
+    """A legend with as many columns as have room side by side."""
+    import altair as alt
+
+    widest = 60 + 8 * max(map(len, labels))  # symbol, gap, and letters of 12 pixels in a wide font
+    return alt.Legend(
+        rowPadding=6, columnPadding=24 + max(map(len, labels)), columns=max(1, min(len(labels), int(WIDTH // widest)))
+    )
+
+
 def _decades(marks: pd.DataFrame) -> list[float]:
     """A tick at every power of ten that the marks reach."""
     low, high = marks["p50"].min(), marks["most"].max()
     return [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
 
 
-def _finish(chart: Any, title: str, *, rows: int) -> alt.Chart | alt.LayerChart:  # their common base is private
-    """The look that all charts share."""
+def _finish(
+    chart: Any, title: str, subtitle: str = "", *, rows: int, names: Iterable[str] = ()
+) -> alt.Chart | alt.LayerChart:  # base is private
+    """The look that all charts share, with room to the left of ``names`` for a browser whose letters are wider."""
+    import altair as alt
+
     _draw_offline()
+    spare = min(LONGEST, max(map(len, names), default=0))
+    heading = alt.TitleParams(title, subtitle=subtitle or alt.Undefined)
+    small = {"labelColor": INK, "titleColor": INK, "labelFontSize": SMALLEST, "titleFontSize": SMALLEST}
     finished: alt.Chart | alt.LayerChart = (
-        chart.properties(title=title, width=480, height=max(60, 26 * rows))
-        .configure(background="transparent", font="system-ui, sans-serif")
-        .configure_view(stroke=None)
-        .configure_title(color=INK, fontWeight=600, fontSize=13, anchor="start", offset=10)
-        .configure_axis(labelColor=INK, titleColor=INK, gridColor="#88888833", domain=False, ticks=False)
-        .configure_legend(labelColor=INK, titleColor=INK, orient="bottom", symbolType="square", labelLimit=400)
-    )
+        chart.properties(title=heading, width="container", height=max(60, 26 * rows))
+        .properties(padding={"left": 5 + spare, "right": 20, "top": 5, "bottom": 5})
+        .configure(background="transparent", font=FONT)
+        .configure_view(stroke=None, continuousWidth=WIDTH, discreteWidth=WIDTH)
+        .configure_title(
+            color=INK, fontWeight=600, fontSize=14, subtitleColor=INK, subtitleFontSize=SMALLEST,
+            anchor="start", frame="group", offset=10,
+        )
+        .configure_axis(gridColor="#88888833", domain=False, ticks=False, labelPadding=6, **small)
+        .configure_legend(orient="bottom", symbolType="square", labelLimit=400, columnPadding=24, **small)
+    )  # fmt: skip
     return finished
 
 
@@ -255,9 +363,9 @@ def _nothing(message: str) -> alt.Chart:
         alt.Chart(pd.DataFrame({"message": [message]}))
         .mark_text(color=INK, fontSize=14)
         .encode(text="message:N")
-        .properties(width=480, height=60)
-        .configure(background="transparent", font="system-ui, sans-serif")
-        .configure_view(stroke=None)
+        .properties(width="container", height=60)
+        .configure(background="transparent", font=FONT)
+        .configure_view(stroke=None, continuousWidth=WIDTH)
     )
     return chart
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -108,6 +109,92 @@ def test_hostile_reasons_are_drawn_as_text():
 
     assert "<script>" not in drawn
     assert len(drawn) < 20_000
+
+
+MESSY = pd.DataFrame(
+    {
+        "path": [f"/team/worker-{n}" for n in range(40)] * 2,
+        "reason": [f"Crashed: /team/worker-{n} was told to crash" for n in range(40)]
+        + [f"bad sample {n}" for n in range(40)],
+        "fault": ["Crashed"] * 40 + [None] * 40,
+    }
+)
+
+
+def test_restarts_of_one_kind_have_one_colour():
+    """The exception's class is the kind, or a text without its paths and numbers; the tooltip has what was said."""
+    chart = charts.restarts(MESSY)
+    bars, _ = chart.to_dict()["layer"]
+
+    assert bars["encoding"]["color"]["scale"]["domain"] == ["Crashed", "bad sample …"]
+    assert "reason" in [entry["field"] for entry in bars["encoding"]["tooltip"]]
+    assert {row["reason"] for row in rows(chart) if row["agent"] == "/team/worker-0"} == {
+        "Crashed: /team/worker-0 was told to crash",
+        "bad sample 0",
+    }
+    others = [row["reason"] for row in rows(chart) if row["agent"] == "other agents"]
+    assert others[0].endswith("was told to crash (and 20 other texts)")
+
+
+def test_many_other_agents_do_not_set_the_scale():
+    """Their bar ends where the longest of the others does, says so, and keeps its number."""
+    chart = charts.restarts(MESSY)
+    bars, _ = chart.to_dict()["layer"]
+    named = [row for row in rows(chart) if row["agent"] != "other agents"]
+    others = [row for row in rows(chart) if row["agent"] == "other agents"]
+
+    assert bars["encoding"]["x"]["scale"]["domain"] == [0, 2]
+    assert max(row["end"] for row in named) == others[-1]["end"] == 2
+    assert (sum(row["restarts"] for row in others), others[-1]["total"]) == (42, "42 (the bar is cut)")
+    assert rows(chart)[-1] == others[-1]
+
+
+def test_a_long_name_shows_its_end():
+    """Where paths differ; and the names stay apart though they begin alike."""
+    paths = ["/" + "a-very-long-team-name/" * 4 + name for name in ("ada", "grace")]
+
+    drawn = svg(charts.restarts(pd.DataFrame({"path": paths, "reason": "killed"})))
+
+    for path in paths:
+        assert f"…{path[1 - charts.LONGEST :]}<" in drawn
+
+
+def test_a_legend_has_room():
+    """However long and many the kinds are, their columns fit side by side."""
+    kinds = [f"A{'Very' * n}LongError" for n in range(8)]
+    chart = charts.restarts(pd.DataFrame({"path": "/a", "reason": "x", "fault": kinds})).to_dict()
+    legend = chart["layer"][0]["encoding"]["color"]["legend"]
+
+    assert legend["columns"] * 8 * max(map(len, kinds)) <= charts.WIDTH
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        charts.restarts(MESSY),
+        charts.latency(MESSAGES),
+        charts.outcomes(pd.DataFrame({"a": [1, 2], "b": [3, 4]}), x="a", y="b"),
+        charts.restarts(MESSY[:0]),
+    ],
+    ids=["restarts", "latency", "outcomes", "nothing"],
+)
+def test_a_chart_is_as_wide_as_its_cell_and_has_no_small_letters(chart):
+    """A live renderer asks the page for the width; a still picture has one of its own."""
+    drawn = svg(chart)
+    sizes = [float(size) for size in re.findall(r'font-size="([0-9.]+)px"', drawn)]
+
+    assert chart.to_dict()["width"] == "container"
+    assert f'width="{charts.WIDTH}"' in drawn
+    assert sizes
+    assert min(sizes) >= 12
+
+
+def test_times_have_units_a_person_says():
+    """Both ends of a row and every power of ten on the axis."""
+    drawn = svg(charts.latency(MESSAGES))
+
+    for label in ("1 µs", "1.5 ms", "30 ms", "100 ms", "2 s"):
+        assert f">{label}</text>" in drawn
 
 
 def test_something_else_is_refused_with_the_next_move():

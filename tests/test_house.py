@@ -139,6 +139,16 @@ def test_the_menu_is_what_it_is():
     assert all(hasattr(agentlab, name) for name in MENU)
 
 
+def test_what_is_drawn_and_simulated_is_found_by_tab_and_loaded_when_used():
+    """``from agentlab import charts, sim``, or ``agentlab.charts``; who uses neither pays for neither."""
+    code = (
+        "import sys, agentlab; print({'agentlab.charts', 'agentlab.sim'} & set(sys.modules),"
+        " {'charts', 'sim'} <= set(dir(agentlab)), agentlab.charts.restarts.__name__, agentlab.sim.control.__name__)"
+    )
+
+    assert run(sys.executable, "-c", code).split() == ["set()", "True", "restarts", "control"]
+
+
 @pytest.mark.parametrize("name", sorted(MENU))
 def test_every_public_name_is_explained(name):
     """It has a docstring, and README.md or DESIGN.md speaks of it."""

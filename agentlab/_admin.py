@@ -107,10 +107,13 @@ def _after_failure(op: str) -> str:
 
 
 REFUSALS: Mapping[str, tuple[type[Exception], str]] = {
-    "already_started": (AlreadyStarted, "a child with this id is running. Choose another id, or stop it first."),
+    "already_started": (
+        AlreadyStarted,
+        "a child with this id is running. start(..., exist_ok=True) gives its ref; or choose another id, or stop it.",
+    ),
     "already_present": (
         AlreadyPresent,
-        "a child with this id is kept, though not running. Start it again: ref.restart(); or forget it: delete_child.",
+        "a child with this id is kept, though not running. It goes on by start(..., exist_ok=True) or ref.restart().",
     ),
     "running": (ChildRunning, "the child is running. terminate_child it first."),
     "restarting": (ChildRestarting, "the child is between two restart attempts. terminate_child cancels them."),
@@ -158,7 +161,7 @@ async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) 
         return ref_of(runtime, up.record)
     check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
     kept = parent.children.get(spec.id)
-    if kept is not None and parent.supervisor is None and _is_over(runtime, kept):
+    if kept is not None and free_again(runtime, parent, kept):
         await runtime.ask_tree(parent.path, "delete_child", spec.id)
     result = await runtime.ask_tree(parent.path, "start_child", spec)
     if (
@@ -189,8 +192,10 @@ def is_simple(supervisor: Record | None) -> bool:
     return supervisor is not None and getattr(supervisor.spec.what, "strategy", "") == "simple_one_for_one"
 
 
-def _is_over(runtime: Runtime, record: Record) -> bool:
+def free_again(runtime: Runtime, parent: Record, record: Record) -> bool:
     """Whether a child of the root has ended for good, so that its id is free again."""
+    if parent.supervisor is not None:
+        return False
     entry = runtime.desk.entries.get(record.path)
     return record.state == "undefined" or (entry is not None and entry.asked and not entry.life)
 
@@ -215,11 +220,6 @@ def free_id(parent: Record, wanted: str) -> str:
     if wanted not in parent.children:
         return wanted
     return next(f"{wanted}-{n}" for n in range(2, len(parent.children) + 3) if f"{wanted}-{n}" not in parent.children)
-
-
-async def start_child(runtime: Runtime, path: str, spec: Any, *, asker: Asker | None = None) -> Ref:
-    """Start a child under this supervisor."""
-    return await start(runtime, spec, None, path, {}, asker=asker)
 
 
 def call_named(op: str) -> Control:

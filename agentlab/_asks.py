@@ -65,7 +65,7 @@ def write_control(op: str, args: tuple[Any, ...], numbers: Numbers) -> str:
     if op in REASONS:
         args = tuple(None if arg is None else encode_reason(arg) for arg in reasons(op, args))
     elif op == "start_child":
-        args = tuple(_spec(arg, numbers) for arg in args)
+        args = (_spec(args[0], numbers), *args[1:])
     elif op in FIELDS:
         *rest, fields = args
         args = (*rest, {name: _text(op, name, value) for name, value in fields.items()})
@@ -188,7 +188,7 @@ def read_control(
     if op in REASONS:
         return tuple(decode_reason(arg) for arg in args)
     if op == "start_child":
-        return tuple(_read_spec(arg, classes) for arg in args)
+        return (_read_spec(args[0], classes), *args[1:])
     if op in FIELDS:
         *rest, texts = args
         known = kind().__agent_fields__

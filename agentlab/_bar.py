@@ -1,11 +1,12 @@
-"""A progress bar in a notebook, for what takes longer than a moment."""
+"""What a person is told by the way: lines beside a result, and a progress bar for what takes longer than a moment."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import importlib
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from agentlab._doors import answer_of
@@ -21,6 +22,21 @@ def in_notebook() -> bool:
     """Whether this process is a notebook's kernel."""
     shell = sys.modules.get("IPython")
     return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
+
+
+def tell(lines: Iterable[str], *, depth: int = 3, asked: bool = False) -> None:
+    """Say something by the way.
+
+    Args:
+        lines: What to say.
+        depth: The call of the user's, as ``warnings.warn`` counts them.
+        asked: Whether a person is known to read it; else it is printed below a cell, and a warning elsewhere.
+    """
+    for line in lines:
+        if asked or in_notebook():
+            print(line)  # noqa: T201 - a person must read it
+        else:
+            warnings.warn(line, UserWarning, stacklevel=depth)
 
 
 def result(future: concurrent.futures.Future[Any], done: Callable[[], int], total: int) -> Any:

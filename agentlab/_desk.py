@@ -13,6 +13,7 @@ from agentlab._dormant import Entries
 from agentlab._ledger import Ledger
 from agentlab._links import Links
 from agentlab._pool import Node, Pool
+from agentlab._remembered import Waiting
 from agentlab._supervisors import Supervisors
 from agentlab.supervision import Record, Tree
 
@@ -31,6 +32,7 @@ class Desk:
         supervisors: Those that run, by life.
         active: Agents that keep the lab from being idle.
         topics: Subscribers by topic, in the order in which they came.
+        waiting: What a lab that was opened again has not resumed.
         feed: Tells the supervision machine what happened.
         due: Has this turn's work committed and sent at its end.
         wake: Gives a dormant life a node; the placing sets it.
@@ -49,6 +51,7 @@ class Desk:
         self.supervisors = Supervisors()
         self.active: set[Entry] = set()
         self.topics: dict[str, dict[str, None]] = {}
+        self.waiting = Waiting()
         self.numbers = itertools.count(1)
         self.asked: dict[int, asyncio.Future[Any]] = {}
         self.loop: asyncio.AbstractEventLoop

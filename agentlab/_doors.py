@@ -19,10 +19,10 @@ from agentlab._admin import (
     find,
     join,
     start,
-    start_child,
     whereis,
     which_children,
 )  # fmt: skip
+from agentlab._again import start_again, start_child
 from agentlab._arguments import signature_of
 from agentlab._asks import REASONS, read_control, read_start, reasons
 from agentlab._books import Entry
@@ -211,6 +211,8 @@ async def _serve(
     if op == "start":
         what, id, under, options = read_start(args[0], _classes(runtime), links[runtime.lab_id])
         _refuse_circle(runtime, caller, under or "/", op)
+        if len(args) > 1:  # exist_ok
+            return (await start_again(runtime, what, id, under, options, asker=asker, patient=False))[0]
         return await start(runtime, what, id, under, options, asker=asker)
     if op == "whereis":
         return whereis(runtime, args[0])

@@ -39,6 +39,7 @@ class Lives:
         mail.start_over = self.start_over
         self.births: dict[str, Callable[[Entry], None]] = {}  # what a fork begins with, by path
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
+        self._holds = 0  # how many bring somebody back now; one may be asked for by an ``on_start`` that another runs
 
     # the machine's commands
 
@@ -219,10 +220,15 @@ class Lives:
 
     def hold(self, messages: dict[str, list[Message]]) -> None:
         """A stored lab comes back: what it had in hand waits until everybody is there."""
-        self.unread = messages
+        self._holds += 1
+        for path, held in messages.items():
+            self.unread.setdefault(path, []).extend(held)
 
     def release(self) -> None:
         """Everybody is back. A message that went on earlier might have reached for who was not there yet."""
+        self._holds -= 1
+        if self._holds:
+            return
         found = [(self._desk.entries.get(path), messages) for path, messages in self.unread.items()]
         self.unread = {}
         held = [(entry, messages) for entry, messages in found if entry is not None]

@@ -31,25 +31,27 @@ Progress = Callable[[int], object]
 """Told how many are started."""
 
 
-async def start_many(
-    runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress
+async def start_many(  # noqa: PLR0917 - as lab.start_many takes them
+    runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress,
+    names: list[str] | None = None,
 ) -> Refs:  # fmt: skip
-    """Start many agents of one class in one go."""
+    """Start many agents of one class in one go; ``names`` are their ids, numbers that are free if left out."""
     parent = find(runtime, under or "/")
-    base, taken = cls.__name__.lower(), len(parent.children)
-    names = [f"{base}-{taken + n}" for n in range(1, len(fields) + 1)]
+    base, taken, chosen = cls.__name__.lower(), len(parent.children), names is not None
+    names = list(names) if names is not None else [f"{base}-{taken + n}" for n in range(1, len(fields) + 1)]
     if any(not START_OPTIONS.isdisjoint(given) for given in fields):
         specs = [as_child(runtime, parent, cls, name, given) for name, given in zip(names, fields, strict=True)]
         for spec in specs:
             check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
         await _start_each(runtime, parent, names, specs, progress)
     else:
-        spec = as_child(runtime, parent, cls, f"{base}-{taken + 1}", {})
+        spec = as_child(runtime, parent, cls, names[0] if names else base, {})
         own = _own(parent, cls, names, fields)
         placed = len(names) if hasattr(cls, "on_start") else 1  # one shows whether nodes can load the class
         items = list(zip(names[:placed], own, itertools.repeat(spec)))
         await _start_each(runtime, parent, names[:placed], items, progress)
-        names[placed:] = await _start_dormant(runtime, parent, spec, own[placed:], progress)
+        ids = names[placed:] if chosen else None
+        names[placed:] = await _start_dormant(runtime, parent, spec, own[placed:], progress, chosen=ids)
     return Refs(Siblings(links[runtime.lab_id], parent.path, names, cls.__name__))
 
 
@@ -80,7 +82,7 @@ async def _start_each(
 ) -> None:  # fmt: skip
     """Start each on a node: a ``Child``, or what ``start_children`` takes for one."""
     ups: list[Any] = []
-    for part in _parts(items):
+    for part in parts(items):
         ups += expect(await runtime.ask_tree(parent.path, "start_children", part), parent.path, "start_many", ())
         progress(len(ups))
     for name, up in zip(names, ups, strict=True):
@@ -88,12 +90,15 @@ async def _start_each(
 
 
 async def _start_dormant(
-    runtime: Runtime, parent: Record, spec: Child, fields: list[Fields | None], progress: Progress
+    runtime: Runtime, parent: Record, spec: Child, fields: list[Fields | None], progress: Progress,
+    *, chosen: list[str] | None,
 ) -> list[str]:  # fmt: skip
     """Start agents that no node need have before somebody reaches for them; their ids."""
     ids: list[str] = []
-    for part in _parts(fields):
-        names = _free_names(parent, spec.what.__name__.lower(), len(part))  # type: ignore[attr-defined]  # a class
+    base: str = spec.what.__name__.lower()  # type: ignore[attr-defined]  # a class
+    for part in parts(fields):
+        free = chosen[len(ids) : len(ids) + len(part)] if chosen is not None else None
+        names = free if free is not None else _free_names(parent, base, len(part))
         items = list(zip(names, part, itertools.repeat(spec)))
         found = expect(await runtime.ask_tree(parent.path, "add_running", items), parent.path, "start_many", ())
         for name, made in zip(names, found, strict=True):
@@ -104,7 +109,8 @@ async def _start_dormant(
     return ids
 
 
-def _parts(items: list[Any]) -> list[list[Any]]:
+def parts(items: list[Any]) -> list[list[Any]]:
+    """The items, as many at once as are started in one turn."""
     return [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
 
 

@@ -380,7 +380,7 @@ class Notes:
 
     def expect(self, rows: dict[str, tuple[int, int, int]]) -> None:
         """Agents that the store remembers: path to incarnation, restarts, seq."""
-        self._recalled = rows
+        self._recalled.update(rows)
 
     def remembers(self, path: str) -> bool:
         """Whether an agent at this path comes back."""

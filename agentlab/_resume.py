@@ -9,67 +9,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentlab._admin import expect, ref_of
+from agentlab._admin import expect, is_simple, ref_of
 from agentlab._books import Message
 from agentlab._clock import Timer
 from agentlab._image import fits
 from agentlab._many import AT_ONCE
 from agentlab._past import journal, seed, steps
+from agentlab._remembered import ASKED, Place, missing_of
 from agentlab._runtime import Runtime
-from agentlab._specs import Missing, home, load
+from agentlab._tree_records import Record
 from agentlab._tree_words import Refused
 from agentlab._wire import JSON
 from agentlab.child import Child, Supervisor
 from agentlab.ref import Ref
 from agentlab.store import Store
-
-ASKED = "the lab was opened again; lab.resume() runs it"
-
-
-@dataclass
-class Place:
-    """One place of the stored tree, with what is below it."""
-
-    path: str
-    spec: str
-    dynamic: bool
-    status: str
-    past: tuple[int, int, int]
-    below: list[Place] = field(default_factory=list)
-
-    def child(self) -> Child:
-        """The child spec, with the static children of a supervisor."""
-        return load(self.spec, tuple(place.child() for place in self.below if not place.dynamic))
-
-    def walk(self) -> list[Place]:
-        """This place and all below it."""
-        return [self, *(place for child in self.below for place in child.walk())]
-
-
-def remembered(store: Store) -> list[Place]:
-    """The children of the root that the store holds, each with its tree."""
-    seqs = dict(
-        store.select(
-            "SELECT path, max(seq) FROM (SELECT path, max(seq) seq FROM message GROUP BY path"
-            " UNION ALL SELECT path, max(seq) FROM checkpoint GROUP BY path) GROUP BY path"
-        )
-    )
-    rows = store.select(
-        "SELECT path, parent, spec, dynamic, status, incarnation, restarts, seq FROM child ORDER BY rowid"
-    )
-    places: dict[str, Place] = {}
-    top: list[Place] = []
-    for path, _, spec, dynamic, status, incarnation, restarts, seq in rows:
-        places[path] = Place(path, spec, bool(dynamic), status, (incarnation, restarts, max(seq, seqs.get(path, 0))))
-    for path, parent, *_ in rows:
-        if parent in places:
-            places[parent].below.append(places[path])
-        elif parent == "/":  # else its supervisor did not come up: whoever asked for that one asks again
-            top.append(places[path])
-    return top
 
 
 def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
@@ -93,7 +49,8 @@ async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> Non
     asleep: list[tuple[Place, Child]] = []
     for place in past:
         spec = place.child()
-        reason = _missing(spec) or (None if run and place.status == "running" else ASKED if not run else place.status)
+        waits = missing_of(spec) or (None if run else ASKED)
+        reason = waits if place.status == "running" else place.status
         if reason is None and _sleeps(runtime, place, spec):
             asleep.append((place, spec))
             continue
@@ -102,17 +59,29 @@ async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> Non
             await _run(runtime, place, spec)
             continue
         runtime.desk.ledger.as_stored.add(place.path)
-        expect(await runtime.ask_tree("/", "adopt_child", spec, reason), "/", "start_child", (spec,))
+        await _adopt(runtime, place, spec, reason)
         entry = runtime.desk.entries.get(place.path)
         if entry is not None and place.status == "stopped":
             entry.asked = True
     await _run_asleep(runtime, "/", asleep)
 
 
+async def _adopt(runtime: Runtime, place: Place, spec: Child, reason: str) -> None:
+    """Keep it parked; it waits to be resumed unless it was down already when the lab ended."""
+    if place.status == "running":
+        runtime.desk.waiting.add(place, reason)
+    expect(await runtime.ask_tree(place.parent, "adopt_child", spec, reason), place.parent, "start_child", (spec,))
+
+
 async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
-    parent = place.path.rsplit("/", 1)[0] or "/"
+    parent = place.parent
+    reason = missing_of(spec)
+    if reason is not None and not _is_simple(runtime, parent):
+        runtime.desk.ledger.as_stored.add(place.path)
+        await _adopt(runtime, place, spec, reason)
+        return
     result = await runtime.ask_tree(parent, "start_child", *_how(runtime, parent, spec))
-    if isinstance(result, Refused):
+    if isinstance(result, Refused) and result.kind != "already_started":  # that one an on_start has asked for
         await runtime.ask_tree(parent, "adopt_child", spec, result.reason)
         return
     await _add_dynamic(runtime, place)
@@ -137,7 +106,7 @@ def _sleeps(runtime: Runtime, place: Place, spec: Child) -> bool:
     """Whether the agent runs again without a node until somebody reaches for it: its state is what its class wants."""
     cls: Any = spec.what
     plain = spec.isolation == "node" and spec.restore == "checkpoint" and spec.type == "worker"
-    if not plain or hasattr(cls, "on_start") or _missing(spec) is not None:
+    if not plain or hasattr(cls, "on_start") or missing_of(spec) is not None:
         return False
     return fits(cls, runtime.desk.kinds.of(cls).initial(spec.fields), runtime.desk.ledger.store.state(place.path))
 
@@ -157,10 +126,12 @@ async def _run_asleep(runtime: Runtime, parent: str, asleep: list[tuple[Place, C
     asleep.clear()
 
 
+def _is_simple(runtime: Runtime, parent: str) -> bool:
+    return is_simple(runtime.desk.tree.find(parent))
+
+
 def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
-    record = runtime.desk.tree.find(parent)
-    simple = record is not None and getattr(record.spec.what, "strategy", "") == "simple_one_for_one"
-    return (spec.id, dict(spec.fields)) if simple else (spec,)
+    return (spec.id, dict(spec.fields)) if _is_simple(runtime, parent) else (spec,)
 
 
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
@@ -208,40 +179,70 @@ def _message(store: Store, row: tuple[Any, ...]) -> Message:
     return message
 
 
-def _missing(spec: Child) -> str | None:
-    """What to run before this child can start; None if nothing is missing."""
-    if isinstance(spec.what, Supervisor):
-        return next((why for kid in spec.what.children if (why := _missing(kid)) is not None), None)
-    if isinstance(spec.what, type) and issubclass(spec.what, Missing):
-        return f"its class is not defined: {home(spec.what)}"
-    return None
+async def resume(
+    runtime: Runtime, wanted: Callable[[Place], bool] = lambda place: True, specs: Mapping[str, Child] | None = None
+) -> list[Ref]:
+    """Start what waits since the lab was opened again and can start now; the refs of what runs.
 
+    Args:
+        runtime: Where.
+        wanted: Which places.
+        specs: How to keep those at some paths, where somebody has said it anew; else it is as stored.
 
-async def resume_all(runtime: Runtime) -> list[Ref]:
-    """Start what was parked when the lab was opened again and can start now; the refs of what runs."""
+    Raises:
+        StartFailed, Exception: As the first that did not come up; the others are resumed all the same.
+    """
+    places = [place for place in runtime.desk.waiting.places.values() if wanted(place)]
+    if not places:
+        return []
     runtime.timers.hold(True)
-    runtime.lives.hold({entry.path: list(entry.pending) for entry in runtime.desk.entries.values() if entry.down})
-    for path in runtime.lives.unread:
-        runtime.desk.entries[path].pending.clear()
+    runtime.lives.hold(_taken_out(runtime, places))
     try:
-        return await _resume_all(runtime)
+        return await _resume(runtime, places, specs or {})
     finally:
         runtime.lives.release()
         runtime.timers.hold(False)
 
 
-async def _resume_all(runtime: Runtime) -> list[Ref]:
-    started = []
-    for place in remembered(runtime.desk.ledger.store):
+def _taken_out(runtime: Runtime, places: list[Place]) -> dict[str, list[Message]]:
+    """The messages of those that are about to start: they wait until all of them are there."""
+    found: dict[str, list[Message]] = {}
+    for path in (below.path for place in places for below in place.walk()):
+        entry = runtime.desk.entries.peek(path)
+        if entry is not None and entry.down and entry.pending:
+            found[path] = list(entry.pending)
+            entry.pending.clear()
+    return found
+
+
+async def _resume(runtime: Runtime, places: list[Place], specs: Mapping[str, Child]) -> list[Ref]:
+    started: list[Ref] = []
+    failed: list[Exception] = []
+    for place in places:
         record = runtime.desk.tree.find(place.path)
-        if record is None or record.state != "parked":
+        if record is None or record.state != "parked":  # an on_start has resumed it, or somebody has stopped it
+            runtime.desk.waiting.remove(place)
+            started += [ref_of(runtime, record)] if record is not None and record.life is not None else []
             continue
-        spec = place.child()
-        if _missing(spec) is not None:
+        spec = specs.get(place.path) or place.child()
+        if missing_of(spec) is not None:
             continue
         record.spec = spec  # the class may have been defined meanwhile
-        runtime.desk.ledger.expect({below.path: below.past for below in place.walk()[1:]})
-        expect(await runtime.ask_tree("/", "restart_child", record.id), "/", "resume", (record.id,))
-        await _add_dynamic(runtime, place)
-        started.append(ref_of(runtime, record))
+        runtime.desk.ledger.expect({below.path: below.past for below in place.walk() if below is not place})
+        try:
+            await _start_again(runtime, place, record)
+        except Exception as error:  # whatever on_start raises
+            failed.append(error)
+        else:
+            started.append(ref_of(runtime, record))
+    if failed:
+        raise failed[0]
     return started
+
+
+async def _start_again(runtime: Runtime, place: Place, record: Record) -> None:
+    result = await runtime.ask_tree(place.parent, "restart_child", record.id)
+    if not (isinstance(result, Refused) and result.kind == "running"):  # else another thread has resumed it
+        expect(result, place.parent, "resume", (record.id,))
+    runtime.desk.waiting.remove(place)
+    await _add_dynamic(runtime, place)

@@ -7,8 +7,11 @@ no code runs because a file says so.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from agentlab._books import Entry
@@ -51,7 +54,7 @@ def dump(record: Record) -> str:
     else:
         cls: Any = spec.what
         data["agent"] = [cls.__module__, cls.__qualname__]
-        data["fields"] = _fields(cls, {**spec.fields, **(record.fields or {})})
+        data["fields"] = dump_fields(cls, {**spec.fields, **(record.fields or {})})
     return json.dumps(data)
 
 
@@ -65,7 +68,8 @@ def _flags(spec: Supervisor) -> dict[str, Any]:
     return flags
 
 
-def _fields(cls: type[Agent], values: dict[str, Any]) -> dict[str, Any]:
+def dump_fields(cls: type[Agent], values: Mapping[str, Any]) -> dict[str, Any]:
+    """First values of fields as JSON values."""
     return {name: json.loads(_dump_field(cls.__agent_fields__[name], value)) for name, value in values.items()}
 
 
@@ -101,15 +105,30 @@ def load(text: str, children: tuple[Child, ...] = ()) -> Child:
     )  # fmt: skip
 
 
+OURS = frozenset({("agentlab.models.assistant", "Assistant")})
+"""Agent classes of this package that a program need not have imported before its lab comes back."""
+
+
 def known(module: str, qualname: str) -> type[Agent] | None:
-    """The class of that name, if this process has defined it."""
+    """The class of that name, if this process has defined it, or if it is our own."""
+    if (module, qualname) in OURS:
+        importlib.import_module(module)
     return known_class(module, qualname)
+
+
+def missing_classes(text: str) -> list[tuple[str, str]]:
+    """Module and name of the class that a stored spec needs and that this process has not defined."""
+    data = json.loads(text)
+    data = data.get("supervisor", {}).get("template") or data
+    names = [(str(module), str(name)) for module, name in [data["agent"]]] if "agent" in data else []
+    return [name for name in names if known(*name) is None]
 
 
 class Missing(Agent):
     """Stands for an agent class that this process has not defined (yet); it never runs."""
 
 
+@functools.lru_cache(maxsize=1000)
 def missing(module: str, qualname: str, fields: tuple[str, ...]) -> type[Missing]:
     """A stand-in that keeps the fields as they are and knows where the class has to come from."""
     body = {name: Field(qualname, name, Any, None) for name in fields}
@@ -119,9 +138,18 @@ def missing(module: str, qualname: str, fields: tuple[str, ...]) -> type[Missing
     )  # fmt: skip
 
 
+def is_missing(what: object) -> bool:
+    """Whether it only stands for a class."""
+    return isinstance(what, type) and issubclass(what, Missing)
+
+
+def to_run(module: str, qualname: str) -> str:
+    """What defines a class that is missing, in words."""
+    if module == "__main__":
+        return f"run the cell that defines {qualname}"
+    return f"define {qualname} in {module}" if module in sys.modules else f"import {module}, which has {qualname}"
+
+
 def home(cls: type) -> str:
     """Where a class that is missing has to come from, in words."""
-    if cls.__module__ == "__main__":
-        return f"run the cell that defines {cls.__qualname__}, then lab.resume()"
-    loaded = "" if cls.__module__ in sys.modules else f"import {cls.__module__}, "
-    return f"{loaded}define {cls.__qualname__}, then lab.resume()"
+    return f"{to_run(cls.__module__, cls.__qualname__)}, then lab.resume()"

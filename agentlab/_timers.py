@@ -30,7 +30,7 @@ class Timers:
 
     Attributes:
         deliver: Sends a message whose time has come; the mail sets it.
-        held: No timer fires: a stored lab comes back, and not everybody is there yet.
+        held: How many hold the timers, so that none fires: a stored lab comes back, and not everybody is there yet.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -38,7 +38,7 @@ class Timers:
         self._alarm: asyncio.TimerHandle | None = None
         self._began = time.time_ns() - time.clock_gettime_ns(_CLOCK)
         self._ahead = 0  # of the lab's own time, when the wall clock was last looked at
-        self.held = False
+        self.held = 0
         self.deliver: Callable[..., object]
 
     def on_timer(  # noqa: PLR0917  # a frame, in the order of its parts
@@ -85,7 +85,7 @@ class Timers:
 
     def hold(self, on: bool) -> None:
         """Let no timer fire, or let those fire again that are due."""
-        self.held = on
+        self.held += 1 if on else -1
         self.look()
 
     def look(self) -> None:

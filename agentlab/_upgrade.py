@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from agentlab._books import Entry, Kind
+from agentlab._code import same_name
 from agentlab._desk import Desk
 from agentlab._image import Change, Image, difference, load
 from agentlab._placing import teach
@@ -150,11 +151,6 @@ class Upgrades:
         shown = ", ".join(sorted({name for name, *_ in changes})) or None
         self._desk.ledger.event("upgraded", entry.path, incarnation=entry.incarnation, detail=shown)
         self._desk.settle(entry)
-
-
-def same_name(one: type, other: type) -> bool:
-    """Whether two classes are definitions of one: the same name in the same module."""
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _whole(entry: Entry) -> Image:

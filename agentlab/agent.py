@@ -29,7 +29,7 @@ __all__ = ["Agent", "Context", "Crash", "Exit", "Field", "Transcript", "known_cl
 
 START_OPTIONS = frozenset({
     "id", "under", "restart", "shutdown", "significant", "backoff", "own_limit", "restore",
-    "isolation", "max_memory", "max_busy",
+    "isolation", "max_memory", "max_busy", "exist_ok",
 })  # fmt: skip
 """Names that ``child`` and ``lab.start`` take for themselves, so no field may carry them."""
 

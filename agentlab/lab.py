@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from agentlab import frames
 from agentlab._admin import start, whereis
+from agentlab._again import start_again, start_many_again
 from agentlab._arguments import signature_of
-from agentlab._bar import in_notebook, result
+from agentlab._bar import in_notebook, result, tell
 from agentlab._doors import OPERATIONS, KernelLink, answer_of, serve
 from agentlab._held import OneLabPerFile, hold, let_go, turn
 from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
 from agentlab._many import start_many
 from agentlab._prose import Prose
-from agentlab._resume import bring_back, remembered, resume_all
+from agentlab._remembered import Place, missing_lines, remembered
+from agentlab._resume import bring_back, resume
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
 from agentlab._watch import Patience
@@ -167,13 +169,19 @@ class Lab(Frames, metaclass=OneLabPerFile):
             hold(self._file, self)
         try:
             bring_back(runtime, past, run=how is True)
+            self._tell_of(past, how)
         except BaseException:
             self.close()
             raise
+
+    def _tell_of(self, past: list[Place], how: Resume) -> None:
+        """What is back, and what is missing."""
+        runtime = self._live
+        lines = missing_lines(runtime.run(runtime.desk.waiting.missing))
         if past and how == "ask":
-            print(  # noqa: T201 - a person in a notebook must read it
-                f"{self._store.path}: {len(past)} places of the tree are back, parked. lab.resume() runs them."
-            )
+            many = f"{_count(len(past), 'place')} of the tree {'is' if len(past) == 1 else 'are'}"
+            lines.insert(0, f"{self._store.path}: {many} back, parked. lab.resume() runs them.")
+        tell(lines, depth=6, asked=how == "ask")
 
     @property
     def _live(self) -> Runtime:
@@ -190,34 +198,48 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
     def start(
         self, what: type[Agent] | Child | Supervisor, *, id: str | None = None, under: Ref | str | None = None,
-        **fields: Any,
+        exist_ok: bool = False, **fields: Any,
     ) -> Ref:  # fmt: skip
         """Start an agent, a child or a supervisor; returns when its first incarnation runs.
+
+        With ``exist_ok=True`` a cell may be run any number of times: what runs already is found, undisturbed; what is
+        parked since the lab was opened again is resumed; what is kept but has ended starts where it was; what is
+        absent starts afresh. A class that was defined again under its name is the same class.
 
         Args:
             what: An ``Agent`` class, a ``child(...)`` or a ``Supervisor(...)``.
             id: Its name among its siblings; the class's name in small letters if left out.
             under: A supervisor's ref or path; the root if left out.
+            exist_ok: Whether it may be there already. It must be as it is asked for: the class, the options and
+                initial values that are given, and all that a ``child(...)`` or a ``Supervisor(...)`` says.
             fields: Initial values of the agent's fields, and options of ``child``.
 
         Raises:
-            InvalidSpec: It cannot be; nothing was started.
+            InvalidSpec: It cannot be, or another one is there; nothing was started.
             AlreadyStarted, AlreadyPresent, MaxChildren: The supervisor does not take it.
             Exception: Whatever ``on_start`` raised.
         """
         runtime = self._live
         path = under.path if isinstance(under, Ref) else under
         name = id or getattr(what, "__name__", None) or getattr(what, "id", None) or what
-        ref: Ref = answer_of(
-            runtime.submit(start, runtime, what, id, path, fields),
+        found = answer_of(
+            runtime.submit(start_again if exist_ok else start, runtime, what, id, path, fields),
             lambda: f"the start of {name} goes on; nobody waits for it. Look: lab.agents(). End it: lab[path].kill().",
         )
-        return ref
+        ref, told = found if exist_ok else (found, [])
+        tell(told)
+        made: Ref = ref
+        return made
 
     def start_many(
-        self, cls: type[Agent], n_or_fields: int | Iterable[Mapping[str, Any]], *, under: Ref | str | None = None
-    ) -> Refs:
-        """Start many agents of one class in one go: a number of them, or one per mapping of fields."""
+        self, cls: type[Agent], n_or_fields: int | Iterable[Mapping[str, Any]], *, under: Ref | str | None = None,
+        exist_ok: bool = False,
+    ) -> Refs:  # fmt: skip
+        """Start many agents of one class in one go: a number of them, or one per mapping of fields.
+
+        With ``exist_ok=True`` their ids are the class's name and the numbers from 1 (``counter-1`` ...), and each is
+        found, resumed or started, as ``start`` does it.
+        """
         if not (isinstance(cls, type) and issubclass(cls, Agent)):
             raise InvalidSpec(f"start_many: give an agent class; got {cls!r}. What needs options: lab.start.")
         wrong = isinstance(n_or_fields, (bool, str)) or (isinstance(n_or_fields, int) and n_or_fields < 0)
@@ -228,10 +250,12 @@ class Lab(Frames, metaclass=OneLabPerFile):
         path = under.path if isinstance(under, Ref) else under
         started = [0]
         progress = functools.partial(operator.setitem, started, 0)
-        refs: Refs = result(
-            runtime.submit(start_many, runtime, cls, given, path, progress), lambda: started[0], len(given)
-        )
-        return refs
+        work = start_many_again if exist_ok else start_many
+        found = result(runtime.submit(work, runtime, cls, given, path, progress), lambda: started[0], len(given))
+        refs, told = found if exist_ok else (found, [])
+        tell(told)
+        made: Refs = refs
+        return made
 
     def __getitem__(self, path: str) -> Ref:
         """The ref at a path; KeyError if there is nothing."""
@@ -295,9 +319,13 @@ class Lab(Frames, metaclass=OneLabPerFile):
         return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls, runtime.turn)))
 
     def resume(self) -> list[Ref]:
-        """Run the agents that are parked since the lab was opened again; their refs."""
+        """Run the agents that are parked since the lab was opened again; their refs.
+
+        Says which stay parked because their classes are not defined, and what to run for them.
+        """
         runtime = self._live
-        found: list[Ref] = answer_of(runtime.submit(resume_all, runtime))
+        found: list[Ref] = answer_of(runtime.submit(resume, runtime))
+        tell(missing_lines(runtime.run(runtime.desk.waiting.missing)))
         return found
 
     def close(self, timeout: float = 10.0) -> None:

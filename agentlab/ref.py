@@ -334,9 +334,12 @@ class Ref:
         frame: pd.DataFrame = self._link.control("checkpoints", self.path)
         return frame
 
-    def start_child(self, spec: Any) -> Any:
-        """Start a child under this supervisor; returns its ref. Raises OTP's errors by name."""
-        return self._link.control("start_child", self.path, spec)
+    def start_child(self, spec: Any, *, exist_ok: bool = False) -> Any:
+        """Start a child under this supervisor; returns its ref. Raises OTP's errors by name.
+
+        ``exist_ok=True``: one with its id that is there already is found, resumed or started, as by ``lab.start``.
+        """
+        return self._link.control("start_child", self.path, spec, *((True,) if exist_ok else ()))
 
     def terminate_child(self, id: str) -> Any:
         """Stop the child in good order and keep its spec (a temporary child's is dropped)."""

@@ -131,11 +131,14 @@ class LabInside:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def start(self, what: Any, *, id: str | None = None, under: Any = None, **options: Any) -> Awaitable[Ref]:
+    def start(
+        self, what: Any, *, id: str | None = None, under: Any = None, exist_ok: bool = False, **options: Any
+    ) -> Awaitable[Ref]:  # fmt: skip
         """Start an agent, a child or a supervisor; as ``lab.start`` in a cell."""
         under_path = under.path if isinstance(under, Ref) else under
         data = write_start(what, id, under_path, options, self._host.number_of)
-        return act(self._host, "start", _name(what), (id, under_path, options), "start", data)
+        also = (True,) if exist_ok else ()
+        return act(self._host, "start", _name(what), (id, under_path, options, *also), "start", data, *also)
 
     def whereis(self, id: str) -> Awaitable[Ref | None]:
         """The ref of the agent with this id or path, or None."""

@@ -1,0 +1,162 @@
+"""The tree as the store has it, for a lab that is opened again: its places, and which of them wait.
+
+The store names agent classes and never holds them. A place whose class this process has not defined waits, and so
+does everything in a notebook until a person says ``lab.resume()``. What waits below a supervisor is in no process;
+it is known by its place here, so that it can be seen and read all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentlab._specs import is_missing, load, missing_classes, to_run
+from agentlab.child import Child, Supervisor
+from agentlab.store import Store
+
+ASKED = "the lab was opened again; lab.resume() runs it"
+
+
+@dataclass
+class Place:
+    """One place of the stored tree, with what is below it.
+
+    Attributes:
+        why: Why it waits; None once it does not.
+    """
+
+    path: str
+    spec: str
+    dynamic: bool
+    status: str
+    past: tuple[int, int, int]
+    below: list[Place] = field(default_factory=list)
+    why: str | None = None
+
+    @property
+    def parent(self) -> str:
+        """The path of its supervisor."""
+        return self.path.rsplit("/", 1)[0] or "/"
+
+    @property
+    def id(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[1]
+
+    def child(self) -> Child:
+        """The child spec, with the static children of a supervisor."""
+        return load(self.spec, tuple(place.child() for place in self.below if not place.dynamic))
+
+    def walk(self) -> Iterator[Place]:
+        """This place and all below it."""
+        yield self
+        for child in self.below:
+            yield from child.walk()
+
+    def state(self, store: Store) -> dict[str, Any]:
+        """The last committed state as JSON values; no class is needed for it."""
+        given: dict[str, Any] = json.loads(self.spec).get("fields", {})
+        saved = store.state(self.path)
+        return given | {
+            name: json.loads(text if isinstance(text, str) else f"[{','.join(text)}]") for name, text in saved.items()
+        }
+
+
+def remembered(store: Store) -> list[Place]:
+    """The children of the root that the store holds, each with its tree."""
+    seqs = dict(
+        store.select(
+            "SELECT path, max(seq) FROM (SELECT path, max(seq) seq FROM message GROUP BY path"
+            " UNION ALL SELECT path, max(seq) FROM checkpoint GROUP BY path) GROUP BY path"
+        )
+    )
+    rows = store.select(
+        "SELECT path, parent, spec, dynamic, status, incarnation, restarts, seq FROM child ORDER BY rowid"
+    )
+    places: dict[str, Place] = {}
+    top: list[Place] = []
+    for path, _, spec, dynamic, status, incarnation, restarts, seq in rows:
+        places[path] = Place(path, spec, bool(dynamic), status, (incarnation, restarts, max(seq, seqs.get(path, 0))))
+    for path, parent, *_ in rows:
+        if parent in places:
+            places[parent].below.append(places[path])
+        elif parent == "/":  # else its supervisor did not come up: whoever asked for that one asks again
+            top.append(places[path])
+    return top
+
+
+class Waiting:
+    """What a lab that was opened again has not resumed.
+
+    Attributes:
+        places: Those that a supervisor keeps, parked; by path, in the order of the tree.
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[str, Place] = {}
+        self._below: dict[str, Place] = {}
+
+    def add(self, place: Place, why: str) -> None:
+        """A place waits, and all below it with it."""
+        for found in place.walk():
+            found.why = _missing_here(found) or why
+            if found is not place:
+                self._below[found.path] = found
+        self.places[place.path] = place
+
+    def remove(self, place: Place) -> None:
+        """It is resumed, or gone."""
+        self.places.pop(place.path, None)
+        for found in place.walk():
+            found.why = None
+            self._below.pop(found.path, None)
+
+    def below(self, path: str) -> Place | None:
+        """What waits at a path below a supervisor that waits; None for what the tree itself has."""
+        return self._below.get(path)
+
+    def at(self, path: str) -> Place | None:
+        """What waits at a path."""
+        return self.places.get(path) or self._below.get(path)
+
+    def missing(self) -> dict[tuple[str, str], list[str]]:
+        """The classes that are still not defined, by module and name, with the paths that need each."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for place in self.places.values():
+            for below in place.walk():
+                for name in missing_classes(below.spec):
+                    found.setdefault(name, []).append(below.path)
+        return found
+
+
+def _missing_here(place: Place) -> str | None:
+    names = missing_classes(place.spec)
+    return why_missing(names) if names else None
+
+
+def why_missing(names: list[tuple[str, str]]) -> str:
+    """Why a place waits whose classes are not defined."""
+    return f"its class is not defined: {'; '.join(to_run(*name) for name in names)}, then lab.resume()"
+
+
+def missing_lines(missing: dict[tuple[str, str], list[str]]) -> list[str]:
+    """What to tell a person about classes that are not defined; a line each."""
+    return [
+        f"{name[1]} is not defined, so {_shown(paths)} parked: {to_run(*name)}, then lab.resume()."
+        for name, paths in missing.items()
+    ]
+
+
+def _shown(paths: list[str]) -> str:
+    more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+    return f"{', '.join(paths[:3])}{more} {'stays' if len(paths) == 1 else 'stay'}"
+
+
+def missing_of(spec: Child) -> str | None:
+    """What to run before this child can start; None if nothing is missing."""
+    if isinstance(spec.what, Supervisor):
+        return next((why for kid in spec.what.children if (why := missing_of(kid)) is not None), None)
+    cls: Any = spec.what
+    return why_missing([(cls.__module__, cls.__qualname__)]) if is_missing(cls) else None

@@ -94,7 +94,7 @@ def _later(name: str, function: Callable[..., Any]) -> Control:
 
 
 def _status(runtime: Runtime, path: str) -> str:
-    return "stopped" if runtime.closed else str(runtime.run(_control.status, runtime, path))
+    return "stopped" if runtime.closed and not runtime.thread.away else str(runtime.run(_control.status, runtime, path))
 
 
 def _checkpoints(runtime: Runtime, path: str) -> Any:
@@ -141,7 +141,9 @@ class KernelLink:
 
     @property
     def awaited(self) -> bool:
-        """Nothing blocks in the runtime's own thread, or in an agent: not even a ref's repr, to show its status."""
+        """Nothing blocks in the runtime's thread, an agent, or a forked child: not even a ref's repr."""
+        if self._runtime.thread.away:
+            return True
         with contextlib.suppress(RuntimeError):
             return current.get() is not None or asyncio.get_running_loop() is self._runtime.desk.loop
         return False

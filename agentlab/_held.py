@@ -8,6 +8,7 @@ metaclass for that: ``__init__`` runs only for a lab that is new.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import threading
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from agentlab import _interrupt
 from agentlab.errors import InvalidSpec, StoreLocked
 
 _live: dict[str, Any] = {}
@@ -37,23 +39,33 @@ class OneLabPerFile(type):
     """Answers ``Lab(path)`` with the lab of this process that holds the file, if there is one."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # as ``cls.__init__`` takes them
-        """The live lab, or a new one."""
+        """The live lab, or a new one; if it is interrupted before it has one, nothing is left of it."""
+        return _interrupt.whole(functools.partial(cls._find_or_open, args, kwargs), _undo)[0]
+
+    def _find_or_open(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
+        """A lab, and whether it is new."""
         given = _given(cls, args, kwargs)
         path = given.pop("store", None)
         if not isinstance(path, (str, os.PathLike)) or given.get("resume") is False:
-            return super().__call__(*args, **kwargs)
+            return super().__call__(*args, **kwargs), True
         with turn(Path(path)):
             found = find(Path(path))
             if found is None:
-                return super().__call__(*args, **kwargs)
+                return super().__call__(*args, **kwargs), True
             _same_options(found, given)
-            return found
+            return found, False
 
     @property
     def __signature__(cls) -> inspect.Signature:
         """What ``Lab?`` shows: the parameters of ``__init__``."""
         whole = inspect.signature(cls.__init__)  # type: ignore[misc]  # its own
         return whole.replace(parameters=list(whole.parameters.values())[1:], return_annotation=inspect.Signature.empty)
+
+
+def _undo(opened: tuple[Any, bool]) -> None:
+    lab, new = opened
+    if new:
+        lab.close(0.0)
 
 
 def _given(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -67,8 +79,12 @@ def _given(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str
 @contextlib.contextmanager
 def turn(path: Path) -> Iterator[None]:
     """One thread at a time opens or closes a file."""
-    with _opening.setdefault(os.path.realpath(path), threading.RLock()):
+    lock = _opening.setdefault(os.path.realpath(path), threading.RLock())
+    _interrupt.acquire(lock)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def hold(path: Path, lab: Any) -> None:

@@ -9,15 +9,11 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, overload
 
+from agentlab._interrupt import WAKE
 from agentlab.errors import CallTimeout
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call waits for its answer unless it says otherwise."""
-
-WAKE = 0.25
-"""Seconds between two wake-ups of who waits: an interrupt of the cell lands at the next one.
-
-A thread that blocks is woken by a signal too, but not by one that came just before it began to wait."""
 
 
 class Reply:

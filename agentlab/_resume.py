@@ -31,7 +31,11 @@ from agentlab.store import Store
 def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
     """Start the root and, with ``run``, what ran when the lab ended; else everything is parked."""
     runtime.begin(Supervisor("lab"))
-    runtime.submit(_bring_back, runtime, past, run).result()
+    coming = runtime.submit(_bring_back, runtime, past, run)
+    try:
+        coming.result()
+    finally:
+        coming.cancel()  # where the wait was interrupted, no more are started
 
 
 async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:

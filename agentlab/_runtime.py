@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import functools
 import itertools
 import time
@@ -20,11 +19,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from anyio.from_thread import start_blocking_portal
-
 from agentlab._desk import Desk
 from agentlab._ledger import AGAIN_SECONDS, Ledger
 from agentlab._lives import Lives
+from agentlab._loop_thread import Coming, LoopThread
 from agentlab._mail import MAX_MAILBOX, Mail, answer_to, full
 from agentlab._memory import memory_of
 from agentlab._placing import Placing
@@ -37,6 +35,7 @@ from agentlab._tree_words import Answer, Arm, Begun, Call, Command, Disarm, Due,
 from agentlab._upgrade import Upgrades
 from agentlab._watch import Patience, Watch
 from agentlab._wire import pack, unpack
+from agentlab._zygote import shared
 from agentlab.child import Supervisor
 from agentlab.errors import LabClosed, NodeDown, StoreError
 from agentlab.events import Hub
@@ -53,7 +52,8 @@ KEYS = 1 << 32
 CLOSED_PER_SECOND = 10_000
 """Agents that end in a second, at the least, when a lab closes."""
 
-CLOSED = "this lab is closed. Start another: Lab()."
+UNDONE_SECONDS = 10.0
+"""So long a lab may take to close that does not wait for its agents."""
 
 
 class Runtime:
@@ -87,7 +87,6 @@ class Runtime:
         self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk)
         self.began = time.time_ns()
-        self.closed = False
         self._size = nodes
         self._node_memory = node_memory
         self._serve = serve
@@ -103,29 +102,40 @@ class Runtime:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._sim: SimulatorProcess | None = None
         self._sim_lock: asyncio.Lock
-        self._thread = contextlib.ExitStack()
-        self._portal = self._thread.enter_context(start_blocking_portal(name=f"agentlab-{self.lab_id[:6]}"))
+        self.begun = False
+        self._cut = asyncio.Event()  # who closes the lab does not wait for its agents
+        self._ended: asyncio.Task[None] | None = None
+        self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
         self._reports: dict[str, Callable[..., None]] = self._report_table()
 
     # from any thread
 
     def begin(self, root: Supervisor) -> None:
-        """Start the root supervisor and the nodes; returns when the supervisor runs."""
-        self._portal.call(self._begin, root)
+        """Start the root supervisor and the nodes; returns when the supervisor runs.
+
+        Raises:
+            NodeDown: No node can be started.
+        """
+        shared().wait_ready()  # here, where an interrupt is felt, and not in the loop
+        beginning = self.submit(self._begin, root)
+        try:
+            beginning.result()
+        except BaseException:
+            concurrent.futures.wait([beginning], UNDONE_SECONDS)  # a moment; what it has started is to be ended
+            raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, or runs in another process than this one."""
+        return self.thread.why is not None
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the runtime's thread and give its result."""
-        if self.closed:
-            raise LabClosed(CLOSED)
-        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self.desk.loop.call_soon_threadsafe(_carry_out, done, function, args)  # a task, as the portal makes, costs more
-        return done.result()
+        return self.thread.run(function, *args)
 
-    def submit(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> concurrent.futures.Future[Any]:
+    def submit(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Coming:
         """Begin a coroutine function in the runtime's thread."""
-        if self.closed:
-            raise LabClosed(CLOSED)
-        return self._portal.start_task_soon(work, *args)
+        return self.thread.submit(work, *args)
 
     def send(self, message: Outgoing) -> Reply | None:
         """Hand a message over; the runtime takes all that wait in one turn."""
@@ -135,8 +145,8 @@ class Runtime:
         reply = Reply(what, message.timeout) if message.call else None
         if reply is not None:
             reply._take_back = functools.partial(self.run, self._withdraw, message.path, reply)
-        if self.closed:
-            raise LabClosed(f"{what}: {CLOSED}")
+        if self.thread.why is not None:
+            raise LabClosed(f"{what}: {self.thread.why}")
         if not message.call:
             entry = self.desk.entries.peek(message.path)
             if entry is not None and len(entry.pending) >= MAX_MAILBOX:
@@ -144,19 +154,31 @@ class Runtime:
         self._posts.append((message, payload, reply))
         if not self._posted:
             self._posted = True
-            self.desk.loop.call_soon_threadsafe(self._take_posts)
+            self.thread.post(self._take_posts)
         return reply
 
     def close(self, timeout: float = 10.0) -> None:
-        """Stop the tree in good order, then the nodes; what is committed stays."""
+        """Stop the tree in good order, then the nodes; what is committed stays.
+
+        An interrupt ends the wait for the agents; the nodes are ended all the same.
+        """
         if self.closed:
             return
         try:
-            many = len(self.desk.entries) + self.desk.entries.dormant
-            self._portal.start_task_soon(self._close, timeout).result(timeout + 10 + many / CLOSED_PER_SECOND)
+            if self.begun:
+                self._close_begun(timeout)
         finally:
-            self.closed = True
-            self._thread.close()
+            self.thread.end()
+
+    def _close_begun(self, timeout: float) -> None:
+        many = len(self.desk.entries) + self.desk.entries.dormant
+        closing = self.submit(self._close, timeout)
+        try:
+            closing.result(timeout + UNDONE_SECONDS + many / CLOSED_PER_SECOND)
+        except BaseException:
+            self.thread.post(self._cut.set)
+            concurrent.futures.wait([closing], UNDONE_SECONDS)
+            raise
 
     # in the loop
 
@@ -170,6 +192,7 @@ class Runtime:
             self._size, self.lab_id, self._hear, self._node_lost, durable=desk.ledger.durable,
             node_memory=self._node_memory,
         )  # fmt: skip
+        self.begun = True
         self._obey(desk.tree.start(self.now()))
         desk.pool.fill()
         self.watch.look()
@@ -444,10 +467,18 @@ class Runtime:
         task.add_done_callback(self._tasks.discard)
 
     async def _close(self, timeout: float) -> None:
+        if self._ended is None:
+            self._ended = self.desk.loop.create_task(self._end(timeout))
+        await asyncio.wait([self._ended])  # whoever closes it too waits for the same end
+        self._ended.result()
+
+    async def _end(self, timeout: float) -> None:
         self.desk.ledger.closing = True
         call, future = self.expect()
         self.feed(Shutdown(call))
-        await asyncio.wait([future], timeout=timeout)
+        cut = self.desk.loop.create_task(self._cut.wait())
+        await asyncio.wait([future, cut], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        cut.cancel()
         for entry in self.desk.entries.values():
             self.mail.drop(entry, "shutdown")
         self.flush()
@@ -458,13 +489,6 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         self.desk.ledger.close()
-
-
-def _carry_out(done: concurrent.futures.Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    try:
-        done.set_result(function(*args))
-    except BaseException as error:
-        done.set_exception(error)
 
 
 def _raise(error: BaseException) -> None:

@@ -21,6 +21,7 @@ import threading
 import time
 from typing import IO
 
+from agentlab import _interrupt
 from agentlab._interpreter import inherited
 from agentlab.errors import NodeDown
 from agentlab.node.word import Word
@@ -123,8 +124,8 @@ class Zygote:
         """
         left = self._began + START_SECONDS + 5 - time.monotonic()
         try:
-            self.ready.result(max(0.0, left))
-        except concurrent.futures.TimeoutError:
+            _interrupt.wait(self.ready, max(0.0, left))
+        except TimeoutError:
             self._broken = True
             raise self._failed(f"it was not started after {START_SECONDS:g} s. Try it in a terminal.") from None
 

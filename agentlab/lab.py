@@ -8,13 +8,14 @@ import functools
 import importlib
 import operator
 import os
+import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from agentlab import frames
+from agentlab import _interrupt, frames
 from agentlab._admin import start, whereis
 from agentlab._again import start_again, start_many_again
 from agentlab._arguments import signature_of
@@ -171,7 +172,8 @@ class Lab(Frames, metaclass=OneLabPerFile):
             bring_back(runtime, past, run=how is True)
             self._tell_of(past, how)
         except BaseException:
-            self.close()
+            with contextlib.suppress(Exception):  # what went wrong first is told
+                self.close(2.0)
             raise
 
     def _tell_of(self, past: list[Place], how: Resume) -> None:
@@ -187,6 +189,8 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def _live(self) -> Runtime:
         if self._runtime is None:
             raise LabClosed("this lab was opened only to read (resume=False). Open it with resume=True to run it.")
+        if self._runtime.thread.away:
+            self._runtime.thread.check()
         return self._runtime
 
     def _read(self) -> Store:
@@ -331,20 +335,30 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def close(self, timeout: float = 10.0) -> None:
         """Shut down in good order, children in reverse start order; nothing committed is lost.
 
+        An interrupt (Ctrl-C, the stop button) ends the wait for the agents: the lab is closed all the same.
+
         Args:
             timeout: Seconds for the agents' ``on_stop``; then the nodes are ended.
 
         Raises:
             StoreError: The lab is closed, but what happened since its last commit could not be stored.
         """
+        if self._runtime is not None and self._runtime.thread.here:  # it cannot wait for itself
+            threading.Thread(target=self.close, args=(timeout,), name="agentlab-close").start()
+            return
+        _interrupt.whole(functools.partial(self._close_whole, timeout))
+
+    def _close_whole(self, timeout: float) -> None:
         with contextlib.nullcontext() if self._file is None else turn(self._file):
             self._close(timeout)
 
     def _close(self, timeout: float) -> None:
         try:
             if self._runtime is not None and not self._runtime.closed:
-                self._last = self.rows()
-                self._runtime.close(timeout)
+                try:
+                    self._last = self.rows() if self._runtime.begun else []
+                finally:
+                    self._runtime.close(timeout)
         finally:
             _open.discard(self)
             let_go(self)

@@ -149,3 +149,114 @@ def test_without_descriptors_a_lab_says_so_and_opens_when_there_are_some(tmp_pat
     )
     out, _ = script.communicate(timeout=100)
     assert out.splitlines()[-2:] == ["True True", "2"], out
+
+
+CELLS = """
+    import gc, os, random, signal, sys, threading
+    from agentlab import Lab
+    from tests.agents import Counter
+    from tests.conftest import wait_for
+    from tests.test_starts import held, nodes
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    what, store, dice, felt = sys.argv[1], sys.argv[2] or None, random.Random(9), 0
+
+    def cell():
+        "Opens a lab, or closes it; a signal comes at some moment of that, or a little later."
+        timer = threading.Timer(dice.choice([0.001, 0.005, 0.02, 0.1]) * dice.uniform(0, 2),
+                                os.kill, (os.getpid(), signal.SIGINT))
+        if what == "open":
+            timer.start()
+        lab = Lab(store, nodes=1, resume=True)
+        try:
+            if what == "close":
+                timer.start()
+        finally:
+            lab.close()
+        timer.join()
+
+    before = None
+    for _ in range(12):
+        try:
+            cell()
+        except KeyboardInterrupt:
+            felt += 1
+        while any(isinstance(t, threading.Timer) for t in threading.enumerate()):
+            try:
+                for thread in threading.enumerate():
+                    if isinstance(thread, threading.Timer):
+                        thread.join()
+            except KeyboardInterrupt:
+                pass
+        gc.collect()
+        with Lab(store, nodes=1, resume=True) as lab:
+            lab.start(Counter, id="c", restart="temporary").call.add(1).result(20)
+            lab["/c"].stop()
+        before = before or (held(), nodes())
+        wait_for(lambda: (held(), nodes()) == before)
+    print(felt > 2, before[0][0], before[1])
+"""
+
+
+def nodes() -> list[int]:
+    """The nodes that run."""
+    zygote = _zygote._shared
+    assert zygote is not None
+    assert zygote._process is not None
+    found = psutil.Process(zygote._process.pid).children()
+    return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("what", ["open", "close"])
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "file"])
+def test_an_interrupt_leaves_no_half_of_a_lab(tmp_path: Path, what: str, stored: bool) -> None:
+    """Ctrl-C at any moment while a lab opens or closes leaves no thread, node, lock or descriptor; the next opens."""
+    script = start_script(CELLS, what, str(tmp_path / "run.lab") if stored else "")
+    out, _ = script.communicate(timeout=110)
+    assert out == "True set() []\n"
+
+
+def test_an_interrupt_ends_the_wait_for_an_agent_that_never_starts_or_stops(tmp_path: Path) -> None:
+    """A cell that opens or closes a lab is never stuck with its agents: the lab is closed, its file can be opened."""
+    script = start_script(
+        """
+        import os, signal, sys, threading
+        import anyio
+        from agentlab import Agent, Lab
+        from tests.conftest import wait_for
+        from tests.test_starts import threads
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        class Endless(Agent):
+            starts: int = 0
+
+            async def on_start(self):
+                self.starts += 1
+                if self.incarnation > 1:
+                    await anyio.sleep_forever()
+
+            async def on_stop(self, reason):
+                await anyio.sleep_forever()
+
+        lab = Lab(sys.argv[1], nodes=1)
+        ref = lab.start(Endless, id="e", shutdown="infinity")
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            lab.close(timeout=600)
+        except KeyboardInterrupt:
+            print("closed", lab.closed, flush=True)
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            Lab(sys.argv[1], nodes=1, resume=True)
+        except KeyboardInterrupt:
+            wait_for(lambda: not {name for name in threads() if "zygote" not in name})
+            print("interrupted", flush=True)
+        with Lab(sys.argv[1], nodes=1, resume="ask") as lab:
+            print(lab["/e"].status)
+        """,
+        str(tmp_path / "run.lab"),
+    )
+    out, _ = script.communicate(timeout=110)
+    closed, interrupted, _, status = out.splitlines()
+    assert (closed, interrupted, status) == ("closed True", "interrupted", "parked"), out

@@ -47,7 +47,7 @@ BUSY = """
         def in_c(self):
             sum(range(10**12))
 
-    lab = Lab(nodes=3)
+    lab = Lab(nodes=3, stall_seconds=600)  # nobody but the test ends the node that C code holds
     a, b, c = (lab.start(Busy, id=name) for name in "abc")
     a.cast.loop()
     b.cast.in_c()

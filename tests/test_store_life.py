@@ -163,6 +163,7 @@ def balance(states: dict[str, Any], acknowledged: set[int], folder: Path, kills:
     assert sum(effects.values()) - 2 * len(done) <= 3 * kills  # of each front the step in hand may have run unseen
 
 
+@pytest.mark.timeout(400)  # forty kernels start one after the other; on a machine with other work that takes minutes
 def test_a_kernel_killed_twenty_times_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Calls between agents, steps and casts, one store: after each death the books balance and the work goes on."""
     seed = int(os.environ.get("AGENTLAB_SEED", "0")) or random.SystemRandom().randrange(10**6)
@@ -172,16 +173,20 @@ def test_a_kernel_killed_twenty_times_under_load_loses_and_doubles_nothing(tmp_p
     folder.mkdir()
     acknowledged: set[int] = set()
 
-    following = prepared(path, folder, 0)
-    for life in range(ROUNDS):
-        kernel, following = following, prepared(path, folder, life + 1)
-        states, said = one_life(kernel, life, chance)
-        if states is not None and life:
-            balance(states, acknowledged, folder, life)
-        acknowledged |= set(said)
+    with contextlib.ExitStack() as ends:
 
-    following.kill()
-    following.communicate()
+        def begin(life: int) -> subprocess.Popen[str]:
+            kernel = ends.enter_context(prepared(path, folder, life))
+            ends.callback(kernel.kill)
+            return kernel
+
+        following = begin(0)
+        for life in range(ROUNDS):
+            kernel, following = following, begin(life + 1)
+            states, said = one_life(kernel, life, chance)
+            if states is not None and life:
+                balance(states, acknowledged, folder, life)
+            acknowledged |= set(said)
     with Lab(path, nodes=2) as lab:
         lab.wait_idle(30)
         balance({ref.id: {"status": ref.status, **ref.state} for ref in lab}, acknowledged, folder, ROUNDS)

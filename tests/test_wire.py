@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentlab import Agent
 from agentlab._raised import LONGEST, decode_reason, describe, encode_reason, revive
 from agentlab._wire import Reader, frame, pack, unpack
 from agentlab.agent import Crash
@@ -108,12 +109,20 @@ def test_a_reply_that_is_too_large_or_cannot_travel_is_a_crash(lab):
     assert ref.call.answer(3).result() == "xxx"
 
 
+class Taker(Agent):
+    """Takes what it is given."""
+
+    def take(self, data: bytes) -> int:
+        """How much it was."""
+        return len(data)
+
+
 def test_an_argument_that_is_too_large_is_refused_where_it_is_sent(lab):
     """Nothing was sent."""
-    ref = lab.start(Greedy, id="given")
+    ref = lab.start(Taker, id="given")
 
-    with pytest.raises(MessageTooLarge, match=r"the arguments of /given.answer takes"):
-        ref.call.answer(b"x" * 70_000_000)
+    with pytest.raises(MessageTooLarge, match=r"the arguments of /given.take takes"):
+        ref.call.take(b"x" * 70_000_000)
 
     assert ref.info()["handled"] == 0
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from agentlab._image import Image
 from agentlab._journal import Journal
+from agentlab._secrets import redact
 from agentlab._tree_records import Record
 from agentlab._wire import pack, pack_class
 from agentlab.agent import Agent, Transcript
@@ -336,7 +337,7 @@ def reason_text(reason: Any) -> str:
         text = ": ".join(reason_text(part) for part in reason)
     else:
         text = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")[:2000]
+    return redact(text.encode("utf-8", "backslashreplace").decode("utf-8"))[:2000]
 
 
 def is_graceful(reason: Any) -> bool:

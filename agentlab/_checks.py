@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Protocol
 
+from agentlab._secrets import leaked, redact
 from agentlab.errors import InvalidSpec, InvalidState
 
 
@@ -34,6 +35,12 @@ def check_id(value: object, who: str, name: str, *, kind: str = "invalid_id") ->
         raise InvalidSpec(f"{who}: {name} is missing", kind="missing_id")
     if not isinstance(value, str) or not value:
         raise InvalidSpec(f"{who}: {name} must be a non-empty str; got {value!r}", kind=kind, value=value)
+    secret = leaked(value)
+    if secret is not None:
+        raise InvalidSpec(
+            f"{who}: {name} holds {secret}, and it would be in every path and event; use another name",
+            kind="secret_id", value=redact(value),
+        )  # fmt: skip
     if value.isascii() and value.isprintable() and "/" not in value:
         return
     bad = next((c for c in value if c == "/" or unicodedata.category(c) in ("Cc", "Cs")), None)

@@ -143,10 +143,10 @@ class Field:
             )
         if not self._exact:
             self._read_back(value, text)
-        name = leaked(text) if len(text) > 12 else None
-        if name is not None:
+        secret = leaked(text)
+        if secret is not None:
             raise InvalidState(
-                f"{self.owner}.{self.name} holds the value of ${name}; a key must not reach a checkpoint. "
+                f"{self.owner}.{self.name} holds {secret}; a key must not reach a checkpoint. "
                 "Read it from the environment where it is used."
             )
         return text

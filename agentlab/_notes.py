@@ -16,7 +16,7 @@ from agentlab._clock import Timer
 from agentlab._dormant import Dormant
 from agentlab._journal import Step
 from agentlab._past import gone
-from agentlab._secrets import leaked
+from agentlab._secrets import leaked, redact
 from agentlab._specs import child_row
 from agentlab._tree_records import Record
 from agentlab._tree_words import Fact, GaveUp, Used
@@ -77,6 +77,7 @@ class Notes:
         """Note a fact; it gets the next number."""
         self._note_alike()
         self._seq += 1
+        reason, detail = reason and redact(reason), detail and redact(detail)
         event = Event(self._seq, time.time_ns(), kind, path, incarnation, node, reason, detail, took_s)
         self._events.append(event)
         self._batch.add("event", *event)

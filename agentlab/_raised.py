@@ -276,11 +276,12 @@ def _plain(term: Any, depth: int = 20) -> Any:
 
 
 def text_of(term: Any) -> str:
-    """A term's text, whatever its ``__str__`` does."""
+    """A term's text without secrets, whatever its ``__str__`` does."""
     try:
         text = str.__str__(term) if isinstance(term, str) else str.__str__(str(term))
     except BaseException as failed:  # a __str__ may raise anything
         return f"(a {type(term).__name__} whose text raised {type(failed).__name__})"
+    text = redact(text)
     return (text if len(text) <= LONGEST else text[:LONGEST] + "...").lstrip("\0")
 
 

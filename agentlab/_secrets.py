@@ -1,4 +1,8 @@
-"""Keys stay out of what is written down: the values of secret environment variables, found in texts."""
+"""Keys stay out of what is written down: the values of secret environment variables, and what looks like a key.
+
+Text for people (events, reasons, logs, errors) is written with ``***`` in a key's place. Data must come back as
+it was, so data with a key in it is refused where it is handed over.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,20 @@ NAMES = re.compile(r"API_?KEY|SECRET|TOKEN|PASSWORD", re.IGNORECASE)
 
 LEAST = 12
 """Characters; a shorter value may stand in an ordinary text by chance."""
+
+SHAPES = tuple(
+    (sign, re.compile(pattern))
+    for sign, pattern in (
+        ("sk-", r"sk-(?<![A-Za-z0-9]sk-)(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}"),
+        ("ghp_", r"ghp_[A-Za-z0-9]{30,}"),
+        ("github_pat_", r"github_pat_[A-Za-z0-9_]{22,}"),
+        ("AKIA", r"AKIA(?<![A-Za-z0-9]AKIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+        ("earer ", r"(?<=earer )(?=[A-Za-z._~+/-]*[0-9])[A-Za-z0-9._~+/-]{20,}=*"),
+        ("://", r"""(?<=://)[^\s/:@"'\\<>*]*:[^\s/:@"'\\<>]+(?=@)"""),
+    )
+)
+"""Keys of model providers, of GitHub and Amazon; what follows ``Bearer``; name and password in a URL. Each by the sign
+that a text must hold to be searched: to look for a sign costs a nanosecond a character."""
 
 _known: dict[str, str] = {}
 _seen: dict[object, object] = {}
@@ -31,12 +49,25 @@ def _secrets() -> dict[str, str]:
 
 def redact(text: str) -> str:
     """The text with every secret in it replaced by ``***``."""
+    if len(text) < LEAST:
+        return text
     for value in _secrets():
         if value in text:
             text = text.replace(value, "***")
+    for sign, shape in SHAPES:
+        if sign in text:
+            text = shape.sub("***", text)
     return text
 
 
 def leaked(text: str) -> str | None:
-    """The name of the environment variable whose value is in the text, if there is one."""
-    return next((name for value, name in _secrets().items() if value in text), None)
+    """What secret is in the text, in words: the value of a variable, or what looks like a key; None if none is."""
+    if len(text) < LEAST:
+        return None
+    for value, name in _secrets().items():
+        if value in text:
+            return f"the value of ${name}"
+    for sign, shape in SHAPES:
+        if sign in text and shape.search(text):
+            return f"what looks like a key ('{sign.replace('earer', 'Bearer')}...')"
+    return None

@@ -16,6 +16,7 @@ import cloudpickle
 
 from agentlab._fields import MAX_MESSAGE
 from agentlab._raised import PLAIN, load
+from agentlab._secrets import leaked
 from agentlab._values import decode, encode
 from agentlab.errors import MessageTooLarge
 from agentlab.ref import Link
@@ -61,7 +62,13 @@ class StoredError(TypeError):
 def _packed(value: Any, what: str, keep: bool | None) -> bytes:
     if keep is not False:
         try:
-            return JSON + encode(value, what).encode()
+            text = encode(value, what)
+            secret = leaked(text) if keep else None
+            if secret is not None:
+                raise TypeError(
+                    f"{what} cannot be stored: there is {secret} in it. Read it from the environment where it is used."
+                )
+            return JSON + text.encode()
         except TypeError as error:
             if keep:
                 raise StoredError(str(error)) from None

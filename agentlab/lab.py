@@ -421,7 +421,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         for entry in runtime.run(runtime.mail.heard_by, topic):
             if method in entry.kind.cls.__agent_messages__:
                 signature_of(entry.kind.cls, method).check(args, kwargs, entry.path)
-        payload = pack((args, kwargs), f"what is published to {topic!r}")
+        payload = pack((args, kwargs), f"what is published to {topic!r}", keep=runtime.desk.ledger.durable)
         count: int = runtime.run(runtime.mail.publish, topic, method, payload)
         return count
 

@@ -22,6 +22,7 @@ from typing import Any, overload
 import pydantic
 from pydantic_core import to_json
 
+from agentlab._secrets import redact
 from agentlab.agent import Exit
 from agentlab.errors import InvalidSpec, ToolFailed
 from agentlab.faults import fault
@@ -97,7 +98,7 @@ class Tool:
             raise
         except Exception as error:
             raise ToolFailed(f"{self.name} failed: {type(error).__name__}: {error}", fault("tool_failed")) from error
-        return self._cut(self._text(result))
+        return self._cut(redact(self._text(result)))
 
     def check(self, input: Mapping[str, Any]) -> None:  # noqa: A002 - as in run
         """Refuse input that does not fit, without running anything.

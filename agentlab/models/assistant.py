@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
+from agentlab._secrets import leaked, redact
 from agentlab.agent import Agent, Transcript
 from agentlab.errors import BudgetExceeded, ModelFailed, ToolFailed
 from agentlab.faults import fault
@@ -152,13 +153,15 @@ class _ModelCall:
         options: JSON = {"system": agent.system} if agent.system else {}
         if self._tools:
             options["tools"] = [each.spec() for each in self._tools.values()]
-        return await client.create(
+        reply = await client.create(
             model=agent.model,
             messages=list(agent.messages),
             max_tokens=agent.max_tokens,
             on_text=agent.emit,
             **options,
         )
+        said = json.dumps(reply)  # the journal keeps it, so no key may be in it
+        return reply if leaked(said) is None else dict(json.loads(redact(said)))
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, str | None], MessagesClient]]

@@ -21,11 +21,11 @@ from pydantic_core import PydanticSerializationError
 
 from agentlab._fields import CONFIG, MISSING, Field
 from agentlab._image import load
-from agentlab._raised import PLAIN, as_reason, decode_reason, encode_reason
+from agentlab._raised import PLAIN, as_reason, decode_reason, describe, encode_reason
 from agentlab._transcript import Transcript
 from agentlab._values import decode, encode
 from agentlab._wire import pack_class
-from agentlab.agent import HOOKS, Agent, known_class
+from agentlab.agent import HOOKS, Agent, Crash, known_class
 from agentlab.child import Backoff, Child, Limit, Supervisor
 from agentlab.errors import InvalidSpec, InvalidState
 from agentlab.ref import Link, Ref
@@ -42,7 +42,9 @@ Numbers = Callable[[type], int | None]
 
 def reasons(op: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments of a control operation, a reason among them as one; whatever text it has is asked for here."""
-    return tuple(None if arg is None and op == "crash" else as_reason(arg, str(REASONS[op])) for arg in args)
+    if op == "crash":
+        return tuple(None if arg is None else Crash(*describe(arg)) for arg in args)
+    return tuple(as_reason(arg, str(REASONS[op])) for arg in args)
 
 
 # in the node

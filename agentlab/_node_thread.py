@@ -7,12 +7,12 @@ a crash of the interpreter takes the kernel along; what they print goes where th
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 from typing import Any
 
 from agentlab.node.host import Host
+from agentlab.node.loose import serve
 from agentlab.node.word import Word
 
 
@@ -27,7 +27,7 @@ class NodeThread:
         self._thread.start()
 
     def _live(self, word: Word, about: dict[str, Any]) -> None:
-        asyncio.run(Host(self._line, word, about).run())
+        serve(Host(self._line, word, about))
 
     def kill(self) -> None:
         """Nothing: it ends with its line, unless an agent holds it."""

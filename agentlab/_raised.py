@@ -285,6 +285,14 @@ def text_of(term: Any) -> str:
     return (text if len(text) <= LONGEST else text[:LONGEST] + "...").lstrip("\0")
 
 
+def repr_of(value: Any) -> str:
+    """A value as one would write it, whatever its ``__repr__`` does."""
+    try:
+        return str.__str__(repr(value))
+    except BaseException as failed:  # a __repr__ may raise anything
+        return f"(its repr raised {type(failed).__name__})"
+
+
 def decode_reason(reason: Any) -> Any:
     """The reason that ``encode_reason`` took apart."""
     if isinstance(reason, tuple) and len(reason) == 5 and reason[0] == CRASH:

@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 
 from agentlab._fields import MAX_MESSAGE
-from agentlab._raised import PLAIN, load
+from agentlab._raised import PLAIN, load, text_of
 from agentlab._secrets import leaked
 from agentlab._values import decode, encode
 from agentlab.errors import MessageTooLarge
@@ -105,6 +105,19 @@ def unpack(data: bytes, link: Link | None = None) -> Any:
 def pack_class(cls: type) -> bytes:
     """A class as bytes; one from a notebook cell travels with its code."""
     return PICKLE + bytes(cloudpickle.dumps(cls, 5))
+
+
+def flat(value: Any) -> Any:
+    """A value as a frame can hold it: texts and numbers of classes of their own become plain ones."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(flat, value)) if isinstance(value, tuple) else list(map(flat, value))
+    if isinstance(value, dict):
+        return {flat(key): flat(part) for key, part in value.items()}
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else text_of(value)
 
 
 def frame(messages: list[tuple[Any, ...]]) -> bytes:

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 from agentlab._wire import pack_class, unpack
 from agentlab.agent import Agent, Field
 from agentlab.node.host import Host
+from agentlab.node.loose import serve
 from agentlab.node.word import Word
 
 LENGTH = struct.Struct("!I")
@@ -137,7 +138,7 @@ def become_node(request: dict[str, Any], line: int, word: int) -> NoReturn:
             os.nice(19)
         if request["memory"] is not None:
             limit_memory(request["memory"])
-        asyncio.run(Host(sock, Word(word), request).run())
+        serve(Host(sock, Word(word), request))
     finally:
         os._exit(1)
 

@@ -17,7 +17,7 @@ from typing import Any
 from agentlab import ref as refs
 from agentlab._arguments import signature_of
 from agentlab._image import Image, migrated
-from agentlab._raised import as_reason, decode_reason, describe, encode_reason
+from agentlab._raised import as_reason, decode_reason, describe, encode_reason, repr_of
 from agentlab._wire import pack, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import InvalidArgument
@@ -67,8 +67,8 @@ class Host(Line):
         self._keys: Iterator[int] = iter(())
         self._slicer: Slicer
 
-    async def run(self) -> None:
-        """Serve until the kernel's end of the socket closes."""
+    async def begin(self) -> asyncio.Future[None]:
+        """Begin to serve; what is done when the kernel's end of the socket closes."""
         self._log = AgentLog(self)
         self._slicer = Slicer(asyncio.get_running_loop(), cells=self._word.cells, on_busy=self._too_busy)
         if self.kind != "kernel":
@@ -76,9 +76,31 @@ class Host(Line):
         self._slicer.install(slicing=self.kind != "kernel")
         gone = await self.connect(self._sock)
         self.say("ready", self.number, os.getpid())
-        await gone
+        return gone
+
+    def end(self) -> None:
+        """The kernel is gone; no agent code delays the end."""
         if self.kind != "kernel":
-            os._exit(0)  # no agent code delays the end
+            os._exit(0)
+
+    def raised(self, owner: Owner | None, error: BaseException) -> None:
+        """Something was raised where no handler catches it: the crash of the agent whose code it was."""
+        if not isinstance(owner, Resident) or owner.reason is not None or owner.life not in self._residents:
+            self._log.write(repr_of(error) + "\n")
+            return
+        cells = self._word.cells
+        ran, cells[0] = cells[0], owner.life  # its exception's methods are its code too
+        crash = Crash(*describe(error))
+        cells[0] = ran
+        self._end(owner, crash, blame="own")
+
+    def misheard(self, message: tuple[Any, ...], error: BaseException) -> None:
+        """What an agent made raised when the kernel's message was acted on."""
+        kind, life = message[0], message[1] if len(message) > 1 else None
+        if kind == "start" and life not in self._residents:
+            self.say("failed", life, encode_reason(Crash(*describe(error))), None, "own")
+        else:
+            self.raised(self._residents.get(life) if type(life) is int else None, error)
 
     # calls within the node
 
@@ -131,7 +153,7 @@ class Host(Line):
             if isinstance(found, BaseException):
                 raise found
             self._classes[number], self._numbers[found] = found, number
-        except Exception as error:  # the class's module may raise anything when it is imported here
+        except BaseException as error:  # the class's module may raise anything when it is imported here
             self._classes[number] = _unloadable(error)
 
     def _on_start(  # a frame, in the order of its parts
@@ -299,7 +321,7 @@ class Host(Line):
             return
         self._forget(resident)
         if resident.reason is not None:
-            reason, blame = resident.reason, "charged" if resident.charged else "none"
+            reason, blame = resident.reason, resident.blame
         for task in tuple(resident.tasks or ()):
             task.cancel()
         resident.reason = reason  # what is left of its code begins no step and sends nothing
@@ -336,8 +358,8 @@ class Host(Line):
         if resident is not None:
             self._end(resident, decode_reason(reason))
 
-    def _end(self, resident: Resident, reason: Any, *, charged: bool = False) -> None:
-        resident.reason, resident.charged = reason, charged
+    def _end(self, resident: Resident, reason: Any, *, blame: Blame = "none") -> None:
+        resident.reason, resident.blame = reason, blame
         if resident.task is None:
             self._gone(resident, reason)
             return
@@ -358,7 +380,7 @@ class Host(Line):
         assert isinstance(owner, Resident)
         if owner.reason is None and owner.life in self._residents:
             text = f"one message held the node for more than max_busy={owner.max_busy:g} s"
-            self._end(owner, Crash("TooBusy", text), charged=True)
+            self._end(owner, Crash("TooBusy", text), blame="charged")
 
     def _on_withdraw(self, life: int, key: int) -> None:
         """Drop a message that has not begun; interrupt one that has. One that is done is not here any more."""
@@ -426,7 +448,7 @@ class Host(Line):
         """The same for the state of an agent that does not run."""
         try:
             self.say("told", ticket, (migrated(self._classes[cls], image), None))
-        except Exception as error:  # whatever migrate raises
+        except BaseException as error:  # whatever migrate raises
             self.say("told", ticket, (None, ": ".join(describe(error)[:2])))
 
     def _on_suspend(self, life: int, suspended: bool) -> None:
@@ -437,13 +459,14 @@ class Host(Line):
                 self._work(resident)
 
 
-def _unloadable(error: Exception) -> type[Agent]:
+def _unloadable(error: BaseException) -> type[Agent]:
     """Stands for a class that could not be loaded here: every start of it fails and says why."""
+    why = ": ".join(describe(error)[:2])
 
     class Unloadable(Agent):
         async def on_start(self) -> None:
             raise RuntimeError(
-                f"the agent's class could not be loaded in a node: {type(error).__name__}: {error}. "
+                f"the agent's class could not be loaded in a node: {why}. "
                 "A node imports modules by the same sys.path as the kernel."
             ) from error
 

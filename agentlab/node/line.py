@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from agentlab._raised import as_seen, decode_reason, revive
-from agentlab._wire import Reader, frame
+from agentlab._wire import Reader, flat, frame
 from agentlab.agent import Crash
 from agentlab.errors import CallTimeout, NotRunning
 from agentlab.node.resident import current
@@ -76,7 +76,11 @@ class Line:
         self._urgent = False
         if self._out:
             out, self._out = self._out, []
-            self._transport.write(frame(out))
+            try:
+                data = frame(out)
+            except ValueError:  # a text of a class of its own, say
+                data = frame([flat(message) for message in out])
+            self._transport.write(data)
 
     async def settled(self) -> None:
         """Wait until everything noted so far is committed: what follows may depend on it and leave the node."""
@@ -98,6 +102,10 @@ class Line:
     def hear(self, message: tuple[Any, ...]) -> None:
         """Act on one message of the kernel."""
         getattr(self, "_on_" + message[0])(*message[1:])
+
+    def misheard(self, message: tuple[Any, ...], error: BaseException) -> None:
+        """Acting on a message has raised; the host knows whose fault that is."""
+        raise error
 
     async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
         """Ask the kernel and wait for its answer, as the agent whose code runs."""
@@ -162,7 +170,10 @@ class _Ear(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for message in self._reader.feed(data):
-            self._line.hear(message)
+            try:
+                self._line.hear(message)
+            except BaseException as error:  # what an agent made raises when it is looked at: the line stays
+                self._line.misheard(message, error)
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self._gone.done():

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentlab._image import Change
-from agentlab._raised import revive
+from agentlab._raised import repr_of, revive
 from agentlab.agent import Agent, Crash, Field
 from agentlab.errors import InvalidState
 from agentlab.node.journal import NO_STEPS, Journal
@@ -52,7 +52,7 @@ class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
     __slots__ = (
-        "agent", "away", "burns", "casts", "chance", "charged", "diverged", "host", "journal", "key", "mailbox",
+        "agent", "away", "blame", "burns", "casts", "chance", "diverged", "host", "journal", "key", "mailbox",
         "max_busy", "reason", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers", "traced",
         "withdrawn",
     )  # fmt: skip
@@ -69,7 +69,7 @@ class Resident(Owner):
         self.key: int | None = None  # the message in hand
         self.withdrawn: int | None = None  # the message that its caller has taken back
         self.reason: Any = None  # set from outside: die with it
-        self.charged = False  # the message in hand is to blame for that
+        self.blame: Blame = "none"  # what that says of the message in hand
         self.stopping: Any = None  # set by the agent itself: end after this message
         self.suspended = False
         self.traced = False
@@ -174,6 +174,6 @@ def draft(agent: Agent) -> dict[str, str]:
         value = agent.__dict__.get(name)
         try:
             texts[name] = field.dump(value)
-        except InvalidState:
-            texts[name] = json.dumps(repr(value))
+        except BaseException:  # it does not fit, or its class raises when it is looked at
+            texts[name] = json.dumps(repr_of(value))
     return texts

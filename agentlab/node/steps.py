@@ -139,7 +139,7 @@ def brief(*values: Any) -> str:
     """Values as one would write them, cut."""
     try:
         return cut(", ".join(repr(value) for value in values))
-    except Exception as error:  # any class may have a __repr__ that fails; its effect is none the worse for it
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # any __repr__ may fail; its effect is none the worse
         return f"(its repr raised {type(error).__name__})"
 
 

@@ -16,6 +16,7 @@ from agentlab._clock import Timer
 from agentlab._dormant import Dormant
 from agentlab._journal import Step
 from agentlab._past import gone
+from agentlab._schema import SPENT
 from agentlab._secrets import leaked, redact
 from agentlab._specs import child_row
 from agentlab._tree_records import Record
@@ -23,6 +24,7 @@ from agentlab._tree_words import Fact, GaveUp, Used
 from agentlab._wire import JSON
 from agentlab.agent import Crash
 from agentlab.events import Event
+from agentlab.node.steps import Tokens
 from agentlab.store import Batch, Rows, Store
 
 
@@ -49,6 +51,7 @@ class Notes:
         durable: The store is a file.
         closing: The lab ends; its tree does not, and is brought back as it was.
         letters: How many dead letters there are, by path.
+        spent: Tokens that the model calls of an agent took in and gave, by path.
         as_stored: Children that wait to be resumed: the store knows what they were.
     """
 
@@ -68,6 +71,7 @@ class Notes:
         self._recalled: dict[str, tuple[int, int, int]] = {}
         self._promised: dict[str, tuple[tuple[int, int], bytes]] = {}  # what steps start: who asked, and the answer
         self.letters = Counter(dict(store.select("SELECT path, count(*) FROM dead GROUP BY path")))
+        self.spent: dict[str, tuple[int, int]] = {path: (took, gave) for path, took, gave in store.select(SPENT)}
         self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
 
     def event(
@@ -171,7 +175,7 @@ class Notes:
 
     def step_ended(  # noqa: PLR0917 - a row, in the order of its columns
         self, entry: Entry, message: Message, step: Step, outcome: str, took: float, result: bytes | None,
-        given: str, gave: str, *, replayed: bool = False, seq: int | None = None,
+        given: str, gave: str, *, replayed: bool = False, seq: int | None = None, tokens: Tokens = None,
     ) -> None:  # fmt: skip
         """One attempt at one effect, of the message in hand or of the one with the number ``seq``."""
         kind, name, _, _ = step.mark
@@ -188,7 +192,11 @@ class Notes:
         )
         kept = (message.key, json.dumps(step.mark), self.text(result), int(step.once))
         fault = gave.split(":", 1)[0] if outcome == "failed" else None
-        self._batch.add("step", *row, fault, None, None, None, int(replayed), given, gave, *kept)
+        took_in, gave_out = tokens or (None, None)
+        if tokens is not None:
+            before = self.spent.get(entry.path, (0, 0))
+            self.spent[entry.path] = (before[0] + tokens[0], before[1] + tokens[1])
+        self._batch.add("step", *row, fault, took_in, gave_out, None, int(replayed), given, gave, *kept)
 
     def step_forgotten(self, message: Message, step: Step) -> None:
         """A step in doubt may run again."""

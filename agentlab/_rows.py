@@ -47,6 +47,7 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
         path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, entry.restarts,
         entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
         entry.handled, outdated=not _is_newest(entry.kind.cls, newest), letters=runtime.desk.ledger.letters[path],
+        spent=runtime.desk.ledger.spent.get(path),
     )  # fmt: skip
 
 

@@ -97,6 +97,10 @@ MIGRATIONS: dict[int, str] = {
 """How a store of the version before becomes one of this version."""
 
 
+SPENT = "SELECT path, sum(tokens_in), sum(coalesce(tokens_out, 0)) FROM step WHERE tokens_in IS NOT NULL GROUP BY path"
+"""Tokens by path."""
+
+
 def whole(column: str) -> str:
     """The SQL for a text that may stand elsewhere: bytes in a row are the hash of a text in ``blob``."""
     kept = f"(SELECT text FROM blob WHERE hash = {column})"  # noqa: S608  # a column's name, one of ours

@@ -15,6 +15,7 @@ from agentlab._journal import Journal, Step
 from agentlab._mail import Answer
 from agentlab._pool import Node
 from agentlab.errors import NotRunning
+from agentlab.node.steps import Tokens
 
 Asker = tuple[int, int]
 """Whose step: the key of its message, and its number."""
@@ -50,15 +51,17 @@ class Steps:
         self._desk.noted(node)
 
     def on_stepped(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str
-    ) -> None:
+        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
+        tokens: Tokens = None,
+    ) -> None:  # fmt: skip
         """A step ends."""
-        self.on_called(node, place, key, number, outcome, took, result, gave)
+        self.on_called(node, place, key, number, outcome, took, result, gave, tokens)
         self._desk.noted(node)
 
     def on_called(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str
-    ) -> None:
+        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
+        tokens: Tokens = None,
+    ) -> None:  # fmt: skip
         """A call was answered: a step that ends, and nobody waits for that to be committed."""
         given = self._given.pop((key, number), "")
         found = self._in_hand(place, key)
@@ -71,7 +74,7 @@ class Steps:
         if result is not None or not (step.once or step.is_call):
             message.journal.end(number, result)
         message.step = None
-        self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave)
+        self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave, tokens=tokens)
         self._desk.ledger.touch(entry.path)
 
     def on_replayed(  # noqa: PLR0917 - a frame, in the order of its parts

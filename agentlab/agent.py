@@ -179,7 +179,8 @@ class Agent:
         """Run one recorded effect: a model call, a tool call, anything that acts on the world.
 
         Args:
-            function: A function or coroutine function; its result must be picklable.
+            function: A function, a coroutine function or a tool; its result must be picklable.
+            args, kwargs: What it is called with: ``await self.step(search, query="tea")``.
         """
         return await self._context.step(function, args, kwargs)
 

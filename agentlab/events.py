@@ -29,6 +29,7 @@ class Event(NamedTuple):
 class Row(NamedTuple):
     """One place in the tree as it is now: what a widget draws, what ``lab.agents()`` lists.
 
+    ``spent``: tokens that its model calls took in and gave.
     ``letters``: dead letters of an agent; on the lab's own row those of agents that are not there.
     """
 
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     intensity: tuple[int, int, float] | None = None
     outdated: bool = False
     letters: int = 0
+    spent: tuple[int, int] | None = None
 
 
 class Change(NamedTuple):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab._columns import FLOAT, INT, TEXT, TIME, WORD, column, frame
-from agentlab._schema import whole
+from agentlab._schema import SPENT, whole
 from agentlab.errors import StoreDamaged
 from agentlab.events import Row
 from agentlab.ref import Ref
@@ -43,6 +43,9 @@ RESTARTS = {
 DEAD_LETTERS = {
     "number": INT, "at": TIME, "path": WORD, "method": WORD, "sender": WORD, "deliveries": INT, "reason": WORD,
 }  # fmt: skip
+SHOWN = 2000
+"""Characters of a step's input and output."""
+
 UPGRADES = {"path": WORD, "outcome": WORD, "detail": TEXT}
 AGENTS = {
     "path": TEXT, "status": WORD, "id": TEXT, "kind": WORD, "incarnation": INT, "restarts": INT, "node": INT,
@@ -69,9 +72,19 @@ def messages(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
 
 
 def steps(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
-    """One row per attempt at one effect; shape (n, 16)."""
-    columns = ", ".join(whole(name) if STEPS[name] == TEXT else name for name in STEPS)
+    """One row per attempt at one effect; shape (n, 16).
+
+    ``input`` and ``output`` are cut to 2,000 characters; of a model call ``input`` is what was said last, which the
+    store has whole. ``tokens_in``, ``tokens_out`` Int64: what a model call was billed, NA for one that the journal
+    answered.
+    """
+    columns = ", ".join(_cut(whole(name)) if STEPS[name] == TEXT else name for name in STEPS)
     return _read(store, "step", STEPS, "id", path, columns=columns)
+
+
+def _cut(text: str) -> str:
+    """The SQL for a text of at most ``SHOWN`` characters."""
+    return f"CASE WHEN length({text}) > {SHOWN} THEN substr({text}, 1, {SHOWN - 3}) || '...' ELSE {text} END"
 
 
 def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
@@ -179,7 +192,7 @@ def agents(rows: Iterable[Row]) -> pd.DataFrame:
     data = [
         (
             row.path, row.status, row.id, row.cls if row.kind == "agent" else "supervisor", row.incarnation,
-            row.restarts, row.node, row.mailbox, row.messages, row.since, None, None, None,
+            row.restarts, row.node, row.mailbox, row.messages, row.since, *(row.spent or (None, None)), None,
         )
         for row in rows
     ]  # fmt: skip
@@ -191,6 +204,7 @@ def stored_agents(store: Store) -> pd.DataFrame:
     rows = store.select("SELECT path, spec, status, incarnation, restarts, rowid FROM child")
     counts = dict(store.select("SELECT path, count(*) FROM message WHERE outcome = 'ok' GROUP BY path"))
     since = dict(store.select("SELECT path, max(at) FROM event WHERE kind = 'started' GROUP BY path"))
+    spent = {path: tokens for path, *tokens in store.select(SPENT)}
     order = {path: number for path, *_, number in rows}
     rows.sort(key=lambda row: [order.get(above, 0) for above in _above(row[0])])
     began = store.select("SELECT min(at) FROM event")[0][0]
@@ -201,7 +215,7 @@ def stored_agents(store: Store) -> pd.DataFrame:
         shown = "stopped" if status == "undefined" else status
         lives = max(incarnation, 1) if kind == "supervisor" else incarnation
         row = (path, shown, spec["id"], kind, lives, restarted, None, 0, counts.get(path, 0), since.get(path))
-        data.append((*row, None, None, None))
+        data.append((*row, *spent.get(path, (None, None)), None))
     return frame([data], AGENTS)
 
 

@@ -89,6 +89,7 @@ class Tool:
         Raises:
             ToolFailed: The input does not fit the schema, or the function raised; the message is for the model.
         """
+        outside(self)
         arguments = self._arguments(input)
         try:
             result = self.function(**arguments)
@@ -100,17 +101,33 @@ class Tool:
             raise ToolFailed(f"{self.name} failed: {type(error).__name__}: {error}", fault("tool_failed")) from error
         return self._cut(redact(self._text(result)))
 
-    def check(self, input: Mapping[str, Any]) -> None:  # noqa: A002 - as in run
-        """Refuse input that does not fit, without running anything.
+    def check(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse arguments that do not fit, without running anything; they are as in a call.
 
         Raises:
+            TypeError: The function has no such parameter, or lacks one.
             ToolFailed: Says what does not fit, and what would.
         """
-        self._arguments(input)
+        self._arguments(args[0] if _is_input(args, kwargs) else self._named(args, kwargs))
 
-    async def __call__(self, input: Mapping[str, Any]) -> str:  # noqa: A002 - as in run
-        """The same as ``run``, so that a tool is a function with a name of its own in the journal."""
-        return await self.run(input)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, with checked arguments: ``multiply(6, 7)``, ``await self.step(search, query="tea")``.
+
+        One mapping alone is what a model sends: then it is as ``run``, and the result is text.
+
+        Raises:
+            TypeError, ToolFailed: As ``check``.
+        """
+        if _is_input(args, kwargs):
+            return self.run(args[0])
+        outside(self)
+        return self.function(**self._arguments(self._named(args, kwargs)))
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return inspect.signature(self.function).bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{self.name}{inspect.signature(self.function)}: {error}") from None
 
     def _arguments(self, given: Any) -> dict[str, Any]:
         try:
@@ -145,6 +162,18 @@ class Tool:
         if len(text) <= self.max_result:
             return text
         return f"{text[: self.max_result]}\n[cut: these are the first {self.max_result} of {len(text)} characters]"
+
+
+def _nobody(tool: Tool) -> None:
+    """Outside an agent a tool is a function like any other."""
+
+
+outside: Callable[[Tool], None] = _nobody
+"""Told of each call of a tool: a node puts its own here, which looks whether an agent's code made it in a step."""
+
+
+def _is_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return len(args) == 1 and not kwargs and isinstance(args[0], Mapping)
 
 
 @overload

@@ -204,3 +204,18 @@ async def test_a_tool_travels_to_a_node():
     with pytest.raises(ToolFailed) as caught:
         await again({})
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+async def test_a_tool_is_called_as_its_function():
+    """By place and by name, checked as a model's input is; it gives what the function gives, not text."""
+    assert add(1, b=2.5) == 3.5
+    assert (await book(Place(city="B"), day="2026-03-01", seats=2))["day"] == date(2026, 3, 1)
+    with pytest.raises(ToolFailed, match="- a: "):
+        add("x", 1)
+    with pytest.raises(TypeError, match=r"^add\(a: .*\).*: missing a required argument: 'b'"):
+        add(1)
+
+
+async def test_one_mapping_alone_is_what_a_model_sends():
+    """Then the result is text, as the model gets it."""
+    assert await add({"a": 1, "b": 2.5}) == "3.5"

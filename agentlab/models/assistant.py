@@ -147,6 +147,12 @@ class _ModelCall:
         self._assistant = assistant
         self._tools = tools
 
+    @property
+    def said(self) -> str:
+        """What the model is told beside what it knows: the newest message, whole."""
+        content = self._assistant.messages[-1]["content"]
+        return content if isinstance(content, str) else json.dumps(content)
+
     async def __call__(self, fingerprint: str) -> JSON:
         agent = self._assistant
         client = await agent._client()

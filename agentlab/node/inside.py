@@ -22,7 +22,7 @@ from agentlab.errors import UnknownMessage
 from agentlab.node.acts import LOOKS, act
 from agentlab.node.places import run
 from agentlab.node.resident import Died, Resident, current
-from agentlab.node.steps import Claim, at_once, carry_out, check_given, claim, given_text, name_of
+from agentlab.node.steps import Claim, at_once, carry_out, check_given, claim, given_text, inside_step, name_of
 from agentlab.ref import DEFAULT_TIMEOUT, Outgoing, Ref
 
 if TYPE_CHECKING:
@@ -60,12 +60,13 @@ class InsideContext:
         """Run one effect, journaled; in ``on_start``, which is not a message, it just runs."""
         resident = self._resident
         if resident.key is None:
-            return await awaited(run(function, args, kwargs))
+            return await inside_step(name_of(function), functools.partial(run, function, args, kwargs))
         once = bool(getattr(function, "once", False))
         if once:
             check_given(function, args, kwargs)
         found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
-        given = given_text(args, kwargs)  # the effect may change them
+        said = getattr(function, "said", None)  # by a model call; else the effect may change what it is given
+        given = given_text(args, kwargs) if said is None else redact(said)
         return await carry_out(resident, found, functools.partial(run, function, args, kwargs), once=once, given=given)
 
     def now(self) -> datetime:

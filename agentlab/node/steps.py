@@ -12,14 +12,20 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from agentlab import tools
 from agentlab._raised import describe
 from agentlab._secrets import redact
 from agentlab._wire import pack, unpack
+from agentlab.errors import ToolFailed
 from agentlab.node.journal import Kept, Mark, digest_of, label
-from agentlab.node.resident import Died, Resident
+from agentlab.node.resident import Died, Resident, current
+from agentlab.tools import Tool
 
 LONGEST = 2000
 """Characters of a step's input and output that the steps' frame shows."""
+
+Tokens = tuple[int, int] | None
+"""Taken in and given by a model call; None for other steps."""
 
 around: contextvars.ContextVar[str] = contextvars.ContextVar("agentlab_around", default="")
 """The label of the step whose effect runs."""
@@ -72,7 +78,8 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
         result = pack(value, f"the result of step {found.mark[1]!r}", keep=host.durable)
     except BaseException as error:
         gave = cut(": ".join(describe(error)[:2]))
-        resident.note("stepped", found.key, found.number, "failed", time.perf_counter() - clock, None, gave)
+        took = time.perf_counter() - clock
+        resident.note("stepped", found.key, found.number, "failed", took, None, gave, billed(found.mark, error))
         raise
     finally:
         around.set(before)
@@ -80,9 +87,32 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
     if found.mark[0] == "call":  # its answer is on record already: asked again, it is answered from there
         host.say_later("called", resident.life, found.key, found.number, "ok", took, result, brief(value))
         return value
-    resident.note("stepped", found.key, found.number, "ok", took, result, brief(value))
+    tokens = billed(found.mark, value)
+    resident.note("stepped", found.key, found.number, "ok", took, result, brief(value), tokens)
     await host.settled()  # a handler that has seen a result may act on it in ways that nobody journals
     return value
+
+
+def billed(mark: Mark, value: Any) -> Tokens:
+    """Tokens that a model call took in and gave, as its answer says; or at least, as its failure does."""
+    if mark[0] != "model":
+        return None
+    usage = value.get("usage") if isinstance(value, dict) else getattr(value, "usage_lower_bound", None)
+    if not isinstance(usage, dict) or not usage:
+        return None
+    read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(int(usage.get(name) or 0) for name in read), int(usage.get("output_tokens") or 0)
+
+
+async def inside_step(name: str, work: Callable[[], Any]) -> Any:
+    """Do what a step does where nothing is journaled, in ``on_start``."""
+    before = around.get()
+    around.set(name)
+    try:
+        value = work()
+        return await value if inspect.isawaitable(value) else value
+    finally:
+        around.set(before)
 
 
 def answered(resident: Resident, found: Claim, given: str) -> Any:
@@ -126,6 +156,36 @@ def check_given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dic
     check = getattr(function, "check", None)
     if check is not None:
         check(*args, **kwargs)
+
+
+def told(resident: Resident, tool: Tool) -> None:
+    """An agent's code calls a tool: outside a step nothing keeps its result, so a restart would call it again.
+
+    Raises:
+        ToolFailed: The tool must run once.
+    """
+    path = resident.agent.path
+    if tool.once:
+        raise ToolFailed(
+            f"{tool.name} is once=True, and {path} called it without a step: delivered again, the message would repeat "
+            f"it. Write: await self.step({tool.name}, ...)."
+        )
+    said: set[str] = resident.agent.__dict__.setdefault("_tools_called_bare", set())
+    if tool.name not in said:
+        said.add(tool.name)
+        text = "is not journaled, and runs again when the message is delivered again"
+        resident.say(
+            "log", f"{tool.name} was called without a step: it {text}. Write: await self.step({tool.name}, ...)."
+        )
+
+
+def _outside(tool: Tool) -> None:
+    resident = current.get()
+    if resident is not None and not around.get():
+        told(resident, tool)
+
+
+tools.outside = _outside
 
 
 def name_of(function: Any) -> str:

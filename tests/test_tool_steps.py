@@ -1,0 +1,160 @@
+"""Tools and model calls as steps: how they are called, what the frames show of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab import Agent, Assistant, Lab, open_store, tool
+from agentlab._schema import whole
+from agentlab.errors import AgentDown
+from tests.conftest import wait_for
+
+
+@tool
+def multiply(a: float, b: float = 2) -> float:
+    """Multiply two numbers."""
+    return a * b
+
+
+@tool
+async def search(query: str) -> list[str]:
+    """Look it up."""
+    return [query, query.upper()]
+
+
+@tool(once=True)
+def pay(path: str) -> str:
+    """Pay, once."""
+    with Path(path).open("a") as file:
+        file.write("paid\n")
+    return "paid"
+
+
+def plan(query: str) -> str:
+    """A step that calls a tool."""
+    return f"{query}: {multiply(2, 3)}"
+
+
+class Shopper(Agent):
+    """Uses tools, well and badly."""
+
+    async def on_start(self) -> None:
+        """A step that is not journaled."""
+        await self.step(multiply, 1)
+
+    async def well(self) -> list[Any]:
+        """As a function, through a step."""
+        return [
+            await self.step(multiply, 6, 7), await self.step(multiply, a=6), await self.step(search, query="tea"),
+            await self.step(multiply, {"a": 6, "b": 7}), await self.step(plan, "two"),
+        ]  # fmt: skip
+
+    async def bare(self, times: int) -> list[float]:
+        """Without a step."""
+        return [multiply(number) for number in range(times)]
+
+    async def pay_bare(self, path: str) -> str:
+        """What must happen once, without a step."""
+        return str(pay(path))
+
+    async def pay_wrongly(self) -> str:
+        """A once tool with an argument that it does not take."""
+        return str(await self.step(pay, road=5))
+
+
+class Clerk(Assistant):
+    """Reckons with tools."""
+
+    system = "Use the tools."
+    tools = (multiply,)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """One lab for all: a simulator takes longer to start than a test."""
+    with Lab(nodes=1) as made:
+        yield made
+
+
+def test_a_step_calls_a_tool_as_a_function(lab):
+    """By place, by name, or with what a model sent; the journal knows it by its name."""
+    shopper = lab.start(Shopper, id="well")
+
+    assert shopper.call.well().result(20) == [42.0, 12.0, ["tea", "TEA"], "42.0", "two: 6.0"]
+
+    steps = lab.steps().query("path == '/well'")
+    assert list(zip(steps["kind"], steps["name"], strict=True)) == [
+        ("tool", "multiply"), ("tool", "multiply"), ("tool", "search"), ("tool", "multiply"), ("step", "plan"),
+    ]  # fmt: skip
+    assert steps["input"].iloc[2] == "query='tea'"
+    assert shopper.log() == ""
+
+
+def test_a_tool_without_a_step_says_so_once_a_life(lab):
+    """One line in the agent's log; it works all the same."""
+    shopper = lab.start(Shopper, id="bare")
+
+    assert shopper.call.bare(3).result(20) == [0, 2, 4]
+    assert shopper.call.bare(1).result(20) == [0]
+
+    wait_for(shopper.log)
+    (line,) = shopper.log().splitlines()
+    assert line.startswith("multiply was called without a step")
+    assert "await self.step(multiply, ...)" in line
+
+
+def test_a_once_tool_without_a_step_is_refused(lab, tmp_path):
+    """It would be repeated by the next delivery; nothing was done."""
+    shopper = lab.start(Shopper, id="payer")
+
+    with pytest.raises(AgentDown, match=r"pay is once=True, and /payer called it without a step.*self.step\(pay"):
+        shopper.call(redeliver=False).pay_bare(str(tmp_path / "paid")).result(20)
+
+    assert not (tmp_path / "paid").exists()
+
+
+def test_a_once_tool_that_is_called_wrongly_never_began(lab):
+    """So nobody is asked whether it happened."""
+    shopper = lab.start(Shopper, id="wrong")
+
+    with pytest.raises(AgentDown, match=r"unexpected keyword argument 'road'|missing a required argument: 'path'"):
+        shopper.call(redeliver=False).pay_wrongly().result(20)
+
+    assert shopper.doubts() == []
+
+
+def test_a_model_call_shows_its_prompt_and_its_tokens(lab):
+    """What was said last, cut in the frame; tokens as the simulator bills them, in the steps' and the agents' frame."""
+    clerk = lab.start(Clerk, id="clerk")
+
+    clerk.call.ask("What is 6 * 7?").result(30)
+    clerk.call.ask("Well. " + "x" * 5000).result(30)
+
+    calls = lab.steps().query("path == '/clerk' and kind == 'model'")
+    assert calls["input"].iloc[0] == "What is 6 * 7?"
+    assert "tool_result" in calls["input"].iloc[1]
+    assert (calls["input"].iloc[2][:6], len(calls["input"].iloc[2])) == ("Well. ", 2000)
+    assert calls["tokens_in"].is_monotonic_increasing  # each call sends the whole conversation
+    assert calls["tokens_in"].iloc[0] > 0
+    assert calls["tokens_out"].min() > 0
+    row = lab.agents().set_index("path").loc["/clerk"]
+    assert (row["tokens_in"], row["tokens_out"]) == (calls["tokens_in"].sum(), calls["tokens_out"].sum())
+    assert lab.steps().query("kind == 'tool'")["tokens_in"].isna().all()
+
+
+def test_a_store_keeps_prompts_whole_and_tokens(tmp_path):
+    """Also for who opens it again, or only reads it."""
+    path = tmp_path / "a.lab"
+    with Lab(path, nodes=1) as lab:
+        lab.start(Clerk, id="clerk").call.ask("x" * 5000).result(30)
+        spent = lab.agents().set_index("path").loc["/clerk", ["tokens_in", "tokens_out"]].tolist()
+    with open_store(path) as stored:
+        assert stored.agents().set_index("path").loc["/clerk", ["tokens_in", "tokens_out"]].tolist() == spent
+        assert stored.steps()["input"].str.len().tolist() == [2000]
+        assert stored._store.select(f"SELECT length({whole('input')}) FROM step") == [(5000,)]
+    with Lab(path, nodes=1) as lab:
+        assert lab.agents().set_index("path").loc["/clerk", ["tokens_in", "tokens_out"]].tolist() == spent

@@ -394,9 +394,9 @@ class Ref:
         """A ref in an agent's state: stored as its path, it is read back as a ref of the lab that reads it."""
         text = core_schema.typed_dict_field(core_schema.str_schema())
         shape = core_schema.typed_dict_schema({"path": text, "agent": text})
-        return core_schema.no_info_plain_validator_function(
-            _read,
-            json_schema_input_schema=shape,
+        return core_schema.lax_or_strict_schema(
+            core_schema.no_info_plain_validator_function(_read, json_schema_input_schema=shape),
+            core_schema.is_instance_schema(cls),
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda ref: {"path": ref.path, "agent": ref._cls_name}, return_schema=shape
             ),

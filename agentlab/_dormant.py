@@ -84,10 +84,10 @@ class Entries(dict[str, Entry]):
         entry = note.entry(record)
         if self._find(entry.path) in (None, record):
             self[entry.path] = entry  # else its supervisor ends slowly, and its successor has such a child already
+            self.dormant -= 1
         if entry.life:
             self._lives[entry.life] = entry
         record.note = None
-        self.dormant -= 1
         return entry
 
     def kind(self, path: str) -> Kind | None:

@@ -15,10 +15,11 @@ from agentlab._books import Entry, Message
 from agentlab._desk import Desk
 from agentlab._dormant import Dormant
 from agentlab._mail import SKIPPED, Mail
-from agentlab._placing import Placing
+from agentlab._placing import Placing, may_rest
 from agentlab._pool import Node
 from agentlab._raised import decode_reason, encode_reason
 from agentlab._signals import Signals
+from agentlab._specs import is_dynamic
 from agentlab._tree_records import Record
 from agentlab._tree_words import Begun, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started, Then
 from agentlab.node.resident import Blame
@@ -80,7 +81,12 @@ class Lives:
         entry.dying = None
         entry.suspended, entry.parks = False, ""
         self._desk.lives[command.life] = entry
-        self._placing.place(entry)
+        if _lies_down(entry):
+            entry.restarts += 1
+            self._placing.lull(entry)
+            self._desk.feed(Started(command.life))
+        else:
+            self._placing.place(entry)
         self._desk.settle(entry)
 
     def _outlive(self, entry: Entry) -> None:
@@ -147,8 +153,13 @@ class Lives:
         entry = desk.entries.make(record) or desk.entries.get(fact.path)
         if entry is None and fact.kind == "parked":
             entry = self._entry_of(record)  # kept, but never started by this process
-        if entry is None or entry.record is not record:
+        if entry is None:
             return
+        if entry.record is not record:
+            if fact.kind == "removed" or entry.life:
+                return
+            what: Any = record.spec.what
+            entry.belong_to(record, desk.kinds.of(what))  # its supervisor is back, and it stays down
         if fact.kind == "removed":
             self.forget(entry, fact.reason)
             return
@@ -205,6 +216,7 @@ class Lives:
         desk = self._desk
         path = record.path
         entry = desk.entries.get(path)
+        record.note = None
         what: Any = record.spec.what
         if entry is None:
             entry = desk.entries[path] = Entry(record, desk.kinds.of(what))
@@ -398,3 +410,10 @@ class Lives:
         entry.life, entry.ending, entry.moving, entry.dying = 0, False, False, None
         entry.dormant = entry.waking = False
         entry.ask_no_more()
+
+
+def _lies_down(entry: Entry) -> bool:
+    """Whether a start needs no node: the agent comes back with its supervisor, to which it was added, and may rest."""
+    above = entry.record.supervisor
+    back = above is not None and above.state == "starting" and entry.incarnation > 0
+    return back and is_dynamic(entry.record) and not entry.pending and may_rest(entry)

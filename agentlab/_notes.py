@@ -367,7 +367,8 @@ class Notes:
             self._bases.add(past)
         for table in ("forget", "forget_items", "forget_checkpoints", "forget_fork"):
             self._batch.add(table, path)
-        self._ended_at.pop(entry.path, None)
+        self._ended_at.pop(path, None)
+        self._recalled.pop(path, None)
 
     def fork(
         self, entry: Entry, base: str, seq: int, *, again: tuple[int, int, int] | None = None, source: str

@@ -140,8 +140,13 @@ class Placing:
 def _may_sleep(entry: Entry) -> bool:
     """Whether a life that has to leave its node needs no other one now: it runs, and nothing waits for it."""
     runs = entry.record.state == "running" and not (entry.moving or entry.ending or entry.pending)
+    return runs and may_rest(entry)
+
+
+def may_rest(entry: Entry) -> bool:
+    """Whether the agent needs no node to come up: its state is what its last commit says."""
     plain = entry.spec.isolation == "node" and entry.spec.restore == "checkpoint" and not entry.isolated
-    return runs and plain and entry.wants is None and not hasattr(entry.kind.cls, "on_start")
+    return plain and entry.wants is None and not hasattr(entry.kind.cls, "on_start")
 
 
 def teach(node: Node, kind: Kind) -> None:

@@ -30,7 +30,7 @@ from agentlab.store import Store
 
 def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
     """Start the root and, with ``run``, what ran when the lab ended; else everything is parked."""
-    runtime.begin(Supervisor("lab"))
+    runtime.begin(Supervisor("lab", bring_back=False))
     coming = runtime.submit(_bring_back, runtime, past, run)
     try:
         coming.result()

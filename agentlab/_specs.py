@@ -17,7 +17,7 @@ from typing import Any
 from agentlab._books import Entry
 from agentlab._tree_records import Record
 from agentlab.agent import Agent, Field, Transcript, known_class
-from agentlab.child import Backoff, Child, Limit, Supervisor
+from agentlab.child import FLAGS, Backoff, Child, Limit, Supervisor
 
 PLAIN = ("restart", "shutdown", "significant", "restore", "isolation", "max_memory", "max_busy")
 
@@ -33,11 +33,12 @@ def child_row(record: Record, entry: Entry | None) -> tuple[Any, ...]:
     if entry is not None:
         entry.spec_text = spec
     return (
-        record.path, parent.path if parent else None, spec, int(_is_dynamic(record)), status, *past,
+        record.path, parent.path if parent else None, spec, int(is_dynamic(record)), status, *past,
     )  # fmt: skip
 
 
-def _is_dynamic(record: Record) -> bool:
+def is_dynamic(record: Record) -> bool:
+    """Whether it was added to its supervisor, whose spec does not have it."""
     parent = record.supervisor
     return parent is None or not any(kid.id == record.id for kid in getattr(parent.spec.what, "children", ()))
 
@@ -59,10 +60,7 @@ def dump(record: Record) -> str:
 
 
 def _flags(spec: Supervisor) -> dict[str, Any]:
-    flags: dict[str, Any] = {
-        name: getattr(spec, name)
-        for name in ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "max_children")
-    }
+    flags: dict[str, Any] = {name: getattr(spec, name) for name in FLAGS}
     if spec.strategy == "simple_one_for_one":
         flags["template"] = json.loads(dump(Record(None, spec.children[0].id, spec.children[0], None)))
     return flags

@@ -9,9 +9,11 @@ or stop holds up nothing but messages about the same id, and all are stopped sid
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from agentlab._tree_board import Board, Handler, Host, Lane, Message, News, Waiter, Waiting
+from agentlab._tree_past import bring_back, note_past, who_comes_back
 from agentlab._tree_records import Record, SupervisorRecord, Trouble
 from agentlab._tree_words import Answer, GaveUp, Refused, Start, Then
 from agentlab.child import Limit, Supervisor, check_children, check_flags
@@ -120,15 +122,21 @@ class Process(Host):
             return
         for spec in self.spec.children if not self.is_simple else ():
             self.add(spec.id, spec)
-        for record in list(self.children.values()):
+        added, down = bring_back(self)
+        for record in list(self.children.values())[: len(self.children) - len(added) - len(down)]:
             news = yield from self.start(lane, record)
             if news.kind == "failed":
                 self.board.say("start_error", record, news.value)
+                note_past(self)
                 yield from self._stop_in_turn(lane)
                 self._fail(("shutdown", ("failed_to_start_child", record.id, news.value)))
                 return
             if news.kind == "ignored":
                 self.put_down(record, "ignored")
+        yield from self.start_added(lane, added)
+        for record in down:
+            reason = record.trouble.reason if record.trouble is not None else "normal"
+            self.board.say("parked" if record.state == "parked" else "down", record, reason)
         self.board.say("supervisor_started", self.record)
         self.board.started(self.record, self.info)
 
@@ -154,6 +162,7 @@ class Process(Host):
     def leave(self, lane: Lane, reason: Any) -> Waiting:  # any term
         """Stop all children, then exit with the reason."""
         self.leaving = True
+        note_past(self)
         for other in [*(self.lanes or {}).values(), *self.bulks]:
             other.close(Refused("exit", reason))
         if self.is_simple or self.lanes is not None:
@@ -171,16 +180,17 @@ class Process(Host):
         """No message is handled any more; children that no restart of this supervisor brings back are gone."""
         self.dead = True
         del self.board.processes[self.life]
-        static = () if self.is_simple else {spec.id for spec in self.spec.children}
+        back = who_comes_back(self)
         for record in self.children.values():
             self.forget_backoff(record)
-            if record.id not in static:
+            if record.id not in back:
                 self.board.say("removed", record, reason)
         self.lane.refuse(Refused("exit", reason))
         self.record.keeper = None
 
     def kill(self) -> None:
         """Die at once; the children are told by their links, all at the same time."""
+        note_past(self)
         self._end("killed")
         self.board.say("supervisor_exited", self.record, "killed")
         for lane in [self.lane, *(self.lanes or {}).values(), *self.bulks]:
@@ -192,6 +202,10 @@ class Process(Host):
         self.board.ended(self.record, "exited", "killed")
 
     # One child
+
+    @abstractmethod
+    def start_added(self, lane: Lane, records: list[Record]) -> Waiting:
+        """Start those that come back although no spec says so; one that fails is retried, as in any restart."""
 
     def begin(self, waiter: Waiter, record: Record) -> None:
         """Begin a start attempt; the waiter is told how it went."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from agentlab.child import Child, Supervisor
 
@@ -131,18 +131,35 @@ class SupervisorRecord(Record):
 
     Attributes:
         keeper: The process, while it runs.
+        past: Who comes back with its next process, from the end of one to when that has come up.
     """
 
-    __slots__ = ("keeper",)
+    __slots__ = ("keeper", "past")
 
     def __init__(self, parent: Keeper | None, id: str, spec: Child, fields: Mapping[str, object] | None) -> None:
         super().__init__(parent, id, spec, fields)
         self.keeper: Keeper | None = None
+        self.past: Past | None = None
 
     @property
     def children(self) -> Mapping[str, Record]:
         """By id, in start order; none while it does not run."""
         return {} if self.keeper is None else self.keeper.children
+
+
+class Former(NamedTuple):
+    """A child that had been added to a supervisor: its record, how it was then, and who had been added to it."""
+
+    record: Record
+    state: State
+    past: Past | None
+
+
+class Past(NamedTuple):
+    """Who had been added to a supervisor, in order, by id; and to the supervisors in its spec."""
+
+    added: dict[str, Former]
+    below: dict[str, Past]
 
 
 class Keeper:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentlab._tree_board import Lane, News, Waiting
+from agentlab._tree_past import note_past
 from agentlab._tree_process import Process, is_graceful
 from agentlab._tree_records import Record, Trouble, Window
 from agentlab._tree_words import GaveUp, Then, Used
@@ -70,7 +71,9 @@ class Supervising(Process):
             self.park(record, reason, gave_up)
         elif gave_up is not None:
             self.board.say("gave_up", self.record, "shutdown", gave_up)
-            self.put_down(record, reason)
+            record.state = "restarting"  # it is owed a restart, by the next process
+            note_past(self)
+            record.state = "undefined"
             yield from self.leave(lane, "shutdown")
         elif record.spec.backoff is not None:
             yield from self._clear(lane, record)
@@ -134,22 +137,40 @@ class Supervising(Process):
     def start_again(self, lane: Lane, record: Record) -> Waiting:
         """Start a child that had a life before; a start that fails is retried, and counted then. How it went."""
         news: News = yield from self.start(lane, record)
+        self._came_up(record, news)
+        return news
+
+    def start_added(self, lane: Lane, records: list[Record]) -> Waiting:
+        """Start those that come back although no spec says so: side by side where they are independent."""
+        if self.spec.strategy in ("one_for_all", "rest_for_one"):
+            for record in records:
+                yield from self.start_again(lane, record)
+            return
+        waiting: dict[int, Record] = {}
+        for record in records:
+            self.begin(lane, record)
+            waiting[record.life or 0] = record
+        while waiting:
+            news = yield
+            record = waiting.pop(news.number)
+            self._came_up(record, self.settle(record, news))
+
+    def _came_up(self, record: Record, news: News) -> None:
         if news.kind == "failed":
             self.board.say("start_error", record, news.value)
             if record.spec.restart == "temporary":
                 self.drop(record, news.value)
-                return news
+                return
             self.trouble_of(record).reason = news.value
             record.state = "restarting"
             self.remember_former(record)
             self.post(Supervising.on_retry, record.id, key=record.id)
-            return news
+            return
         self.forget_former(record)
         if news.kind == "ignored":
             self.put_down(record, "ignored")
         else:
             record.restarts += 1
-        return news
 
     def _clear(self, lane: Lane, record: Record) -> Waiting:
         """Stop whom the strategy restarts with this child, last first; who is to be started, in order."""

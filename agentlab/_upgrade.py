@@ -20,7 +20,7 @@ from agentlab._placing import teach
 from agentlab._pool import Node
 from agentlab._tree_records import Record, SupervisorRecord
 from agentlab.agent import Agent
-from agentlab.child import Child, Supervisor
+from agentlab.child import FLAGS, Child, Supervisor
 from agentlab.errors import InvalidState
 
 PATIENCE = 1.0
@@ -195,10 +195,7 @@ def _carry_up(record: Record) -> None:
 
 
 def _put(record: SupervisorRecord, old: Supervisor, children: tuple[Child, ...]) -> None:
-    flags: dict[str, Any] = {
-        name: getattr(old, name)
-        for name in ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "max_children")
-    }
+    flags: dict[str, Any] = {name: getattr(old, name) for name in FLAGS}
     made = Supervisor.unchecked(old.name, children, **flags)
     if record.keeper is not None:
         record.keeper.spec = made

@@ -40,6 +40,8 @@ AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 RESTORES = ("checkpoint", "fresh")
 ISOLATIONS = ("node", "process", "kernel")
 TYPES = ("worker", "supervisor")
+FLAGS = ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "max_children", "bring_back")
+"""What a supervisor has beside its name and its children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,9 @@ class Supervisor:
         max_seconds: Length of the window (seconds).
         auto_shutdown: Stop when any, or the last, ``significant`` child has ended by itself.
         max_children: The most children ``start_child`` may bring it to; None for no bound.
+        bring_back: Children that were added while it ran come back with it when it is started again, after those
+            declared here, in the order in which they were added, from their checkpoints and with their mailboxes.
+            Those that were down stay down; ``temporary`` ones are gone. False: all are forgotten, as in OTP.
 
     Raises:
         InvalidSpec: For anything that cannot be; nothing was started.
@@ -150,6 +155,7 @@ class Supervisor:
     max_seconds: float
     auto_shutdown: AutoShutdown
     max_children: int | None
+    bring_back: bool
 
     def __init__(
         self,
@@ -160,10 +166,12 @@ class Supervisor:
         max_seconds: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
         max_children: int | None = None,
+        bring_back: bool = True,
     ) -> None:
         check_id(name, "supervisor", "name", kind="invalid_name")
         kept = tuple(kid if isinstance(kid, Child) else child(kid) for kid in children)
-        _fill(self, name, kept, strategy, max_restarts, max_seconds, auto_shutdown, max_children)
+        flags = (strategy, max_restarts, max_seconds, auto_shutdown, max_children, bring_back)
+        _fill(self, name, kept, *flags)
         check_supervisor(self, where=repr(name))
         if strategy != "simple_one_for_one":
             for kid in kept:
@@ -180,10 +188,12 @@ class Supervisor:
         max_seconds: float = 5.0,
         auto_shutdown: AutoShutdown = "never",
         max_children: int | None = None,
+        bring_back: bool = True,
     ) -> Supervisor:
         """The same without a look: what cannot be is refused when the supervisor starts, as OTP does."""
         made = cls.__new__(cls)
-        _fill(made, name, children, strategy, max_restarts, max_seconds, auto_shutdown, max_children)
+        flags = (strategy, max_restarts, max_seconds, auto_shutdown, max_children, bring_back)
+        _fill(made, name, children, *flags)
         return made
 
     def __repr__(self) -> str:
@@ -304,6 +314,12 @@ def check_flags(spec: Supervisor, *, where: str) -> None:
     one_of(spec.auto_shutdown, AUTO_SHUTDOWNS, f"{who} auto_shutdown", "invalid_auto_shutdown")
     if spec.max_children is not None:
         count(spec.max_children, f"{who} max_children", "invalid_max_children")
+    if not isinstance(spec.bring_back, bool):
+        raise InvalidSpec(
+            f"{who} bring_back must be True or False; got {spec.bring_back!r}",
+            kind="invalid_bring_back",
+            value=spec.bring_back,
+        )
 
 
 def check_children(spec: Supervisor, *, where: str) -> None:

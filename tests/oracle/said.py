@@ -118,7 +118,7 @@ def to_child(node: dict[str, Json], place: str) -> Child:
 def to_supervisor(node: dict[str, Json], place: str) -> Supervisor:
     """A node's flags and children that nobody has checked."""
     made = world.to_supervisor(node)
-    flags = ("strategy", "max_restarts", "max_seconds", "auto_shutdown")
+    flags = ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "bring_back")
     kids = tuple(to_child(kid, place) for kid in node["sup"]["children"])
     return Supervisor.unchecked(made.name, kids, **{flag: getattr(made, flag) for flag in flags})
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentlab._books import Entry, reason_text
 from agentlab._runtime import Runtime
+from agentlab._specs import is_dynamic
 from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab._tree_words import ChildInfo, Instance, Refused, Up
@@ -193,11 +194,10 @@ def is_simple(supervisor: Record | None) -> bool:
 
 
 def free_again(runtime: Runtime, parent: Record, record: Record) -> bool:
-    """Whether a child of the root has ended for good, so that its id is free again."""
-    if parent.supervisor is not None:
-        return False
+    """Whether a child that was added has ended for good, so that its id is free: stopped, or under the root ended."""
     entry = runtime.desk.entries.get(record.path)
-    return record.state == "undefined" or (entry is not None and entry.asked and not entry.life)
+    stopped = entry is not None and entry.asked and not entry.life and is_dynamic(record)
+    return stopped or (parent.supervisor is None and record.state == "undefined")
 
 
 def as_child(runtime: Runtime, parent: Record, what: Any, id: str | None, options: dict[str, Any]) -> Child:

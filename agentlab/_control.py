@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -38,7 +39,20 @@ def status(runtime: Runtime, path: str) -> str:
     if entry is not None:
         return runtime.desk.status(entry)
     record = runtime.desk.tree.find(path)
+    if record is None and runtime.desk.supervisors.knows(path):
+        above = next((r for place in _above(path) if (r := runtime.desk.tree.find(place)) is not None), None)
+        return record_status(above) if above is not None and above.state in COMING else "stopped"
     return "stopped" if record is None else record_status(record)
+
+
+COMING = ("starting", "restarting", "backing_off")
+"""States of a supervisor that is about to bring back what is below it."""
+
+
+def _above(path: str) -> Iterator[str]:
+    while path:
+        path = path.rsplit("/", 1)[0]
+        yield path or "/"
 
 
 def incarnation(runtime: Runtime, path: str) -> int:
@@ -277,6 +291,9 @@ async def stop(runtime: Runtime, path: str, reason: Any = "normal") -> None:
     """Stop in good order, for good: a permanent child is not restarted either."""
     record = find(runtime, path)
     if record.is_supervisor:
+        if not record.life and record.supervisor is not None:
+            await administer(runtime, record, "terminate_child", record.id)
+            return
         call, future = runtime.expect()
         runtime.feed(StopSupervisor(call, path, reason))
         await future
@@ -285,6 +302,8 @@ async def stop(runtime: Runtime, path: str, reason: Any = "normal") -> None:
     if not entry.life:
         if not entry.down:
             await administer(runtime, record, "terminate_child", record.id)
+        elif record.state == "parked" and not entry.asked:
+            runtime.lives.stop_parked(entry, reason)
         return
     entry.asked = True
     entry.parks = "stop" if entry.spec.restart == "permanent" else ""

@@ -120,7 +120,7 @@ class Desk:
         if state == "parked":
             return "stopped" if entry.asked else "parked"
         if state == "undefined":
-            return "stopped"
+            return "stopped" if entry.down or self.ledger.closing else self._between(entry.record)
         if state == "backing_off":
             return "backing_off"
         if state in ("starting", "restarting") or entry.moving:
@@ -130,6 +130,17 @@ class Desk:
         if entry.suspended:
             return "suspended"
         return "busy" if entry.pending else "running"
+
+    def _between(self, record: Record) -> str:
+        """The word for one that was stopped to start again, with a sibling that may have to wait, or its supervisor."""
+        parent = record.parent
+        while parent is not None:
+            together = parent.spec.strategy in ("one_for_all", "rest_for_one")
+            waits = not parent.dead and together and any(kid.state == "backing_off" for kid in parent.children.values())
+            if waits or parent.record.state == "backing_off":
+                return "backing_off"
+            parent = parent.record.parent
+        return "starting"
 
     def settle(self, entry: Entry) -> None:
         """Note whether the agent rests, so that who waits for that can be woken."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agentlab._books import Entry, Message
+from agentlab._books import Entry, Message, reason_text
 from agentlab._desk import Desk
 from agentlab._dormant import Dormant
 from agentlab._mail import SKIPPED, Mail
@@ -173,6 +173,17 @@ class Lives:
         if for_good:
             self._leave_topics(entry)
         desk.ledger.keep_child(record, entry)
+        desk.settle(entry)
+
+    def stop_parked(self, entry: Entry, reason: Any) -> None:
+        """Somebody wants an agent that is parked already to be over, for good: its id is free again."""
+        desk = self._desk
+        entry.asked, entry.reason = True, reason
+        desk.ledger.event("stopped", entry.path, incarnation=entry.incarnation, reason=reason_text(reason))
+        self._mail.drop(entry, reason)
+        self._leave_topics(entry)
+        desk.ledger.as_stored.discard(entry.path)
+        desk.ledger.keep_child(entry.record, entry)
         desk.settle(entry)
 
     def _note_supervisor(self, fact: Fact) -> None:

@@ -62,26 +62,30 @@ async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> Non
         if reason is None:
             await _run(runtime, place, spec)
             continue
-        runtime.desk.ledger.as_stored.add(place.path)
         await _adopt(runtime, place, spec, reason)
-        entry = runtime.desk.entries.get(place.path)
-        if entry is not None and place.status == "stopped":
-            entry.asked = True
     await _run_asleep(runtime, "/", asleep)
 
 
 async def _adopt(runtime: Runtime, place: Place, spec: Child, reason: str) -> None:
-    """Keep it parked; it waits to be resumed unless it was down already when the lab ended."""
+    """Keep it down, as it was; it waits to be resumed unless it was down already when the lab ended."""
+    runtime.desk.ledger.as_stored.add(place.path)
     if place.status == "running":
         runtime.desk.waiting.add(place, reason)
-    expect(await runtime.ask_tree(place.parent, "adopt_child", spec, reason), place.parent, "start_child", (spec,))
+    how = _how(runtime, place.parent, spec)
+    item = how if len(how) > 1 else spec
+    made = await runtime.ask_tree(place.parent, "adopt_child", item, reason)
+    if isinstance(made, Refused):  # its supervisor is down, or has it
+        runtime.desk.waiting.remove(place)
+        return
+    entry = runtime.desk.entries.get(place.path)
+    if entry is not None and place.status == "stopped":
+        entry.asked = True
 
 
 async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
     parent = place.parent
     reason = missing_of(spec)
     if reason is not None and not _is_simple(runtime, parent):
-        runtime.desk.ledger.as_stored.add(place.path)
         await _adopt(runtime, place, spec, reason)
         return
     result = await runtime.ask_tree(parent, "start_child", *_how(runtime, parent, spec))
@@ -95,11 +99,13 @@ async def _add_dynamic(runtime: Runtime, place: Place) -> None:
     asleep: list[tuple[Place, Child]] = []
     for below in place.below:
         spec = below.child() if below.dynamic else None
-        if spec is not None and _sleeps(runtime, below, spec):
+        if spec is not None and below.status == "running" and _sleeps(runtime, below, spec):
             asleep.append((below, spec))
             continue
         await _run_asleep(runtime, place.path, asleep)
-        if spec is not None:
+        if spec is not None and below.status != "running":
+            await _adopt(runtime, below, spec, below.status)
+        elif spec is not None:
             await _run(runtime, below, spec)
         else:
             await _add_dynamic(runtime, below)

@@ -34,6 +34,10 @@ class Supervisors:
         """Which incarnation of its supervisor a life is; None once it has ended."""
         return self._numbers.get(life or 0)
 
+    def knows(self, path: str) -> bool:
+        """Whether a supervisor has ever come up there."""
+        return path in self._counts
+
     def count(self, path: str) -> int:
         """The newest incarnation at a path; 1 for one that has not come up yet."""
         return self._counts.get(path, 1)

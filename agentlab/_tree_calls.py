@@ -136,9 +136,9 @@ def _conclude(process: Process, record: Record, news: News) -> Up | Refused:
     return Refused("start_failed", news.value)
 
 
-def adopt_child(process: Process, lane: Lane, spec: Child, reason: Any) -> Up | Refused:  # any term
+def adopt_child(process: Process, lane: Lane, item: Any, reason: Any) -> Up | Refused:  # as start_children; any term
     """Keep a new child without starting it: it is parked until ``restart_child``."""
-    made = _admit(process, (spec,))
+    made = _admit(process, item if isinstance(item, tuple) else (item,))
     if isinstance(made, Refused):
         return made
     process.park(made, reason)

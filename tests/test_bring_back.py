@@ -194,7 +194,9 @@ def test_bring_back_is_checked() -> None:
 def test_they_go_on_from_their_checkpoints_and_their_messages_wait(lab: Lab) -> None:
     """A supervisor gives up because of one of them: the others' states and what was sent to them are kept."""
     lab.start(Supervisor("team", max_restarts=0))
-    refs = [lab.start(cls, id=f"c{n}", under="/team", count=10 * n) for n, cls in enumerate((Counter, Starter, Counter))]
+    refs = [
+        lab.start(cls, id=f"c{n}", under="/team", count=10 * n) for n, cls in enumerate((Counter, Starter, Counter))
+    ]
     for ref in refs:
         ref.call.add(1).result(30)
     refs[2].suspend()
@@ -236,7 +238,7 @@ def test_five_hundred_samples_of_which_many_crash_are_all_accounted_for(lab: Lab
     for reply in replies:
         try:
             outcomes.append(reply.result(300))
-        except Exception as error:  # noqa: BLE001 - the sample's own, or what a supervisor that gives up makes of it
+        except Exception as error:  # the sample's own, or what its supervisor makes of it
             outcomes.append(error)
 
     lab.wait_idle(300)

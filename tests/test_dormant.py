@@ -288,7 +288,7 @@ def test_a_supervisor_administers_dormant_children(lab: Lab) -> None:
 
 def test_a_supervisor_that_goes_takes_its_dormant_children_along(anylab: Lab) -> None:
     """They are gone for good, and later ones with their ids start fresh."""
-    team = anylab.start(Supervisor("team"))
+    team = anylab.start(Supervisor("team", bring_back=False))
     refs = anylab.start_many(Counter, [{"count": 3}] * 3, under=team)
     team.kill()
     wait_for(lambda: team.status == "running")

@@ -772,7 +772,7 @@ def test_a_child_that_does_not_end_is_killed_after_its_time() -> None:
 
 
 def test_dynamic_children_are_removed_with_their_supervisor() -> None:
-    """With ``bring_back=False`` a restarted supervisor starts its static children only; the others are said to be gone."""
+    """With ``bring_back=False`` a restarted supervisor starts those of its spec only; the others are told gone."""
     stage = Stage(team("root", below(team("team", worker("static"), bring_back=False))))
     stage.settle()
     stage.ask("/team", "start_child", worker("dynamic"))

@@ -97,7 +97,7 @@ def to_supervisor(node: dict[str, Json]) -> Supervisor:
         max_restarts=flags["intensity"],
         max_seconds=flags["period"],
         auto_shutdown=flags.get("auto_shutdown", "never"),
-        bring_back=False,
+        bring_back=flags.get("bring_back", False),
     )
 
 

@@ -229,8 +229,8 @@ def test_without_bring_back_they_are_forgotten(lab: Lab) -> None:
 
 
 def test_five_hundred_samples_of_which_many_crash_are_all_accounted_for(lab: Lab) -> None:
-    """An eval by hand under one supervisor whose limit they share: it gives up again and again, and loses nobody."""
-    lab.start(Supervisor("eval", max_restarts=3, max_seconds=5.0))
+    """An eval by hand under one supervisor whose limit they share: it gives up as often as it likes, and loses nobody."""
+    lab.start(child(Supervisor("eval", max_restarts=3, max_seconds=5.0), own_limit=Limit(1000, 1.0)))
     samples = lab.start_many(Sample, [{"number": n} for n in range(500)], under="/eval")
 
     replies = [ref.call(timeout=300).work(bad=n % 10 == 0) for n, ref in enumerate(samples)]
@@ -245,6 +245,21 @@ def test_five_hundred_samples_of_which_many_crash_are_all_accounted_for(lab: Lab
     assert len(lab["/eval"].which_children()) == 500
     assert [n for n, outcome in enumerate(outcomes) if outcome != n] == list(range(0, 500, 10))
     assert all(ref.state["number"] == n for n, ref in enumerate(samples))
+
+
+def test_a_supervisor_that_was_parked_has_them_when_it_is_restarted(lab: Lab) -> None:
+    """It gave up too often: its children wait with it, with their states and what was cast to them."""
+    team = lab.start(child(Supervisor("team", max_restarts=0), own_limit=Limit(0, 1.0)))
+    refs = lab.start_many(Counter, 20, under=team)
+    refs[3].call.add(7).result(30)
+    refs[4].kill()
+    wait_for(lambda: team.status == "parked")
+
+    team.restart()
+
+    assert len(team.which_children()) == 20
+    assert refs[3].call.add(1).result(30) == 8
+    assert refs[4].call.add(1).result(30) == 1
 
 
 def test_dormant_children_come_back_dormant(lab: Lab) -> None:

@@ -229,7 +229,7 @@ def test_without_bring_back_they_are_forgotten(lab: Lab) -> None:
 
 
 def test_five_hundred_samples_of_which_many_crash_are_all_accounted_for(lab: Lab) -> None:
-    """An eval by hand under one supervisor whose limit they share: it gives up as often as it likes, and loses nobody."""
+    """An eval by hand under one supervisor whose limit they share: it gives up as often as it must, and loses none."""
     lab.start(child(Supervisor("eval", max_restarts=3, max_seconds=5.0), own_limit=Limit(1000, 1.0)))
     samples = lab.start_many(Sample, [{"number": n} for n in range(500)], under="/eval")
 

@@ -37,15 +37,17 @@ async def skip(runtime: Runtime, path: str) -> None:
 
 
 async def _held(runtime: Runtime, entry: Entry) -> Message | None:
-    """The message in hand of which no word has come yet: it has only just begun, or C code holds the node."""
-    if not (entry.pending and entry.life) or entry.asleep or runtime.desk.starting(entry):
+    """The message of which no word has come yet: it has only just begun, is about to, or C code holds the node."""
+    end = runtime.now() + PATIENCE_SECONDS
+    while entry.pending and (entry.waking or runtime.desk.starting(entry)) and runtime.now() < end:
+        await runtime.turn(0.05)
+    if not (entry.pending and entry.life) or entry.suspended or entry.asleep or runtime.desk.starting(entry):
         return None
     key = await runtime.desk.ask(entry, "held", timeout=FENCE_SECONDS)
-    if key is not None:
-        return next((message for message in entry.pending if message.key == key), None)
-    node = runtime.desk.pool.nodes.get(entry.node or 0)
-    holds = node is not None and node.word.read()[0] == entry.place and entry.place != 0
-    return entry.pending[0] if holds and entry.pending else None
+    held = next((message for message in entry.pending if message.key == key), None)
+    if held is None and entry.pending and entry.life and not entry.suspended:
+        held = entry.pending[0]
+    return held
 
 
 async def _ended(runtime: Runtime, entry: Entry, message: Message) -> None:

@@ -131,6 +131,18 @@ def test_an_agent_that_lets_go_keeps_its_life(lab: Lab, tmp_path: Path) -> None:
     assert "did not let go of a message that was skipped" in lab.explain(stuck)
 
 
+def test_what_is_about_to_begin_is_skipped_as_if_it_had(lab: Lab, tmp_path: Path) -> None:
+    """Who sends a message and skips it at once does not race with the agent's node."""
+    awake, (asleep, *_) = lab.start(Stuck, id="s"), lab.start_many(Stuck, 2)
+    for _ in range(10):
+        for stuck in (awake, asleep):
+            reply = stuck.call.run(str(tmp_path), "loops")
+            stuck.skip()
+            with pytest.raises(AgentDown, match=r"ended for good by ref.skip"):
+                reply.result(20)
+    assert (awake.call.add().result(20), awake.info()["restarts"], asleep.info()["restarts"]) == (1, 0, 0)
+
+
 def test_with_nothing_in_hand_there_is_nothing_to_skip(lab: Lab) -> None:
     """What waits has not begun: it stays."""
     stuck = lab.start(Stuck, id="s")

@@ -43,8 +43,15 @@ def find(runtime: Runtime, path: str) -> Record:
     """The record at a path; NotRunning if there is none."""
     record = runtime.desk.tree.find(path)
     if record is None:
-        raise NotRunning(f"there is nothing at {path!r} in this lab. Look: lab.agents().")
+        raise NotRunning(_nobody(runtime, path, "nothing at"))
     return record
+
+
+def _nobody(runtime: Runtime, path: str, what: str) -> str:
+    place = runtime.desk.waiting.below(path)
+    if place is not None:
+        return f"{path!r} is parked: {place.why}."
+    return f"there is {what} {path!r} in this lab. Look: lab.agents()."
 
 
 def entry_at(runtime: Runtime, path: str) -> Entry:
@@ -53,7 +60,7 @@ def entry_at(runtime: Runtime, path: str) -> Entry:
     if entry is None:
         if runtime.desk.tree.find(path) is not None:
             raise NotRunning(f"{path!r} is a supervisor, not an agent. Its children: which_children().")
-        raise NotRunning(f"there is no agent {path!r} in this lab. Look: lab.agents().")
+        raise NotRunning(_nobody(runtime, path, "no agent"))
     return entry
 
 
@@ -269,7 +276,10 @@ def whereis(runtime: Runtime, id: str) -> Ref | None:
     record = runtime.desk.tree.find(path)
     if record is None and "/" not in id:
         record = next((r for r in runtime.desk.tree.records() if r.id == id and r.supervisor is not None), None)
-    return ref_of(runtime, record) if record is not None else None
+    if record is not None:
+        return ref_of(runtime, record)
+    place = runtime.desk.waiting.below(path) or (runtime.desk.waiting.named(id) if "/" not in id else None)
+    return Ref(links[runtime.lab_id], place.path, place.cls_name) if place is not None else None
 
 
 def record_status(record: Record) -> str:

@@ -12,12 +12,23 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from agentlab._admin import as_child, expect, free_again, is_simple, join, ref_of, start, supervising
+from agentlab._admin import (
+    as_child,
+    call_named,
+    expect,
+    find,
+    free_again,
+    is_simple,
+    join,
+    ref_of,
+    start,
+    supervising,
+)  # fmt: skip
 from agentlab._books import reason_text
 from agentlab._code import same_code
 from agentlab._fields import MISSING
 from agentlab._many import Progress, parts, start_many
-from agentlab._resume import resume
+from agentlab._resume import resume, resume_one
 from agentlab._runtime import Runtime
 from agentlab._specs import dump_fields, is_missing
 from agentlab._steps import Asker
@@ -85,6 +96,14 @@ async def start_child(
         return await start(runtime, spec, None, path, {}, asker=asker)
     ref, _ = await start_again(runtime, spec, None, path, {}, asker=asker, patient=asker is None)
     return ref
+
+
+async def restart_child(runtime: Runtime, path: str, id: str) -> Any:
+    """Start a child that is kept but does not run."""
+    place = join(path, id)
+    if await resume_one(runtime, place, "restart_child"):
+        return ref_of(runtime, find(runtime, place))
+    return await call_named("restart_child")(runtime, path, id)
 
 
 async def found(runtime: Runtime, record: Record, spec: Child) -> tuple[Ref, list[str]]:

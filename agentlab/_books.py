@@ -238,6 +238,8 @@ class Entry:
         """The committed state as JSON values."""
         image = self.image()
         state = {}
+        if hasattr(self.kind.cls, "_undefined"):  # its class is not defined here; the commit has all its fields
+            return {name: json.loads(t if isinstance(t, str) else f"[{','.join(t)}]") for name, t in image.items()}
         for name, field in self.kind.cls.__agent_fields__.items():
             saved = image.get(name)
             if saved is None:

@@ -33,8 +33,8 @@ def same_name(one: type, other: type) -> bool:
 
 def same_code(one: type, other: type) -> bool:
     """Whether two classes do the same; asked often of the same two, so the answer is kept."""
-    if one is other:
-        return True
+    if one is other or (same_name(one, other) and (hasattr(one, "_stands_in") or hasattr(other, "_stands_in"))):
+        return True  # what stands in for a class has no code to compare
     answers = _known.setdefault(one, WeakKeyDictionary())
     found = answers.get(other)
     if found is None:

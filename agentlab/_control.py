@@ -18,6 +18,7 @@ from agentlab._books import Entry, reason_text
 from agentlab._image import Image, difference
 from agentlab._past import packed
 from agentlab._raised import describe, encode_reason
+from agentlab._resume import resume_one
 from agentlab._runtime import Runtime
 from agentlab._tree_words import Signal, StopSupervisor
 from agentlab.agent import Crash
@@ -39,6 +40,8 @@ def status(runtime: Runtime, path: str) -> str:
     if entry is not None:
         return runtime.desk.status(entry)
     record = runtime.desk.tree.find(path)
+    if record is None and runtime.desk.waiting.below(path) is not None:
+        return "parked"
     if record is None and runtime.desk.supervisors.knows(path):
         above = next((r for place in _above(path) if (r := runtime.desk.tree.find(place)) is not None), None)
         return record_status(above) if above is not None and above.state in COMING else "stopped"
@@ -58,7 +61,8 @@ def _above(path: str) -> Iterator[str]:
 def incarnation(runtime: Runtime, path: str) -> int:
     """The number of the present life, from 1."""
     entry = runtime.desk.entries.get(path)
-    return entry.incarnation if entry is not None else 0
+    place = runtime.desk.waiting.below(path)
+    return entry.incarnation if entry is not None else 0 if place is None else place.past[0]
 
 
 def node(runtime: Runtime, path: str) -> int | None:
@@ -67,8 +71,9 @@ def node(runtime: Runtime, path: str) -> int | None:
 
 
 def state(runtime: Runtime, path: str) -> dict[str, Any]:
-    """The committed state."""
-    return entry_at(runtime, path).state()
+    """The committed state; no class is needed to read it."""
+    place = runtime.desk.waiting.below(path)
+    return entry_at(runtime, path).state() if place is None else place.state(runtime.desk.ledger.store)
 
 
 async def info(runtime: Runtime, path: str) -> dict[str, Any]:
@@ -329,6 +334,8 @@ async def restart(runtime: Runtime, path: str) -> None:
     """Stop in good order if it runs, then start the next incarnation; uncounted, as an administrator's act."""
     record = find(runtime, path)
     entry = runtime.desk.entries.get(path)
+    if await resume_one(runtime, path, "restart"):
+        return
     if entry is not None and entry.life:
         if runtime.desk.starting(entry):
             raise NotRunning(f"restart: {path!r} is still starting. Wait for it, or kill() it.")

@@ -159,6 +159,9 @@ class Desk:
     def why_not(self, path: str, method: str) -> str:
         """Why nobody reads a message, for the error."""
         entry = self.entries.get(path)
+        place = self.waiting.below(path) or self.waiting.places.get(path)
+        if place is not None and (entry is None or not entry.life):
+            return f"{path}.{method}: the agent is parked ({place.why})."
         if entry is None:
             return f"{path}.{method}: there is no agent {path!r} in this lab. Look: lab.agents()."
         why = f" ({reason_text(entry.reason)})" if entry.reason is not None else ""

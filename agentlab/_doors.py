@@ -22,7 +22,7 @@ from agentlab._admin import (
     whereis,
     which_children,
 )  # fmt: skip
-from agentlab._again import start_again, start_child
+from agentlab._again import restart_child, start_again, start_child
 from agentlab._arguments import signature_of
 from agentlab._asks import REASONS, read_control, read_start, reasons
 from agentlab._books import Entry
@@ -31,10 +31,11 @@ from agentlab._raised import as_seen
 from agentlab._reply import Sent, interruptible
 from agentlab._runtime import Runtime
 from agentlab._skip import skip
+from agentlab._specs import newer_of, unknown
 from agentlab._steps import Act, Asker
 from agentlab._wire import pack
 from agentlab.agent import Agent
-from agentlab.errors import AgentLabError, CallCycle, CallTimeout
+from agentlab.errors import AgentLabError, CallCycle, CallTimeout, UnknownMessage
 from agentlab.node.resident import current
 from agentlab.node.steps import brief
 from agentlab.ref import Outgoing, links
@@ -54,7 +55,7 @@ WAITING: dict[str, Control] = {
     "settle": _control.settle, "skip": skip, "start_child": start_child,
     "which_children": which_children,
     "count_children": count_children, "terminate_child": call_named("terminate_child"),
-    "restart_child": call_named("restart_child"), "delete_child": call_named("delete_child"),
+    "restart_child": restart_child, "delete_child": call_named("delete_child"),
     "get_childspec": call_named("get_childspec"),
 }  # fmt: skip
 """Operations that wait for something."""
@@ -175,11 +176,25 @@ class KernelLink:
             return kind.cls.__agent_messages__
         return frozenset() if self._runtime.signals.supervises(path) else None  # a supervisor has none
 
+    def unknown(self, path: str, method: str, cls_name: str) -> UnknownMessage:
+        """The error of a message that there is not, with what helps."""
+        kind = self._runtime.desk.entries.kind(path)
+        if kind is None:
+            return UnknownMessage(f"{path!r} has no message {method!r}; {cls_name} has: none.")
+        return unknown(path, method, kind.cls)
+
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise InvalidArgument if the arguments do not fit the method."""
         kind = self._runtime.desk.entries.kind(path)
-        if kind is not None:
+        if kind is None:
+            return
+        try:
             signature_of(kind.cls, method).check(args, kwargs, path)
+        except TypeError as error:
+            name = kind.cls.__name__
+            if newer_of(kind.cls) is not None:
+                error.add_note(f"{path} runs an older {name} than is defined now: lab.upgrade({name}).")
+            raise
 
     def function(self, path: str, method: str) -> Callable[..., Any] | None:
         """The method itself, for its signature and its docstring."""

@@ -16,6 +16,9 @@ ENDS = ("crashed", "killed", "exited", "start_failed", "node_down", "supervisor_
 def explain(runtime: Runtime, path: str) -> str:
     """One paragraph; times are UTC."""
     runtime.flush()
+    place = runtime.desk.waiting.below(path)
+    if place is not None:
+        return f"{path} is parked, as it was after incarnation {place.past[0]}: {place.why}. Its state: ref.state."
     record = find(runtime, path)
     entry = runtime.desk.entries.get(path)
     now = runtime.desk.status(entry) if entry is not None else record_status(record)
@@ -28,7 +31,10 @@ def explain(runtime: Runtime, path: str) -> str:
     )
     told += _past(events)
     told += _moved(events)
-    if entry is not None:
+    waits = runtime.desk.waiting.places.get(path)
+    if waits is not None and now == "parked":
+        told.append(f"It waits: {waits.why}")
+    elif entry is not None:
         told += _present(runtime, entry, now)
     return ". ".join(sentence.rstrip(".") for sentence in told if sentence) + "."
 

@@ -136,10 +136,19 @@ class Lives:
         desk.ledger.fact(fact, desk.supervisors.number(fact.life))
         if fact.kind == "removed" and not self._has_heir(record):
             desk.ledger.gone(record)
+            self._forget_waiting(fact.path)
         if record.is_supervisor:
             self._note_supervisor(fact)
         elif fact.kind in ("parked", "down", "removed"):
             self._note_end(fact)
+
+    def _forget_waiting(self, path: str) -> None:
+        """What waited to be resumed is gone for good, and all below it; a later one with its id starts fresh."""
+        place = self._desk.waiting.places.get(path)
+        if place is not None:
+            self._desk.waiting.remove(place)
+            for below in place.walk():
+                self._desk.ledger.forget(below.path)
 
     def _has_heir(self, record: Record) -> bool:
         """Whether another record has its path: its supervisor ended slowly, and its successor runs already."""
@@ -213,7 +222,7 @@ class Lives:
         for number in desk.clock.drop(entry.path):
             if not desk.ledger.closing:  # else they ring when the lab is opened again
                 desk.ledger.timer_gone(number)
-        desk.ledger.forget(entry)
+        desk.ledger.forget(entry.path)
 
     def _leave_topics(self, entry: Entry) -> None:
         topics = self._desk.topics
@@ -252,9 +261,12 @@ class Lives:
         self._holds -= 1
         if self._holds:
             return
-        found = [(self._desk.entries.get(path), messages) for path, messages in self.unread.items()]
+        found = [(path, self._desk.entries.get(path), messages) for path, messages in self.unread.items()]
         self.unread = {}
-        held = [(entry, messages) for entry, messages in found if entry is not None]
+        for path, entry, messages in found:
+            if entry is None and self._desk.waiting.below(path) is not None:
+                self._desk.waiting.mail[path] = messages + self._desk.waiting.mail.get(path, [])
+        held = [(entry, messages) for _, entry, messages in found if entry is not None]
         for entry, messages in held:  # all of them before the first goes on: it may join a call that is among them
             for message in messages:
                 self._mail.restore(entry, message)

@@ -17,6 +17,7 @@ from agentlab._desk import Desk
 from agentlab._notes import Outcome
 from agentlab._pool import Node
 from agentlab._raised import describe, encode_reason
+from agentlab._specs import is_missing, unknown
 from agentlab._timers import Timers
 from agentlab.agent import HOOKS, Crash
 from agentlab.errors import (
@@ -28,7 +29,6 @@ from agentlab.errors import (
     NotRunning,
     StartFailed,
     StoreError,
-    UnknownMessage,
 )
 from agentlab.node.resident import Blame
 
@@ -75,12 +75,15 @@ class Mail:
         if error is None and entry is not None:
             entry.accept(message)
             if message.answer is None and message.method not in HOOKS:
-                self._desk.ledger.kept(entry, message)
+                self._desk.ledger.kept(path, message)
             if message.origin is not None:
                 self.asked[message.origin] = message
             self._desk.settle(entry)
             if entry.life and not self._desk.starting(entry):
                 self.hand_over(entry, message)
+        elif message.answer is None and self._desk.waiting.takes(path, MAX_MAILBOX):
+            self._desk.waiting.mail.setdefault(path, []).append(message)  # casts wait for whoever will be resumed
+            self._desk.ledger.kept(path, message)
         elif message.answer is not None:
             message.answer(None, error)
         else:
@@ -98,10 +101,9 @@ class Mail:
             return NotRunning(self._desk.why_not(path, message.method))
         if entry.down and not (message.answer is None and self._desk.status(entry) == "parked"):
             return NotRunning(self._desk.why_not(path, message.method))  # casts wait for a parked agent
-        known = entry.kind.cls.__agent_messages__
-        if message.method not in known and message.method not in HOOKS:
-            have = ", ".join(sorted(known)) or "none"
-            return UnknownMessage(f"{path!r} has no message {message.method!r}; {entry.kind.name} has: {have}.")
+        cls = entry.kind.cls
+        if message.method not in cls.__agent_messages__ and message.method not in HOOKS and not is_missing(cls):
+            return unknown(path, message.method, cls)
         return full(entry) if len(entry.pending) >= MAX_MAILBOX else None
 
     def hand_over(self, entry: Entry, message: Message) -> None:

@@ -127,13 +127,13 @@ class Notes:
         text = packed[1:].decode()
         return text if leaked(text) is None else None
 
-    def kept(self, entry: Entry, message: Message) -> None:
+    def kept(self, path: str, message: Message) -> None:
         """A message that must outlive the kernel: durable until its outcome is; one with a key in it is not."""
         text = self.text(message.payload) if self.durable and not message.kept else None
         if text is None or message.payload[:1] != JSON:
             return
         message.kept = True
-        row = (message.key, entry.path, message.method, text, message.sender, message.sent_at)
+        row = (message.key, path, message.method, text, message.sender, message.sent_at)
         asker = message.origin or (None, None)
         self._batch.add("inbox", *row, int(message.redeliver), message.deliveries, *asker, message.place)
 
@@ -353,11 +353,11 @@ class Notes:
             if record.path in self._promised:  # one commit holds the child and the answer to who asked for it
                 self.answered(*self._promised.pop(record.path))
 
-    def forget(self, entry: Entry) -> None:
+    def forget(self, path: str) -> None:
         """The agent is gone for good: a later one with its id starts fresh."""
         if self.closing:
             return
-        path = entry.path
+        self._recalled.pop(path, None)
         self._batch.add("gone", path)
         if path in self._bases:  # its forks' past is its own: it goes on under a name that no agent can have
             past = gone(path)
@@ -368,7 +368,6 @@ class Notes:
         for table in ("forget", "forget_items", "forget_checkpoints", "forget_fork"):
             self._batch.add(table, path)
         self._ended_at.pop(path, None)
-        self._recalled.pop(path, None)
 
     def fork(
         self, entry: Entry, base: str, seq: int, *, again: tuple[int, int, int] | None = None, source: str

@@ -7,12 +7,14 @@ it is known by its place here, so that it can be seen and read all the same.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentlab._specs import is_missing, load, missing_classes, to_run
+from agentlab._books import Message
+from agentlab._specs import class_named, is_missing, known, load, to_run
 from agentlab.child import Child, Supervisor
 from agentlab.store import Store
 
@@ -34,6 +36,27 @@ class Place:
     past: tuple[int, int, int]
     below: list[Place] = field(default_factory=list)
     why: str | None = None
+
+    @functools.cached_property
+    def names(self) -> tuple[str, str] | None:
+        """Module and name of its class; None for a supervisor of several."""
+        return class_named(self.spec)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its class is not defined here (yet)."""
+        return self.names is not None and known(*self.names) is None
+
+    @functools.cached_property
+    def strategy(self) -> str | None:
+        """Of a supervisor; None of an agent."""
+        flags = json.loads(self.spec).get("supervisor")
+        return None if flags is None else str(flags["strategy"])
+
+    @property
+    def cls_name(self) -> str:
+        """What a ref shows."""
+        return "Supervisor" if self.strategy is not None or self.names is None else self.names[1].rsplit(".", 1)[-1]
 
     @property
     def parent(self) -> str:
@@ -92,19 +115,21 @@ class Waiting:
 
     Attributes:
         places: Those that a supervisor keeps, parked; by path, in the order of the tree.
+        mail: Messages for those below them, which are in no process and have no mailbox; by path.
     """
 
     def __init__(self) -> None:
         self.places: dict[str, Place] = {}
+        self.mail: dict[str, list[Message]] = {}
         self._below: dict[str, Place] = {}
 
     def add(self, place: Place, why: str) -> None:
         """A place waits, and all below it with it."""
+        self.places[place.path], place.why = place, why
         for found in place.walk():
-            found.why = _missing_here(found) or why
             if found is not place:
                 self._below[found.path] = found
-        self.places[place.path] = place
+                found.why = ASKED if why == ASKED else f"{place.path} waits: {why}"
 
     def remove(self, place: Place) -> None:
         """It is resumed, or gone."""
@@ -117,28 +142,21 @@ class Waiting:
         """What waits at a path below a supervisor that waits; None for what the tree itself has."""
         return self._below.get(path)
 
-    def at(self, path: str) -> Place | None:
-        """What waits at a path."""
-        return self.places.get(path) or self._below.get(path)
+    def takes(self, path: str, most: int) -> bool:
+        """Whether a message may wait for what is there."""
+        return path in self._below and len(self.mail.get(path, ())) < most
+
+    def named(self, id: str) -> Place | None:
+        """The first of those with that id."""
+        return next((place for place in self._below.values() if place.id == id), None)
 
     def missing(self) -> dict[tuple[str, str], list[str]]:
         """The classes that are still not defined, by module and name, with the paths that need each."""
-        found: dict[tuple[str, str], list[str]] = {}
-        for place in self.places.values():
-            for below in place.walk():
-                for name in missing_classes(below.spec):
-                    found.setdefault(name, []).append(below.path)
-        return found
-
-
-def _missing_here(place: Place) -> str | None:
-    names = missing_classes(place.spec)
-    return why_missing(names) if names else None
-
-
-def why_missing(names: list[tuple[str, str]]) -> str:
-    """Why a place waits whose classes are not defined."""
-    return f"its class is not defined: {'; '.join(to_run(*name) for name in names)}, then lab.resume()"
+        needed: dict[tuple[str, str], list[str]] = {}
+        for place in (below for top in self.places.values() for below in top.walk()):
+            if place.names is not None:
+                needed.setdefault(place.names, []).append(place.path)
+        return {names: paths for names, paths in needed.items() if known(*names) is None}
 
 
 def missing_lines(missing: dict[tuple[str, str], list[str]]) -> list[str]:
@@ -156,7 +174,19 @@ def _shown(paths: list[str]) -> str:
 
 def missing_of(spec: Child) -> str | None:
     """What to run before this child can start; None if nothing is missing."""
+    names = list(dict.fromkeys(_stand_ins(spec)))
+    if not names:
+        return None
+    told = f"{'; '.join(to_run(*name) for name in names)}, then lab.resume()"
+    if not isinstance(spec.what, Supervisor):
+        return f"its class is not defined: {told}"
+    which = "the class of a child is" if len(names) == 1 else "classes of its children are"
+    return f"{which} not defined: {told}"
+
+
+def _stand_ins(spec: Child) -> Iterator[tuple[str, str]]:
     if isinstance(spec.what, Supervisor):
-        return next((why for kid in spec.what.children if (why := missing_of(kid)) is not None), None)
-    cls: Any = spec.what
-    return why_missing([(cls.__module__, cls.__qualname__)]) if is_missing(cls) else None
+        for kid in spec.what.children:
+            yield from _stand_ins(kid)
+    elif isinstance(spec.what, type) and is_missing(spec.what):
+        yield spec.what.__module__, spec.what.__qualname__

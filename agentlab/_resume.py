@@ -24,6 +24,7 @@ from agentlab._tree_records import Record
 from agentlab._tree_words import Refused
 from agentlab._wire import JSON
 from agentlab.child import Child, Supervisor
+from agentlab.errors import NotRunning
 from agentlab.ref import Ref
 from agentlab.store import Store
 
@@ -218,11 +219,30 @@ def _taken_out(runtime: Runtime, places: list[Place]) -> dict[str, list[Message]
     """The messages of those that are about to start: they wait until all of them are there."""
     found: dict[str, list[Message]] = {}
     for path in (below.path for place in places for below in place.walk()):
+        if path in runtime.desk.waiting.mail:
+            found[path] = runtime.desk.waiting.mail.pop(path)
         entry = runtime.desk.entries.peek(path)
         if entry is not None and entry.down and entry.pending:
             found[path] = list(entry.pending)
             entry.pending.clear()
     return found
+
+
+async def resume_one(runtime: Runtime, path: str, op: str) -> bool:
+    """Start what waits at a path, all below it included; whether there is such a place.
+
+    Raises:
+        NotRunning: Its class is not defined.
+    """
+    place = runtime.desk.waiting.places.get(path)
+    record = runtime.desk.tree.find(path)
+    if place is None or record is None or record.state != "parked":
+        return False
+    why = missing_of(place.child())
+    if why is not None:
+        raise NotRunning(f"{op}: {path!r} cannot start; {why}.")
+    await resume(runtime, lambda one: one is place)
+    return True
 
 
 async def _resume(runtime: Runtime, places: list[Place], specs: Mapping[str, Child]) -> list[Ref]:

@@ -8,18 +8,45 @@ from typing import Any
 from agentlab._admin import record_status
 from agentlab._books import reason_text
 from agentlab._dormant import Dormant
+from agentlab._remembered import Place
 from agentlab._runtime import Runtime
-from agentlab._specs import Missing
+from agentlab._specs import is_missing, newer_of
 from agentlab._tree_records import Record, SupervisorRecord
-from agentlab.agent import Agent, known_class
+from agentlab.agent import Agent
 from agentlab.events import Row
 
 
 def rows(runtime: Runtime, paths: Iterable[str] | None = None) -> list[Row]:
     """Rows of all places in start order, depth first; or of those in ``paths`` that still exist."""
-    found = runtime.desk.tree.records() if paths is None else map(runtime.desk.tree.find, paths)
+    waiting = runtime.desk.waiting
     newest: Newest = {}
-    return [row(runtime, record, newest) for record in found if record is not None]
+    if paths is not None:
+        return [made for path in paths if (made := _at(runtime, path, newest)) is not None]
+    found = []
+    for record in runtime.desk.tree.records():
+        found.append(row(runtime, record, newest))
+        top = waiting.places.get(record.path) if record.is_supervisor else None
+        found += [_waiting(runtime, place) for place in top.walk() if place is not top] if top is not None else []
+    return found
+
+
+def _at(runtime: Runtime, path: str, newest: Newest) -> Row | None:
+    record = runtime.desk.tree.find(path)
+    if record is not None:
+        return row(runtime, record, newest)
+    place = runtime.desk.waiting.below(path)
+    return None if place is None else _waiting(runtime, place)
+
+
+def _waiting(runtime: Runtime, place: Place) -> Row:
+    """What waits below a supervisor that waits: no process has it, the store does."""
+    incarnation, restarts, _ = place.past
+    agent = place.strategy is None
+    return Row(
+        place.path, place.id, "agent" if agent else "supervisor", place.cls_name if agent else place.strategy or "",
+        "parked", incarnation, restarts, None, len(runtime.desk.waiting.mail.get(place.path, ())), place.parent,
+        place.why, runtime.began, 0, place.strategy, missing=agent and place.is_missing,
+    )  # fmt: skip
 
 
 Newest = dict[type[Agent], bool]
@@ -47,16 +74,15 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
         path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, entry.restarts,
         entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
         entry.handled, outdated=not _is_newest(entry.kind.cls, newest), letters=runtime.desk.ledger.letters[path],
-        spent=runtime.desk.ledger.spent.get(path),
+        spent=runtime.desk.ledger.spent.get(path), missing=is_missing(entry.kind.cls),
     )  # fmt: skip
 
 
 def _is_newest(cls: type[Agent], newest: Newest) -> bool:
-    """False once the class was defined anew: ``lab.upgrade`` gives the agent the newer one."""
+    """False once the class was defined anew with other code: ``lab.upgrade`` gives the agent that."""
     found = newest.get(cls)
     if found is None:
-        known = cls if issubclass(cls, Missing) else known_class(cls.__module__, cls.__qualname__)
-        found = newest[cls] = known in (cls, None)
+        found = newest[cls] = newer_of(cls) is None
     return found
 
 

@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentlab._books import Entry
+from agentlab._code import same_code
 from agentlab._tree_records import Record
 from agentlab.agent import Agent, Field, Transcript, known_class
 from agentlab.child import FLAGS, Backoff, Child, Limit, Supervisor
+from agentlab.errors import UnknownMessage
 
 PLAIN = ("restart", "shutdown", "significant", "restore", "isolation", "max_memory", "max_busy")
 
@@ -114,16 +116,17 @@ def known(module: str, qualname: str) -> type[Agent] | None:
     return known_class(module, qualname)
 
 
-def missing_classes(text: str) -> list[tuple[str, str]]:
-    """Module and name of the class that a stored spec needs and that this process has not defined."""
+def class_named(text: str) -> tuple[str, str] | None:
+    """Module and name of the class that a stored spec is about; None for a supervisor of several."""
     data = json.loads(text)
-    data = data.get("supervisor", {}).get("template") or data
-    names = [(str(module), str(name)) for module, name in [data["agent"]]] if "agent" in data else []
-    return [name for name in names if known(*name) is None]
+    data = (data.get("supervisor") or {}).get("template") or data
+    return (str(data["agent"][0]), str(data["agent"][1])) if "agent" in data else None
 
 
 class Missing(Agent):
     """Stands for an agent class that this process has not defined (yet); it never runs."""
+
+    _undefined = True
 
 
 @functools.lru_cache(maxsize=1000)
@@ -139,6 +142,31 @@ def missing(module: str, qualname: str, fields: tuple[str, ...]) -> type[Missing
 def is_missing(what: object) -> bool:
     """Whether it only stands for a class."""
     return isinstance(what, type) and issubclass(what, Missing)
+
+
+def unknown(path: str, method: str, cls: type[Agent]) -> UnknownMessage:
+    """The error of a message that an agent's class does not have, with what helps."""
+    name = cls.__name__
+    if is_missing(cls):
+        return UnknownMessage(f"{path!r} takes no message: its class {name} is not defined. {_capital(home(cls))}.")
+    have = ", ".join(sorted(cls.__agent_messages__)) or "none"
+    newer = newer_of(cls)
+    hint = ""
+    if newer is not None and method in newer.__agent_messages__:
+        hint = f" It runs an older {name}; the one that is defined now has it: lab.upgrade({name})."
+    return UnknownMessage(f"{path!r} has no message {method!r}; {name} has: {have}.{hint}")
+
+
+def newer_of(cls: type[Agent]) -> type[Agent] | None:
+    """The class of that name as it is defined now, if its code is another."""
+    if is_missing(cls):
+        return None
+    found = known_class(cls.__module__, cls.__qualname__)
+    return found if found is not None and not same_code(found, cls) else None
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def to_run(module: str, qualname: str) -> str:

@@ -42,7 +42,7 @@ class Steps:
         entry, message = found
         if message.journal is None:
             message.journal = Journal()
-            self._desk.ledger.kept(entry, message)
+            self._desk.ledger.kept(entry.path, message)
         step = message.journal.begin(number, mark, once, at)
         message.step = step.name
         self._given[key, number] = given
@@ -106,7 +106,7 @@ class Steps:
             return None
         if message.journal is None:
             message.journal = Journal()
-            self._desk.ledger.kept(entry, message)
+            self._desk.ledger.kept(entry.path, message)
         known = message.journal.steps.get(number)
         if known is not None and known.finished and known.reaches:
             answer(known.result)

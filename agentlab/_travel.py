@@ -191,7 +191,7 @@ def _birth(runtime: Runtime, path: str, origin: Origin, changed: Image) -> Calla
         ledger.fork(entry, path, origin.seq, again=again, source=origin.text)
         ledger.checkpoint(entry, difference(entry.fields, changed))
         if again is not None:
-            ledger.kept(entry, message)
+            ledger.kept(entry.path, message)
             runtime.mail.restore(entry, message)
 
     return begin

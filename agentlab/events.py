@@ -29,6 +29,7 @@ class Event(NamedTuple):
 class Row(NamedTuple):
     """One place in the tree as it is now: what a widget draws, what ``lab.agents()`` lists.
 
+    ``outdated``: its class was defined again, with other code; ``missing``: its class is not defined here.
     ``spent``: tokens that its model calls took in and gave.
     ``letters``: dead letters of an agent; on the lab's own row those of agents that are not there.
     """
@@ -51,6 +52,12 @@ class Row(NamedTuple):
     outdated: bool = False
     letters: int = 0
     spent: tuple[int, int] | None = None
+    missing: bool = False
+
+    @property
+    def mark(self) -> str:
+        """What there is to say of its class, in two words."""
+        return "not defined" if self.missing else "older code" if self.outdated else ""
 
 
 class Change(NamedTuple):

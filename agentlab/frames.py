@@ -188,15 +188,25 @@ def _spec(store: Store, path: str, text: str) -> dict[str, Any]:
 
 
 def agents(rows: Iterable[Row]) -> pd.DataFrame:
-    """One row per agent and supervisor as it is now, in start order, depth first; shape (n, 13)."""
+    """One row per agent and supervisor as it is now, in start order, depth first; shape (n, 13).
+
+    ``kind``: its class, or ``supervisor``. A class that was defined again, or that is not defined here, is marked:
+    ``Counter (older code)``, ``Counter (not defined)``.
+    """
     data = [
         (
-            row.path, row.status, row.id, row.cls if row.kind == "agent" else "supervisor", row.incarnation,
+            row.path, row.status, row.id, _kind(row), row.incarnation,
             row.restarts, row.node, row.mailbox, row.messages, row.since, *(row.spent or (None, None)), None,
         )
         for row in rows
     ]  # fmt: skip
     return frame([data], AGENTS)
+
+
+def _kind(row: Row) -> str:
+    if row.kind != "agent":
+        return "supervisor"
+    return f"{row.cls} ({row.mark})" if row.mark else row.cls
 
 
 def stored_agents(store: Store) -> pd.DataFrame:

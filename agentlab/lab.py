@@ -77,9 +77,13 @@ class Frames:
         return frames.dead_letters(self._read(), path=path)
 
     def checkpoints(self, what: type[Agent] | Ref | str | None = None) -> pd.DataFrame:
-        """One row per committed state; for one agent or one agent class with its fields as columns."""
-        if isinstance(what, type):
-            return frames.checkpoints(self._read(), cls=what.__name__)
+        """One row per committed state; for one agent or one agent class with its fields as columns.
+
+        Args:
+            what: A ref or a path (``"/team/writer"``) for one agent; a class, or its name, for all of that class.
+        """
+        if isinstance(what, type) or (isinstance(what, str) and not what.startswith("/")):
+            return frames.checkpoints(self._read(), cls=what if isinstance(what, str) else what.__name__)
         path = what.path if isinstance(what, Ref) else what
         return frames.checkpoints(self._read(), path=path)
 

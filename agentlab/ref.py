@@ -43,6 +43,9 @@ class Link(Protocol):
     def methods(self, path: str) -> frozenset[str] | None:
         """The agent's messages by name, or None where that is not known here."""
 
+    def unknown(self, path: str, method: str, cls_name: str) -> UnknownMessage:
+        """The error of a message that is not among them."""
+
     def function(self, path: str, method: str) -> Callable[..., Any] | None:
         """The method behind a message, where it is known here."""
 
@@ -106,8 +109,7 @@ class Messages:
         if method.startswith("_"):  # what pickle, copy and IPython look for is no message
             raise AttributeError(method)
         if known is not None and method not in known:
-            have = ", ".join(sorted(known)) or "none"
-            raise UnknownMessage(f"{ref.path!r} has no message {method!r}; {ref._cls_name} has: {have}.")
+            raise ref._link.unknown(ref.path, method, ref._cls_name)
 
         return Sender(self, method)
 

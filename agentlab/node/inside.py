@@ -239,6 +239,10 @@ class InsideLink:
         """Known to the kernel only, which refuses an unknown one."""
         return None
 
+    def unknown(self, path: str, method: str, cls_name: str) -> UnknownMessage:
+        """Known to the kernel only."""
+        return UnknownMessage(f"{path!r} has no message {method!r}.")
+
     def function(self, path: str, method: str) -> Callable[..., Any] | None:
         """Known to the kernel only."""
         return None

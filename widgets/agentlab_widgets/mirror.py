@@ -188,7 +188,7 @@ def facts(slot: int, row: Row) -> Facts:
         "since": row.since // 1_000_000,
         "strategy": row.strategy,
         "intensity": row.intensity,
-        "outdated": row.outdated,
+        "mark": row.mark,
         "letters": letters(row),
         "can": [*moves(row), *(["skip"] if has_message(row) else [])],
     }

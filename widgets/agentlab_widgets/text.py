@@ -80,7 +80,7 @@ def kind(row: Row) -> str:
 def status(row: Row) -> str:
     """Shape and word."""
     look = LOOKS.get(row.status)
-    word = clean(row.status).replace("_", " ") + (" (older code)" if row.outdated else "")
+    word = clean(row.status).replace("_", " ") + (f" ({row.mark})" if row.mark else "")
     word += f" ({letters(row)})" if row.letters else ""
     return f"{look.glyph} {word}" if look else word
 

@@ -185,7 +185,7 @@ function rowsView(state, host, select) {
     parts.node.style.setProperty("--al-status", colour);
     if (parts.shape !== name) { parts.shape = name; parts.mark.replaceChildren(icon(shape, colour)); }
     write(parts.name, facts.id);
-    write(parts.cells[1], [supervisor ? facts.strategy ?? facts.cls : facts.cls, facts.outdated ? "older code" : "", facts.letters]
+    write(parts.cells[1], [supervisor ? facts.strategy ?? facts.cls : facts.cls, facts.mark, facts.letters]
       .filter(Boolean).join(" · "));
     write(parts.badge, words(facts.status));
     write(parts.cells[3], supervisor && facts.incarnation < 2 ? "" : `#${facts.incarnation}`);

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from agentlab._books import Entry, Kind
 from agentlab._desk import Desk
 from agentlab._pool import Node
+from agentlab._traces import sources
 from agentlab.errors import NodeDown
 
 AGAIN_SECONDS = 1.0
@@ -153,4 +154,4 @@ def teach(node: Node, kind: Kind) -> None:
     """Give a node an agent class, once."""
     if kind.number not in node.classes:
         node.classes.add(kind.number)
-        node.say("class", kind.number, kind.data)
+        node.say("class", kind.number, kind.data, sources(kind.cls))

@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import builtins
 import concurrent.futures
+import contextlib
+import functools
 import marshal
 import pickle
-import threading
+import sys
 import traceback
-from types import CodeType
 from typing import Any
 
-import cloudpickle
-
 from agentlab import errors
+from agentlab._pickles import dump, load, refuse_carriers
 from agentlab._secrets import redact
+from agentlab._traces import IN_THE_AGENT, full, render, traceback_of
 from agentlab.agent import Crash, Exit
 from agentlab.errors import AgentDown, StartFailed
 
@@ -32,13 +33,6 @@ LONGEST = 20_000
 DATA, PICKLE = b"d", b"p"
 """The first byte of a form."""
 
-
-class _Role(threading.local):
-    carries = False
-
-
-role = _Role()
-"""``role.carries``: this thread, a runtime's, carries what agents made and loads none of it."""
 
 PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
 
@@ -61,18 +55,6 @@ KNOWN = _known()
 """Exceptions that every process has, by name: they are made from data."""
 
 
-def load(data: bytes | memoryview) -> Any:
-    """What a pickle of this lab's own processes holds; its code runs in the calling thread."""
-    refuse_carriers()
-    return pickle.loads(data)  # noqa: S301  # from the lab's own socketpair, never from a store
-
-
-def refuse_carriers() -> None:
-    """Say so where a runtime's thread is about to run code that an agent made."""
-    if role.carries:
-        raise RuntimeError("the kernel's own thread carries what agents made and loads none of it")
-
-
 # there
 
 
@@ -90,7 +72,7 @@ def describe(error: BaseException, *, own: bool = False) -> tuple[str, str, str,
     except BaseException as failed:  # a __str__ may raise anything
         message = f"(its message raised {type(failed).__name__})"
     try:
-        text = _traceback(error) if error.__traceback__ is not None else ""
+        text = traceback_of(error) if error.__traceback__ is not None else ""
     except BaseException:  # the traceback asks the exception for its message too
         text = "".join(traceback.format_tb(error.__traceback__))
     return type(error).__name__, _cut(message), redact(text[-LONGEST:]), _form(error, own=own)
@@ -99,29 +81,6 @@ def describe(error: BaseException, *, own: bool = False) -> tuple[str, str, str,
 def _cut(text: str) -> str:
     text = redact(text)
     return text if len(text) <= LONGEST else text[:LONGEST] + f"... ({len(text):,} characters)"
-
-
-def _traceback(error: BaseException) -> str:
-    """As ``traceback.format_exception``, with what it finds out about a place kept for the next crash there."""
-    if error.__cause__ or error.__context__ or isinstance(error, BaseExceptionGroup):
-        return "".join(traceback.format_exception(error))
-    lines = ["Traceback (most recent call last):\n"]
-    at = error.__traceback__
-    while at is not None:
-        if len(lines) > MOST_FRAMES:
-            return "".join(traceback.format_exception(error))
-        place = (at.tb_frame.f_code, at.tb_lasti)
-        if place not in _places:
-            if len(_places) >= MOST_PLACES:
-                _places.clear()
-            _places[place] = "".join(traceback.format_tb(at, limit=1))
-        lines.append(_places[place])
-        at = at.tb_next
-    return "".join([*lines, *traceback.format_exception_only(error)])
-
-
-_places: dict[tuple[CodeType, int], str] = {}
-MOST_FRAMES, MOST_PLACES = 50, 2000
 
 
 def _form(error: BaseException, *, own: bool) -> bytes | None:
@@ -161,7 +120,7 @@ def _data(value: Any, *, own: bool, depth: int = 8) -> Any:
 def _pickled(error: BaseException) -> bytes | None:
     """The exception as bytes, if it comes back from them, is not too large and carries no secret."""
     try:
-        data: bytes = cloudpickle.dumps(error, 5)
+        data = dump(error)
         if len(data) > 50 * LONGEST or redact(text := data.decode("utf-8", "replace")) != text:
             return None
         pickle.loads(data)  # noqa: S301  # just made, where its code runs anyway: some pickle but do not come back
@@ -179,7 +138,7 @@ def revive(crash: Crash) -> BaseException:
     error = _made(crash.form) or _stand_in(crash)
     if crash.traceback:
         try:
-            BaseException.add_note(error, "In the agent:\n" + crash.traceback.rstrip())
+            BaseException.add_note(error, IN_THE_AGENT + crash.traceback.rstrip())
         except BaseException:  # its class keeps its notes in another way
             return error
     return error
@@ -220,15 +179,23 @@ def as_seen(error: BaseException) -> BaseException:
     The way through the kernel's thread is no news to the asker, so it is not in the traceback.
     """
     reason = getattr(error, "reason", None)
-    if not isinstance(reason, Crash):
-        return error.with_traceback(None)
-    if isinstance(error, StartFailed):
+    if not full():
+        error = error.with_traceback(None)
+    if isinstance(error, StartFailed) and isinstance(reason, Crash):
         made = revive(reason)
-        made.__cause__ = error.with_traceback(None)
-        return made
-    if isinstance(error, AgentDown) and error.__cause__ is None:
+        made.__cause__ = error
+        return _shown(made)
+    if isinstance(error, AgentDown) and isinstance(reason, Crash) and error.__cause__ is None:
         error.__cause__ = revive(reason)
-    return error.with_traceback(None)
+    return error
+
+
+def _shown(error: BaseException) -> BaseException:
+    """Have a notebook show an exception that is none of ours as it shows ours."""
+    if "IPython" in sys.modules:
+        with contextlib.suppress(Exception):  # its class may take no attributes
+            error._render_traceback_ = functools.partial(render, error)  # type: ignore[attr-defined]  # for IPython
+    return error
 
 
 # exit reasons

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, overload
 
 from agentlab._interrupt import WAKE
+from agentlab._traces import full
 from agentlab.errors import CallTimeout
 
 DEFAULT_TIMEOUT = 60.0
@@ -66,12 +67,13 @@ class Reply:
             AgentDown: The agent died and the message was given up.
             concurrent.futures.CancelledError: It was taken back; see ``cancel``.
         """
+        __tracebackhide__ = True
         end = self._deadline if timeout is None else time.monotonic() + timeout
         try:
             outcome = interruptible(self._future, self._goes_on, end)
         except concurrent.futures.TimeoutError:
             raise self._late(self._timeout if timeout is None else timeout) from None
-        return outcome()
+        return answered(outcome)
 
     def _goes_on(self) -> str:
         """What an interrupted wait leaves behind, and how to end it."""
@@ -108,12 +110,21 @@ class Reply:
                     error.args = error.args or (self._goes_on(),)  # the same exception: its scope knows it by its words
                     raise error.with_traceback(None)  # noqa: B904  # it is that one, without asyncio's frames
         try:
-            return self._future.result()()
+            return answered(self._future.result())
         except concurrent.futures.CancelledError:
             raise asyncio.CancelledError(f"{self._message} was taken back: reply.cancel()") from None
 
     def __repr__(self) -> str:
         return f"Reply({self._message}, {'done' if self.done() else 'pending'})"
+
+
+def answered(outcome: Callable[[], Any]) -> Any:
+    """The answer, or the error, without the frames between the asker and what made it."""
+    __tracebackhide__ = True
+    try:
+        return outcome()
+    except Exception as error:
+        raise error if full() else error.with_traceback(None)  # noqa: B904  # it is that one
 
 
 def outwait(future: concurrent.futures.Future[Any], end: float = math.inf) -> Any:
@@ -135,6 +146,7 @@ def outwait(future: concurrent.futures.Future[Any], end: float = math.inf) -> An
 
 def interruptible(future: concurrent.futures.Future[Any], goes_on: Callable[[], str], end: float = math.inf) -> Any:
     """The same; an interrupt says in a line what it leaves behind, and how to end that."""
+    __tracebackhide__ = True
     try:
         return outwait(future, end)
     except KeyboardInterrupt:

@@ -25,9 +25,10 @@ from agentlab._lives import Lives
 from agentlab._loop_thread import Coming, LoopThread
 from agentlab._mail import MAX_MAILBOX, Mail, answer_to, full
 from agentlab._memory import memory_of
+from agentlab._pickles import role
 from agentlab._placing import Placing
 from agentlab._pool import Node, Pool, SimulatorProcess
-from agentlab._raised import as_seen, role
+from agentlab._raised import as_seen
 from agentlab._signals import Signals
 from agentlab._steps import Steps
 from agentlab._timers import Timers

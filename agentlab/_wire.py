@@ -12,10 +12,9 @@ import pickle
 import struct
 from typing import Any
 
-import cloudpickle
-
 from agentlab._fields import MAX_MESSAGE
-from agentlab._raised import PLAIN, load, text_of
+from agentlab._pickles import dump, load
+from agentlab._raised import PLAIN, text_of
 from agentlab._secrets import leaked
 from agentlab._values import decode, encode
 from agentlab.errors import MessageTooLarge
@@ -72,7 +71,7 @@ def _packed(value: Any, what: str, keep: bool | None) -> bytes:
         except TypeError as error:
             if keep:
                 raise StoredError(str(error)) from None
-    return PICKLE + (pickle.dumps(value, 5) if is_plain(value) else cloudpickle.dumps(value, 5))
+    return PICKLE + (pickle.dumps(value, 5) if is_plain(value) else dump(value))
 
 
 def stored(value: Any) -> bytes:
@@ -104,7 +103,7 @@ def unpack(data: bytes, link: Link | None = None) -> Any:
 
 def pack_class(cls: type) -> bytes:
     """A class as bytes; one from a notebook cell travels with its code."""
-    return PICKLE + bytes(cloudpickle.dumps(cls, 5))
+    return PICKLE + dump(cls)
 
 
 def flat(value: Any) -> Any:

@@ -39,16 +39,24 @@
     │   └── ToolFailed                 a tool refused its input or raised
     └── BudgetExceeded
 
-Each message says what happened with its values, the rule it met and the next move.
+Each message says what happened with its values, the rule it met and the next move. A notebook shows the cell's
+line, that message, and the frames of the agent that raised, if one did; ``AGENTLAB_FULL_TRACEBACKS=1`` in the
+environment shows all.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from agentlab._traces import render
+
 
 class AgentLabError(Exception):
     """The root: ``except AgentLabError`` catches every error of this package."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows; IPython asks for it."""
+        return render(self)
 
 
 class NotRunning(AgentLabError):

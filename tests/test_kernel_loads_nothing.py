@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from agentlab import Agent, Lab, Limit, Supervisor, child
-from agentlab._raised import describe, load, revive, role
+from agentlab._pickles import load, role
+from agentlab._raised import describe, revive
 from agentlab.agent import Crash
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, StartFailed
 from tests.conftest import wait_for

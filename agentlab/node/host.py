@@ -18,6 +18,7 @@ from agentlab import ref as refs
 from agentlab._arguments import signature_of
 from agentlab._image import Image, migrated
 from agentlab._raised import as_reason, decode_reason, describe, encode_reason, repr_of
+from agentlab._traces import Source, learn
 from agentlab._wire import pack, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import InvalidArgument
@@ -147,7 +148,8 @@ class Host(Line):
         """Under which number the kernel has sent the class, if it has."""
         return self._numbers.get(cls)
 
-    def _on_class(self, number: int, data: bytes) -> None:
+    def _on_class(self, number: int, data: bytes, cells: dict[str, Source]) -> None:
+        learn(cells)
         try:
             found = unpack(data)
             if isinstance(found, BaseException):

@@ -1,0 +1,55 @@
+"""Pickles of this lab's own processes: written with what a traceback needs, read where their code may run.
+
+A runtime's thread carries what agents made and reads none of it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import threading
+from types import CodeType
+from typing import Any
+
+import cloudpickle
+
+
+class _Role(threading.local):
+    carries = False
+
+
+role = _Role()
+"""``role.carries``: this thread, a runtime's, carries what agents made and loads none of it."""
+
+
+def refuse_carriers() -> None:
+    """Say so where a runtime's thread is about to run code that an agent made."""
+    if role.carries:
+        raise RuntimeError("the kernel's own thread carries what agents made and loads none of it")
+
+
+def load(data: bytes | memoryview) -> Any:
+    """What a pickle of this lab's own processes holds; its code runs in the calling thread."""
+    refuse_carriers()
+    return pickle.loads(data)  # noqa: S301  # from the lab's own socketpair, never from a store
+
+
+def dump(value: Any) -> bytes:
+    """A value as a pickle, classes and functions of a notebook's cells included."""
+    with io.BytesIO() as file:
+        _Pickler(file, protocol=5).dump(value)
+        return file.getvalue()
+
+
+NOWHERE = "<dynamic-code>"
+"""The file of all code that cloudpickle packs."""
+
+
+def _code(code: CodeType) -> tuple[Any, ...]:
+    """Code with the file that it is from: a traceback names it."""
+    make, args = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, tuple(code.co_filename if part == NOWHERE else part for part in args)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no types
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _code})

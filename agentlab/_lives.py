@@ -151,14 +151,23 @@ class Lives:
                 self._desk.ledger.forget(below.path)
 
     def _has_heir(self, record: Record) -> bool:
-        """Whether another record has its path: its supervisor ended slowly, and its successor runs already."""
-        return self._desk.tree.find(record.path) not in (None, record)
+        """Whether another child has its path already: its supervisor ended slowly, and that one's successor runs.
+
+        What the machine has is not enough to say that: it is ahead of its commands, so a record that it has at this
+        path may be of a child whose start is yet to be carried out.
+        """
+        desk, path = self._desk, record.path
+        now = desk.tree.find(path)
+        if now is None or now is record:
+            return False
+        if now.is_supervisor:
+            return desk.supervisors.life(path) != 0 or any(e.record.is_below(now) for e in desk.entries.values())
+        entry = desk.entries.peek(path)
+        return now.note is not None if entry is None else entry.record is not record
 
     def _note_end(self, fact: Fact) -> None:
         """An agent is kept without a process, or gone for good."""
         desk, record = self._desk, fact.record
-        if self._has_heir(record):
-            return
         entry = desk.entries.make(record) or desk.entries.get(fact.path)
         if entry is None and fact.kind == "parked":
             entry = self._entry_of(record)  # kept, but never started by this process
@@ -202,9 +211,10 @@ class Lives:
             desk.supervisors.ended(path, fact.life or 0)
             self._signals.tell_others(fact.life or 0, path, fact.reason)
         elif fact.kind in ("down", "parked", "removed") and not desk.ledger.closing:
-            heir = self._has_heir(fact.record)
+            now = desk.tree.find(path)
+            heir = now if now is not fact.record else None
             below = [e for place, e in desk.entries.items() if place.startswith(path + "/")]
-            for entry in [e for e in below if not heir or e.record.is_below(fact.record)]:
+            for entry in [e for e in below if heir is None or not e.record.is_below(heir)]:
                 if fact.kind == "removed":
                     self.forget(entry, fact.reason)
                 else:
@@ -215,6 +225,8 @@ class Lives:
         """The agent is gone for good; a later one with its id starts fresh."""
         desk = self._desk
         self._mail.drop(entry, self._mail.doubt(entry) or reason, gone=True)
+        if desk.entries.peek(entry.path) is not entry:
+            return  # a dormant one, and another has its path
         desk.entries.pop(entry.path, None)
         if not entry.life:
             desk.active.discard(entry)

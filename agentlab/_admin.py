@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agentlab._books import Entry, reason_text
+from agentlab._crowd import look, look_below
 from agentlab._runtime import Runtime
 from agentlab._specs import is_dynamic
 from agentlab._steps import Asker
@@ -166,6 +167,7 @@ async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) 
         up = expect(
             await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
         )
+        look(runtime.desk, parent)
         return ref_of(runtime, up.record)
     check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
     kept = parent.children.get(spec.id)
@@ -178,7 +180,11 @@ async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) 
         and runtime.desk.entries.get(join(parent.path, spec.id))
     ):
         runtime.lives.forget(runtime.desk.entries[join(parent.path, spec.id)], result.reason)
-    return ref_of(runtime, expect(result, parent.path, "start_child", (spec,)).record)
+    made = expect(result, parent.path, "start_child", (spec,)).record
+    look(runtime.desk, parent)
+    if made.is_supervisor:
+        look_below(runtime.desk, made)
+    return ref_of(runtime, made)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import concurrent.futures
 import importlib
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,6 +38,14 @@ def tell(lines: Iterable[str], *, depth: int = 3, asked: bool = False) -> None:
             print(line)  # noqa: T201 - a person must read it
         else:
             warnings.warn(line, UserWarning, stacklevel=depth)
+
+
+def remark(lines: deque[str]) -> None:
+    """Say in a notebook what else is worth knowing; elsewhere it is an event, and no more. The lines are used up."""
+    while lines:
+        line = lines.popleft()
+        if in_notebook():
+            print(line)  # noqa: T201 - a person must read it
 
 
 def result(future: concurrent.futures.Future[Any], done: Callable[[], int], total: int) -> Any:

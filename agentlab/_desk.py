@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,8 @@ class Desk:
         placed: The same by placement: a node knows a life by the number of its placement there, which is never
             used again. So what a node says of a life that was moved or ended meanwhile is not heard.
         supervisors: Those that run, by life.
+        crowds: How many children a supervisor must have before it is looked at again for a limit that many share.
+        remarks: What is to be said in a notebook, by the way.
         active: Agents that keep the lab from being idle.
         topics: Subscribers by topic, in the order in which they came.
         waiting: What a lab that was opened again has not resumed.
@@ -49,6 +52,8 @@ class Desk:
         self.entries = Entries(self._find, self.lives)
         self.links = Links()
         self.supervisors = Supervisors()
+        self.crowds: dict[str, float] = {}
+        self.remarks: deque[str] = deque(maxlen=100)
         self.active: set[Entry] = set()
         self.topics: dict[str, dict[str, None]] = {}
         self.waiting = Waiting()

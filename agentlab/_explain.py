@@ -19,16 +19,16 @@ def explain(runtime: Runtime, path: str) -> str:
     place = runtime.desk.waiting.below(path)
     if place is not None:
         return f"{path} is parked, as it was after incarnation {place.past[0]}: {place.why}. Its state: ref.state."
-    record = find(runtime, path)
+    record = runtime.desk.tree.find(path)
+    if record is None:
+        return _gone(runtime, path)
     entry = runtime.desk.entries.get(path)
     now = runtime.desk.status(entry) if entry is not None else record_status(record)
     told = [_now(path, now, record)]
     if entry is not None:
         placed = entry.life and not entry.dormant
         told[0] += f", incarnation {entry.incarnation}" + (f", on node {entry.node}" if placed else "")
-    events = runtime.desk.ledger.store.select(
-        "SELECT at, kind, reason, detail, incarnation FROM event WHERE path = ? AND kind <> 'log' ORDER BY seq", (path,)
-    )
+    events = _events(runtime, path)
     told += _past(events)
     told += _moved(events)
     waits = runtime.desk.waiting.places.get(path)
@@ -37,6 +37,34 @@ def explain(runtime: Runtime, path: str) -> str:
     elif entry is not None:
         told += _present(runtime, entry, now)
     return ". ".join(sentence.rstrip(".") for sentence in told if sentence) + "."
+
+
+def _events(runtime: Runtime, path: str) -> list[tuple[Any, ...]]:
+    return runtime.desk.ledger.store.select(
+        "SELECT at, kind, reason, detail, incarnation FROM event WHERE path = ? AND kind <> 'log' ORDER BY seq", (path,)
+    )
+
+
+def _gone(runtime: Runtime, path: str) -> str:
+    """The same of what is not in the tree now; NotRunning where nothing ever was."""
+    events = _events(runtime, path)
+    if not events:
+        find(runtime, path)
+    told = [f"{path} is not there: {_why_gone(runtime, path, events)}", *_past(events)]
+    return ". ".join(sentence.rstrip(".") for sentence in told) + "."
+
+
+def _why_gone(runtime: Runtime, path: str, events: list[tuple[Any, ...]]) -> str:
+    removed = next((e for e in reversed(events) if e[1] in ("removed", "started", "supervisor_started")), None)
+    if removed is not None and removed[1] == "removed":
+        return f"it was removed at {_clock(removed[0])} ({removed[2]})"
+    gone, above = path, path.rsplit("/", 1)[0]
+    while above and runtime.desk.tree.find(above) is None:
+        gone, above = above, above.rsplit("/", 1)[0]
+    record = runtime.desk.tree.find(above or "/")
+    if record is not None and record.life is None:
+        return f"its supervisor {above} is {record_status(record)}; it comes back with that one, by its ref.restart()"
+    return f"its supervisor {gone} is gone, and it with that" if gone != path else "it did not outlast its supervisor"
 
 
 def _now(path: str, status: str, record: Record) -> str:

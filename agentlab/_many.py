@@ -14,6 +14,7 @@ from typing import Any
 
 from agentlab._admin import as_child, expect, find
 from agentlab._checks import check_complete, check_fields
+from agentlab._crowd import look
 from agentlab._runtime import Runtime
 from agentlab._tree_records import Record
 from agentlab.agent import START_OPTIONS, Agent, Transcript
@@ -33,38 +34,54 @@ Progress = Callable[[int], object]
 
 async def start_many(  # noqa: PLR0917 - as lab.start_many takes them
     runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress,
-    names: list[str] | None = None,
+    names: list[str] | None = None, options: dict[str, Any] | None = None,
 ) -> Refs:  # fmt: skip
-    """Start many agents of one class in one go; ``names`` are their ids, numbers that are free if left out."""
+    """Start many agents of one class in one go.
+
+    Args:
+        runtime: Where.
+        cls: Their class.
+        fields: What each is given: fields, and perhaps options of ``child``.
+        under: Their supervisor's path.
+        progress: Is told how many are there.
+        names: Their ids; numbers that are free if left out.
+        options: What all are given.
+    """
+    shared = options or {}
     parent = find(runtime, under or "/")
     base, taken, chosen = cls.__name__.lower(), len(parent.children), names is not None
     names = list(names) if names is not None else [f"{base}-{taken + n}" for n in range(1, len(fields) + 1)]
     if any(not START_OPTIONS.isdisjoint(given) for given in fields):
-        specs = [as_child(runtime, parent, cls, name, given) for name, given in zip(names, fields, strict=True)]
+        specs = [
+            as_child(runtime, parent, cls, name, {**shared, **given}) for name, given in zip(names, fields, strict=True)
+        ]
         for spec in specs:
             check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
         await _start_each(runtime, parent, names, specs, progress)
     else:
-        spec = as_child(runtime, parent, cls, names[0] if names else base, {})
-        own = _own(parent, cls, names, fields)
-        placed = len(names) if hasattr(cls, "on_start") else 1  # one shows whether nodes can load the class
+        spec = as_child(runtime, parent, cls, names[0] if names else base, shared)
+        own = _own(parent, spec, names, fields)
+        rests = spec.isolation == "node" and not hasattr(cls, "on_start")
+        placed = 1 if rests else len(names)  # one shows whether nodes can load the class
         items = list(zip(names[:placed], own, itertools.repeat(spec)))
         await _start_each(runtime, parent, names[:placed], items, progress)
         ids = names[placed:] if chosen else None
         names[placed:] = await _start_dormant(runtime, parent, spec, own[placed:], progress, chosen=ids)
+    look(runtime.desk, parent)
     return Refs(Siblings(links[runtime.lab_id], parent.path, names, cls.__name__))
 
 
 def _own(
-    parent: Record, cls: type[Agent], names: list[str], fields: list[dict[str, Any]]
+    parent: Record, spec: Child, names: list[str], fields: list[dict[str, Any]]
 ) -> list[Fields | None]:  # fmt: skip
     """The fields of each, checked, and its own: what the giver changes later is not seen."""
+    cls: Any = spec.what
     found: list[Fields | None] = []
     bare = False  # one without fields has been looked at: the others are like it
     for name, given in zip(names, fields, strict=True):
         if given or not bare:
             check_fields(cls, given, where=f"child {name!r}")
-            check_complete(cls, given, where=f"child {name!r} of {parent.path!r}")
+            check_complete(cls, {**spec.fields, **given}, where=f"child {name!r} of {parent.path!r}")
             bare = bare or not given
         found.append({field: _private(cls, field, value) for field, value in given.items()} or None)
     return found

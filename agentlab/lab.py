@@ -19,7 +19,7 @@ from agentlab import _interrupt, frames
 from agentlab._admin import start, whereis
 from agentlab._again import start_again, start_many_again
 from agentlab._arguments import signature_of
-from agentlab._bar import in_notebook, result, tell
+from agentlab._bar import in_notebook, remark, result, tell
 from agentlab._doors import OPERATIONS, KernelLink, answer_of, serve
 from agentlab._held import OneLabPerFile, hold, let_go, turn
 from agentlab._interpreter import locked, require_lock
@@ -236,14 +236,18 @@ class Lab(Frames, metaclass=OneLabPerFile):
         )
         ref, told = found if exist_ok else (found, [])
         tell(told)
+        remark(runtime.desk.remarks)
         made: Ref = ref
         return made
 
     def start_many(
         self, cls: type[Agent], n_or_fields: int | Iterable[Mapping[str, Any]], *, under: Ref | str | None = None,
-        exist_ok: bool = False,
+        exist_ok: bool = False, **options: Any,
     ) -> Refs:  # fmt: skip
         """Start many agents of one class in one go: a number of them, or one per mapping of fields.
+
+        ``options`` are those of ``child``, and initial values, for all of them; a mapping may say otherwise for one.
+        More than 50 that share the limit of one supervisor are told of, once: give them ``own_limit=Limit(...)``.
 
         With ``exist_ok=True`` their ids are the class's name and the numbers from 1 (``counter-1`` ...), and each is
         found, resumed or started, as ``start`` does it.
@@ -256,10 +260,17 @@ class Lab(Frames, metaclass=OneLabPerFile):
         given = [{}] * n_or_fields if isinstance(n_or_fields, int) else [dict(fields) for fields in n_or_fields]
         runtime = self._live
         path = under.path if isinstance(under, Ref) else under
+        if "id" in options:
+            raise InvalidSpec(f"start_many: each gets an id of its own, so none for all; got id={options['id']!r}")
         started = [0]
         progress = functools.partial(operator.setitem, started, 0)
-        work = start_many_again if exist_ok else start_many
-        found = result(runtime.submit(work, runtime, cls, given, path, progress), lambda: started[0], len(given))
+        if exist_ok:
+            given = [{**options, **fields} for fields in given]
+            work = runtime.submit(start_many_again, runtime, cls, given, path, progress)
+        else:
+            work = runtime.submit(start_many, runtime, cls, given, path, progress, None, options)
+        found = result(work, lambda: started[0], len(given))
+        remark(runtime.desk.remarks)
         refs, told = found if exist_ok else (found, [])
         tell(told)
         made: Refs = refs

@@ -310,7 +310,7 @@ class Kind:
                 items = value if isinstance(value, Transcript) else Transcript(value)  # type: ignore[arg-type]  # checked
                 image[name] = items.dump()
             else:
-                image[name] = field.dump(value)
+                image[name] = field.dump_given(value)
         return image
 
 

@@ -183,6 +183,11 @@ class KernelLink:
             return UnknownMessage(f"{path!r} has no message {method!r}; {cls_name} has: none.")
         return unknown(path, method, kind.cls)
 
+    def here(self) -> str | None:
+        """The path of the agent whose code runs in this process, or None."""
+        inside = current.get()
+        return inside.agent.path if inside is not None else None
+
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise InvalidArgument if the arguments do not fit the method."""
         kind = self._runtime.desk.entries.kind(path)

@@ -27,7 +27,7 @@ from pydantic_core import PydanticSerializationError
 from agentlab._secrets import leaked, redact
 from agentlab._transcript import Transcript
 from agentlab.errors import InvalidSpec, InvalidState, MessageTooLarge
-from agentlab.ref import Ref
+from agentlab.ref import Ref, named
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes that one value may take: a field of a state, an argument, a reply (``max_message``)."""
@@ -39,7 +39,7 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda self: "(required)"})()
 class Field:
     """One field of an agent's state: its type, its default, and its way to JSON and back."""
 
-    __slots__ = ("_adapter", "_exact", "annotation", "default", "name", "owner", "plain")
+    __slots__ = ("_adapter", "_exact", "_has_refs", "annotation", "default", "name", "owner", "plain")
 
     def __init__(self, owner: str, name: str, annotation: Any, default: Any) -> None:
         self.owner = owner
@@ -48,6 +48,7 @@ class Field:
         self.default = default
         self.plain = annotation in (int, str, float, bool)
         self._exact = comes_back(annotation)
+        self._has_refs = Ref in parts(annotation)
         self._adapter: Any = None
 
     @property
@@ -91,7 +92,10 @@ class Field:
                 kind="invalid_default", value=self.default,
             )  # fmt: skip
         try:
-            self.default = self.load(self.dump(self.default))
+            self.default = self.given(self.default)
+            text = self.dump(self.default)
+            if not self._has_refs:  # these belong to no lab yet
+                self.default = self.load(text)
         except (InvalidState, MessageTooLarge) as error:
             raise InvalidSpec(str(error), kind="invalid_default", value=self.default) from None
 
@@ -108,9 +112,26 @@ class Field:
         Raises:
             InvalidState, MessageTooLarge: As ``dump``.
         """
-        fit = self._fit(value)
+        fit = self._fit(self.given(value))
         self.dump(fit)
         return fit
+
+    def given(self, value: Any) -> Any:
+        """A value that a person gave: where the type wants a ref, a path stands for one.
+
+        Raises:
+            InvalidState: A text is no path.
+        """
+        if not self._has_refs:
+            return value
+        try:
+            return _with_refs(self.annotation, value)
+        except ValueError as error:
+            raise InvalidState(self._misfit(value, str(error))) from None
+
+    def dump_given(self, value: Any) -> str:
+        """The same as JSON text, sure to come back; raises as ``dump``."""
+        return self.dump(self.given(value))
 
     def _fit(self, value: Any) -> Any:
         if self.plain and type(value) is self.annotation:
@@ -167,7 +188,8 @@ class Field:
             back = self.load(text)
         except InvalidState as error:
             raise InvalidState(self._misfit(value, f"its checkpoint could not be read back: {error}")) from None
-        if not same(value, back):
+        alike = self._has_refs and self._text(back) == text  # a ref that belongs to no lab yet comes back as a lab's
+        if not alike and not same(value, back):
             raise InvalidState(
                 self._misfit(value, f"it would come back from its checkpoint as {shown(back)}; use a narrower type")
             )
@@ -188,12 +210,16 @@ class Field:
             InvalidState: It does not fit the type.
         """
         try:
+            if self._has_refs:
+                return self.adapter.validate_python(self.given(json.loads(text)), strict=False)
             return self.adapter.validate_json(text, strict=True)
         except pydantic.ValidationError as error:
             raise InvalidState(self._misfit(json.loads(text), error.errors()[0]["msg"])) from None
 
     def fresh(self) -> Any:
         """A copy of the default: mutable defaults are not shared between agents."""
+        if self._has_refs:
+            return self.load(self._text(self.default))
         return self.default if self.plain else copy.deepcopy(self.default)
 
     def _misfit(self, value: Any, why: str) -> str:
@@ -242,6 +268,28 @@ def _adapter(annotation: Any) -> Any:
         return _Boxed(annotation)
 
 
+def _with_refs(annotation: Any, value: Any) -> Any:
+    """A value with a ref for each path that stands where the type has one: alone, in a list, as a dict's value."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Ref:
+        return named(value) if isinstance(value, str) else value
+    if origin is typing.Annotated:
+        return _with_refs(args[0], value)
+    if origin in (typing.Union, types.UnionType):
+        return _with_refs(Ref, value) if Ref in args and str not in args else _of_any(args, value)
+    if isinstance(value, dict) and len(args) == 2:
+        return {key: _with_refs(args[1], item) for key, item in value.items()}
+    if type(value) in _COLLECTIONS and args:
+        kinds = [args[0]] * len(value) if len(args) == 1 or args[-1] is ... else args
+        return type(value)(_with_refs(kind, item) for kind, item in zip(kinds, value, strict=False))
+    return value
+
+
+def _of_any(kinds: tuple[Any, ...], value: Any) -> Any:
+    found = (_with_refs(kind, value) for kind in kinds if typing.get_origin(kind) is not None)
+    return next((made for made in found if made != value), value)
+
+
 def type_name(annotation: Any) -> str:
     """A type as one would write it."""
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
@@ -272,6 +320,8 @@ def comes_back(annotation: Any) -> bool:
         if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
             return all(type(member.value) in (int, str) for member in annotation)
         return isinstance(annotation, type) and annotation in _EXACT
+    if origin is typing.Annotated:
+        return args[0] is Ref
     if origin in _COLLECTIONS:
         return all(arg is ... or comes_back(arg) for arg in args)
     if origin is dict:

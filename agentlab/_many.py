@@ -91,7 +91,8 @@ def _private(cls: type[Agent], name: str, value: Any) -> Any:
     field = cls.__agent_fields__[name]
     if type(value) in PLAIN:
         return value
-    return field.load(field.dump(Transcript(value) if field.grows and not isinstance(value, Transcript) else value))
+    items = field.grows and not isinstance(value, Transcript)
+    return field.load(field.dump_given(Transcript(value) if items else value))
 
 
 async def _start_each(

@@ -75,7 +75,7 @@ def dump_fields(cls: type[Agent], values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dump_field(field: Field, value: Any) -> str:
     plain = field.annotation is Transcript and not isinstance(value, Transcript)
-    return field.dump(Transcript(value) if plain else value)
+    return field.dump_given(Transcript(value) if plain else value)
 
 
 def load(text: str, children: tuple[Child, ...] = ()) -> Child:

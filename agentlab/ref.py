@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import posixpath
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
@@ -49,6 +50,9 @@ class Link(Protocol):
     def function(self, path: str, method: str) -> Callable[..., Any] | None:
         """The method behind a message, where it is known here."""
 
+    def here(self) -> str | None:
+        """The path of the agent whose code runs, or None."""
+
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise InvalidArgument if the arguments do not fit the method, where its class is known here."""
 
@@ -71,6 +75,23 @@ class Outgoing:
         self.redeliver = redeliver
 
 
+class Nowhere:
+    """The link of a ref that is written down where no lab is: in a child spec, as a field's default."""
+
+    lab_id = ""
+    awaited = True  # nobody can be asked
+
+    def here(self) -> None:
+        """Nobody's code runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise LabClosed("this ref belongs to no lab yet. It reaches an agent once it is a field of one that runs.")
+
+
+NOWHERE: Any = Nowhere()  # a Link that carries nothing
+
 UNSET: Any = type("Unset", (), {"__repr__": lambda self: "(not given)"})()
 
 links: WeakValueDictionary[str, Link] = WeakValueDictionary()
@@ -78,7 +99,7 @@ links: WeakValueDictionary[str, Link] = WeakValueDictionary()
 
 
 def _land(lab_id: str, path: str, cls_name: str) -> Ref:
-    link = links.get(lab_id)
+    link = links.get(lab_id) if lab_id else NOWHERE
     if link is None:
         raise LabClosed(f"ref to {path!r}: its lab is not in this process. Refs travel only inside their lab.")
     return Ref(link, path, cls_name)
@@ -168,13 +189,25 @@ class Ref:
     """
 
     __slots__ = ("_cls_name", "_link", "call", "cast", "path")  # slots, not properties: TAB looks into them
+    _cls_name: str
+    _link: Link
+    call: Messages
+    cast: Messages
+    path: str
 
     def __init__(self, link: Link, path: str, cls_name: str = "?") -> None:
-        self._link = link
-        self._cls_name = cls_name
-        self.call = Messages(self, call=True)
-        self.cast = Messages(self, call=False)
-        self.path = path
+        _put_link(self, link)
+        _put_name(self, cls_name)
+        _put_call(self, Messages(self, call=True))
+        _put_cast(self, Messages(self, call=False))
+        _put_path(self, path)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Nothing can be set; but who sets a field from outside is told how it is done."""
+        raise AttributeError(
+            f"{self.path!r}: a ref's {name!r} cannot be set. An agent's state is changed by its messages (ref.call, "
+            f"ref.cast), or between two of them by ref.replace_state({name}=...)."
+        )
 
     @property
     def id(self) -> str:
@@ -405,13 +438,32 @@ class Ref:
         )
 
 
+_put_link, _put_name, _put_call, _put_cast, _put_path = (
+    vars(Ref)[name].__set__ for name in ("_link", "_cls_name", "call", "cast", "path")
+)  # past __setattr__
+
+
 def _read(value: Any) -> Ref:
     if isinstance(value, Ref):
         return value
-    link = next(reversed(list(links.values())), None)  # the lab that was opened last is the one that reads
-    if link is None or not isinstance(value, dict) or value.keys() != {"path", "agent"}:
+    link = next(reversed(list(links.values())), NOWHERE)  # the lab that was opened last is the one that reads
+    if not isinstance(value, dict) or value.keys() != {"path", "agent"}:
         raise ValueError("Input should be a Ref of this lab")
-    return Ref(link, value["path"], value["agent"])
+    path, here = value["path"], link.here()
+    if here is not None and not path.startswith("/"):
+        path = posixpath.normpath(posixpath.join(here, path))  # "../w1": a neighbour of who reads it
+    return Ref(link, path, value["agent"])
+
+
+def named(path: str) -> Ref:
+    """The ref that a path stands for in a field: from the root, ``/team/w1``, or from the agent, ``../w1``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if not path.startswith(("/", "../")) or path != path.rstrip("/") or "//" in path:
+        raise ValueError(f"{path!r} is no path of an agent; write '/team/w1' from the root, '../w1' for a neighbour")
+    return Ref(NOWHERE, path)
 
 
 class Siblings(Sequence[Ref]):

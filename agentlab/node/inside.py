@@ -243,6 +243,11 @@ class InsideLink:
         """Known to the kernel only."""
         return UnknownMessage(f"{path!r} has no message {method!r}.")
 
+    def here(self) -> str | None:
+        """The path of the agent whose code runs, or None."""
+        resident = current.get()
+        return resident.agent.path if resident is not None else None
+
     def function(self, path: str, method: str) -> Callable[..., Any] | None:
         """Known to the kernel only."""
         return None

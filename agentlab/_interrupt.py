@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 import queue
 import signal
 import threading
@@ -70,6 +71,18 @@ class _Guard:
 
 
 _guard: _Guard | None = None  # the main thread's
+
+
+def _forked() -> None:
+    """A child that was forked while a lab opened does not wait for that."""
+    global _guard  # as below
+    guard, _guard = _guard, None
+    if guard is not None:
+        with contextlib.suppress(ValueError):  # not the main thread
+            guard.remove()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _mine() -> _Guard | None:

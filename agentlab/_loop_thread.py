@@ -72,6 +72,12 @@ class LoopThread:
         if self.why is not None:
             raise LabClosed(self.why)
 
+    def look(self) -> None:
+        """Raise where a wait for it would have no end."""
+        self.check()
+        if self.here:
+            raise _circle()
+
     def post(self, callback: Callable[..., Any], *args: Any) -> None:
         """Have the loop call it soon."""
         self.check()
@@ -82,8 +88,7 @@ class LoopThread:
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the loop's thread and give its result."""
-        if self.here:
-            raise _circle()
+        self.look()
         coming = Coming(self)
         self.post(_carry_out, coming, function, args)  # a task costs more
         return coming.result()
@@ -130,8 +135,8 @@ class Coming(concurrent.futures.Future[Any]):
             LabClosed: The loop has ended.
             CallCycle: This is the loop's own thread.
         """
-        if not self.done() and self._thread.why is None and self._thread.here:
-            raise _circle()
+        if not self.done():
+            self._thread.look()
         try:
             return _interrupt.wait(self, timeout, self._thread.check)
         except concurrent.futures.CancelledError:

@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -192,6 +193,19 @@ class Pool:
         self.nodes.clear()
 
 
+_lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+"""This process's ends of the lines to nodes."""
+
+
+def _forked() -> None:
+    """A forked child keeps no line open: a node ends when its kernel has let go of it."""
+    for line in list(_lines):
+        line.close()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def _born(about: dict[str, Any], kind: NodeKind) -> tuple[socket.socket, Word, NodeProcess | NodeThread]:
     """Our end of the line to a new node, its word, and the node; nothing stays open if there can be none."""
     with contextlib.ExitStack() as stack:
@@ -207,6 +221,7 @@ def _born(about: dict[str, Any], kind: NodeKind) -> tuple[socket.socket, Word, N
         stack.pop_all()
     if kind != "kernel":
         theirs.close()
+    _lines.add(ours)
     return ours, word, process
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, overload
@@ -23,12 +25,13 @@ class Reply:
     A wait that ends early (its timeout, an interrupted cell) ends the wait, never the work.
     """
 
-    __slots__ = ("_deadline", "_future", "_message", "_sent", "_take_back", "_timeout")
+    __slots__ = ("_deadline", "_future", "_look", "_message", "_sent", "_take_back", "_timeout")
 
     def __init__(self, message: str, timeout: float | None) -> None:
         self._message = message
         self._sent: Any = None  # the message in the books
         self._take_back: Callable[[], bool] = bool  # set by the runtime
+        self._look: Callable[[], object] = bool  # set by the runtime: raises where no answer can come any more
         self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         self._deadline = time.monotonic() + self._timeout
         self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
@@ -70,7 +73,7 @@ class Reply:
         __tracebackhide__ = True
         end = self._deadline if timeout is None else time.monotonic() + timeout
         try:
-            outcome = interruptible(self._future, self._goes_on, end)
+            outcome = interruptible(self._future, self._goes_on, end, self._look)
         except concurrent.futures.TimeoutError:
             raise self._late(self._timeout if timeout is None else timeout) from None
         return answered(outcome)
@@ -96,22 +99,18 @@ class Reply:
         return self._wait().__await__()
 
     async def _wait(self) -> Any:
-        if not self._future.done():
-            loop = asyncio.get_running_loop()
-            waiter: asyncio.Future[None] = loop.create_future()
-            self._future.add_done_callback(lambda _: _wake(loop, waiter))
-            while not self._future.done():
-                left = self._deadline - time.monotonic()
-                if left <= 0:
-                    raise self._late(self._timeout)
-                try:
-                    await asyncio.wait([waiter], timeout=min(WAKE, left))
-                except asyncio.CancelledError as error:
-                    error.args = error.args or (self._goes_on(),)  # the same exception: its scope knows it by its words
-                    raise error.with_traceback(None)  # noqa: B904  # it is that one, without asyncio's frames
+        try:
+            await arrival(self._future, self._deadline, self._look)
+        except TimeoutError:
+            raise self._late(self._timeout) from None
+        except asyncio.CancelledError as error:
+            error.args = error.args or (self._goes_on(),)  # the same exception: its scope knows it by its words
+            raise error.with_traceback(None)  # noqa: B904  # it is that one, without asyncio's frames
         try:
             return answered(self._future.result())
         except concurrent.futures.CancelledError:
+            if in_trio():
+                raise
             raise asyncio.CancelledError(f"{self._message} was taken back: reply.cancel()") from None
 
     def __repr__(self) -> str:
@@ -127,14 +126,23 @@ def answered(outcome: Callable[[], Any]) -> Any:
         raise error if full() else error.with_traceback(None)  # noqa: B904  # it is that one
 
 
-def outwait(future: concurrent.futures.Future[Any], end: float = math.inf) -> Any:
+def outwait(
+    future: concurrent.futures.Future[Any], end: float = math.inf, look: Callable[[], object] = bool
+) -> Any:  # fmt: skip
     """Block for a result.
 
+    Args:
+        future: What to wait for.
+        end: Until when (of ``time.monotonic``).
+        look: Called before each part of the wait; what it raises ends it.
+
     Raises:
-        TimeoutError: It is not there at the time ``end`` (of ``time.monotonic``); or it is an error of that kind.
+        TimeoutError: It is not there at the time ``end``; or it is an error of that kind.
     """
     while True:
         left = max(0.0, end - time.monotonic())
+        if not future.done():
+            look()
         try:
             return future.result(min(left, WAKE))
         except concurrent.futures.TimeoutError:
@@ -144,21 +152,70 @@ def outwait(future: concurrent.futures.Future[Any], end: float = math.inf) -> An
                 raise
 
 
-def interruptible(future: concurrent.futures.Future[Any], goes_on: Callable[[], str], end: float = math.inf) -> Any:
+def interruptible(
+    future: concurrent.futures.Future[Any], goes_on: Callable[[], str], end: float = math.inf,
+    look: Callable[[], object] = bool,
+) -> Any:  # fmt: skip
     """The same; an interrupt says in a line what it leaves behind, and how to end that."""
     __tracebackhide__ = True
     try:
-        return outwait(future, end)
+        return outwait(future, end, look)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(goes_on()) from None
 
 
-def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-    """Tell a waiting loop, from any thread, that the answer is there."""
-    try:
-        loop.call_soon_threadsafe(lambda: None if waiter.done() else waiter.set_result(None))
-    except RuntimeError:  # the waiting loop is closed: nobody waits any more
-        return
+def in_trio() -> bool:
+    """Whether a task of trio runs, and none of asyncio."""
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+async def arrival(
+    future: concurrent.futures.Future[Any], end: float = math.inf, look: Callable[[], object] = bool
+) -> None:
+    """Wait until it is done, in asyncio (of whatever make) or trio; arguments and errors as for ``outwait``."""
+    if not future.done():
+        await (_arrival_in_trio if in_trio() else _arrival_in_asyncio)(future, end, look)
+
+
+async def _arrival_in_asyncio(
+    future: concurrent.futures.Future[Any], end: float, look: Callable[[], object]
+) -> None:  # fmt: skip
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the waiting loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(lambda: None if waiter.done() else waiter.set_result(None))
+
+    future.add_done_callback(wake)
+    while not future.done():
+        await asyncio.wait([waiter], timeout=_part(end, look))
+
+
+async def _arrival_in_trio(
+    future: concurrent.futures.Future[Any], end: float, look: Callable[[], object]
+) -> None:  # fmt: skip
+    trio: Any = sys.modules["trio"]
+    event, token = trio.Event(), trio.lowlevel.current_trio_token()
+
+    def wake(_: object) -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(event.set)
+
+    future.add_done_callback(wake)
+    while not future.done():
+        with trio.move_on_after(_part(end, look)):
+            await event.wait()
+
+
+def _part(end: float, look: Callable[[], object]) -> float:
+    """Seconds to wait until the next look."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    look()
+    return min(WAKE, left)
 
 
 class Replies(Sequence[Reply]):
@@ -210,7 +267,12 @@ class Sent:
         self._accepted().result(timeout)
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return asyncio.wrap_future(self._accepted()).__await__()
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        accepted = self._accepted()
+        await arrival(accepted)
+        accepted.result()
 
     def _ipython_display_(self) -> None:
         """Show nothing: a cell that ends with a cast has no answer to show."""

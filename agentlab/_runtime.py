@@ -146,6 +146,7 @@ class Runtime:
         reply = Reply(what, message.timeout) if message.call else None
         if reply is not None:
             reply._take_back = functools.partial(self.run, self._withdraw, message.path, reply)
+            reply._look = self.thread.look
         if self.thread.why is not None:
             raise LabClosed(f"{what}: {self.thread.why}")
         if not message.call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import sqlite3
@@ -18,6 +19,7 @@ CHECKED_BYTES = 64 * 1024 * 1024
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection; ``mode`` is SQLite's."""
+    refuse_left(path)
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA trusted_schema = OFF")
@@ -100,8 +102,36 @@ held_here: set[tuple[int, int]] = set()
 """Files that stores of this process hold. To open and close such a file again would drop SQLite's locks on it."""
 
 
+left_behind: dict[tuple[int, int], int] = {}
+"""Files that were open in the process, given by its number, from which this one was forked. What SQLite knows of its
+locks was copied, and they were not: whatever it did with such a file here could be wrong, or harm the file."""
+
+
+def leave_behind(path: Path, held: IO[bytes] | None, db: sqlite3.Connection) -> None:
+    """In a forked child: let go of the lock, which is the parent's, and never touch the connection again."""
+    found = _identity(path)
+    if held is not None:
+        found = os.fstat(held.fileno()).st_dev, os.fstat(held.fileno()).st_ino
+        held.close()  # it stays locked while the parent has it open
+    if found is not None:
+        left_behind[found] = os.getppid()
+        held_here.discard(found)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))  # never collected, which would close it
+
+
+def refuse_left(path: Path) -> None:
+    """Raise StoreLocked for a file that was open in the parent when this process was forked."""
+    parent = left_behind.get(_identity(path) or (0, 0)) if left_behind else None
+    if parent is not None:
+        raise StoreLocked(
+            f"{path} was open in process {parent} when this one was forked from it; SQLite cannot use a file across "
+            "a fork. Use it there, or start this process afresh: multiprocessing.get_context('spawn')."
+        )
+
+
 def hold(path: Path) -> IO[bytes]:
     """Take the writer's lock; it goes with the process, however that ends."""
+    refuse_left(path)
     if _identity(path) in held_here:
         raise _locked(path)
     try:

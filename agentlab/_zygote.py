@@ -34,6 +34,9 @@ START_SECONDS = 60.0
 ANSWER_SECONDS = 20.0
 """So long it may take to fork a node."""
 
+END_SECONDS = 5.0
+"""So long it may take to end the nodes that are left."""
+
 ADVICE = {
     errno.ENOENT: "The interpreter is gone: restart the kernel with one that is there.",
     errno.EACCES: "The interpreter may not be run: restart the kernel with one that may.",
@@ -183,10 +186,12 @@ class Zygote:
         return found
 
     def close(self) -> None:
-        """End it, and whatever nodes are left."""
+        """End it, and whatever nodes are left, with what they have started."""
         if self._line is not None:
-            self._line.close()
+            self._line.close()  # it ends at that
         if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
             _end(self._process)
 
 
@@ -226,7 +231,7 @@ class NodeProcess:
         self._over = False
 
     def kill(self) -> None:
-        """End it now."""
+        """End it now; the zygote, which is asked how it ended, ends what its agents have started."""
         if not self._over:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -235,6 +240,9 @@ class NodeProcess:
         """How it ended; asked once its line is cut or it was killed."""
         if not self._over:
             self._code, self._over = self._zygote.wait(self.pid), True
+            if not self._zygote.alive:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
         return self._code
 
 
@@ -253,6 +261,19 @@ def shared() -> Zygote:
                 _past.append(_shared)
             _shared = Zygote()
         return _shared
+
+
+def _forked() -> None:
+    """A forked child has none yet; what its parent's were in the middle of is not its business."""
+    global _shared, _sharing  # as above
+    for zygote in (_shared, *_past):
+        if zygote is not None and zygote._line is not None:
+            zygote._line.close()
+    _shared, _sharing = None, threading.Lock()
+    _past.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def close_shared() -> None:

@@ -49,6 +49,7 @@ Resume = bool | Literal["ask"]
 OnFull = Literal["fail", "memory"]
 
 _open: weakref.WeakSet[Lab] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_open.clear)  # a forked child has no lab to close
 
 
 class Frames:
@@ -358,6 +359,8 @@ class Lab(Frames, metaclass=OneLabPerFile):
         Raises:
             StoreError: The lab is closed, but what happened since its last commit could not be stored.
         """
+        if self._runtime is not None and self._runtime.thread.away:
+            return  # it is its parent's
         if self._runtime is not None and self._runtime.thread.here:  # it cannot wait for itself
             threading.Thread(target=self.close, args=(timeout,), name="agentlab-close").start()
             return

@@ -25,8 +25,8 @@ from typing import IO, Any, Literal, TypeVar
 from agentlab._aside import aside
 from agentlab._keep import Keep, Trimmer
 from agentlab._schema import APART, CREATE, INSERT, LARGE, VERSION, migration, whole
-from agentlab._store_file import connect, empty, held_here, hold, old_reader, reader, recognise, unmade
-from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
+from agentlab._store_file import connect, empty, held_here, hold, leave_behind, old_reader, reader, recognise, unmade
+from agentlab.errors import LabClosed, StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
 
 Synchronous = Literal["NORMAL", "FULL"]
 
@@ -104,6 +104,9 @@ class Batch:
         return bool(self.rows)
 
 
+_opened: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
 class Store:
     """The database of one lab: ``commit`` writes, ``select`` reads what was committed."""
 
@@ -140,6 +143,7 @@ class Store:
         self._flushing = False
         self._trimmer = Trimmer(keep) if keep is not None and not read_only else None
         self._held: IO[bytes] | None = None
+        self._left: int | None = None  # this is a process forked from that one, which opened it
         if path is not None and not read_only:
             self._held = hold(path)
         try:
@@ -147,6 +151,7 @@ class Store:
         except BaseException:
             self._release()
             raise
+        _opened.add(self)
 
     def _open(self) -> sqlite3.Connection:
         if self.path is None:
@@ -300,6 +305,7 @@ class Store:
 
     def read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
         """What ``make`` makes of the rows, which come in pieces of ``CHUNK``: some tables are too long for memory."""
+        self._refuse_left()
         try:
             return aside(lambda: self._read(sql, args, make))
         except sqlite3.Error as error:
@@ -331,6 +337,7 @@ class Store:
 
     def _ask(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
         """A few rows by the connection that is there: to open another takes longer than to read them."""
+        self._refuse_left()
         try:
             return aside(lambda: self._ask_aside(sql, args))
         except sqlite3.Error as error:
@@ -348,6 +355,8 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file. A closed store can still be read if it was in memory."""
+        if self._left is not None:
+            return
         aside(self._close)
         self._release()
 
@@ -355,6 +364,21 @@ class Store:
         with self._lock:
             if self.path is not None:
                 self._db.close()
+
+    def leave_behind(self) -> None:
+        """This is a process forked from the one that opened it, perhaps while another thread held the lock."""
+        self._left = os.getppid()
+        self._lock = threading.RLock()
+        if self.path is not None:
+            leave_behind(self.path, self._held, self._db)
+            self._held = None
+
+    def _refuse_left(self) -> None:
+        if self._left is not None:
+            raise LabClosed(
+                f"{self!r} lives in process {self._left}; a process forked from it cannot read it. Read it there, or "
+                "start this process afresh: multiprocessing.get_context('spawn')."
+            )
 
     def is_file(self, path: Path) -> bool:
         """Whether the store holds the very file that is at a path, under whatever name."""
@@ -373,6 +397,14 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.path) if self.path else 'memory'!r})"
+
+
+def _forked() -> None:
+    for store in list(_opened):
+        store.leave_behind()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _each(rows: Iterable[Written]) -> Iterator[tuple[str, tuple[Any, ...]]]:

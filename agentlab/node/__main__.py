@@ -6,12 +6,14 @@ on STDERR is its standard error. Two requests, each a length, a JSON text and, t
 socketpair and its shared word: ``fork`` answers a process id, ``wait`` how that process ended.
 
 A node ignores the terminal's signals and lives exactly as long as the kernel: it ends at its socket's end of
-file, and on Linux also by the parent-death signal, which reaches it inside C code too.
+file, and on Linux also by the parent-death signal, which reaches it inside C code too. A node leads a process group
+of its own; what its agents have started and left in that group is ended when the node is, or the kernel.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import json
@@ -33,6 +35,9 @@ from agentlab.node.word import Word
 
 LENGTH = struct.Struct("!I")
 
+nodes: set[int] = set()
+"""The nodes that were forked and not waited for."""
+
 SLACK = 64 * 1024 * 1024
 """Bytes beside an agent's own that a node may set aside: stacks of threads, what the allocator holds in reserve."""
 
@@ -40,8 +45,8 @@ SLACK = 64 * 1024 * 1024
 def main() -> None:
     """Serve until the kernel is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent(os.getppid())
+    signal.signal(signal.SIGTERM, lambda *_: end())
+    die_with_parent(os.getppid(), signal.SIGTERM)
     warm()
     gc.collect()
     gc.freeze()  # what is imported is never garbage: nodes need not look at it, so they share its memory
@@ -53,7 +58,9 @@ def main() -> None:
     while True:
         request, fds = receive(kernel)
         if request is None:
-            os._exit(0)
+            end()
+        for fd in fds:
+            os.set_inheritable(fd, False)  # what an agent starts gets none of them
         if request["op"] == "wait":
             answer(kernel, ended(request["pid"]))
             continue
@@ -62,8 +69,11 @@ def main() -> None:
         except OSError:  # the system has no room for another process: the kernel is told, and asks again
             pid = None
         if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             kernel.close()
             become_node(request, *fds)
+        if pid is not None:
+            nodes.add(pid)
         for fd in fds:
             os.close(fd)
         answer(kernel, pid)
@@ -92,7 +102,7 @@ def exactly(kernel: socket.socket, size: int) -> bytes:
     while len(data) < size:
         part = kernel.recv(size - len(data))
         if not part:
-            os._exit(0)
+            end()
         data += part
     return data
 
@@ -102,22 +112,38 @@ def answer(kernel: socket.socket, value: int | None) -> None:
     try:
         kernel.sendall(json.dumps(value).encode() + b"\n")
     except OSError:
-        os._exit(0)
+        end()
 
 
 def ended(pid: int, patience: float = 1.0) -> int | None:
     """How a node ended: its exit code, or minus the signal; None if it still runs after ``patience`` s."""
-    end = time.monotonic() + patience
+    late = time.monotonic() + patience
     while True:
         try:
+            if hasattr(os, "waitid") and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                end_group(pid)  # before its number can be anybody else's
             found, status = os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             return None
         if found:
+            nodes.discard(pid)
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
+        if time.monotonic() > late:
             return None
         time.sleep(0.001)  # the kernel saw its line cut: it is on its way
+
+
+def end_group(pid: int) -> None:
+    """End a node and what its agents have started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def end() -> NoReturn:
+    """The kernel is gone: end what is left of it."""
+    for pid in nodes:
+        end_group(pid)
+    os._exit(0)
 
 
 def become_node(request: dict[str, Any], line: int, word: int) -> NoReturn:
@@ -125,7 +151,7 @@ def become_node(request: dict[str, Any], line: int, word: int) -> NoReturn:
     try:
         parent = os.getppid()
         os.setsid()
-        die_with_parent(parent)
+        die_with_parent(parent, signal.SIGKILL)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # one model call, one descriptor
         sys.path[:] = request["path"]
@@ -152,10 +178,10 @@ def limit_memory(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when the one that started it is gone."""
+def die_with_parent(parent: int, number: signal.Signals) -> None:
+    """Ask Linux for a signal to this process when the one that started it is gone."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it died in between
             os._exit(0)
 

@@ -10,6 +10,7 @@ import math
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,7 @@ from agentlab._wire import pack, unpack
 from agentlab.agent import HOOKS, Agent, Crash, Exit
 from agentlab.errors import InvalidArgument
 from agentlab.node.changing import build, committed, put, take_back, upgrade
+from agentlab.node.forked import watch
 from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited
 from agentlab.node.line import Line
 from agentlab.node.resident import Blame, Died, Resident, current, draft, nothing, revived, shown
@@ -70,6 +72,8 @@ class Host(Line):
 
     async def begin(self) -> asyncio.Future[None]:
         """Begin to serve; what is done when the kernel's end of the socket closes."""
+        self.thread = threading.get_ident()
+        watch(self)
         self._log = AgentLog(self)
         self._slicer = Slicer(asyncio.get_running_loop(), cells=self._word.cells, on_busy=self._too_busy)
         if self.kind != "kernel":

@@ -290,6 +290,7 @@ class Lives:
                 continue
             for message in messages:
                 self._mail.hand_over(entry, message)
+            self._desk.tell(entry, "open")
 
     # what nodes report
 
@@ -318,13 +319,16 @@ class Lives:
         self._desk.settle(entry)
 
     def hand_over(self, entry: Entry) -> None:
-        """Copy all its messages into its node's mailbox."""
+        """Copy all its messages into its node's mailbox; from then on its neighbours there may call it themselves."""
         for message in entry.pending:
             self._mail.hand_over(entry, message)
+        if entry.path not in self.unread:
+            self._desk.tell(entry, "open")
 
     def _on_awake(self, entry: Entry, changes: list[Any]) -> None:
         """A life that was dormant is on its node; it had started long before."""
         entry.waking = False
+        self._desk.tell(entry, "open")
         if changes:  # a set, say, whose JSON has another order there
             entry.seq += 1
             self._desk.ledger.checkpoint(entry, changes)

@@ -324,6 +324,7 @@ class Runtime:
 
     def _on_cast(self, node: Node, path: str, method: str, payload: bytes) -> None:
         self.mail.send(path, method, payload)
+        self.desk.noted(node)
 
     def _on_told(self, node: Node, ticket: int, value: Any) -> None:
         future = self.desk.asked.get(ticket)

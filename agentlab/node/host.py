@@ -119,7 +119,7 @@ class Host(Line):
         overtake what its caller has sent before by the kernel.
         """
         caller, target = current.get(), self._paths.get(path)
-        if caller is None or target is None or not target.started or target.suspended or target.reason is not None:
+        if caller is None or target is None or not target.open or target.suspended or target.reason is not None:
             return None
         if caller.away or self._settled < caller.sent or method not in type(target.agent).__agent_messages__:
             return None
@@ -184,7 +184,7 @@ class Host(Line):
         resident.started = True
         resident.say("started", [*migrated, *changes])
         for cast in resident.casts:  # as after a message: what a start that failed wanted to say is not said
-            self.say("cast", *cast)
+            self.cast(resident, cast)
         for timer in resident.timers:
             resident.say("timer", *timer)
         resident.casts, resident.timers = [], []
@@ -401,6 +401,12 @@ class Host(Line):
         if found is not None:
             resident.mailbox.remove(found)
             resident.say("withdrawn", key)
+
+    def _on_open(self, life: int) -> None:
+        """All that waited for this life is in its mailbox: what neighbours call it comes after that."""
+        resident = self._residents.get(life)
+        if resident is not None:
+            resident.open = True
 
     def _on_held(self, life: int, ticket: int) -> None:
         """The message in hand by its key; 0 if there is none."""

@@ -196,7 +196,7 @@ class InsideLink:
         if resident is not None and resident.reason is not None:
             raise Died(resident.reason)
         if resident is None or (resident.key is None and resident.started):
-            self._host.say("cast", message.path, message.method, payload)
+            self._host.cast(resident, (message.path, message.method, payload))
         else:
             resident.casts.append((message.path, message.method, payload))
         return None

@@ -16,7 +16,7 @@ from agentlab._raised import as_seen, decode_reason, revive
 from agentlab._wire import Reader, flat, frame
 from agentlab.agent import Crash
 from agentlab.errors import CallTimeout, NotRunning
-from agentlab.node.resident import current
+from agentlab.node.resident import Resident, current
 
 SOON_SECONDS = 0.001
 """So long a message for which nobody waits may wait for others."""
@@ -43,6 +43,7 @@ class Line:
         self._unsettled: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._out: list[tuple[Any, ...]] = []
         self._urgent = False  # it leaves at the end of this turn
+        self._away: dict[int, Resident] = {}  # who asked what is not answered yet
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._tickets = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -118,8 +119,15 @@ class Line:
         self.say("ask", resident.life if resident else 0, ticket, op, *args)
         if resident is not None:
             resident.away += 1
-            answer.add_done_callback(resident.is_back)
+            self._away[ticket] = resident
         return answer
+
+    def cast(self, resident: Resident | None, cast: tuple[str, str, bytes]) -> None:
+        """Send a message that no commit holds; what its sender calls next comes after it."""
+        self.noted += 1
+        self.say("cast", *cast)
+        if resident is not None:
+            resident.sent = self.noted
 
     def _expect(self) -> tuple[int, asyncio.Future[Any]]:
         ticket = next(self._tickets)
@@ -151,6 +159,9 @@ class Line:
             task.exception()  # seen: asyncio need not complain
 
     def _on_answer(self, ticket: int, value: Any, error: tuple[Any, ...] | None) -> None:
+        resident = self._away.pop(ticket, None)
+        if resident is not None:  # who does not wait any more has its question under way all the same
+            resident.away -= 1
         future = self._asked.get(ticket)
         if future is None or future.done():
             return

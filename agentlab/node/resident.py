@@ -53,8 +53,8 @@ class Resident(Owner):
 
     __slots__ = (
         "agent", "away", "blame", "burns", "casts", "chance", "diverged", "host", "journal", "key", "mailbox",
-        "max_busy", "reason", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers", "traced",
-        "withdrawn",
+        "max_busy", "open", "reason", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers",
+        "traced", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, host: Host, life: int, agent: Agent) -> None:
@@ -74,6 +74,7 @@ class Resident(Owner):
         self.suspended = False
         self.traced = False
         self.started = False
+        self.open = False  # it has all that waited for it, so its neighbours may call it
         self.casts: list[tuple[str, str, bytes]] = []
         self.timers: list[tuple[float, bool, str, bytes]] = []
         self.journal = NO_STEPS
@@ -120,10 +121,6 @@ class Resident(Owner):
         """Report something about a step of a message; ``Host.settled`` waits until that is committed."""
         self.host.noted += 1
         self.say(kind, key, *parts)
-
-    def is_back(self, _: object) -> None:
-        """Something that it asked the kernel for is answered, or not waited for any more."""
-        self.away -= 1
 
     def changes(self) -> list[Change]:
         """The fields that differ from the last commit; InvalidState if one does not fit its type."""

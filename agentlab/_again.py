@@ -187,7 +187,8 @@ async def start_many_again(
                 absent.append(name)
                 continue
             given = wanted[name]
-            refuse_other(record, as_child(runtime, parent, cls, name, given) if given else plain, given)
+            if given or record.spec.what is not cls:
+                refuse_other(record, as_child(runtime, parent, cls, name, given) if given else plain, given)
             there.append(record)
         await asyncio.sleep(0)
     told = await _found_many(runtime, there, cls)

@@ -275,4 +275,6 @@ async def _start_again(runtime: Runtime, place: Place, record: Record) -> None:
     if not (isinstance(result, Refused) and result.kind == "running"):  # else another thread has resumed it
         expect(result, place.parent, "resume", (record.id,))
     runtime.desk.waiting.remove(place)
+    if record.trouble is not None:
+        record.trouble.reason = "the lab was opened again"  # as with an agent; that it waited is over
     await _add_dynamic(runtime, place)

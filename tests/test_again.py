@@ -293,6 +293,14 @@ def test_many_are_numbered_from_one_and_found(tmp_path: Path) -> None:
         assert lab["/other"].status == "parked"
 
 
+def test_finding_many_wakes_nobody(lab: Lab) -> None:
+    """Agents that nobody has reached for cost as little when they are found as when they were started."""
+    lab.start_many(Counter, 1000, exist_ok=True)
+    sleeping = lab._runtime.desk.entries.dormant  # type: ignore[union-attr]  # it runs
+    lab.start_many(Counter, 1000, exist_ok=True)
+    assert lab._runtime.desk.entries.dormant == sleeping > 990  # type: ignore[union-attr]  # it runs
+
+
 def test_many_with_other_fields_are_refused(lab: Lab) -> None:
     """By the one that differs."""
     fields = [{"count": n} for n in range(3)]

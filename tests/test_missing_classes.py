@@ -163,6 +163,7 @@ def test_when_the_class_is_there_it_goes_on(path: Path, how: str, monkeypatch: p
             team = Supervisor("team", child(Counter, id="left", count=10), child(writer, id="right"))
             assert lab.start(team, exist_ok=True).status == "running"
         lab.wait_idle(30)
+        assert {row.reason for row in lab.rows(["/team", "/alone"])} == {"the lab was opened again"}
         assert lab["/team/right"].state["text"] == "coffee!"
         assert lab["/alone"].call.write("pot").result(20) == 6
         assert lab["/team/added"].state == {"text": "", "pages": 7}

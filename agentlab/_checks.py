@@ -5,14 +5,20 @@ Each refuses with an ``InvalidSpec`` that says what was checked, what is allowed
 
 from __future__ import annotations
 
-import difflib
 import math
 import unicodedata
 from collections.abc import Mapping
 from typing import Protocol
 
 from agentlab._secrets import leaked, redact
-from agentlab.errors import InvalidSpec, InvalidState
+from agentlab._spelling import meant
+from agentlab.errors import InvalidSpec, InvalidState, UnknownOption
+
+OPTIONS = (
+    "id", "restart", "shutdown", "significant", "backoff", "own_limit", "restore", "isolation", "max_memory",
+    "max_busy",
+)  # fmt: skip
+"""What ``child`` takes beside fields, for who misspells it."""
 
 
 class Field(Protocol):
@@ -61,11 +67,13 @@ def check_fields(what: object, fields: Mapping[str, object], *, where: str) -> N
     known = _fields_of(what)
     for name, value in fields.items():
         if known is None:
-            raise InvalidSpec(
-                f"{where}: a supervisor has no fields; got {name}={value!r}", kind="invalid_field", value=name
-            )
+            raise UnknownOption(
+                f"{where}: a supervisor has no fields; got {name}={value!r};{meant(name, OPTIONS)} the options of a "
+                f"child: {', '.join(OPTIONS)}",
+                kind="invalid_field", value=name,
+            )  # fmt: skip
         if name not in known:
-            raise InvalidSpec(_unknown_field(what, name, known, where), kind="invalid_field", value=name)
+            raise UnknownOption(_unknown_field(what, name, known, where), kind="invalid_field", value=name)
         try:
             known[name].validate(value)
         except InvalidState as error:
@@ -99,9 +107,8 @@ def _fields_of(what: object) -> Mapping[str, Field] | None:
 
 
 def _unknown_field(what: object, name: str, known: Mapping[str, Field], where: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" did you mean {close[0]!r}?" if close else ""
     names = ", ".join(known) or "none"
+    hint = meant(name, [*known, *OPTIONS])
     return f"{where}: {getattr(what, '__name__', what)} has no field {name!r};{hint} its fields: {names}"
 
 

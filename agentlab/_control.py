@@ -20,6 +20,7 @@ from agentlab._past import packed
 from agentlab._raised import describe, encode_reason
 from agentlab._resume import resume_one
 from agentlab._runtime import Runtime
+from agentlab._spelling import meant
 from agentlab._tree_words import Signal, StopSupervisor
 from agentlab.agent import Crash
 from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning, StepFailed, UnknownLetter
@@ -240,8 +241,9 @@ def checked(entry: Entry, fields: dict[str, Any], op: str) -> Image:
     known = entry.kind.cls.__agent_fields__
     unknown = [name for name in fields if name not in known]
     if unknown:
+        names = ", ".join(known) or "none"
         raise InvalidState(
-            f"{op}: {entry.kind.name} has no field {unknown[0]!r}. Its fields: {', '.join(known) or 'none'}."
+            f"{op}: {entry.kind.name} has no field {unknown[0]!r};{meant(unknown[0], known)} its fields: {names}."
         )
     return entry.kind.initial(fields)
 

@@ -10,11 +10,13 @@ names of the faults; the defaults, 3 restarts in 5 s, are those of Elixir's ``Su
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from agentlab._checks import check_complete, check_fields, check_id, count, instance, is_number, number, one_of, period
+from agentlab._spelling import spelt
 from agentlab.errors import InvalidSpec
 
 __all__ = [
@@ -125,6 +127,10 @@ class Child:
     checked: bool = field(default=False, compare=False, repr=False)
 
 
+Backoff.__init__ = spelt(Backoff.__init__, "Backoff")  # type: ignore[method-assign]  # the same, with a hint
+Limit.__init__ = spelt(Limit.__init__, "Limit")  # type: ignore[method-assign]  # as above
+
+
 @dataclass(frozen=True, init=False, repr=False)
 class Supervisor:
     """Keeps its children alive; a child that ends is restarted by the rules of its strategy.
@@ -157,6 +163,7 @@ class Supervisor:
     max_children: int | None
     bring_back: bool
 
+    @functools.partial(spelt, what="Supervisor")
     def __init__(
         self,
         name: str,

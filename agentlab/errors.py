@@ -10,6 +10,7 @@
     ├── MailboxFull
     ├── MessageTooLarge (ValueError)
     ├── InvalidSpec (ValueError)       a child, a supervisor or an agent class that cannot be
+    │   └── UnknownOption (TypeError)  a keyword that a class or function of ours does not take
     ├── InvalidState (ValueError)      a state that does not fit its fields
     ├── UnknownCheckpoint (LookupError)  a past that the store does not have
     ├── UnknownLetter (LookupError)    a dead letter that is not there, or cannot be sent again
@@ -119,6 +120,10 @@ class InvalidSpec(AgentLabError, ValueError):
         super().__init__(message)
         self.kind = kind
         self.value = value
+
+
+class UnknownOption(InvalidSpec, TypeError):
+    """A keyword that the class or function does not take; the message says which was probably meant."""
 
 
 class InvalidState(AgentLabError, ValueError):

@@ -30,6 +30,7 @@ from agentlab._remembered import Place, missing_lines, remembered
 from agentlab._resume import bring_back, resume
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
+from agentlab._spelling import spelt
 from agentlab._watch import Patience
 from agentlab._wire import pack
 from agentlab._zygote import close_shared
@@ -135,6 +136,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         StoreLocked, StoreDamaged, StoreTooNew, StoreReadOnly: The store cannot be used; it is left as it was.
     """
 
+    @functools.partial(spelt, what="Lab")
     def __init__(
         self, store: str | os.PathLike[str] | None = None, *, nodes: int | None = None, redeliver: bool = True,
         resume: Resume | None = None, synchronous: Synchronous = "NORMAL", keep: Keep = None,

@@ -8,6 +8,7 @@ done once for a message, however often that is delivered.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import posixpath
@@ -19,6 +20,7 @@ from weakref import WeakValueDictionary
 from pydantic_core import core_schema
 
 from agentlab._reply import DEFAULT_TIMEOUT, Replies, Reply
+from agentlab._spelling import spelt
 from agentlab.errors import InvalidSpec, LabClosed, UnknownMessage
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
@@ -119,6 +121,7 @@ class Messages:
         self._timeout = timeout
         self._redeliver = redeliver
 
+    @functools.partial(spelt, what="ref.call")
     def __call__(self, *, timeout: float | None = None, redeliver: bool | None = None) -> Messages:
         """Set options: ``timeout`` in seconds, ``redeliver=False`` for OTP's way (AgentDown at once)."""
         _check_options(timeout, redeliver)
@@ -540,6 +543,7 @@ class Broadcast:
         self._call = call
         self._options = options
 
+    @functools.partial(spelt, what="refs.call")
     def __call__(self, *, timeout: float | None = None, redeliver: bool | None = None) -> Broadcast:
         """Set options, as in ``ref.call(timeout=5)``."""
         _check_options(timeout, redeliver)

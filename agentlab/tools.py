@@ -23,6 +23,7 @@ import pydantic
 from pydantic_core import to_json
 
 from agentlab._secrets import redact
+from agentlab._spelling import spelt
 from agentlab.agent import Exit
 from agentlab.errors import InvalidSpec, ToolFailed
 from agentlab.faults import fault
@@ -182,6 +183,7 @@ def tool(function: Callable[..., Any], /) -> Tool: ...
 def tool(
     *, name: str | None = None, once: bool = False, max_result: int = MAX_RESULT
 ) -> Callable[[Callable[..., Any]], Tool]: ...
+@spelt
 def tool(
     function: Callable[..., Any] | None = None,
     /,

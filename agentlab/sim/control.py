@@ -32,7 +32,30 @@ class Control:
         return f"Control({self.endpoint.base_url})"
 
     def faults(self, faults: Sequence[JSON] = (), *, latency_s: float = 0.0, delta_s: float = 0.0) -> None:
-        """Replace the fault profile: rules as in ``agentlab.sim.scenarios``, and delays in seconds."""
+        """Replace the fault profile: what goes wrong with which requests, from now on.
+
+            sim.faults([{"mode": "529", "times": 1}])                    # the next request meets an overloaded server
+            sim.faults([{"mode": "429", "rate": 0.3, "retry_after": 2}])  # three in ten are told to wait
+            sim.faults([{"mode": "refusal", "nth": [2], "prompt": "tea"}])  # the second that says tea is refused
+
+        A rule strikes a request if all of its conditions hold; the first rule that strikes wins. ``struck()`` counts.
+
+        Args:
+            faults: Rules. ``mode`` is what happens: an HTTP status (``"400"`` to ``"529"``, ``"429_spend_limit"``,
+                ``"502_html"`` ...), a broken connection (``"rst"``, ``"hang_headers"``, ``"stall_mid_stream"``,
+                ``"abort_mid_chunk"``, ``"clean_eof_no_stop"`` ...), a broken stream (``"mid_stream_overloaded"``,
+                ``"truncated_json_200"`` ...), or a model that answers badly (``"refusal"``, ``"max_tokens"``,
+                ``"empty_content"``, ``"malformed_tool_json"`` ...); a wrong one is refused with all their names.
+                Conditions: ``rate``: with this probability (0 to 1); ``nth``: at these calls, from 1 (2 or ``[1, 3]``);
+                ``times``: at most so often; ``model``: only for this one; ``prompt``: only if this occurs in the
+                user's last text; ``from_s``, ``until_s``: so many seconds after the rules were set. Settings:
+                ``retry_after``: a header's value; ``after``: deltas that arrive first; ``message``: the error's text.
+            latency_s: Seconds before each answer begins.
+            delta_s: Seconds between two pieces of an answer.
+
+        Raises:
+            ValueError: A rule that cannot be; the old profile stays.
+        """
         self._send("PUT", "faults", {"faults": list(faults), "latency_s": latency_s, "delta_s": delta_s})
 
     def clear(self) -> None:

@@ -14,18 +14,20 @@ from agentlab.child import Backoff, Limit, Supervisor, child
 from agentlab.ref import Ref, Reply
 
 if TYPE_CHECKING:
+    from agentlab._whole import check
     from agentlab.lab import Lab, open_store
     from agentlab.models.assistant import Assistant
     from agentlab.tools import tool
 
 __all__ = [
     "Agent", "Assistant", "Backoff", "Exit", "Lab", "Limit", "Ref", "Reply", "Supervisor", "Transcript",
-    "child", "errors", "open_store", "tool",
+    "check", "child", "errors", "open_store", "tool",
 ]  # fmt: skip
 
 _LATER = {
     "Assistant": "agentlab.models.assistant",
     "Lab": "agentlab.lab",
+    "check": "agentlab._whole",
     "open_store": "agentlab.lab",
     "tool": "agentlab.tools",
 }

@@ -20,6 +20,7 @@ from agentlab._many import AT_ONCE
 from agentlab._past import journal, seed, steps
 from agentlab._remembered import ASKED, Place, missing_of
 from agentlab._runtime import Runtime
+from agentlab._schema import listed
 from agentlab._tree_records import Record
 from agentlab._tree_words import Refused
 from agentlab._wire import JSON
@@ -148,12 +149,14 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
     """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
     store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
-    rows = store.select("SELECT * FROM inbox ORDER BY place")
+    rows = store.select(f"SELECT {listed('inbox')} FROM inbox ORDER BY place")  # noqa: S608  # our own words
     asking = {row[0] for row in rows}
     for asker, step, payload in store.select("SELECT asker, asker_step, payload FROM answer"):
         if asker in asking:
             mail.answers[asker, step] = JSON + payload.encode()
-    for number, path, method, payload, due_at, every in store.select("SELECT * FROM timer"):
+    for number, path, method, payload, due_at, every in store.select(
+        f"SELECT {listed('timer')} FROM timer"  # noqa: S608  # our own words
+    ):
         clock.add(Timer(number, path, method, JSON + payload.encode(), due_at, every))
     found: dict[str, list[Message]] = {}
     for row in rows:

@@ -7,7 +7,7 @@ version before gets there. A test holds the two against each other.
 from __future__ import annotations
 
 APPLICATION_ID = 0x61674C62  # "agLb"
-VERSION = 4
+VERSION = 5
 
 FORK = """
 CREATE TABLE fork (
@@ -22,46 +22,51 @@ SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE child (
     path TEXT PRIMARY KEY, parent TEXT, spec TEXT, dynamic INTEGER, status TEXT,
-    incarnation INTEGER, restarts INTEGER, seq INTEGER
+    incarnation INTEGER, restarts INTEGER, seq INTEGER, sum INTEGER
 );
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY, at INTEGER, kind TEXT, path TEXT, incarnation INTEGER, node INTEGER,
-    reason TEXT, detail TEXT, took_s REAL
+    reason TEXT, detail TEXT, took_s REAL, sum INTEGER
 );
 CREATE TABLE message (
     id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, method TEXT, sender TEXT, sent_at INTEGER, started_at INTEGER,
-    ended_at INTEGER, deliveries INTEGER, outcome TEXT, error TEXT, key INTEGER, payload TEXT
+    ended_at INTEGER, deliveries INTEGER, outcome TEXT, error TEXT, key INTEGER, payload TEXT, sum INTEGER
 );
 CREATE TABLE checkpoint (
-    id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, at INTEGER, incarnation INTEGER, bytes INTEGER, cls TEXT
+    id INTEGER PRIMARY KEY, path TEXT, seq INTEGER, at INTEGER, incarnation INTEGER, bytes INTEGER, cls TEXT,
+    sum INTEGER
 );
-CREATE TABLE field (path TEXT, name TEXT, seq INTEGER, value TEXT);
-CREATE TABLE item (path TEXT, name TEXT, seq INTEGER, place INTEGER, value TEXT);
+CREATE TABLE field (path TEXT, name TEXT, seq INTEGER, value TEXT, sum INTEGER);
+CREATE TABLE item (path TEXT, name TEXT, seq INTEGER, place INTEGER, value TEXT, sum INTEGER);
 CREATE TABLE step (
     id INTEGER PRIMARY KEY, path TEXT, message_seq INTEGER, step INTEGER, attempt INTEGER, kind TEXT, name TEXT,
     started_at INTEGER, took_s REAL, outcome TEXT, fault TEXT, tokens_in INTEGER, tokens_out INTEGER,
     cost_usd REAL, replayed INTEGER, input TEXT, output TEXT, message_key INTEGER, mark TEXT, result TEXT,
-    once INTEGER
+    once INTEGER, sum INTEGER
 );
 CREATE TABLE begun (
-    message_key INTEGER, step INTEGER, mark TEXT, once INTEGER, at INTEGER, PRIMARY KEY (message_key, step)
+    message_key INTEGER, step INTEGER, mark TEXT, once INTEGER, at INTEGER, sum INTEGER,
+    PRIMARY KEY (message_key, step)
 );
 CREATE TABLE inbox (
     key INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, sender TEXT, sent_at INTEGER, redeliver INTEGER,
-    deliveries INTEGER, asker INTEGER, asker_step INTEGER, place INTEGER
+    deliveries INTEGER, asker INTEGER, asker_step INTEGER, place INTEGER, sum INTEGER
 );
-CREATE TABLE answer (asker INTEGER, asker_step INTEGER, payload TEXT, PRIMARY KEY (asker, asker_step));
-CREATE TABLE timer (id INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, due_at INTEGER, every_s REAL);
+CREATE TABLE answer (asker INTEGER, asker_step INTEGER, payload TEXT, sum INTEGER, PRIMARY KEY (asker, asker_step));
+CREATE TABLE timer (
+    id INTEGER PRIMARY KEY, path TEXT, method TEXT, payload TEXT, due_at INTEGER, every_s REAL, sum INTEGER
+);
 CREATE TABLE dead (
     id INTEGER PRIMARY KEY, at INTEGER, path TEXT, method TEXT, payload TEXT, sender TEXT, deliveries INTEGER,
-    reason TEXT
+    reason TEXT, sum INTEGER
 );
 CREATE TABLE restart (
     id INTEGER PRIMARY KEY, path TEXT, at INTEGER, incarnation INTEGER, reason TEXT, fault TEXT, supervisor TEXT,
-    strategy TEXT, backoff_s REAL, downtime_s REAL, rewound INTEGER
+    strategy TEXT, backoff_s REAL, downtime_s REAL, rewound INTEGER, sum INTEGER
 );
 CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);
 {FORK}
+ALTER TABLE fork ADD COLUMN sum INTEGER;
 CREATE INDEX step_message ON step (message_key);
 CREATE INDEX checkpoint_path ON checkpoint (path, seq);
 CREATE INDEX field_path ON field (path, name, seq);
@@ -87,12 +92,35 @@ def uses(texts: tuple[tuple[str, str], ...]) -> str:
     )
 
 
+COLUMNS = {
+    table: tuple(names.split())
+    for table, names in {
+        "child": "path parent spec dynamic status incarnation restarts seq",
+        "event": "seq at kind path incarnation node reason detail took_s",
+        "message": "path seq method sender sent_at started_at ended_at deliveries outcome error key payload",
+        "checkpoint": "path seq at incarnation bytes cls",
+        "field": "path name seq value",
+        "item": "path name seq place value",
+        "step": "path message_seq step attempt kind name started_at took_s outcome fault tokens_in tokens_out cost_usd"
+        " replayed input output message_key mark result once",
+        "begun": "message_key step mark once at",
+        "inbox": "key path method payload sender sent_at redeliver deliveries asker asker_step place",
+        "answer": "asker asker_step payload",
+        "timer": "id path method payload due_at every_s",
+        "dead": "at path method payload sender deliveries reason",
+        "restart": "path at incarnation reason fault supervisor strategy backoff_s downtime_s rewound",
+        "fork": "path base_path base_seq key base_key base_step",
+    }.items()
+}
+"""What a row of each table that has checksums is written as; SQLite may add a number of its own."""
+
 MIGRATIONS: dict[int, str] = {
     2: f"CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);\n{uses(TEXTS[:5])}",
     3: "ALTER TABLE message ADD COLUMN key INTEGER;\nALTER TABLE message ADD COLUMN payload TEXT;\n"
     f"ALTER TABLE step ADD COLUMN once INTEGER;\n{uses(TEXTS[5:])}\n{FORK}",
     4: "ALTER TABLE inbox ADD COLUMN place INTEGER;\nUPDATE inbox SET place = place_of.n FROM"
     " (SELECT key, row_number() OVER (ORDER BY sent_at, key) n FROM inbox) place_of WHERE inbox.key = place_of.key;",
+    5: "\n".join(f"ALTER TABLE {table} ADD COLUMN sum INTEGER;" for table in COLUMNS),
 }
 """How a store of the version before becomes one of this version."""
 
@@ -104,7 +132,7 @@ SPENT = "SELECT path, sum(tokens_in), sum(coalesce(tokens_out, 0)) FROM step WHE
 def whole(column: str) -> str:
     """The SQL for a text that may stand elsewhere: bytes in a row are the hash of a text in ``blob``."""
     kept = f"(SELECT text FROM blob WHERE hash = {column})"  # noqa: S608  # a column's name, one of ours
-    return f"CASE typeof({column}) WHEN 'blob' THEN {kept} ELSE {column} END"
+    return f"CASE typeof({column}) WHEN 'blob' THEN coalesce({kept}, lost({column})) ELSE {column} END"
 
 
 def migration(version: int) -> str:
@@ -113,50 +141,48 @@ def migration(version: int) -> str:
     return f"BEGIN;\n{steps}\nPRAGMA user_version = {VERSION};\nCOMMIT;"
 
 
+def listed(table: str) -> str:
+    """A table's columns as a query names them."""
+    return ", ".join(COLUMNS[table])
+
+
+def _insert(table: str, *more: str) -> str:
+    verb = "INSERT OR REPLACE" if table in ("begun", "inbox", "answer", "timer", "fork") else "INSERT"
+    names = (*COLUMNS[table], *more)
+    sql = f"{verb} INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    if table != "child":
+        return sql
+    return f"{sql} ON CONFLICT (path) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names[1:])}"
+
+
+SUMMED = {table: _insert(table, "sum") for table in COLUMNS}
+"""Statements that write a row with its checksum."""
+
 INSERT = {
-    "child": "INSERT INTO child VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (path) DO UPDATE SET parent = excluded.parent,"
-    " spec = excluded.spec, dynamic = excluded.dynamic, status = excluded.status,"
-    " incarnation = excluded.incarnation, restarts = excluded.restarts, seq = excluded.seq",
+    **{table: _insert(table) for table in COLUMNS},
     "gone": "DELETE FROM child WHERE path = ?",
     "gone_below": "WITH above (start) AS (VALUES (?)) DELETE FROM child"
     " WHERE substr(path, 1, (SELECT length(start) FROM above)) = (SELECT start FROM above)",
     "forget": "DELETE FROM field WHERE path = ?",
     "forget_items": "DELETE FROM item WHERE path = ?",
     "forget_checkpoints": "DELETE FROM checkpoint WHERE path = ?",
-    "fork": "INSERT OR REPLACE INTO fork VALUES (?,?,?,?,?,?)",
     "forget_fork": "DELETE FROM fork WHERE path = ?",
-    "moved": "UPDATE field SET path = ? WHERE path = ?",
-    "moved_items": "UPDATE item SET path = ? WHERE path = ?",
-    "moved_checkpoints": "UPDATE checkpoint SET path = ? WHERE path = ?",
-    "moved_fork": "UPDATE fork SET path = ? WHERE path = ?",
-    "moved_base": "UPDATE fork SET base_path = ? WHERE base_path = ?",
+    "moved": "UPDATE field SET path = ?, sum = NULL WHERE path = ?",
+    "moved_items": "UPDATE item SET path = ?, sum = NULL WHERE path = ?",
+    "moved_checkpoints": "UPDATE checkpoint SET path = ?, sum = NULL WHERE path = ?",
+    "moved_fork": "UPDATE fork SET path = ?, sum = NULL WHERE path = ?",
+    "moved_base": "UPDATE fork SET base_path = ?, sum = NULL WHERE base_path = ?",
     "blob": "INSERT OR IGNORE INTO blob VALUES (?,?)",
-    "event": "INSERT INTO event VALUES (?,?,?,?,?,?,?,?,?)",
-    "message": "INSERT INTO message (path, seq, method, sender, sent_at, started_at, ended_at, deliveries, outcome,"
-    " error, key, payload) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-    "checkpoint": "INSERT INTO checkpoint (path, seq, at, incarnation, bytes, cls) VALUES (?,?,?,?,?,?)",
-    "field": "INSERT INTO field VALUES (?,?,?,?)",
-    "item": "INSERT INTO item VALUES (?,?,?,?,?)",
-    "step": "INSERT INTO step (path, message_seq, step, attempt, kind, name, started_at, took_s, outcome, fault,"
-    " tokens_in, tokens_out, cost_usd, replayed, input, output, message_key, mark, result, once)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-    "rewound": "UPDATE step SET outcome = 'rewound' WHERE message_key = ? AND step = ? AND outcome = 'ok' AND"
-    " replayed = 0",
-    "begun": "INSERT OR REPLACE INTO begun VALUES (?,?,?,?,?)",
+    "rewound": "UPDATE step SET outcome = 'rewound', sum = NULL WHERE message_key = ? AND step = ?"
+    " AND outcome = 'ok' AND replayed = 0",
     "not_begun": "DELETE FROM begun WHERE message_key = ? AND step = ?",
-    "inbox": "INSERT OR REPLACE INTO inbox VALUES (?,?,?,?,?,?,?,?,?,?,?)",
     "delivered": "UPDATE inbox SET deliveries = ? WHERE key = ?",
-    "answer": "INSERT OR REPLACE INTO answer VALUES (?,?,?)",
     "not_answered": "DELETE FROM answer WHERE asker = ? AND asker_step = ?",
     "out": "DELETE FROM inbox WHERE key = ?",
     "out_begun": "DELETE FROM begun WHERE message_key = ?",
     "out_answer": "DELETE FROM answer WHERE asker = ?",
-    "timer": "INSERT OR REPLACE INTO timer VALUES (?,?,?,?,?,?)",
     "timer_gone": "DELETE FROM timer WHERE id = ?",
-    "dead": "INSERT INTO dead (at, path, method, payload, sender, deliveries, reason) VALUES (?,?,?,?,?,?,?)",
     "dead_gone": "DELETE FROM dead WHERE id = ?",
-    "restart": "INSERT INTO restart (path, at, incarnation, reason, fault, supervisor, strategy, backoff_s,"
-    " downtime_s, rewound) VALUES (?,?,?,?,?,?,?,?,?,?)",
 }
 
 APART = frozenset({"event", "message", "checkpoint", "restart", "dead", "blob"})

@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import IO
 
 from agentlab._schema import APPLICATION_ID, VERSION, migration
+from agentlab._sums import Connection, provide
 from agentlab.errors import StoreDamaged, StoreError, StoreLocked, StoreReadOnly, StoreTooNew
 
 CHECKED_BYTES = 64 * 1024 * 1024
 """A store up to this size is read through before it is written to; damage in a larger one shows when it is met."""
 
 
-def connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(path: Path, mode: str) -> Connection:
     """A connection; ``mode`` is SQLite's."""
     refuse_left(path)
     uri = f"{path.resolve().as_uri()}?mode={mode}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, factory=Connection)
     db.execute("PRAGMA trusted_schema = OFF")
+    provide(db)
     return db
 
 
-def reader(path: Path) -> sqlite3.Connection:
+def reader(path: Path) -> Connection:
     """A connection that only reads; where SQLite cannot put its files beside the store, it reads without them."""
     db = connect(path, "ro")
     try:
@@ -42,8 +44,11 @@ def reader(path: Path) -> sqlite3.Connection:
     return db
 
 
-def recognise(path: Path) -> int:
-    """Refuse what is no store, is too new, or is damaged; nothing is written. The store's version."""
+def recognise(path: Path, checked_bytes: int | None = CHECKED_BYTES) -> int:
+    """Refuse what is no store, is too new, or is damaged; nothing is written. The store's version.
+
+    A larger file than ``checked_bytes`` is not read through; None: whatever its size.
+    """
     if not path.exists():
         raise StoreError(f"{path}: no such store. Check the path, or make one with Lab({str(path)!r}).")
     # Without files beside the store nobody writes to it; read so, SQLite puts none there.
@@ -57,13 +62,24 @@ def recognise(path: Path) -> int:
             raise StoreTooNew(
                 f"{path} has store version {version}; this agentlab reads up to {VERSION}. Upgrade jupyter-agentlab."
             )
-    if path.stat().st_size > CHECKED_BYTES:
+        _refuse_foreign(db, path)
+    if checked_bytes is not None and path.stat().st_size > checked_bytes:
         return int(version)
     with contextlib.closing(reader(path)) as db:
-        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
             raise StoreDamaged(f"{path}: {found}. The file was left as it is; restore it from a copy.")
     return int(version)
+
+
+def _refuse_foreign(db: Connection, path: Path) -> None:
+    """A view, a trigger or a virtual table would run whatever its maker has put into it, without an end perhaps."""
+    found = db.execute("SELECT type, name FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR rootpage = 0")
+    for kind, name in found:
+        raise StoreDamaged(
+            f"{path} holds a {kind} {name!r}, and a store holds tables and indexes only: somebody else has made or "
+            "changed it. The file was left as it is; restore it from a copy."
+        )
 
 
 def unmade(path: Path) -> bool:
@@ -79,9 +95,10 @@ def unmade(path: Path) -> bool:
         return application == 0 and not db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
 
 
-def old_reader(path: Path, version: int) -> sqlite3.Connection:
+def old_reader(path: Path, version: int) -> Connection:
     """A store of an older version to read: a copy in memory, brought up to date; the file stays as it is."""
-    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=Connection)
+    provide(db)
     with contextlib.closing(reader(path)) as source:
         source.backup(db)
     db.executescript(migration(version))
@@ -107,8 +124,8 @@ left_behind: dict[tuple[int, int], int] = {}
 locks was copied, and they were not: whatever it did with such a file here could be wrong, or harm the file."""
 
 
-def leave_behind(path: Path, held: IO[bytes] | None, db: sqlite3.Connection) -> None:
-    """In a forked child: let go of the lock, which is the parent's, and never touch the connection again."""
+def leave_behind(path: Path, held: IO[bytes] | None, *connections: sqlite3.Connection | None) -> None:
+    """In a forked child: let go of the lock, which is the parent's, and never touch the connections again."""
     found = _identity(path)
     if held is not None:
         found = os.fstat(held.fileno()).st_dev, os.fstat(held.fileno()).st_ino
@@ -116,7 +133,8 @@ def leave_behind(path: Path, held: IO[bytes] | None, db: sqlite3.Connection) -> 
     if found is not None:
         left_behind[found] = os.getppid()
         held_here.discard(found)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))  # never collected, which would close it
+    for db in connections:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))  # never collected, which would close it
 
 
 def refuse_left(path: Path) -> None:

@@ -119,7 +119,13 @@ def checkpoints(store: Store, *, path: str | Ref | None = None, cls: str | None 
     rows = store.select(f"SELECT {', '.join(CHECKPOINTS)} {chosen} ORDER BY id", (arg,))  # our names
     made = frame([rows], CHECKPOINTS)
     paths = f"(SELECT path {chosen})"
-    for name, values in _states(rows, _first(store, paths, arg), _changes(store, paths, arg)).items():
+    try:
+        states = _states(rows, _first(store, paths, arg), _changes(store, paths, arg))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreDamaged(
+            f"{store.path}: a state of {arg!r} is no JSON: {error}. Restore the file from a copy."
+        ) from None
+    for name, values in states.items():
         made[f"state.{name}"] = column(values)
     return made
 

@@ -12,7 +12,6 @@ a signal handler may interrupt a reader and read as well.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import threading
@@ -24,9 +23,13 @@ from typing import IO, Any, Literal, TypeVar
 
 from agentlab._aside import aside
 from agentlab._keep import Keep, Trimmer
-from agentlab._schema import APART, CREATE, INSERT, LARGE, VERSION, migration, whole
+from agentlab._schema import APART, CREATE, INSERT, LARGE, SUMMED, VERSION, migration, whole
 from agentlab._store_file import connect, empty, held_here, hold, leave_behind, old_reader, reader, recognise, unmade
+from agentlab._sums import Connection, digest, guard, provide, with_sums
 from agentlab.errors import LabClosed, StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
+
+UNREADABLE = ("Could not decode", "user-defined function")
+"""How SQLite's errors begin where a text is none, or a checksum could not be made."""
 
 Synchronous = Literal["NORMAL", "FULL"]
 
@@ -141,6 +144,9 @@ class Store:
         self._rows_added = 0  # only the writer counts here,
         self._rows_flushed = 0  # and only a flush here
         self._flushing = False
+        self._asking = threading.RLock()  # held while the connection is used that answers what is asked often
+        self._asked: Connection | None = None
+        self._closed = False
         self._trimmer = Trimmer(keep) if keep is not None and not read_only else None
         self._held: IO[bytes] | None = None
         self._left: int | None = None  # this is a process forked from that one, which opened it
@@ -153,10 +159,11 @@ class Store:
             raise
         _opened.add(self)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         if self.path is None:
-            db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=Connection)
             weakref.finalize(self, db.close).atexit = False  # a closed lab in memory can still be read
+            provide(db)
             db.executescript(CREATE)
             if self._trimmer is not None:
                 self._trimmer.begin(db)
@@ -164,12 +171,12 @@ class Store:
         try:
             if self.read_only:
                 version = recognise(self.path)
-                return reader(self.path) if version == VERSION else old_reader(self.path, version)
+                return guard(reader(self.path)) if version == VERSION else old_reader(self.path, version)
             return self._open_to_write(self.path)
         except sqlite3.Error as error:
             raise self._named(error) from error
 
-    def _open_to_write(self, path: Path) -> sqlite3.Connection:
+    def _open_to_write(self, path: Path) -> Connection:
         new = unmade(path)
         version = VERSION if new else recognise(path)  # before anything is written: what is no store stays as it is
         db = connect(path, "rwc")
@@ -290,7 +297,10 @@ class Store:
         try:
             db.execute("BEGIN")
             for table, group in _groups(rows):
-                db.executemany(INSERT[table], group)
+                if self.path is not None and table in SUMMED:
+                    db.executemany(SUMMED[table], with_sums(table, group))
+                else:
+                    db.executemany(INSERT[table], group)
             db.execute("COMMIT")
         except BaseException as error:
             if db.in_transaction:
@@ -313,12 +323,25 @@ class Store:
 
     def _read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
         if self.path is not None and not self.read_only:
-            with contextlib.closing(reader(self.path)) as db, contextlib.closing(_fetch(db, sql, args)) as pieces:
-                return make(pieces)
+            with contextlib.closing(guard(reader(self.path), sql)) as db:
+                return self._made(db, sql, args, make)
         with self._lock:
             self._flush()
-            with contextlib.closing(_fetch(self._db, sql, args)) as pieces:
+            return self._made(self._db, sql, args, make)
+
+    def _made(
+        self, db: Connection, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]
+    ) -> T:
+        try:
+            with contextlib.closing(_fetch(db, sql, args)) as pieces:
                 return make(pieces)
+        except sqlite3.Error as error:
+            if db.damage is None and not str(error).startswith(UNREADABLE):
+                raise
+            damage, db.damage = db.damage or str(error), None
+            raise StoreDamaged(
+                f"{self.path}: {damage}. Restore it from a copy; agentlab.check({str(self.path)!r}) says what is whole."
+            ) from None
 
     def state(self, path: str, at: int = LAST) -> dict[str, str | list[str]]:
         """The last committed state of an agent: JSON text per field, a list of texts per transcript.
@@ -336,22 +359,23 @@ class Store:
         return {name: value for name, value in state.items() if value or name not in texts}  # the others are no more
 
     def _ask(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """A few rows by the connection that is there: to open another takes longer than to read them."""
+        """A few rows by a connection that is there: to open another takes longer than to read them."""
+        path = self.path
+        if path is None or self.read_only:
+            return self.select(sql, args)
         self._refuse_left()
         try:
-            return aside(lambda: self._ask_aside(sql, args))
+            return aside(lambda: self._ask_aside(path, sql, args))
         except sqlite3.Error as error:
             raise self._named(error) from error
 
-    def _ask_aside(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            if self.path is None:
-                self._flush()
-            elif (
-                self._db.in_transaction
-            ):  # a finalizer asks, in the middle of a commit: only what was committed is told
-                return self._read(sql, args, lambda pieces: [row for rows in pieces for row in rows])
-            return self._db.execute(sql, args).fetchall()
+    def _ask_aside(self, path: Path, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._asking:
+            if self._closed:
+                raise sqlite3.ProgrammingError("the store is closed")
+            if self._asked is None:
+                self._asked = guard(reader(path))
+            return self._made(self._asked, sql, args, lambda pieces: [row for rows in pieces for row in rows])
 
     def close(self) -> None:
         """Let go of the file. A closed store can still be read if it was in memory."""
@@ -361,6 +385,10 @@ class Store:
         self._release()
 
     def _close(self) -> None:
+        with self._asking:
+            self._closed = True
+            if self._asked is not None:
+                self._asked.close()
         with self._lock:
             if self.path is not None:
                 self._db.close()
@@ -368,9 +396,9 @@ class Store:
     def leave_behind(self) -> None:
         """This is a process forked from the one that opened it, perhaps while another thread held the lock."""
         self._left = os.getppid()
-        self._lock = threading.RLock()
+        self._lock, self._asking = threading.RLock(), threading.RLock()
         if self.path is not None:
-            leave_behind(self.path, self._held, self._db)
+            leave_behind(self.path, self._held, self._db, self._asked)
             self._held = None
 
     def _refuse_left(self) -> None:
@@ -454,8 +482,8 @@ def _slim(table: str, row: tuple[Any, ...], apart: dict[str, list[tuple[Any, ...
     parts = list(row)
     for place in long:
         text = parts[place]
-        parts[place] = digest = hashlib.blake2b(text.encode(), digest_size=20).digest()
-        apart.setdefault("blob", []).append((digest, text))
+        parts[place] = hashed = digest(text)
+        apart.setdefault("blob", []).append((hashed, text))
     return tuple(parts)
 
 

@@ -347,7 +347,7 @@ def test_a_value_that_is_none_for_its_column_is_damage(tmp_path, column, value):
     store.commit(batch)
     store.close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute(f"UPDATE event SET {column} = ?", (value,))
+        db.execute(f"UPDATE event SET {column} = ?, sum = NULL", (value,))
         db.commit()
 
     with open_store(path) as stored, pytest.raises(StoreDamaged, match=f"the column '{column}' holds"):

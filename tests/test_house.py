@@ -36,6 +36,7 @@ MENU = {
     "Transcript",
     "child",
     "errors",
+    "check",
     "open_store",
     "tool",
 }

@@ -1,0 +1,214 @@
+"""A damaged store never gives wrong data: what is read is as it was written, or the error says what is not."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agentlab
+from agentlab import Agent, Lab, Transcript, open_store
+from agentlab._schema import COLUMNS, listed
+from agentlab._sums import with_sums
+from agentlab.errors import StoreDamaged, StoreError
+from agentlab.store import Batch, Store
+
+PAGE = 4096
+
+
+class Diary(Agent):
+    """Has a field of each kind, steps, timers, and long texts."""
+
+    text: str = ""
+    talk: Transcript = Transcript()
+
+    async def write(self, text: str) -> str:
+        """Remember it, and do a step."""
+        self.text = text
+        self.talk.append({"text": text})
+        self.after(3600).write("later")
+        print("wrote", len(text))
+        return await self.step(str.upper, text)
+
+    async def fail(self) -> None:
+        """Crash."""
+        raise ValueError("no tea")
+
+
+def made(path: Path) -> Path:
+    """Make a store as a lab leaves it."""
+    with Lab(path, nodes=1) as lab:
+        for name in ("a", "b"):
+            diary = lab.start(Diary, id=name)
+            for n in range(12):
+                diary.call.write(f"{name}{n} " * (1 + 400 * (n % 3 == 0))).result(60)
+        with pytest.raises(Exception, match="no tea"):
+            lab["/a"].call(redeliver=False).fail().result(60)
+        lab["/b"].suspend()
+        lab["/b"].cast.write("waits").result(60)
+        lab.wait_idle(60)
+    return path
+
+
+def everything(path: Path) -> list[Any]:
+    """Read all that the package reads of a store."""
+    store = Store(path, read_only=True)
+    try:
+        rows: list[Any] = [store.select(f"SELECT {listed(table)} FROM {table} ORDER BY rowid") for table in COLUMNS]
+        rows += [store.select(f"SELECT {listed(table)} FROM {table} WHERE path = '/a'") for table in ("event", "step")]
+        return [*rows, *(store.state(agent) for agent in ("/a", "/b"))]
+    finally:
+        store.close()
+
+
+def frames(path: Path) -> list[str]:
+    """Read the frames of a store."""
+    with open_store(path) as lab:
+        found = [lab.events(), lab.messages(), lab.steps(), lab.restarts(), lab.agents(), lab.checkpoints("/a")]
+    return [frame.to_csv() for frame in found]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A store, and what is in it."""
+    path = made(tmp_path_factory.mktemp("whole") / "a.lab")
+    assert not path.with_name("a.lab-wal").exists()
+    return path.read_bytes(), everything(path), frames(path)
+
+
+def summed(table: str, row: tuple[Any, ...]) -> int:
+    """Return the checksum of a row."""
+    return next(with_sums(table, [row]))[-1]
+
+
+def damaged(data: bytes, seed: int) -> bytes:
+    """Return the file with one bit flipped, or a page zeroed."""
+    chance, found = random.Random(seed), bytearray(data)
+    if seed % 4 == 0:
+        page = chance.randrange(len(data) // PAGE)
+        found[page * PAGE : (page + 1) * PAGE] = bytes(PAGE)
+    else:
+        found[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return bytes(found)
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_damage_is_noticed_or_harmless(tmp_path, whole, part):
+    """Of 300 flipped bits and zeroed pages each read gives what was written, or an error of the store."""
+    data, rows, shown = whole
+    told = 0
+    for seed in range(30 * part, 30 * part + 30):
+        path = tmp_path / f"{seed}.lab"
+        path.write_bytes(damaged(data, seed))
+        try:
+            assert everything(path) == rows, seed
+            if seed % 10 == 0:
+                assert frames(path) == shown, seed
+        except StoreError:
+            told += 1
+            assert not agentlab.check(path).whole, seed
+    assert told
+
+
+def test_a_flipped_bit_is_named_with_its_table_and_row(tmp_path, whole):
+    """Whoever reads the row is told which; what does not need it goes on; check tells of all."""
+    path = tmp_path / "a.lab"
+    path.write_bytes(whole[0])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE field SET value = '\"other\"' WHERE rowid = 3")
+        db.execute("UPDATE event SET path = '/b' WHERE seq = 2")
+        db.execute("UPDATE blob SET text = text || ' ' WHERE rowid = 1")
+        db.commit()
+
+    with open_store(path) as stored:
+        with pytest.raises(StoreDamaged, match=r"a\.lab: row 3 of table 'field' is not as it was written"):
+            stored.checkpoints("/a")
+        with pytest.raises(StoreDamaged, match=r"row 2 of table 'event'.*agentlab\.check"):
+            stored.events()
+        assert len(stored.messages()) > 20
+    found = agentlab.check(path)
+    assert not found.whole
+    assert found.damage == [
+        "row 2 of table 'event' is not as it was written",
+        "row 3 of table 'field' is not as it was written",
+        "row 1 of table 'blob' is not as it was written",
+    ]
+    assert "a.lab is damaged:\n  row 2 of table 'event'" in repr(found)
+
+
+def test_a_text_that_is_gone_is_damage(tmp_path, whole):
+    """A row that holds a hash needs its text: without it a field would seem to be no more."""
+    path = tmp_path / "a.lab"
+    path.write_bytes(whole[0])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DELETE FROM blob")
+        db.commit()
+
+    with open_store(path) as stored, pytest.raises(StoreDamaged, match="table 'blob' has no text with the hash"):
+        stored.steps()
+    assert any("have lost their 'value'" in what for what in agentlab.check(path).damage)
+
+
+def test_check_says_what_a_whole_store_holds(tmp_path, whole):
+    """Also while its lab runs; a path without a store is an error."""
+    path = tmp_path / "a.lab"
+    path.write_bytes(whole[0])
+
+    assert repr(agentlab.check(path)).startswith(f"{path} is whole. Rows read: 2 child, ")
+    with Lab(path, nodes=1, resume="ask"):
+        assert agentlab.check(path).whole
+    with pytest.raises(StoreError, match="no such store"):
+        agentlab.check(tmp_path / "none.lab")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        (
+            "DROP TABLE event; CREATE VIEW event AS WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq FROM n)"
+            " SELECT seq, seq AS at, '' AS kind, '' AS path, 0 AS incarnation, 0 AS node, '' AS reason, '' AS detail,"
+            " 0.0 AS took_s, NULL AS sum FROM n"
+        ),
+        "CREATE TRIGGER endless AFTER INSERT ON event BEGIN DELETE FROM event; END",
+    ],
+    ids=["view", "trigger"],
+)
+@pytest.mark.parametrize("opened", [open_store, Lab])
+def test_a_store_that_somebody_made_to_run_is_refused(tmp_path, sql, opened):
+    """A view without an end would keep its reader for ever; a trigger would act for the writer."""
+    path = tmp_path / "a.lab"
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(sql)
+
+    with pytest.raises(StoreDamaged, match=r"holds a (view 'event'|trigger 'endless'), and a store holds tables"):
+        opened(path)
+
+
+def test_state_that_is_no_json_is_damage(tmp_path):
+    """Of a store that has no checksums, say: no other error leaves."""
+    path = tmp_path / "a.lab"
+    store, batch = Store(path), Batch()
+    batch.add("checkpoint", "/a", 1, 1, 1, 1, "Diary")
+    batch.add("field", "/a", "text", 1, "{")
+    store.commit(batch)
+    store.close()
+
+    with open_store(path) as stored, pytest.raises(StoreDamaged, match="a state of '/a' is no JSON"):
+        stored.checkpoints("/a")
+
+
+def test_a_checksum_is_the_same_for_ever():
+    """Stores outlive versions of Python: these numbers may never change."""
+    rows = [
+        ("event", (1, 2**60, "log", "/ä", None, -1, "x" * 300, "\U0001f375", 0.25), 3794989571),
+        ("field", ("/a", "n", 0, b"\x00\xff"), 3594575413),
+        ("timer", (1, "/a", "m", "{}", 5, 3), 887800247),
+    ]
+
+    assert [summed(table, row) for table, row, _ in rows] == [number for *_, number in rows]
+    assert summed("timer", (1, "", "", "", 5, 3)) == summed("timer", (1, "", "", "", 5, 3.0))

@@ -18,6 +18,9 @@ from agentlab._specs import class_named, is_missing, known, load, to_run
 from agentlab.child import Child, Supervisor
 from agentlab.store import Store
 
+AGAIN = "the lab was opened again"
+"""Why the incarnation before ended, of who is back."""
+
 ASKED = "the lab was opened again; lab.resume() runs it"
 
 

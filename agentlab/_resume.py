@@ -18,7 +18,7 @@ from agentlab._clock import Timer
 from agentlab._image import fits
 from agentlab._many import AT_ONCE
 from agentlab._past import journal, seed, steps
-from agentlab._remembered import ASKED, Place, missing_of
+from agentlab._remembered import AGAIN, ASKED, Place, missing_of
 from agentlab._runtime import Runtime
 from agentlab._schema import listed
 from agentlab._tree_records import Record
@@ -278,6 +278,9 @@ async def _start_again(runtime: Runtime, place: Place, record: Record) -> None:
     if not (isinstance(result, Refused) and result.kind == "running"):  # else another thread has resumed it
         expect(result, place.parent, "resume", (record.id,))
     runtime.desk.waiting.remove(place)
+    entry = runtime.desk.entries.peek(place.path)
+    if entry is not None:
+        entry.reason = AGAIN
     if record.trouble is not None:
-        record.trouble.reason = "the lab was opened again"  # as with an agent; that it waited is over
+        record.trouble.reason = AGAIN
     await _add_dynamic(runtime, place)

@@ -15,7 +15,7 @@ AN_AGENT = ".al-row[data-status='running']:not(.al-supervisor)"
 def test_the_tour_shows_a_crash_and_the_next_life(notebook: Notebook, server: Server):
     """Every cell runs; a click on crash turns the agent, it comes back, and the kernel has the events."""
     notebook.open(server.keep(nbformat.read(TOUR, as_version=4)))
-    notebook.run_all_but_last()  # the last cell closes the lab
+    notebook.run_all()  # which leaves a live lab
     agent = notebook.expect("live").locator(AN_AGENT).first
     path, life = agent.get_attribute("data-path"), int(agent.get_attribute("data-incarnation"))
 
@@ -26,5 +26,5 @@ def test_the_tour_shows_a_crash_and_the_next_life(notebook: Notebook, server: Se
 
     events = notebook.python(f"print(lab.events(path={path!r})[['kind', 'incarnation']].to_csv(index=False))").split()
     assert events.index(f"crashed,{life}") < events.index(f"started,{life + 1}")
-    notebook.run_last()
+    notebook.python("lab.close()")
     notebook.expect("closed")

@@ -215,7 +215,7 @@ def test_a_notebook_starts_with_its_question(notebook):
 
 
 def test_a_notebook_is_short_and_leaves_a_live_lab(notebook):
-    """Cells have at most 12 lines, import only from the package, and were run; none closes the lab, the end says how."""
+    """Cells have at most 12 lines, import only from the package, and were run; the end says how to close the lab."""
     cells = code_cells(notebook)
     sources = ["".join(cell["source"]) for cell in cells]
 

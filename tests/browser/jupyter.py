@@ -167,25 +167,6 @@ class Notebook:
         """Run all cells and do not wait."""
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
 
-    def run_all_but_last(self) -> None:
-        """Run all cells above the last one and wait; none may fail."""
-        self._run_from_last("notebook:run-all-above")
-
-    def run_last(self) -> None:
-        """Run the last cell and wait; it may not fail."""
-        self._run_from_last("notebook:run-cell")
-
-    def _run_from_last(self, command: str) -> None:
-        good = self.page.evaluate(
-            """(command) => {
-                const cells = window.jupyterapp.shell.currentWidget.content;
-                cells.activeCellIndex = cells.widgets.length - 1;
-                return window.jupyterapp.commands.execute(command);
-            }""",
-            command,
-        )
-        assert good, f"a cell failed: {self.page.locator('.jp-OutputArea-output').all_inner_texts()}"
-
     def save_and_reload(self) -> None:
         """Save the notebook and load the page anew; the kernel runs on."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")

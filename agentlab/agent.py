@@ -167,7 +167,7 @@ class Agent:
 
     @property
     def incarnation(self) -> int:
-        """The number of this life, from 1."""
+        """Which of its lives this is, from 1; a restart starts the next."""
         return self._context.incarnation
 
     @property
@@ -214,7 +214,7 @@ class Agent:
         return self._context.later(_seconds(seconds), again=True)
 
     def link(self, ref: Ref) -> Awaitable[None]:
-        """Tie this life to another: when one crashes, the other gets its reason as an exit signal.
+        """Tie this incarnation to another: when one crashes, the other gets its reason as an exit signal.
 
         With ``trap_exit = True`` the signal is a message to ``on_exit(ref, reason)``; else a reason other than
         ``normal`` ends this agent too. It is done at once; await it to be sure that it is.
@@ -226,7 +226,7 @@ class Agent:
         return self._context.act("unlink", ref.path)
 
     def monitor(self, ref: Ref) -> Awaitable[None]:
-        """Hear once, in ``on_down(ref, reason)``, when that life ends; ``noproc`` if it has ended already."""
+        """Hear once, in ``on_down(ref, reason)``, when that incarnation ends; ``noproc`` if it has ended already."""
         return self._context.act("monitor", ref.path)
 
     def demonitor(self, ref: Ref) -> Awaitable[None]:

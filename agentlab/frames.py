@@ -88,7 +88,7 @@ def _cut(text: str) -> str:
 
 
 def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
-    """One row per restart; shape (n, 10). ``downtime_s``: from the end of one life to the start of the next."""
+    """One row per restart; shape (n, 10). ``downtime_s``: from the end of one incarnation to the start of the next."""
     return _read(store, "restart", RESTARTS, "id", path)
 
 

@@ -224,7 +224,7 @@ class Ref:
 
     @property
     def incarnation(self) -> Any:
-        """The number of the present life, from 1; 0 before the first one runs."""
+        """Which of its lives this is, from 1; 0 before the first one runs."""
         return self._link.control("incarnation", self.path)
 
     @property
@@ -249,7 +249,7 @@ class Ref:
     def crash(self, error: BaseException | type[BaseException] | None = None) -> Any:
         """End the agent with ``error`` as its reason, also in an endless loop; its supervisor reacts as to any crash.
 
-        What its handler does in ``finally`` has 50 ms. Returns at once; ``wait_idle`` waits for the next life.
+        What its handler does in ``finally`` has 50 ms. Returns at once; ``wait_idle`` waits for the next incarnation.
         """
         if isinstance(error, type) and issubclass(error, BaseException):
             error = error()  # as ``raise ValueError`` does
@@ -284,15 +284,16 @@ class Ref:
         """End the message in hand for good; the agent goes on with the next one from its last checkpoint.
 
         The way out of a message that no death ends: ``crash``, ``kill``, ``restart`` and ``stop`` are not charged to
-        it, so the next life begins it again. Its handler is interrupted wherever it stands, as by ``Reply.cancel``. No
-        restart is counted. Whoever waits for the message gets ``AgentDown``, its outcome is ``skipped``, its steps stay
-        in ``lab.steps()``, and it is a dead letter: ``lab.retry(...)`` sends it again.
+        it, so the next incarnation begins it again. Its handler is interrupted wherever it stands, as by
+        ``Reply.cancel``. No restart is counted. Whoever waits for the message gets ``AgentDown``, its outcome
+        is ``skipped``, its steps stay in ``lab.steps()``, and it is a dead letter: ``lab.retry(...)`` sends it
+        again.
 
-        A message that an agent between two lives would begin again is in hand too. So this ends a doubt as well, and
-        an agent that was parked for it goes on. A handler that comes to its end before it is reached has done its work.
+        A message that an agent between two incarnations would begin again is in hand too. So this ends a doubt
+        as well, and an agent that was parked for it goes on. A handler that comes to its end before it is
+        reached has done its work.
 
-        Raises:
-            NotRunning: No message is in hand.
+        Raises: NotRunning: No message is in hand.
         """
         return self._link.control("skip", self.path)
 

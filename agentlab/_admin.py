@@ -174,12 +174,6 @@ async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) 
     if kept is not None and free_again(runtime, parent, kept):
         await runtime.ask_tree(parent.path, "delete_child", spec.id)
     result = await runtime.ask_tree(parent.path, "start_child", spec)
-    if (
-        isinstance(result, Refused)
-        and result.kind == "start_failed"
-        and runtime.desk.entries.get(join(parent.path, spec.id))
-    ):
-        runtime.lives.forget(runtime.desk.entries[join(parent.path, spec.id)], result.reason)
     made = expect(result, parent.path, "start_child", (spec,)).record
     look(runtime.desk, parent)
     if made.is_supervisor:

@@ -70,7 +70,11 @@ class Desk:
     def present(self, life: int) -> Entry | None:
         """The agent whose present life this is; None for a life that has a successor."""
         entry = self.lives.get(life)
-        return entry if entry is not None and self.entries.peek(entry.path) is entry else None
+        return entry if entry is not None and not self.is_outlived(entry) else None
+
+    def is_outlived(self, entry: Entry) -> bool:
+        """Whether its life only ends still: the agent goes on in another, under another entry."""
+        return self.entries.peek(entry.path) is not entry
 
     def noted(self, node: Node) -> None:
         """A node has noted something: it is told when that is committed."""

@@ -319,6 +319,8 @@ def _refuse_circle(runtime: Runtime, caller: Entry | None, supervisor: str, op: 
 
 
 def _subscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
+    if runtime.desk.is_outlived(caller):
+        return  # a subscription is the agent's, and it goes on in another life
     runtime.desk.topics.setdefault(topic, {})[caller.path] = None
     caller.topics |= {topic}
 
@@ -330,9 +332,9 @@ def _unsubscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
 
 SELF: dict[str, Callable[..., None]] = {
     "link": lambda runtime, caller, path: runtime.signals.link(caller, path),
-    "unlink": lambda runtime, caller, path: runtime.desk.links.unlink(caller.life, runtime.signals.life_at(path)),
+    "unlink": lambda runtime, caller, path: runtime.signals.unlink(caller, path),
     "monitor": lambda runtime, caller, path: runtime.signals.monitor(caller, path),
-    "demonitor": lambda runtime, caller, path: runtime.desk.links.demonitor(caller.life, runtime.signals.life_at(path)),
+    "demonitor": lambda runtime, caller, path: runtime.signals.demonitor(caller, path),
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
 }

@@ -52,6 +52,10 @@ class Links:
         """The lives that are linked to this one."""
         return frozenset(self._links.get(life, ()))
 
+    def watched(self, life: int) -> frozenset[int]:
+        """The lives that this one monitors."""
+        return frozenset(self._watches.get(life, ()))
+
     def end(self, life: int) -> tuple[list[int], list[int]]:
         """A life ends: who was linked to it, and its watchers, one entry per monitor. It is forgotten."""
         peers = sorted(self._links.pop(life, ()))

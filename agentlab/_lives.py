@@ -38,7 +38,8 @@ class Lives:
         self._signals = signals
         signals.end = self.end
         mail.start_over = self.start_over
-        self.births: dict[str, Callable[[Entry], None]] = {}  # what a fork begins with, by path
+        # What a fork begins with, by the identity of its spec, or of an instance's fields, while it is asked for.
+        self.births: dict[int, Callable[[Entry], None]] = {}
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
         self._holds = 0  # how many bring somebody back now; one may be asked for by an ``on_start`` that another runs
 
@@ -132,8 +133,8 @@ class Lives:
                 desk.ledger.alike("removed", record, None, fact.reason)
             return
         if fact.kind == "supervisor_started":
-            desk.supervisors.began(fact.path, fact.life or 0)
-        desk.ledger.fact(fact, desk.supervisors.number(fact.life))
+            desk.supervisors.began(fact.path, fact.life or 0, before=desk.ledger.remembered(fact.path))
+        desk.ledger.fact(fact, desk.supervisors.number(fact.life), desk.supervisors.count(fact.path))
         if fact.kind == "removed" and not self._has_heir(record):
             desk.ledger.gone(record)
             self._forget_waiting(fact.path)
@@ -253,7 +254,7 @@ class Lives:
         if entry is None:
             entry = desk.entries[path] = Entry(record, desk.kinds.of(what))
             desk.ledger.recall(entry)
-            birth = self.births.pop(path, None)
+            birth = self.births.get(id(record.spec)) or self.births.get(id(record.fields))
             if birth is not None:
                 birth(entry)
             desk.ledger.keep_child(record, entry)
@@ -355,6 +356,14 @@ class Lives:
             self._desk.feed(Failed(life, reason))
         self._desk.settle(entry)
 
+    def on_burnt(self, node: Node, place: int) -> None:
+        """Who keeps using up its slices has left its node between two messages; one that ends gets no other."""
+        entry = self._desk.placed.get(place)
+        if entry is not None and (entry.ending or self._desk.is_outlived(entry)):
+            self.over(entry, "killed" if entry.dying is None else entry.dying)
+        else:
+            self._placing.on_burnt(node, place)
+
     def on_exit(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
         """A life ended by itself, or as it was told."""
         entry = self._desk.placed.get(place)
@@ -421,7 +430,7 @@ class Lives:
         then: Then = "again" if entry.parks == "again" else "park" if entry.parks else ""
         self._leave(entry)
         entry.reason = reason
-        desk.ledger.ended(entry, reason)
+        desk.ledger.ended(entry, reason, late=desk.is_outlived(entry))
         self._mail.judge(entry, reason, key, blame)
         doubt = self._mail.doubt(entry)
         if doubt is not None or (isinstance(reason, tuple) and reason[0] == "diverged"):

@@ -286,11 +286,12 @@ class Notes:
         self._events.append(facts)
         self._batch.add_many("event", Rows(lambda: facts, len(paths)))
 
-    def ended(self, entry: Entry, reason: Any) -> None:
-        """A life is over."""
+    def ended(self, entry: Entry, reason: Any, *, late: bool = False) -> None:
+        """A life is over; ``late``: its successor was not waiting for that."""
         kind = "exited" if is_graceful(reason) else "killed" if reason == "killed" else "crashed"
         detail = reason.traceback if isinstance(reason, Crash) else None
-        self._ended_at[entry.path] = time.time_ns()
+        if not late:
+            self._ended_at[entry.path] = time.time_ns()
         text = reason_text(reason)
         self.event(kind, entry.path, incarnation=entry.incarnation, node=entry.node, reason=text, detail=detail)
 
@@ -318,12 +319,13 @@ class Notes:
         """Text of the live transcript: it passes by, the hub alone sees it."""
         self._events.append(Event(0, time.time_ns(), "emit", entry.path, entry.incarnation, entry.node, None, text))
 
-    def fact(self, fact: Fact, incarnation: int | None = None) -> None:
+    def fact(self, fact: Fact, incarnation: int | None, newest: int) -> None:
         """What the supervision machine says, as an event where a person would want to know.
 
         Args:
             fact: What it says.
             incarnation: Of the supervisor whose life the fact is about.
+            newest: The newest incarnation of a supervisor at that path.
         """
         self._touched.add(fact.path)
         if fact.record.supervisor is not None:
@@ -335,7 +337,7 @@ class Notes:
         if self.closing:
             return  # the lab ends, its tree does not: it is brought back from here
         if fact.record.is_supervisor and fact.kind in ("supervisor_started", "down", "parked"):
-            self.keep_child(fact.record, None)
+            self.keep_child(fact.record, None, newest)
 
     def gone(self, record: Record) -> None:
         """Nothing is kept at its path any more."""
@@ -344,12 +346,12 @@ class Notes:
             if record.is_supervisor:
                 self._batch.add("gone_below", record.path + "/")
 
-    def keep_child(self, record: Record, entry: Entry | None) -> None:
+    def keep_child(self, record: Record, entry: Entry | None, incarnation: int = 1) -> None:
         """Write down that this child is kept, so that the lab can be opened again."""
         if record.state != "parked":
             self.as_stored.discard(record.path)
         if self.durable and record.supervisor is not None and not self.closing and record.path not in self.as_stored:
-            self._batch.add("child", *child_row(record, entry))
+            self._batch.add("child", *child_row(record, entry, incarnation))
             if record.path in self._promised:  # one commit holds the child and the answer to who asked for it
                 self.answered(*self._promised.pop(record.path))
 
@@ -390,6 +392,10 @@ class Notes:
     def expect(self, rows: dict[str, tuple[int, int, int]]) -> None:
         """Agents that the store remembers: path to incarnation, restarts, seq."""
         self._recalled.update(rows)
+
+    def remembered(self, path: str) -> int:
+        """How often a supervisor has come up in earlier kernels; told once."""
+        return self._recalled.pop(path, (0,))[0]
 
     def remembers(self, path: str) -> bool:
         """Whether an agent at this path comes back."""

@@ -290,7 +290,7 @@ class Runtime:
             "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
             "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
             "told": self._on_told, "replaced": self._on_replaced,
-            "burnt": self.placing.on_burnt, "withdrawn": mail.on_withdrawn, "refused": mail.on_refused,
+            "burnt": lives.on_burnt, "withdrawn": mail.on_withdrawn, "refused": mail.on_refused,
             "upgraded": self.upgrades.on_upgraded,
         }  # fmt: skip
 
@@ -333,7 +333,7 @@ class Runtime:
 
     def _on_replaced(self, node: Node, place: int, ticket: int, changes: list[Any]) -> None:
         entry = self.desk.placed.get(place)
-        if entry is not None:
+        if entry is not None and not self.desk.is_outlived(entry):
             entry.seq += 1
             self.desk.ledger.checkpoint(entry, changes)
             self.desk.ledger.after_commit(self._on_told, node, ticket, True)

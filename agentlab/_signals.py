@@ -48,6 +48,20 @@ class Signals:
         else:
             self._hook(entry, "on_down", path, "noproc")
 
+    def unlink(self, entry: Entry, path: str) -> None:
+        """Cut the tie to whatever lives there, also to a life that still ends."""
+        for life in self._lives_at(path, self._desk.links.linked(entry.life)):
+            self._desk.links.unlink(entry.life, life)
+
+    def demonitor(self, entry: Entry, path: str) -> None:
+        """One word less from whatever lives there, also from a life that still ends."""
+        for life in self._lives_at(path, self._desk.links.watched(entry.life)):
+            self._desk.links.demonitor(entry.life, life)
+
+    def _lives_at(self, path: str, known: frozenset[int]) -> set[int]:
+        ending = {life for life in known if (old := self._desk.lives.get(life)) is not None and old.path == path}
+        return ending | self._desk.supervisors.lives(path) | {self.life_at(path)}
+
     def exit_signal(self, entry: Entry, reason: Any, sender: str, *, linked: bool = False) -> None:
         """An exit signal from a stranger or a linked life, by OTP's table.
 

@@ -24,13 +24,13 @@ from agentlab.errors import UnknownMessage
 PLAIN = ("restart", "shutdown", "significant", "restore", "isolation", "max_memory", "max_busy")
 
 
-def child_row(record: Record, entry: Entry | None) -> tuple[Any, ...]:
+def child_row(record: Record, entry: Entry | None, incarnation: int = 1) -> tuple[Any, ...]:
     """The row of the table ``child``: path, parent, spec, dynamic, status, incarnation, restarts, seq."""
     parent = record.supervisor
     status = {"undefined": "stopped", "parked": "parked"}.get(record.state, "running")
     if entry is not None and entry.asked and status == "parked":
         status = "stopped"
-    past = (1, record.restarts, 0) if entry is None else (entry.incarnation, entry.restarts, entry.seq)
+    past = (incarnation, record.restarts, 0) if entry is None else (entry.incarnation, entry.restarts, entry.seq)
     spec = entry.spec_text if entry is not None and entry.spec_text else dump(record)
     if entry is not None:
         entry.spec_text = spec

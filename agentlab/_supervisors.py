@@ -12,23 +12,38 @@ class Supervisors:
 
     def __init__(self) -> None:
         self._present: dict[str, int] = {}
+        self._ends: dict[int, str] = {}  # paths, by life, of those that do not run and still end
         self._numbers: dict[int, int] = {}  # incarnations, by life, until it ends
         self._counts: dict[str, int] = {}  # how often each path has come up
 
-    def began(self, path: str, life: int) -> None:
-        """A supervisor came up; refs to the path mean this life from here on."""
+    def began(self, path: str, life: int, *, before: int = 0) -> None:
+        """A supervisor came up; refs to the path mean this life from here on.
+
+        Args:
+            path: Where.
+            life: Its life.
+            before: How often it has come up in an earlier kernel.
+        """
+        old = self._present.get(path)
+        if old is not None:
+            self._ends[old] = path
         self._present[path] = life
-        self._numbers[life] = self._counts[path] = self._counts.get(path, 0) + 1
+        self._numbers[life] = self._counts[path] = max(before, self._counts.get(path, 0)) + 1
 
     def ended(self, path: str, life: int) -> None:
         """A life is over; its successor, if it has one already, goes on."""
         self._numbers.pop(life, None)
+        self._ends.pop(life, None)
         if self._present.get(path) == life:
             del self._present[path]
 
     def life(self, path: str) -> int:
         """The present life at a path; 0 if there is none. Any thread may ask."""
         return self._present.get(path, 0)
+
+    def lives(self, path: str) -> set[int]:
+        """The lives at a path that still end, beside the present one."""
+        return {life for life, place in self._ends.items() if place == path}
 
     def number(self, life: int | None) -> int | None:
         """Which incarnation of its supervisor a life is; None once it has ended."""

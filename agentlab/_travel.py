@@ -21,7 +21,6 @@ from agentlab._runtime import Runtime
 from agentlab._specs import Missing, home
 from agentlab._steps import Asker
 from agentlab._tree_records import Record
-from agentlab._tree_words import Refused
 from agentlab.agent import HOOKS
 from agentlab.errors import InvalidSpec, InvalidState, NotRunning, UnknownCheckpoint, UnknownMessage
 from agentlab.ref import Ref, Refs, links
@@ -96,17 +95,11 @@ async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     parent = entry.record.supervisor
     assert parent is not None
     names = _names(runtime, parent, id, f"{entry.record.id}-fork", n)
-    for name in names:
-        runtime.lives.births[join(parent.path, name)] = _birth(runtime, path, origin, changed)
     paths = [join(parent.path, name) for name in names]
     made = [Ref(links[runtime.lab_id], place, entry.kind.name) for place in paths]
     refs = made[0] if n == 1 else Refs(made)
-    try:
-        with promised(runtime, asker, paths[0], refs):
-            await _start(runtime, entry, parent, names, fields)
-    finally:
-        for place in paths:
-            runtime.lives.births.pop(place, None)
+    with promised(runtime, asker, paths[0], refs):
+        await _start(runtime, entry, parent, dict.fromkeys(names, fields), _birth(runtime, path, origin, changed))
     return refs
 
 
@@ -210,19 +203,22 @@ def _message(runtime: Runtime, origin: Origin) -> Message:
 
 
 async def _start(
-    runtime: Runtime, entry: Entry, parent: Record, names: list[str], fields: dict[str, Any]
+    runtime: Runtime, entry: Entry, parent: Record, fields: dict[str, dict[str, Any]], birth: Callable[[Entry], None]
 ) -> None:  # fmt: skip
-    record = entry.record
-    if is_simple(parent):
-        given = {**(record.fields or {}), **fields}
-        found = [await runtime.ask_tree(parent.path, "start_child", name, given) for name in names]
-    else:
-        own = {**record.initial, **fields}
-        specs = [dataclasses.replace(record.spec, id=name, fields=own) for name in names]
-        found = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "fork", ())
-    for name, up in zip(names, found, strict=True):
-        born = runtime.desk.entries.get(join(parent.path, name))
-        if isinstance(up, Refused) and up.kind == "start_failed" and born is not None:
-            runtime.lives.forget(born, up.reason)
-    for name, up in zip(names, found, strict=True):
+    record, births = entry.record, runtime.lives.births
+    simple = is_simple(parent)
+    above = (record.fields or {}) if simple else record.initial
+    own = {name: {**above, **given} for name, given in fields.items()}
+    specs = [dataclasses.replace(record.spec, id=name, fields=given) for name, given in own.items()]
+    asking: list[Any] = list(own.values()) if simple else specs
+    births.update((id(one), birth) for one in asking)  # not by path: somebody else may ask for that one too
+    try:
+        if simple:
+            found = [await runtime.ask_tree(parent.path, "start_child", *how) for how in own.items()]
+        else:
+            found = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "fork", ())
+    finally:
+        for one in asking:
+            births.pop(id(one), None)
+    for name, up in zip(own, found, strict=True):
         expect(up, parent.path, "fork", (name,))

@@ -117,7 +117,7 @@ class Upgrades:
     def on_upgraded(self, node: Node, place: int, number: int, changes: list[Change] | None, why: str | None) -> None:
         """A node has given an agent its new code, or says why not."""
         entry = self._desk.placed.get(place)
-        if entry is None:
+        if entry is None or self._desk.is_outlived(entry):
             return
         kind = self._desk.kinds[number]
         if changes is None:

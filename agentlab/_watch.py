@@ -137,7 +137,7 @@ class Watch:
         for number, entry in here.items():
             if entry.place != number:  # what became of one before ended it too
                 continue
-            if entry.ending:
+            if entry.ending or self._desk.is_outlived(entry):
                 self._lives.over(entry, "killed" if entry.dying is None else entry.dying)
             elif entry is guilty:
                 self._blame(entry, node, why)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter as Tally
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import anyio
 import pytest
 
 from agentlab import Agent, Lab, Ref, Supervisor, child
+from agentlab.errors import AlreadyStarted
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.oracle import fuzz
@@ -34,6 +37,11 @@ class Dawdler(Agent):
     async def watch(self, ref: Ref) -> None:
         """Monitor."""
         await self.monitor(ref)
+
+    async def untie(self, ref: Ref) -> None:
+        """Take both back."""
+        await self.unlink(ref)
+        await self.demonitor(ref)
 
     async def on_exit(self, ref: Ref, reason: Any) -> None:
         """Note."""
@@ -169,3 +177,75 @@ def test_what_an_old_supervisor_leaves_behind_is_not_what_its_successor_keeps(tm
     assert count == 2
     with Lab(tmp_path / "run.lab", nodes=1, resume=True) as again:
         assert again["/outer/inner/extra"].call.add(1).result(30) == 3
+
+
+def test_unlink_and_demonitor_reach_a_life_that_still_ends(lab: Lab, gate: Path) -> None:
+    """Who took back a link and a monitor hears nothing of that life, although it has a successor."""
+    watcher = lab.start(Dawdler, id="watcher", gate=str(gate))
+    lab.start(nest(gate))
+    for path in ("/outer/inner", "/outer/inner/slow"):
+        watcher.call.tie(lab[path]).result(30)
+        watcher.call.watch(lab[path]).result(30)
+    lab["/outer"].kill()
+    wait_for(lambda: lab["/outer/inner/slow"].incarnation == 2 and lab["/outer"].status == "running")
+    for path in ("/outer/inner", "/outer/inner/slow"):
+        watcher.call.untie(lab[path]).result(30)
+
+    gate.unlink()
+    lab.wait_idle(60)
+
+    assert ends(lab, "/outer/inner") == ends(lab, "/outer/inner/slow") == [1]
+    assert watcher.state["seen"] == []
+
+
+def test_two_who_ask_for_one_id_do_not_get_each_others_past(lab: Lab, gate: Path) -> None:
+    """A fork that has to wait for its supervisor, and a start that asked before it: the first is no fork."""
+    lab.start(
+        Supervisor("team", child(Dawdler, id="slow", gate=str(gate), shutdown="infinity"), child(Counter, id="c"))
+    )
+    counter = lab["/team/c"]
+    counter.call.add(7).result(30)
+    held = threading.Thread(target=lab["/team"].terminate_child, args=("slow",))  # the supervisor waits for it
+    held.start()
+    wait_for(lambda: lab._runtime is not None and lab._runtime.desk.entries["/team/slow"].ending)
+    first = threading.Thread(target=lab.start, args=(Counter,), kwargs={"id": "x", "under": "/team"})
+    first.start()
+    wait_for(lambda: queued(lab, "/team") == 1)
+    errors: list[Exception] = []
+    second = threading.Thread(target=lambda: errors.append(failed(lambda: counter.fork(id="x"))))
+    second.start()
+    wait_for(lambda: queued(lab, "/team") == 2)
+
+    gate.unlink()
+    for thread in (held, first, second):
+        thread.join(30)
+
+    assert lab["/team/x"].state == {"count": 0}
+    assert [type(error) for error in errors] == [AlreadyStarted]
+
+
+def queued(lab: Lab, path: str) -> int:
+    """Calls that wait for a supervisor."""
+    assert lab._runtime is not None
+    record: Any = lab._runtime.desk.tree.find(path)
+    return len(record.keeper.lane.queue)
+
+
+def failed(what: Callable[[], object]) -> Exception:
+    """What it raises."""
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - the test says which
+        what()
+    return raised.value
+
+
+def test_a_supervisors_incarnations_go_on_in_the_next_kernel(tmp_path: Path) -> None:
+    """As an agent's do: a number at a path is one life, whoever looks at the events."""
+    path = tmp_path / "run.lab"
+    with Lab(path, nodes=2) as lab:
+        lab.start(Supervisor("team", child(Counter, id="c")))
+        lab["/team"].kill()
+        lab.wait_idle(30)
+    with Lab(path, nodes=2, resume=True) as lab:
+        events = lab.events()
+        started = events[events["kind"].eq("supervisor_started") & events["path"].eq("/team")]
+        assert started["incarnation"].tolist() == [1, 2, 3]

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from agentlab import Agent, Exit, Lab, Limit, child
+from agentlab import Agent, Exit, Lab, Limit, Supervisor, child
 from agentlab.agent import Crash
 from agentlab.errors import AgentDown, Crashed
 from tests.conftest import wait_for
@@ -410,4 +410,46 @@ def test_every_method_takes_any_reason_or_says_why_not(one, op, given):
         if op == "crash" and reason is None:
             assert Crashed.__name__ in ends.reason.iloc[0]
     assert isinstance(one._runtime.desk.entries["/wild"].reason, str | tuple | Crash | None)
+    unmoved(one, innocent)
+
+
+class Sender(Agent):
+    """Gives odd reasons from inside."""
+
+    async def send(self, op: str, given: str, path: str):
+        odd = {
+            "none": None, "loose": Loose(), "odd": Odd("o"), "empty": (), "error": StrExits(), "class": ValueError,
+            "tuple": ("shutdown", Loose(), 3),
+        }  # fmt: skip
+        await getattr(self.lab[path], op)(odd[given])
+
+
+@pytest.mark.parametrize("given", ["none", "loose", "odd", "empty", "error", "class", "tuple"])
+@pytest.mark.parametrize("op", ["stop", "exit"])
+def test_agents_may_give_each_other_any_reason(one, op, given):
+    """It is text, plain parts or a crash before it leaves the agent that gives it."""
+    _, innocent = pair(one)
+    sender = one.start(Sender, id="sender")
+
+    sender.call(redeliver=False).send(op, given, "/wild").result(20)
+    one.wait_idle(20)
+
+    ends = one.events(path="/wild").query("kind in ('exited', 'crashed')")
+    assert len(ends) == 1
+    assert sender.incarnation == 1
+    unmoved(one, innocent)
+
+
+@pytest.mark.parametrize("given", GIVEN)
+@pytest.mark.parametrize("op", ["stop", "exit"])
+def test_supervisors_take_any_reason_too(one, op, given):
+    """Its children end with it, and the lab goes on; a permanent one comes back with them."""
+    innocent = one.start(Wild, id="innocent")
+    innocent.call.add().result(20)
+    team = one.start(Supervisor("team", child(Wild, id="wild")))
+
+    getattr(team, op)(GIVEN[given])
+    one.wait_idle(20)
+
+    assert one["/team/wild"].call.add().result(20) == 1
     unmoved(one, innocent)

@@ -25,7 +25,7 @@ from agentlab._pickles import dump, load, refuse_carriers
 from agentlab._secrets import redact
 from agentlab._traces import IN_THE_AGENT, full, render, traceback_of
 from agentlab.agent import Crash, Exit
-from agentlab.errors import AgentDown, StartFailed
+from agentlab.errors import AgentDown, NotRunning, StartFailed
 
 LONGEST = 20_000
 """Characters of an exception's message and of its traceback; one whose form takes much more travels as text."""
@@ -196,6 +196,21 @@ def _shown(error: BaseException) -> BaseException:
         with contextlib.suppress(Exception):  # its class may take no attributes
             error._render_traceback_ = functools.partial(render, error)  # type: ignore[attr-defined]  # for IPython
     return error
+
+
+class Refused(Exception):
+    """An answer that is an error, on its way to the agent that asked; only there the exception is made.
+
+    It stands here, and not among the node's files: a slice may end in what ``error`` calls.
+    """
+
+    def __init__(self, reason: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def error(self) -> BaseException:
+        """What to raise."""
+        return as_seen(revive(self.reason)) if isinstance(self.reason, Crash) else NotRunning(str(self.reason))
 
 
 # exit reasons

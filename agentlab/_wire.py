@@ -23,8 +23,10 @@ from agentlab.ref import Link
 _LENGTH = struct.Struct("!Q")
 
 
-JSON, PICKLE = b"j", b"p"
-"""The first byte of a packed value: JSON text, which the store may keep, or a pickle, which it never does."""
+JSON, PICKLE, PLAIN_PICKLE = b"j", b"p", b"q"
+"""The first byte of a packed value: JSON text, which the store may keep, or a pickle, which it never does.
+
+A plain pickle is of numbers and texts only: reading it runs nobody's code."""
 
 
 def pack(value: Any, what: str, *, keep: bool | None = False) -> bytes:
@@ -71,7 +73,7 @@ def _packed(value: Any, what: str, keep: bool | None) -> bytes:
         except TypeError as error:
             if keep:
                 raise StoredError(str(error)) from None
-    return PICKLE + (pickle.dumps(value, 5) if is_plain(value) else dump(value))
+    return PLAIN_PICKLE + pickle.dumps(value, 5) if is_plain(value) else PICKLE + dump(value)
 
 
 def stored(value: Any) -> bytes:
@@ -99,6 +101,11 @@ def unpack(data: bytes, link: Link | None = None) -> Any:
     if data[:1] == JSON:
         return decode(data[1:].decode(), link)
     return load(memoryview(data)[1:])
+
+
+def runs_code(data: bytes) -> bool:
+    """Whether reading a packed value calls classes of who made it."""
+    return data[:1] == PICKLE or (data[:1] == JSON and b'"$": "object"' in data)
 
 
 def pack_class(cls: type) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 from agentlab import Agent, Exit, Lab, Limit, Supervisor, child
 from agentlab.agent import Crash
 from agentlab.errors import AgentDown, Crashed
+from agentlab.node.resident import current
 from tests.conftest import wait_for
 
 
@@ -453,3 +454,63 @@ def test_supervisors_take_any_reason_too(one, op, given):
 
     assert one["/team/wild"].call.add().result(20) == 1
     unmoved(one, innocent)
+
+
+SPINS: list[str] = []
+RELEASED: list[str] = []
+
+
+def spin() -> None:
+    """Go on, where the asker's code runs, until another agent of its node has run."""
+    owner = current.get()
+    if owner is not None and owner.agent.id == "asker":
+        SPINS.append("now")
+        while not RELEASED:
+            pass
+
+
+class Spins(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        spin()
+
+
+class Slow:
+    def __reduce__(self):
+        return Slow, (), {"a": 1}
+
+    def __setstate__(self, state):
+        spin()
+
+
+class Spinner(Agent):
+    async def answer(self):
+        return Slow()
+
+    async def raises(self):
+        raise Spins("x")
+
+    async def ask(self, path: str, method: str):
+        try:
+            await getattr(self.lab[path].call(redeliver=False), method)()
+        except AgentDown as error:
+            return type(error.__cause__).__name__
+        return "answered"
+
+    async def release(self):
+        while not SPINS:  # noqa: ASYNC110  # set by a constructor, which cannot await
+            await asyncio.sleep(0.01)
+        RELEASED.append("now")
+
+
+@pytest.mark.parametrize("method", ["answer", "raises"])
+def test_what_an_agent_is_answered_is_made_in_its_own_slices(one, method):
+    """A constructor that does not end holds up whoever asked, and nobody else on the node."""
+    one.start(child(Spinner, id="other", own_limit=Limit(99, 1.0)))
+    asker, third = one.start(Spinner, id="asker"), one.start(Spinner, id="third")
+
+    reply = asker.call(redeliver=False).ask("/other", method)
+    third.call.release().result(30)
+
+    assert reply.result(30) == ("answered" if method == "answer" else "Spins")
+    assert not (one.events().kind == "node_stalled").any()

@@ -14,8 +14,8 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
+from agentlab._raised import Refused
 from agentlab._wire import unpack
-from agentlab.node.line import Refused
 from agentlab.node.resident import Died, current
 from agentlab.node.steps import answered, claim, given_text
 
@@ -57,7 +57,7 @@ async def _unpacked(host: Host, answer: Awaitable[bytes]) -> Any:
     try:
         return unpack(await answer, host.link)
     except Refused as refused:
-        error = refused.error()
+        error = await host.sliced(refused.error)
     raise error
 
 

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from agentlab import ref as refs
@@ -98,6 +98,15 @@ class Host(Line):
         crash = Crash(*describe(error))
         cells[0] = ran
         self._end(owner, crash, blame="own")
+
+    async def sliced(self, work: Callable[[], Any]) -> Any:
+        """Do what runs code of agents, as the agent whose code this is: in slices, and charged to it."""
+        resident = current.get()
+        if resident is None or resident.life not in self._residents:
+            return work()
+        task = self._slicer.start(_done(work), resident)
+        resident.adopt(task)
+        return await task
 
     def misheard(self, message: tuple[Any, ...], error: BaseException) -> None:
         """What an agent made raised when the kernel's message was acted on."""
@@ -469,6 +478,10 @@ class Host(Line):
             resident.suspended = suspended
             if not suspended and resident.mailbox:
                 self._work(resident)
+
+
+async def _done(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 def _unloadable(error: BaseException) -> type[Agent]:

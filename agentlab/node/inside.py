@@ -16,7 +16,7 @@ from agentlab._arguments import signature_of
 from agentlab._asks import write_control, write_start
 from agentlab._raised import as_reason
 from agentlab._secrets import redact
-from agentlab._wire import pack, unpack
+from agentlab._wire import pack, runs_code, unpack
 from agentlab.agent import Agent
 from agentlab.errors import UnknownMessage
 from agentlab.node.acts import LOOKS, act
@@ -203,7 +203,7 @@ class InsideLink:
 
     async def _call(self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None) -> Any:
         if resident is None or found is None:
-            return unpack(await self._ask(message, payload, None), self)
+            return await self._opened(await self._ask(message, payload, None))
         given = given_text(message.args, message.kwargs)
         key = (found.key, found.number)  # the callee answers it once, however often it is asked
         fresh = found.kept is None  # else it may have been answered, or be under way, which the kernel knows
@@ -211,7 +211,13 @@ class InsideLink:
         return await carry_out(resident, found, work, once=False, given=given)
 
     async def _answer(self, message: Outgoing, payload: bytes, key: tuple[int | None, int], *, fresh: bool) -> Any:
-        return unpack(await self._ask(message, payload, key, fresh=fresh), self)
+        return await self._opened(await self._ask(message, payload, key, fresh=fresh))
+
+    async def _opened(self, data: bytes) -> Any:
+        """An answer; what runs code of the class that it is of is sliced."""
+        if runs_code(data):
+            return await self._host.sliced(functools.partial(unpack, data, self))
+        return unpack(data, self)
 
     async def _ask(
         self, message: Outgoing, payload: bytes, key: tuple[int | None, int] | None, *, fresh: bool = False

@@ -9,29 +9,16 @@ import asyncio
 import itertools
 import socket
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from agentlab._raised import as_seen, decode_reason, revive
+from agentlab._raised import Refused, decode_reason
 from agentlab._wire import Reader, flat, frame
-from agentlab.agent import Crash
-from agentlab.errors import CallTimeout, NotRunning
+from agentlab.errors import CallTimeout
 from agentlab.node.resident import Resident, current
 
 SOON_SECONDS = 0.001
 """So long a message for which nobody waits may wait for others."""
-
-
-class Refused(Exception):
-    """An answer that is an error, on its way to who asked; only there the exception is made, which may run its code."""
-
-    def __init__(self, reason: Any) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def error(self) -> BaseException:
-        """What to raise."""
-        return as_seen(revive(self.reason)) if isinstance(self.reason, Crash) else NotRunning(str(self.reason))
 
 
 class Line:
@@ -141,10 +128,14 @@ class Line:
             async with asyncio.timeout(timeout):
                 return await answer
         except Refused as refused:
-            error = refused.error()
+            error = await self.sliced(refused.error)
         except TimeoutError:
             raise CallTimeout(f"no answer to {what} within {timeout:g} s; the work goes on.") from None
         raise error
+
+    async def sliced(self, work: Callable[[], Any]) -> Any:
+        """Do what runs code of agents, as the agent whose code this is."""
+        return work()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""

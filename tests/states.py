@@ -113,7 +113,7 @@ class Diary(Agent):
     messages: Transcript = Transcript([{"role": "system", "content": "Be brief."}])
     seen: ClassVar[int] = 0
 
-    async def say(self, text: str) -> int:
+    async def say(self, text: Any) -> int:
         """Add a message."""
         self.messages.append({"role": "user", "content": text})
         self._note = text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 import traceback
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from agentlab.errors import IncompleteStream, ModelFailed, StepFailed
 from agentlab.faults import KINDS, Fault, fault
 from agentlab.models import MessagesClient
+from agentlab.models.assistant import _client_for
 from agentlab.sim import Simulator
 from agentlab.sim.minds import script
 from agentlab.sim.scenarios import MODES
@@ -303,3 +305,18 @@ async def test_a_cancelled_call_gives_its_connection_back(sim, client):
     message = await client.create(messages=[user("next")], max_tokens=9)
 
     assert message["content"][0]["text"] == "next"
+
+
+async def test_a_client_is_made_beside_the_loop():
+    """What is imported and read for it would hold the loop in C code, and its agent be taken for stalled."""
+    called: set[str] = set()
+    sys.setprofile(lambda frame, event, arg: called.add(frame.f_code.co_qualname))
+    try:
+        made, again = await _client_for("http://127.0.0.1:1", "key"), await _client_for("http://127.0.0.1:1", "key")
+    finally:
+        sys.setprofile(None)
+
+    assert made is again
+    assert "_client_for" in called
+    assert not {"Lanes.__init__", "create_ssl_context"} & called
+    await made.close()

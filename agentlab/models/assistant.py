@@ -176,13 +176,20 @@ _clients = WeakKeyDictionary()
 
 async def _client_for(base_url: str | None = None, api_key: str | None = None) -> MessagesClient:
     """The client that all agents of this process share for one server."""
-    # In a thread: the library takes up to seconds to import, and the agents beside this one go on meanwhile.
-    await asyncio.to_thread(importlib.import_module, "anthropic")
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     key = (base_url, api_key)
     if key not in clients:
-        clients[key] = MessagesClient(base_url, api_key)
+        # In a thread: the library takes up to seconds to import, and reading the certificates holds whoever does it
+        # in C code, where the kernel takes it for stalled. The agents beside this one go on meanwhile.
+        made = await asyncio.to_thread(_made, base_url, api_key)
+        clients.setdefault(key, made)
     return clients[key]
+
+
+def _made(base_url: str | None, api_key: str | None) -> MessagesClient:
+    """A client, with all imported that its first call would import."""
+    importlib.import_module("anyio._backends._asyncio")
+    return MessagesClient(base_url, api_key)
 
 
 def _tokens(reply: JSON) -> int:

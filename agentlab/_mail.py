@@ -306,7 +306,10 @@ class Mail:
             what = f"{entry.path}.{message.method}"
             down = AgentDown(f"{what} was handled, but its outcome could not be stored: {error}", "store")
             down.__cause__ = error
-            answer(None, down)
+            if message.kept:  # the store has it: a kernel that died before it is out there would hand it to the next
+                self._desk.ledger.after_commit(answer, None, down)
+            else:
+                answer(None, down)
 
     def _over(self, entry: Entry, message: Message) -> None:
         """A message is decided: what was kept to deliver it again can go."""

@@ -3,7 +3,9 @@
 A ref is a path and a *link*. The link carries messages and control operations: in the kernel it is the
 runtime, in a node it is the host. So the same ``Ref`` works in a cell, in a script and inside an agent;
 inside an agent everything it returns is awaited, and in a handler each call and each control operation is a step:
-done once for a message, however often that is delivered.
+done once for a message, however often that is delivered. That is what "once" covers: a message that is given up (its
+deliveries are used up, it is skipped or cancelled) leaves its calls to come to their ends, and whoever asks anew sends
+another message, whose calls are made anew. What must not happen twice even then needs a key among its arguments.
 """
 
 from __future__ import annotations

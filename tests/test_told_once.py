@@ -1,0 +1,113 @@
+"""Whoever was told that a message failed finds it so in the next kernel; and what "handled once" covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentlab import Agent, Lab, Ref
+from agentlab.errors import AgentDown
+from tests.conftest import wait_for
+from tests.test_kernel_life import read_line, start_script
+from tests.test_neighbours import sign_of
+from tests.test_travel import mark, size
+
+
+class Grower(Agent):
+    """Has a state that does not fit on the disk."""
+
+    text: str = ""
+
+    async def grow(self, folder: str) -> None:
+        """One step, then too much, when there is a sign."""
+        await self.step(mark, folder, "step")
+        await sign_of(f"{folder}/gate")
+        self.text = "x" * 2_000_000
+
+
+FULL = """
+    import os, resource, sys, time
+    from pathlib import Path
+    from agentlab import Lab
+    from tests.conftest import wait_for
+    from tests.test_told_once import Grower
+
+    lab = Lab(sys.argv[1], nodes=1)
+    grower = lab.start(Grower, id="grower")
+    lab.wait_idle()
+    reply = grower.call.grow(sys.argv[2])
+    wait_for(lambda: len(lab.steps()) == 1)
+    lab._live.run(lab._live.flush)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(sys.argv[1] + "-wal").st_size, unlimited))
+    Path(sys.argv[2], "gate").touch()
+    wait_for(lambda: lab._live.desk.ledger.refused)
+    if sys.argv[3] == "space again":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
+        wait_for(reply.done)
+    time.sleep(0.5)  # for an answer that should not come
+    print("told" if reply.done() else "not told", flush=True)
+    time.sleep(60)
+"""
+"""A kernel whose quota of the disk is used up by an outcome; it is killed."""
+
+
+@pytest.mark.parametrize("disk", ["full", "space again"])
+def test_who_was_told_that_a_message_failed_finds_it_so(tmp_path: Path, disk: str) -> None:
+    """A message that the store has for the next kernel is given up when that is stored, not before."""
+    path = tmp_path / "run.lab"
+    script = start_script(FULL, str(path), str(tmp_path), disk)
+    said = read_line(script).strip()
+    script.kill()
+    script.communicate(timeout=20)
+
+    with Lab(path, nodes=1, resume=True) as lab:
+        lab.wait_idle()
+        grown = len(lab["/grower"].state["text"])
+
+    assert (said, grown) == (("not told", 2_000_000) if disk == "full" else ("told", 0))
+    assert size(tmp_path, "step") == 1
+
+
+class Middle(Agent):
+    """Asks, is asked, or does the work."""
+
+    done: int = 0
+
+    async def boss(self, middle: Ref, worker: Ref, folder: str) -> None:
+        """Ask once more when there is no answer."""
+        try:
+            await middle.call.ask(worker, folder)
+        except AgentDown:
+            await middle.call.ask(worker, folder)
+
+    async def ask(self, worker: Ref, folder: str) -> None:
+        """Ask in turn."""
+        await worker.call.work(folder)
+
+    async def work(self, folder: str) -> None:
+        """Take until there is a sign."""
+        self.done += 1
+        mark(folder, "begun")
+        await sign_of(f"{folder}/gate")
+
+
+def test_a_call_is_once_for_the_message_that_makes_it(lab: Lab, tmp_path: Path) -> None:
+    """Deaths of its caller repeat no call. One that is given up leaves its calls; whoever asks anew makes new ones."""
+    boss, middle, worker = (lab.start(Middle, id=name) for name in ("boss", "middle", "worker"))
+    reply = boss.call.boss(middle, worker, str(tmp_path))
+    wait_for(lambda: size(tmp_path, "begun") == 1)
+
+    middle.kill()
+    wait_for(lambda: middle.incarnation == 2 and middle.info()["message"])
+    assert worker.info()["mailbox"] == 1  # the second life joined the call of the first
+
+    middle.skip()
+    wait_for(lambda: worker.info()["mailbox"] == 2)  # asked anew, it is another message, and its call another call
+
+    (tmp_path / "gate").touch()
+    reply.result(20)
+    lab.wait_idle()
+    assert worker.state == {"done": 2}
+    assert lab.messages(path="/middle")["outcome"].tolist() == ["skipped", "ok"]

@@ -1,11 +1,13 @@
 """Whether two classes are the same code: a cell that is run again unchanged defines nothing new.
 
 What a method does counts, not where it stands: lines, file names and comments may differ. What a method takes from
-the notebook's other cells is not looked at.
+the notebook's other cells is not looked at. The runtime's thread asks, so nobody's own ``__eq__`` or ``__getattr__``
+is called: objects are compared by what they are made of.
 """
 
 from __future__ import annotations
 
+import contextlib
 import typing
 from types import CellType, CodeType, FunctionType
 from typing import Any
@@ -19,6 +21,9 @@ PLACES = frozenset({
 
 PARTS = ("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars", "co_argcount", "co_kwonlyargcount",
          "co_posonlyargcount", "co_flags")  # fmt: skip
+
+PLAIN = frozenset({"collections", "datetime", "decimal", "enum", "fractions", "ipaddress", "pathlib", "typing", "uuid"})
+"""Modules whose values may be compared in Python code."""
 
 _known: WeakKeyDictionary[type, WeakKeyDictionary[type, bool]] = WeakKeyDictionary()
 
@@ -50,7 +55,7 @@ def _alike(one: Any, other: Any, seen: Seen) -> bool:  # whatever stands in a cl
     pair = (id(one), id(other))
     if one is other or pair in seen:
         return True
-    if type(one) is not type(other):
+    if type(one) is not type(other) and not _alike(type(one), type(other), seen):  # its class was defined again too
         return False
     if isinstance(one, (type, FunctionType)):  # these live as long as the comparison, so their ids are theirs
         seen.add(pair)
@@ -61,9 +66,12 @@ def _alike(one: Any, other: Any, seen: Seen) -> bool:  # whatever stands in a cl
 
 
 def _equal(one: Any, other: Any) -> bool:
+    compare = type(one).__eq__
+    if isinstance(compare, FunctionType) and compare.__module__.partition(".")[0] not in PLAIN:
+        return False
     try:
         return bool(one == other)
-    except Exception:  # what stands in a class may refuse to be compared
+    except Exception:  # an array of NumPy, say
         return False
 
 
@@ -115,9 +123,12 @@ def _made_of(value: Any) -> dict[str, Any]:
         return {"get": value.fget, "set": value.fset, "delete": value.fdel}
     if isinstance(value, CellType):
         return {"in": value.cell_contents}
-    slots = [name for cls in type(value).__mro__ for name in vars(cls).get("__slots__", ())]
-    found = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-    return found | getattr(value, "__dict__", {})
+    found: dict[str, Any] = {}
+    for cls in type(value).__mro__:
+        for name in ("__dict__", *vars(cls).get("__slots__", ())):
+            with contextlib.suppress(AttributeError):
+                found[name] = object.__getattribute__(value, name)
+    return found
 
 
 KINDS: tuple[tuple[type | tuple[type, ...], Any], ...] = (

@@ -49,6 +49,12 @@ def test_other_options_than_those_of_the_live_lab_are_refused_by_name(tmp_path: 
         assert Lab(path) is lab
 
 
+def test_every_option_of_a_lab_is_compared() -> None:
+    """One that is added later, too."""
+    with Lab(nodes=1) as lab:
+        assert {"store", *lab._options} == set(inspect.signature(Lab).parameters)
+
+
 def test_a_live_lab_can_still_be_opened_only_to_read(tmp_path: Path) -> None:
     """``resume=False`` looks at the file, whoever runs it."""
     path = tmp_path / "run.lab"
@@ -299,6 +305,14 @@ def test_finding_many_wakes_nobody(lab: Lab) -> None:
     sleeping = lab._runtime.desk.entries.dormant  # type: ignore[union-attr]  # it runs
     lab.start_many(Counter, 1000, exist_ok=True)
     assert lab._runtime.desk.entries.dormant == sleeping > 990  # type: ignore[union-attr]  # it runs
+
+
+def test_options_for_all_are_compared_too(lab: Lab) -> None:
+    """``start_many`` takes those of ``child``."""
+    lab.start_many(Counter, 3, restart="transient", exist_ok=True)
+    assert lab.start_many(Counter, 3, restart="transient", exist_ok=True)[2].incarnation == 1
+    with pytest.raises(InvalidSpec, match="/counter-1: restart is 'transient', asked 'temporary'"):
+        lab.start_many(Counter, 3, restart="temporary", exist_ok=True)
 
 
 def test_many_with_other_fields_are_refused(lab: Lab) -> None:

@@ -257,6 +257,42 @@ def test_a_cell_that_is_run_again_unchanged_defines_nothing_new(lab: Lab) -> Non
         assert not same_code(first, other)
 
 
+EQUAL = """
+    nasty: ClassVar = Nasty(1)
+    tools: ClassVar = [brew, Path("tea"), {"at": timedelta(1)}, list[Nasty]]
+"""
+OTHERS = """
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+from agentlab import tool
+
+class Nasty:
+    def __init__(self, n):
+        self.n = n
+    def __eq__(self, other):
+        raise SystemExit("compared")
+    __hash__ = None
+
+@tool
+def brew(cups: int = 1) -> int:
+    "Brew."
+    return cups
+"""
+
+
+def test_comparing_two_classes_calls_nothing_of_theirs() -> None:
+    """The runtime's thread compares: an object is looked into, and its ``__eq__`` left alone."""
+    cells = vars(sys.modules["__main__"])
+    made = []
+    for _ in range(2):
+        exec(OTHERS, cells)
+        made.append(run_cell(more=EQUAL))
+    assert same_code(*made)
+    exec(OTHERS.replace("return cups", "return -cups"), cells)
+    assert not same_code(made[0], run_cell(more=EQUAL))
+
+
 def test_agents_of_an_older_class_are_marked_and_say_so(lab: Lab) -> None:
     """In the tree, in ``agents()``, when they are asked for what only the newer class has, and when found again."""
     tea = lab.start(run_cell(), id="tea")

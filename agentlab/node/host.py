@@ -242,7 +242,7 @@ class Host(Line):
         args, kwargs = unpack(payload, self.link)
         if method in HOOKS:
             args = (args[0], revived(args[1]))
-        elif not self._fits(resident, key, method, args, kwargs):
+        elif key not in self._posted and not self._fits(resident, key, method, args, kwargs):  # else checked when sent
             return
         trace = shown(method, args, kwargs) if resident.traced else None
         self.say_later("begun", resident.life, key, started, trace)

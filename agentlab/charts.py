@@ -18,8 +18,9 @@ if TYPE_CHECKING:  # both cost more than the rest of the package together, and m
     import pandas as pd
 
 MOST = 20  # bars in one chart: more are not read
-WIDTH = 760  # pixels of a still picture; a live renderer makes it as wide as its cell
-SMALLEST = 12  # pixels of the smallest letters
+WIDTH = 960  # pixels at which a still picture is drawn; a page makes it as wide as its cell
+WIDEST = 1100  # pixels beyond which letters would look large
+SMALLEST = 13  # pixels of the smallest letters
 LONGEST = 40  # characters of a label on an axis; of a longer path the end is shown, where paths differ
 
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # whoever measures it here and draws it there agree most
@@ -127,9 +128,10 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         ),
         color=alt.Color("part:N", title=None, scale=parts),
     )
-    ticks = alt.Axis(values=_decades(marks), labelExpr=UNITS, labelOverlap=True)
-    decades = alt.Scale(type="log", domain=[float(marks["p50"].min()), float(marks["most"].max())], nice=True)
-    axis = alt.X("p50:Q", title="time, each step ten times the last", scale=decades, axis=ticks)
+    decades = _decades(marks)
+    ticks = alt.Axis(values=decades, labelExpr=UNITS, labelOverlap=True)
+    scale = alt.Scale(type="log", domain=[decades[0], decades[-1]])
+    axis = alt.X("p50:Q", title="time, each step ten times the last", scale=scale, axis=ticks)
     tooltip = ["method:N", "part:N", "messages:Q", *(alt.Tooltip(f"{q}_shown:N", title=q) for q in QUANTILES)]
     return _finish(
         alt.layer(
@@ -137,7 +139,7 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
             base.mark_rule(strokeWidth=5, strokeCap="round").encode(x=axis, x2="p95:Q"),
             base.mark_point(filled=True, size=100, opacity=1).encode(x=axis, tooltip=tooltip),
             base.mark_text(align="left", dx=6, fontSize=SMALLEST).encode(x="most:Q", text="most_shown:N"),
-            base.mark_text(align="right", dx=-9, fontSize=SMALLEST).encode(x="p50:Q", text="p50_shown:N"),
+            base.mark_text(align="right", dx=-9, fontSize=SMALLEST).encode(x="p50:Q", text="dot:N"),
         ),
         _number(len(frame), "message"),
         "dot: median · thick line: to the 95th percentile · thin line: to the slowest",
@@ -271,6 +273,7 @@ def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
     marks = marks[marks["method"].isin(slowest)]
     for quantile in QUANTILES:
         marks[f"{quantile}_shown"] = marks[quantile].map(_time)
+    marks["dot"] = marks["p50_shown"].where(marks["p50_shown"] != marks["most_shown"], "")
     rank = {method: place for place, method in enumerate(slowest)}
     return marks.sort_values("method", key=lambda names: names.map(rank), kind="stable")
 
@@ -323,8 +326,8 @@ def _columns_for(labels: list[str]) -> alt.Legend:
 
 
 def _decades(marks: pd.DataFrame) -> list[float]:
-    """A tick at every power of ten that the marks reach."""
-    low, high = marks["p50"].min(), marks["most"].max()
+    """The powers of ten around the marks, with room for the numbers at their ends."""
+    low, high = marks["p50"].min() / 2, marks["most"].max() * 2
     return [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
 
 
@@ -375,4 +378,14 @@ def _draw_offline() -> None:
     import altair as alt
 
     if alt.renderers.active == "default":
-        alt.renderers.enable("svg")
+        alt.renderers.register("agentlab", _still)
+        alt.renderers.enable("agentlab")
+
+
+def _still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
+    """A picture that a page may make as wide as the cell, and narrower where there is less room."""
+    import altair as alt
+    import vl_convert
+
+    drawn = vl_convert.vegalite_to_svg(spec, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
+    return {"image/svg+xml": drawn.replace("<svg ", f'<svg style="width:100%;max-width:{WIDEST}px;height:auto" ', 1)}

@@ -21,8 +21,8 @@ BEAT = 0.2
 
 def in_notebook() -> bool:
     """Whether this process is a notebook's kernel."""
-    shell = sys.modules.get("IPython")
-    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
+    found = getattr(sys.modules.get("IPython"), "get_ipython", None)  # None too while another thread imports it
+    return found is not None and getattr(found(), "kernel", None) is not None
 
 
 def tell(lines: Iterable[str], *, depth: int = 3, asked: bool = False) -> None:

@@ -433,6 +433,8 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
     def tree(self) -> Any:
         """The live supervision tree, as a widget."""
+        if self._runtime is not None and self._runtime.thread.away:
+            self._runtime.thread.check()
         return importlib.import_module("agentlab_widgets").TreeWidget(self)
 
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:

@@ -21,6 +21,12 @@ settings.load_profile("agentlab")
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run in asyncio; tests/test_everywhere.py has the other loops."""
+    return "asyncio"
+
+
+@pytest.fixture
 def lab() -> Iterator[Lab]:
     """A lab in memory with two nodes, closed at the end."""
     with Lab(nodes=2) as made:

@@ -114,7 +114,7 @@ CASES = {
     "lab.start_many(Failing, 2)": ("LookupError", ["in on_start", 'raise LookupError("no configuration")']),
     "a.call.nothing()": ("UnknownMessage", ["has no message 'nothing'"]),
     "a.call.add('five')": ("InvalidArgument", ["got 'five'"]),
-    "lab.start(Counter, id='x', restrat='permanent')": ("InvalidSpec", ["Counter has no field 'restrat'"]),
+    "lab.start(Counter, id='x', restrat='permanent')": ("UnknownOption", ["did you mean 'restart'?"]),
     "Lab(nodes=0)": ("InvalidSpec", ["nodes must be an int >= 1; got 0"]),
     "lab.start(Counter, id='a')": ("AlreadyStarted", ["a child with this id is running"]),
     "b.call(timeout=0.2).slow().result()": ("CallTimeout", ["no answer from /b.slow within 0.2 s"]),

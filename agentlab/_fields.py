@@ -337,7 +337,7 @@ def same(value: Any, back: Any) -> bool:
         return False
     try:
         if bool(value == back):
-            return True
+            return _stays(value, back)
     except Exception:  # an array has no single answer
         return False
     if type(value) is not type(back):
@@ -351,6 +351,19 @@ def same(value: Any, back: Any) -> bool:
     if hasattr(value, "__dict__"):
         return same(vars(value), vars(back))
     return bool(getattr(type(value), "__eq__", None) == object.__eq__)
+
+
+def _stays(value: Any, back: Any) -> bool:
+    """Whether the members of enums in it are that again: one of an ``IntEnum`` equals the int that JSON makes of it."""
+    if isinstance(value, enum.Enum):
+        return type(value) is type(back)
+    if isinstance(value, Mapping):
+        return all(_stays(value[key], back[key]) for key in value)
+    if isinstance(value, (list, tuple, deque)):
+        return all(map(_stays, value, back))
+    if hasattr(value, "__dict__") and type(value) is type(back):
+        return all(_stays(part, vars(back).get(name)) for name, part in vars(value).items())
+    return True
 
 
 def parts(annotation: Any) -> Iterator[Any]:

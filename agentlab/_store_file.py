@@ -63,6 +63,8 @@ def recognise(path: Path, checked_bytes: int | None = CHECKED_BYTES) -> int:
                 f"{path} has store version {version}; this agentlab reads up to {VERSION}. Upgrade jupyter-agentlab."
             )
         _refuse_foreign(db, path)
+        if alone:
+            _refuse_half(db, path)
     if checked_bytes is not None and path.stat().st_size > checked_bytes:
         return int(version)
     with contextlib.closing(reader(path)) as db:
@@ -79,6 +81,16 @@ def _refuse_foreign(db: Connection, path: Path) -> None:
         raise StoreDamaged(
             f"{path} holds a {kind} {name!r}, and a store holds tables and indexes only: somebody else has made or "
             "changed it. The file was left as it is; restore it from a copy."
+        )
+
+
+def _refuse_half(db: Connection, path: Path) -> None:
+    """The last commits of a lab that was killed are in a file beside the store; without it the store is older."""
+    if db.execute("SELECT 1 FROM meta WHERE key = 'open'").fetchone():
+        wal = f"{path.name}-wal"
+        raise StoreDamaged(
+            f"{path} was not closed (its lab was killed, or this is a copy made while it ran), and {wal!r} beside it, "
+            f"with its last commits, is gone. Put it back; to go on without them, make an empty file of that name."
         )
 
 
@@ -154,7 +166,7 @@ def hold(path: Path) -> IO[bytes]:
         raise _locked(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = path.open("ab")
+        held = open(path, "ab", opener=_private)  # noqa: SIM115  # kept open; pathlib has no opener
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise StoreReadOnly(
             f"{path}: {getattr(error, 'strerror', error)}. Give write permission to the file and its folder, "
@@ -173,6 +185,30 @@ def hold(path: Path) -> IO[bytes]:
     if identity is not None:
         held_here.add(identity)
     return held
+
+
+def _private(name: str, flags: int) -> int:
+    """A new store is its owner's alone, as SQLite makes the files beside it."""
+    return os.open(name, flags, 0o600)
+
+
+def require_there(path: Path, held: IO[bytes] | None) -> None:
+    """Refuse to go on with a file that was deleted, moved or replaced: what is written to it, nobody finds again.
+
+    Raises:
+        StoreError: It is not at its path any more.
+    """
+    if held is None:
+        return
+    try:
+        found = os.stat(path)  # noqa: PTH116  # at each commit, and pathlib takes twice as long
+    except OSError:
+        found = None
+    if found is None or not os.path.samestat(found, os.fstat(held.fileno())):
+        raise StoreError(
+            f"{path} was {'deleted or moved' if found is None else 'replaced by another file'} while its lab runs, so "
+            "nothing more is committed. Move it back, and the lab goes on; or close the lab and start another."
+        )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import enum
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, overload
@@ -30,8 +31,7 @@ class Transcript(Sequence[Any]):
         """Add one item; it is copied, so later changes to the caller's object do not show."""
         try:
             copied = json.loads(redact(json.dumps(item)))
-            if copied != item:
-                _refuse_keys(item)
+            _refuse(item)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidState(f"transcript item {len(self._items)}: {error}; items are JSON values.") from None
         self._items.append(copied)
@@ -89,16 +89,20 @@ class Transcript(Sequence[Any]):
         )
 
 
-def _refuse_keys(item: Any) -> None:
-    """JSON turns every key into text; two keys may become one."""
+def _refuse(item: Any) -> None:
+    """What JSON takes and gives back as something else: keys that are no text, tuples, members of enums."""
+    if isinstance(item, enum.Enum):
+        raise TypeError(f"{item!r} would come back as {item.value!r}; append its value")
+    if isinstance(item, tuple):
+        raise TypeError(f"the tuple {item!r:.80} would come back as a list; append list(...)")
     if isinstance(item, dict):
         for key, value in item.items():
             if not isinstance(key, str):
                 raise TypeError(f"the key {key!r} is no text")
-            _refuse_keys(value)
-    elif isinstance(item, (list, tuple)):
+            _refuse(value)
+    elif isinstance(item, list):
         for value in item:
-            _refuse_keys(value)
+            _refuse(value)
 
 
 class TranscriptSlot:

@@ -24,7 +24,18 @@ from typing import IO, Any, Literal, TypeVar
 from agentlab._aside import aside
 from agentlab._keep import Keep, Trimmer
 from agentlab._schema import APART, CREATE, INSERT, LARGE, SUMMED, VERSION, migration, whole
-from agentlab._store_file import connect, empty, held_here, hold, leave_behind, old_reader, reader, recognise, unmade
+from agentlab._store_file import (
+    connect,
+    empty,
+    held_here,
+    hold,
+    leave_behind,
+    old_reader,
+    reader,
+    recognise,
+    require_there,
+    unmade,
+)
 from agentlab._sums import Connection, digest, guard, provide, with_sums
 from agentlab.errors import LabClosed, StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
 
@@ -189,7 +200,8 @@ class Store:
                 db.executescript(migration(version))
             if self._trimmer is not None:
                 self._trimmer.begin(db)
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('holder', ?)", (str(os.getpid()),))
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('holder', ?), ('open', '1')", (str(os.getpid()),))
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the file itself says that it is not the whole
         except sqlite3.Error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
@@ -221,7 +233,9 @@ class Store:
             aside(self._relieve)
 
     def _commit(self, rows: list[Written]) -> None:
+        assert self.path is not None
         with self._lock:
+            require_there(self.path, self._held)
             self._write(rows)
             if self._trimmer is not None:
                 self._trimmer.note(_each(rows))
@@ -323,6 +337,7 @@ class Store:
 
     def _read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
         if self.path is not None and not self.read_only:
+            require_there(self.path, self._held)
             with contextlib.closing(guard(reader(self.path), sql)) as db:
                 return self._made(db, sql, args, make)
         with self._lock:
@@ -391,6 +406,9 @@ class Store:
                 self._asked.close()
         with self._lock:
             if self.path is not None:
+                if self._held is not None:
+                    with contextlib.suppress(sqlite3.Error):  # closed already, or the disk is full
+                        self._db.execute("DELETE FROM meta WHERE key = 'open'")
                 self._db.close()
 
     def leave_behind(self) -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+import os
 import random
 import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,8 +22,9 @@ import agentlab
 from agentlab import Agent, Lab, Transcript, open_store
 from agentlab._schema import COLUMNS, listed
 from agentlab._sums import with_sums
-from agentlab.errors import StoreDamaged, StoreError
+from agentlab.errors import AgentLabError, InvalidState, StoreDamaged, StoreError
 from agentlab.store import Batch, Store
+from tests.conftest import wait_for
 
 PAGE = 4096
 
@@ -200,6 +209,120 @@ def test_state_that_is_no_json_is_damage(tmp_path):
 
     with open_store(path) as stored, pytest.raises(StoreDamaged, match="a state of '/a' is no JSON"):
         stored.checkpoints("/a")
+
+
+def test_a_store_that_is_deleted_below_its_lab_is_noticed(tmp_path):
+    """Nobody is told that something is durable in a file that nobody finds; moved back, the lab goes on."""
+    path, away = tmp_path / "a.lab", tmp_path / "away"
+    with Lab(path, nodes=1) as lab:
+        diary = lab.start(Diary, id="a")
+        diary.call.write("one").result(60)
+        path.rename(away)
+
+        with pytest.raises(StoreError, match=r"a\.lab was deleted or moved while its lab runs"):
+            diary.cast.write("two").result(60)
+        with pytest.raises(StoreError, match=r"was deleted or moved"):
+            lab.events()
+        path.write_bytes(b"another")
+        with pytest.raises(StoreError, match=r"was replaced by another file"):
+            lab.events()
+        away.rename(path)
+
+        wait_for(lambda: told(lambda: diary.call.write("three").result(60)) == "THREE")
+        assert lab["/a"].state["text"] == "three"
+    assert agentlab.check(path).whole
+
+
+def told(call: Callable[[], str]) -> str:
+    """Return an answer, or the error."""
+    try:
+        return call()
+    except AgentLabError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("opened", [open_store, Lab])
+def test_a_killed_lab_without_its_last_commits_is_noticed(tmp_path, opened):
+    """They are in the file beside the store; who accepts the loss says so, with an empty file."""
+    path, wal = tmp_path / "a.lab", tmp_path / "a.lab-wal"
+    script = """
+        import os, signal, sys
+        from agentlab import Lab
+        from tests.agents import Counter
+        lab = Lab(sys.argv[1], nodes=1)
+        lab.start(Counter, id="counter").call.add(5).result(60)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    run = [sys.executable, "-c", textwrap.dedent(script), str(path)]
+    subprocess.run(run, timeout=120, check=False)
+    assert wal.stat().st_size
+    wal.unlink()
+
+    with pytest.raises(StoreDamaged, match=r"'a\.lab-wal' beside it, with its last commits, is gone"):
+        opened(path)
+    assert not agentlab.check(path).whole
+    wal.touch()
+    opened(path).close()
+    assert agentlab.check(path).whole
+    with open_store(path) as stored:
+        assert stored.messages().empty
+
+
+def test_a_lab_that_was_closed_opens_without_the_file_beside_it(tmp_path):
+    """A clean end leaves one file, also of a lab that failed to open, or was opened again."""
+    path = tmp_path / "a.lab"
+    for _ in range(2):
+        with Lab(path, nodes=1) as lab:
+            lab.start(Diary, id="a", exist_ok=True)
+        assert [file.name for file in tmp_path.iterdir()] == ["a.lab"]
+    with open_store(path) as stored:
+        assert not stored.events().empty
+
+
+def test_the_files_of_a_store_are_its_owners(tmp_path):
+    """Nobody else reads what agents said, whatever the umask."""
+    before = os.umask(0)
+    try:
+        store = Store(tmp_path / "a.lab")
+        batch = Batch()
+        batch.add("field", "/a", "n", 1, "1")
+        store.commit(batch)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        store.close()
+    finally:
+        os.umask(before)
+
+    assert modes == dict.fromkeys(("a.lab", "a.lab-wal", "a.lab-shm"), 0o600)
+
+
+class Colour(enum.IntEnum):
+    """Members that equal ints."""
+
+    RED = 1
+
+
+@dataclasses.dataclass
+class Anything:
+    """Holds anything."""
+
+    part: Any
+
+
+@pytest.mark.parametrize("value", [Colour.RED, [Colour.RED], {"a": [Colour.RED]}, Anything(Colour.RED), (1, 2)])
+def test_what_would_come_back_as_something_else_is_refused(value):
+    """In a field of any type, and in a transcript: a checkpoint holds what was, or nothing is stored."""
+
+    class Holder(Agent):
+        """Holds anything."""
+
+        any: Any = None
+        well: list[Colour] = [Colour.RED]  # a field's default is copied
+
+    with pytest.raises(InvalidState, match="come back"):
+        Holder.__agent_fields__["any"].dump(value)
+    with pytest.raises(InvalidState):
+        Transcript([{"nested": [value]}])
+    assert Holder.__agent_fields__["well"].load(Holder.__agent_fields__["well"].dump([Colour.RED])) == [Colour.RED]
 
 
 def test_a_checksum_is_the_same_for_ever():

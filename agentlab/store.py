@@ -407,9 +407,16 @@ class Store:
         with self._lock:
             if self.path is not None:
                 if self._held is not None:
-                    with contextlib.suppress(sqlite3.Error):  # closed already, or the disk is full
-                        self._db.execute("DELETE FROM meta WHERE key = 'open'")
+                    self._say_closed()
                 self._db.close()
+
+    def _say_closed(self) -> None:
+        for _ in range(2):
+            with contextlib.suppress(sqlite3.Error):  # closed already, or the disk is full
+                self._db.execute("DELETE FROM meta WHERE key = 'open'")
+                return
+            with contextlib.suppress(sqlite3.Error):  # what was committed makes room for it
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def leave_behind(self) -> None:
         """This is a process forked from the one that opened it, perhaps while another thread held the lock."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentlab import Agent, Lab, Limit, Ref, Supervisor, child
-from agentlab.errors import AlreadyPresent, AlreadyStarted, InvalidSpec, StoreLocked
+from agentlab.errors import AlreadyPresent, AlreadyStarted, InvalidSpec, StoreError, StoreLocked
 from tests.agents import Boss, Counter
 
 
@@ -126,11 +126,13 @@ def test_a_lab_that_could_not_be_opened_holds_nothing(tmp_path: Path) -> None:
 def test_a_file_that_was_deleted_below_its_lab_is_not_opened_twice(tmp_path: Path) -> None:
     """A second lab would write into the first one's WAL."""
     path = tmp_path / "run.lab"
-    with Lab(path, nodes=1) as lab:
-        path.unlink()
-        with pytest.raises(StoreLocked, match=r"deleted or replaced.*lab\.close\(\)"):
-            Lab(path)
-        assert not lab.closed
+    lab = Lab(path, nodes=1)
+    path.unlink()
+    with pytest.raises(StoreLocked, match=r"deleted or replaced.*lab\.close\(\)"):
+        Lab(path)
+    assert not lab.closed
+    with pytest.raises(StoreError, match="was deleted or moved while its lab runs"):
+        lab.close()
     with Lab(path, nodes=1) as fresh:
         assert fresh.agents()["path"].tolist() == ["/"]
 

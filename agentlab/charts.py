@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # both cost more than the rest of the package together, and m
 
 MOST = 20  # bars in one chart: more are not read
 WIDTH = 960  # pixels at which a still picture is drawn; a page makes it as wide as its cell
-WIDEST = 1100  # pixels beyond which letters would look large
 SMALLEST = 13  # pixels of the smallest letters
 LONGEST = 40  # characters of a label on an axis; of a longer path the end is shown, where paths differ
 
@@ -388,4 +387,5 @@ def _still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
     import vl_convert
 
     drawn = vl_convert.vegalite_to_svg(spec, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
-    return {"image/svg+xml": drawn.replace("<svg ", f'<svg style="width:100%;max-width:{WIDEST}px;height:auto" ', 1)}
+    # A size of its own would be kept by a page that shows it as an image, and cut where the cell is narrower.
+    return {"image/svg+xml": re.sub(r' width="\d+" height="\d+"', ' width="100%"', drawn, count=1)}

@@ -29,6 +29,7 @@ class Place:
     """One place of the stored tree, with what is below it.
 
     Attributes:
+        down: Why it did not run when the lab ended, if it did not.
         why: Why it waits; None once it does not.
     """
 
@@ -38,6 +39,7 @@ class Place:
     status: str
     past: tuple[int, int, int]
     below: list[Place] = field(default_factory=list)
+    down: str = ""
     why: str | None = None
 
     @functools.cached_property
@@ -105,6 +107,12 @@ def remembered(store: Store) -> list[Place]:
     top: list[Place] = []
     for path, _, spec, dynamic, status, incarnation, restarts, seq in rows:
         places[path] = Place(path, spec, bool(dynamic), status, (incarnation, restarts, max(seq, seqs.get(path, 0))))
+    if any(place.status == "parked" for place in places.values()):
+        for path, reason, _ in store.select(
+            "SELECT path, reason, max(seq) FROM event WHERE kind = 'parked' GROUP BY path"
+        ):
+            if path in places:
+                places[path].down = reason
     for path, parent, *_ in rows:
         if parent in places:
             places[parent].below.append(places[path])

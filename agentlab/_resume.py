@@ -56,7 +56,7 @@ async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> Non
     for place in past:
         spec = place.child()
         waits = missing_of(spec) or (None if run else ASKED)
-        reason = waits if place.status == "running" else place.status
+        reason = waits if place.status == "running" else place.down or place.status
         if reason is None and _sleeps(runtime, place, spec):
             asleep.append((place, spec))
             continue
@@ -106,7 +106,7 @@ async def _add_dynamic(runtime: Runtime, place: Place) -> None:
             continue
         await _run_asleep(runtime, place.path, asleep)
         if spec is not None and below.status != "running":
-            await _adopt(runtime, below, spec, below.status)
+            await _adopt(runtime, below, spec, below.down or below.status)
         elif spec is not None:
             await _run(runtime, below, spec)
         else:

@@ -251,6 +251,25 @@ def test_who_gave_up_is_found_and_it_is_said(lab: Lab) -> None:
         assert lab.start(Counter, id="c", exist_ok=True).status == "parked"
 
 
+def test_why_somebody_gave_up_is_known_to_the_next_kernel(tmp_path: Path) -> None:
+    """Why an agent is parked is not lost with the process in which it happened, also below a supervisor."""
+    path, paths = tmp_path / "run.lab", ("/c", "/team/c")
+    with Lab(path, nodes=1) as lab:
+        lab.start(Supervisor("team"))
+        for under in (None, "/team"):
+            ref = lab.start(child(Counter, id="c", own_limit=Limit(0, 60)), under=under)
+            ref.crash(ValueError("no tea"))
+            lab.wait_idle(20)
+
+    for _ in range(2):
+        with Lab(path, nodes=1, resume=True) as lab:
+            assert [lab[path].status for path in paths] == ["parked", "parked"]
+            for path_ in paths:
+                assert "ValueError: no tea" in lab.explain(path_)
+                with pytest.warns(UserWarning, match=rf"{path_} is there, parked: ValueError: no tea"):
+                    lab.start(child(Counter, id="c", own_limit=Limit(0, 60)), under=path_[:-2] or None, exist_ok=True)
+
+
 def test_who_has_ended_starts_again(lab: Lab) -> None:
     """Under the root afresh, as ``start`` does it; where a supervisor keeps it, where it was."""
     lab.start(Counter, id="c").call.add(3).result(20)

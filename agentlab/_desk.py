@@ -134,6 +134,8 @@ class Desk:
             return "backing_off"
         if state in ("starting", "restarting") or entry.moving:
             return "starting"
+        if state == "running" and not entry.life:  # its end waits for its supervisor, which is at work on another's
+            return "starting"
         if entry.pending and entry.pending[0].begun:
             return "waiting" if entry.pending[0].step else "busy"
         if entry.suspended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import anyio
@@ -28,6 +29,7 @@ class Door(Counter):
         await self._wait("gate")
 
     async def _wait(self, name: str) -> None:
+        (Path(self.place) / f"at the {name}").touch()
         while os.path.exists(Path(self.place) / name):  # noqa: ASYNC110, ASYNC240, PTH110 - a test opens it
             await anyio.sleep(0.01)
 
@@ -51,6 +53,27 @@ def test_a_sibling_about_to_be_restarted_is_starting(lab: Lab, tmp_path: Path) -
     assert stopping == "starting"
     assert coming == ("starting", "starting")
     assert lab["/team/last"].status == "running"
+
+
+def test_an_end_that_its_supervisor_has_not_come_to_is_no_running_agent(lab: Lab, tmp_path: Path) -> None:
+    """The supervisor waits for another child's ``on_stop``: what ended meanwhile is about to be started again."""
+    slow = child(Door, id="slow", place=str(tmp_path), shutdown="infinity")
+    team = lab.start(Supervisor("team", slow, child(Counter, id="quick")))
+    (tmp_path / "gate").touch()
+    ending = threading.Thread(target=team.terminate_child, args=("slow",))
+    ending.start()
+    wait_for((tmp_path / "at the gate").exists)
+
+    lab["/team/quick"].crash()
+    wait_for(lambda: lab["/team/quick"].status != "running")
+
+    assert lab["/team/quick"].status == "starting"
+    with pytest.raises(NotRunning, match="kill: '/team/quick' is starting"):
+        lab["/team/quick"].kill()
+    (tmp_path / "gate").unlink()
+    ending.join(30)
+    lab.wait_idle(30)
+    assert (lab["/team/quick"].status, lab["/team/quick"].incarnation) == ("running", 2)
 
 
 def test_who_waits_for_a_siblings_back_off_backs_off(lab: Lab) -> None:

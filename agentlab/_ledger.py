@@ -13,6 +13,7 @@ from typing import Any
 from agentlab._books import Entry, Message
 from agentlab._bulk import Facts
 from agentlab._notes import Notes, Outcome
+from agentlab._spelling import counted
 from agentlab.errors import StoreError, StoreFull
 from agentlab.events import Event, Hub
 from agentlab.store import Batch, Store
@@ -145,7 +146,7 @@ class Ledger(Notes):
             for action, args in self._after:
                 if isinstance(args[-1], BaseException):
                     action(*args)
-            lost = f"{len(self._batch.rows)} rows of what happened since are lost"
+            lost = f"{counted(len(self._batch.rows), 'row')} of what happened since could not be kept"
             raise type(error)(f"{error} The lab is closed, its store is as its last commit left it: {lost}.") from None
         finally:
             self.store.close()

@@ -425,7 +425,7 @@ def _detail(detail: Any) -> str | None:
     if isinstance(detail, GaveUp):
         last = f": {reason_text(detail.crashes[-1][2])}" if detail.crashes else ""
         span = detail.crashes[-1][0] - detail.crashes[0][0] if detail.crashes else 0.0
-        return f"gave up after {len(detail.crashes)} crashes in {span:.1f} s{last}"
+        return f"gave up after {len(detail.crashes)} crash{'es' * (len(detail.crashes) != 1)} in {span:.1f} s{last}"
     if isinstance(detail, float):
         return f"waits {detail:.3g} s"
     return None if detail is None else str(detail)

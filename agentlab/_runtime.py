@@ -30,6 +30,7 @@ from agentlab._placing import Placing
 from agentlab._pool import Node, Pool, SimulatorProcess
 from agentlab._raised import as_seen
 from agentlab._signals import Signals
+from agentlab._spelling import counted
 from agentlab._steps import Steps
 from agentlab._timers import Timers
 from agentlab._tree_words import Answer, Arm, Begun, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
@@ -409,10 +410,7 @@ class Runtime:
 
     def unrest(self) -> list[str]:
         """What keeps the lab from being idle, for the error."""
-        busy = [
-            f"{e.path} ({self.desk.status(e)}, {len(e.pending)} message{'s' * (len(e.pending) != 1)})"
-            for e in self.desk.active
-        ]
+        busy = [f"{e.path} ({self.desk.status(e)}, {counted(len(e.pending), 'message')})" for e in self.desk.active]
         known = {entry.record for entry in self.desk.active}
         return busy + [f"{r.path} ({r.state})" for r in self.desk.tree.in_hand if r not in known]
 

@@ -1,4 +1,4 @@
-"""Misspelt names: what was probably meant."""
+"""Words as people spell them: what a misspelt name probably meant, one agent and two agents."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from agentlab.errors import UnknownOption
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def counted(number: int, what: str) -> str:
+    """``1 agent``, ``2 agents``, ``1,000 agents``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def meant(name: str, known: Iterable[str]) -> str:

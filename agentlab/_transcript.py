@@ -11,6 +11,7 @@ from typing import Any, Self, overload
 from pydantic_core import core_schema
 
 from agentlab._secrets import redact
+from agentlab._spelling import counted
 from agentlab.errors import InvalidState
 
 
@@ -66,7 +67,7 @@ class Transcript(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]  # mutable, as a list is
 
     def __repr__(self) -> str:
-        return f"Transcript({len(self._items)} items)"
+        return f"Transcript({counted(len(self._items), 'item')})"
 
     def dump(self, start: int = 0) -> list[str]:
         """The items from ``start`` on, each as JSON text."""

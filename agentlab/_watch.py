@@ -20,6 +20,7 @@ from agentlab._memory import memory_of
 from agentlab._placing import Placing
 from agentlab._pool import Node
 from agentlab._signals import Signals
+from agentlab._spelling import counted
 from agentlab.agent import Crash
 
 MOST_OFFENCES = 2
@@ -132,7 +133,8 @@ class Watch:
             place = next(iter(here), 0)
         guilty = here.get(place)
         blamed = f"; it ran {guilty.path}" if guilty is not None else ""
-        detail = f"{len(here) - bool(blamed)} agents move{blamed}"
+        moved = len(here) - bool(blamed)
+        detail = f"{counted(moved, 'agent')} {'moves' if moved == 1 else 'move'}{blamed}"
         self._desk.ledger.event("node_down", "/", node=node.number, detail=detail, reason=why)
         for number, entry in here.items():
             if entry.place != number:  # what became of one before ended it too

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentlab._schema import COLUMNS, TEXTS, VERSION
+from agentlab._spelling import counted
 from agentlab._store_file import reader, recognise
 from agentlab._sums import digest, is_whole, summed
 from agentlab.errors import StoreDamaged
@@ -95,6 +96,6 @@ def _read_texts(db: sqlite3.Connection, found: Checked) -> None:
             gone = f"WHERE typeof({column}) = 'blob' AND {column} NOT IN (SELECT hash FROM blob)"  # noqa: S608  # ours
             (count,) = db.execute(f"SELECT count(*) FROM {table} {gone}").fetchone()  # noqa: S608  # ours
             if count:
-                found.damage.append(f"{count:,} rows of table {table!r} have lost their {column!r}")
+                found.damage.append(f"{counted(count, 'row')} of table {table!r} without {column!r}, which is lost")
     except sqlite3.Error as error:
         found.damage.append(f"table 'blob' cannot be read: {error}")

@@ -30,7 +30,7 @@ from agentlab._remembered import Place, missing_lines, remembered
 from agentlab._resume import bring_back, resume
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
-from agentlab._spelling import spelt
+from agentlab._spelling import counted, spelt
 from agentlab._watch import Patience
 from agentlab._wire import pack
 from agentlab._zygote import close_shared
@@ -188,7 +188,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         runtime = self._live
         lines = missing_lines(runtime.run(runtime.desk.waiting.missing))
         if past and how == "ask":
-            many = f"{_count(len(past), 'place')} of the tree {'is' if len(past) == 1 else 'are'}"
+            many = f"{counted(len(past), 'place')} of the tree {'is' if len(past) == 1 else 'are'}"
             lines.insert(0, f"{self._store.path}: {many} back, parked. lab.resume() runs them.")
         tell(lines, depth=6, asked=how == "ask")
 
@@ -464,7 +464,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if self._runtime is None or self._runtime.closed:
             return f"Lab({where!r}, closed)"
         agents, nodes = self._runtime.run(self._runtime.count)
-        return f"Lab({where!r}, {_count(agents, 'agent')}, {_count(nodes, 'node')})"
+        return f"Lab({where!r}, {counted(agents, 'agent')}, {counted(nodes, 'node')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Lab cannot travel; inside an agent it is self.lab.")
@@ -528,10 +528,6 @@ def _check_limits(notice: Any, kill: Any, memory: Any) -> None:
         raise InvalidSpec(
             f"Lab: node_memory must be a number of bytes; got {memory!r}", kind="invalid_node_memory", value=memory
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 @atexit.register

@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from pydantic_core import core_schema
 
 from agentlab._reply import DEFAULT_TIMEOUT, Replies, Reply
-from agentlab._spelling import spelt
+from agentlab._spelling import counted, spelt
 from agentlab.errors import InvalidSpec, LabClosed, UnknownMessage
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
@@ -533,7 +533,7 @@ class Refs(Sequence[Ref]):
 
     def __repr__(self) -> str:
         ends = f": {self._refs[0].path} … {self._refs[-1].path}" if self._refs else ""
-        return f"Refs({len(self._refs)} agents{ends})"
+        return f"Refs({counted(len(self._refs), 'agent')}{ends})"
 
 
 class Broadcast:

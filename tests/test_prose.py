@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 
-from agentlab import Lab
+from agentlab import Lab, Transcript
 from agentlab._prose import WIDTH, Prose
+from agentlab._spelling import counted
 from tests.agents import Counter
 
 LONG = "It ended " + "again and " * 30 + "again."
@@ -49,3 +50,9 @@ def test_an_explanation_fits(lab: Lab):
     assert len(str(told).splitlines()) > 2
     assert max(map(len, str(told).splitlines())) <= WIDTH
     assert "/counter (permanent" in told._repr_markdown_()
+
+
+def test_one_is_no_plural():
+    """Numbers and what they count agree."""
+    assert [counted(0, "agent"), counted(1, "agent"), counted(1000, "agent")] == ["0 agents", "1 agent", "1,000 agents"]
+    assert repr(Transcript(["tea"])) == "Transcript(1 item)"

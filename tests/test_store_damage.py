@@ -159,7 +159,7 @@ def test_a_text_that_is_gone_is_damage(tmp_path, whole):
 
     with open_store(path) as stored, pytest.raises(StoreDamaged, match="table 'blob' has no text with the hash"):
         stored.steps()
-    assert any("have lost their 'value'" in what for what in agentlab.check(path).damage)
+    assert any("without 'value', which is lost" in what for what in agentlab.check(path).damage)
 
 
 def test_check_says_what_a_whole_store_holds(tmp_path, whole):

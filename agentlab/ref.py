@@ -295,7 +295,8 @@ class Ref:
         as well, and an agent that was parked for it goes on. A handler that comes to its end before it is
         reached has done its work.
 
-        Raises: NotRunning: No message is in hand.
+        Raises:
+            NotRunning: No message is in hand.
         """
         return self._link.control("skip", self.path)
 

@@ -20,6 +20,7 @@ from agentlab._pool import Node
 from agentlab._raised import decode_reason, encode_reason
 from agentlab._signals import Signals
 from agentlab._specs import is_dynamic
+from agentlab._tree_past import noted
 from agentlab._tree_records import Record
 from agentlab._tree_words import Begun, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started, Then
 from agentlab.node.resident import Blame
@@ -93,12 +94,13 @@ class Lives:
     def _outlive(self, entry: Entry) -> None:
         self._mail.judge(entry, "killed", None)
         old = self._desk.lives[entry.life] = entry.outlive()
-        self._desk.placed[old.place] = old
+        if old.place:
+            self._desk.placed[old.place] = old
         self._desk.settle(old)
 
     def signal(self, command: SignalWorker) -> None:
         """An exit signal from the supervisor. It is trapped by who says so, or has an ``on_stop``."""
-        if self._desk.ledger.closing and self._dismiss(command):
+        if self._dismiss(command):
             return
         entry = self._desk.living(command.life)
         if entry is None:
@@ -113,12 +115,16 @@ class Lives:
             self.drop(entry, command.reason)
 
     def _dismiss(self, command: SignalWorker) -> bool:
-        """End a dormant life with the lab, without an entry being made for it; whether that could be done."""
+        """End a dormant life without an entry being made for it, with the lab or for an heir; whether that was done."""
         record = self._desk.tree.find_life(command.life)
         if record is None or record.note is None:
             return False
         kill = command.reason == "kill"
-        if record.note.kind.traps_shutdown and not kill:
+        if not self._desk.ledger.closing:
+            if command.reason != "killed" or not _has_passed_on(record):
+                return False
+            record.note = None
+        elif record.note.kind.traps_shutdown and not kill:
             return False
         reason = "killed" if kill else command.reason
         self._desk.ledger.alike("killed" if reason == "killed" else "exited", record, 1, reason)
@@ -214,6 +220,8 @@ class Lives:
         elif fact.kind in ("down", "parked", "removed") and not desk.ledger.closing:
             now = desk.tree.find(path)
             heir = now if now is not fact.record else None
+            for record in noted(fact.record):  # it may have ended before it had brought all of them back
+                desk.entries.make(record)
             below = [e for place, e in desk.entries.items() if place.startswith(path + "/")]
             for entry in [e for e in below if heir is None or not e.record.is_below(heir)]:
                 if fact.kind == "removed":
@@ -458,6 +466,13 @@ class Lives:
         entry.life, entry.ending, entry.moving, entry.dying = 0, False, False, None
         entry.dormant = entry.waking = False
         entry.ask_no_more()
+
+
+def _has_passed_on(record: Record) -> bool:
+    """Whether the next process of its supervisor, which was killed, has a child that goes on from its note."""
+    above = record.supervisor
+    heir = above.children.get(record.id) if above is not None else None
+    return heir is not None and heir is not record and heir.note is record.note
 
 
 def _lies_down(entry: Entry) -> bool:

@@ -21,6 +21,16 @@ def note_past(process: Keeper) -> None:
         record.past = _past(process)
 
 
+def noted(record: Record) -> Iterator[Record]:
+    """The children that wait for a supervisor's next process, and those that wait for theirs."""
+    pasts = [record.past] if isinstance(record, SupervisorRecord) else []
+    while pasts:
+        past = pasts.pop()
+        if past is not None:
+            yield from (former.record for former in past.added.values())
+            pasts += [*(former.past for former in past.added.values()), *past.below.values()]
+
+
 def who_comes_back(process: Keeper) -> frozenset[str]:
     """The ids that the next process has: those in the spec, and those that were noted."""
     past = process.record.past

@@ -183,6 +183,8 @@ class Process(Host):
         back = who_comes_back(self)
         for record in self.children.values():
             self.forget_backoff(record)
+            if record.life is None and record.state in ("restarting", "backing_off"):
+                record.state = "undefined"  # this process starts it no more
             if record.id not in back:
                 self.board.say("removed", record, reason)
         self.lane.refuse(Refused("exit", reason))

@@ -7,6 +7,7 @@ past its ``own_limit`` a child is parked, which no restart of a sibling undoes.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from agentlab._tree_board import Lane, News, Waiting
@@ -15,6 +16,9 @@ from agentlab._tree_process import Process, is_graceful
 from agentlab._tree_records import Record, Trouble, Window
 from agentlab._tree_words import GaveUp, Then, Used
 from agentlab.child import Backoff, Limit
+
+PART = 500
+"""So many children are brought back at once; then the world goes on with whatever else it has to do."""
 
 
 class Supervising(Process):
@@ -141,19 +145,43 @@ class Supervising(Process):
         return news
 
     def start_added(self, lane: Lane, records: list[Record]) -> Waiting:
-        """Start those that come back although no spec says so: side by side where they are independent."""
+        """Start those that come back although no spec says so: side by side where they are independent.
+
+        It goes in parts: between two of them it answers nobody, for it still starts; told to end, it starts no more.
+        """
         if self.spec.strategy in ("one_for_all", "rest_for_one"):
-            for record in records:
-                yield from self.start_again(lane, record)
+            yield from self._start_in_turn(lane, records)
             return
-        waiting: dict[int, Record] = {}
-        for record in records:
-            self.begin(lane, record)
-            waiting[record.life or 0] = record
-        while waiting:
+        rest, waiting = deque(records), dict[int, Record]()
+        while rest or waiting:
+            if rest and lane.timer is None:
+                for record in [rest.popleft() for _ in range(min(PART, len(rest)))]:
+                    self.begin(lane, record)
+                    waiting[record.life or 0] = record
+                if rest:
+                    lane.timer = self.board.arm(0.0, lane=lane)
             news = yield
-            record = waiting.pop(news.number)
-            self._came_up(record, self.settle(record, news))
+            if news.kind == "due":
+                lane.timer = None
+                if self._is_to_leave(lane):
+                    rest.clear()
+            else:
+                record = waiting.pop(news.number)
+                self._came_up(record, self.settle(record, news))
+
+    def _start_in_turn(self, lane: Lane, records: list[Record]) -> Waiting:
+        for start in range(0, len(records), PART):
+            if start:
+                lane.timer = self.board.arm(0.0, lane=lane)
+                yield
+                lane.timer = None
+            if self._is_to_leave(lane):
+                return
+            for record in records[start : start + PART]:
+                yield from self.start_again(lane, record)
+
+    def _is_to_leave(self, lane: Lane) -> bool:
+        return any(message.handler is Process.leave for message in lane.queue)
 
     def _came_up(self, record: Record, news: News) -> None:
         if news.kind == "failed":

@@ -174,6 +174,17 @@ async def start_many_again(
     runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress
 ) -> tuple[Refs, list[str]]:  # fmt: skip
     """Find, resume or start agents of one class, whose ids are its name and the numbers from 1."""
+    while True:
+        try:
+            return await _start_absent(runtime, cls, fields, under, progress)
+        except (AlreadyStarted, AlreadyPresent):  # somebody else was quicker with some of them
+            continue
+
+
+async def _start_absent(
+    runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress
+) -> tuple[Refs, list[str]]:  # fmt: skip
+    """Start those that are not there, find or resume the others."""
     parent = supervising(runtime, under or "/")
     base = cls.__name__.lower()
     wanted = {f"{base}-{number}": given for number, given in enumerate(fields, 1)}

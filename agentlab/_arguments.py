@@ -55,13 +55,13 @@ class Rule:
         try:
             fit = self._validator.validate_python([value] if self._boxed else value, strict=True)
         except pydantic.ValidationError as error:
-            if value is self._default:
+            if type(value) is type(self._default) and same(value, self._default):  # a copy, if it has travelled
                 return False
             first = error.errors(include_url=False, include_context=False)[0]
             place = first["loc"][1:] if self._boxed else first["loc"]
             raise self._misfit(value, first["msg"], place, first["input"]) from None
-        except RecursionError as error:
-            raise self._misfit(value, str(error), (), value) from None
+        except Exception as error:  # a validator of the annotation's own may raise anything, and recurse too deep
+            raise self._misfit(value, f"its check raised {shown(error)}", (), value) from None
         if self._boxed and not same([value], fit):  # strict or not, pydantic makes a model of a dict
             raise self._misfit(value, f"pydantic would make {shown(fit[0])} of it", (), value)
         return self._plain

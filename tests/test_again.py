@@ -301,6 +301,21 @@ def test_threads_that_start_the_same_agent_get_one(lab: Lab) -> None:
     assert {ref.call.life().result(20) for ref in refs} == {1}
 
 
+def test_threads_that_start_the_same_many_get_them_all(lab: Lab) -> None:
+    """Whoever comes second finds those that another has started meanwhile, and starts the others."""
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(len(lab.start_many(Counter, 5_000, exist_ok=True))))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [5_000] * 6
+    assert lab.start_many(Counter, 5_000, exist_ok=True)[4_999].call.add(1).result(20) == 1
+
+
 def test_many_are_numbered_from_one_and_found(tmp_path: Path) -> None:
     """The first so many of the class; those that are missing are started, those that wait resumed."""
     path = tmp_path / "run.lab"

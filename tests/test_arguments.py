@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from agentlab import Agent, Lab, Ref
 from agentlab._arguments import Signature
@@ -152,9 +152,21 @@ def test_what_does_not_fit_is_refused_by_name(annotation, value, says):
 def test_a_parameters_own_default_is_allowed():
     """``n: int = None`` is common, and None is what leaving it out gives."""
     takes(int, None).check((None,), {})
+    takes(Path, "here").check(("here!"[:4],), {})  # equal, but another object, as one that has travelled
 
     with pytest.raises(InvalidArgument):
         takes(int, None).check(("x",), {})
+
+
+@pytest.mark.parametrize("error", [TypeError("not that"), KeyError("x"), ZeroDivisionError()])
+def test_a_check_of_the_annotation_that_raises_anything_refuses_the_argument(error: Exception) -> None:
+    """Pydantic lets through what is no ValueError; it must not become the crash of the agent that is called."""
+
+    def fail(value: str) -> str:
+        raise error
+
+    with pytest.raises(InvalidArgument, match=f"value must be .* its check raised {type(error).__name__}"):
+        takes(Annotated[str, AfterValidator(fail)]).check(("x",), {})
 
 
 def test_more_arguments_by_place_and_by_name_are_checked_too():

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from agentlab._image import Image
+from agentlab._image import Image, plain
 from agentlab._journal import Journal
 from agentlab._secrets import redact
 from agentlab._tree_records import Record
@@ -236,16 +236,15 @@ class Entry:
 
     def state(self) -> dict[str, Any]:
         """The committed state as JSON values."""
-        image = self.image()
-        state = {}
+        saved = plain(self.image())
         if hasattr(self.kind.cls, "_undefined"):  # its class is not defined here; the commit has all its fields
-            return {name: json.loads(t if isinstance(t, str) else f"[{','.join(t)}]") for name, t in image.items()}
+            return saved
+        state = {}
         for name, field in self.kind.cls.__agent_fields__.items():
-            saved = image.get(name)
-            if saved is None:
-                state[name] = None if field.required else json.loads(field.dump(field.default))
+            if name in saved:
+                state[name] = saved[name]
             else:
-                state[name] = json.loads(saved) if isinstance(saved, str) else [json.loads(item) for item in saved]
+                state[name] = None if field.required else json.loads(field.dump(field.default))
         return state
 
     def __repr__(self) -> str:

@@ -19,11 +19,19 @@ Change = tuple[str, str | None, int, list[str]]
 place below 0: there is no such field any more."""
 
 
+def _text(saved: str | list[str]) -> str:
+    """What is saved of a field as one JSON text."""
+    return saved if isinstance(saved, str) else f"[{','.join(saved)}]"
+
+
 def load(field: Field, saved: str | list[str] | None) -> Any:
     """A field's value from its JSON; its default without."""
-    if saved is None:
-        return field.fresh()
-    return field.load(saved if isinstance(saved, str) else f"[{','.join(saved)}]")
+    return field.fresh() if saved is None else field.load(_text(saved))
+
+
+def plain(image: Image) -> dict[str, Any]:
+    """A state as JSON values; no class is needed for it."""
+    return {name: json.loads(_text(saved)) for name, saved in image.items()}
 
 
 def difference(before: Image, image: Image, gone: Iterable[str] = ()) -> list[Change]:

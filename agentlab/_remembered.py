@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab._books import Message
+from agentlab._image import plain
 from agentlab._specs import class_named, is_missing, known, load, to_run
 from agentlab.child import Child, Supervisor
 from agentlab.store import Store
@@ -86,10 +87,7 @@ class Place:
     def state(self, store: Store) -> dict[str, Any]:
         """The last committed state as JSON values; no class is needed for it."""
         given: dict[str, Any] = json.loads(self.spec).get("fields", {})
-        saved = store.state(self.path)
-        return given | {
-            name: json.loads(text if isinstance(text, str) else f"[{','.join(text)}]") for name, text in saved.items()
-        }
+        return given | plain(store.state(self.path))
 
 
 def remembered(store: Store) -> list[Place]:

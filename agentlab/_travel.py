@@ -18,7 +18,7 @@ from agentlab._checks import check_id
 from agentlab._control import checked, set_state
 from agentlab._image import Image, difference, is_older, load
 from agentlab._runtime import Runtime
-from agentlab._specs import Missing, home
+from agentlab._specs import home, is_missing
 from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab.agent import HOOKS
@@ -63,7 +63,7 @@ def _check_checkpoint(runtime: Runtime, path: str, seq: Any, op: str) -> None:
 async def _image(runtime: Runtime, entry: Entry, seq: int) -> Image:
     """The state at a checkpoint, as the agent's class has it; InvalidState if the class has changed too much."""
     past = runtime.desk.ledger.store.state(entry.path, seq)
-    if issubclass(entry.kind.cls, Missing):
+    if is_missing(entry.kind.cls):
         return past
     if is_older(entry.kind.cls, entry.initial, past):
         past, why = await runtime.upgrades.migrate(past, entry.kind)
@@ -113,7 +113,7 @@ def _plain(number: Any) -> Any:
 def _check_fork(entry: Entry, n: Any) -> None:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InvalidSpec(f"fork: n must be an int >= 1; got {n!r}", kind="invalid_count", value=n)
-    if issubclass(entry.kind.cls, Missing):
+    if is_missing(entry.kind.cls):
         raise NotRunning(f"fork: the class of {entry.path!r} is not defined: {home(entry.kind.cls)}.")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab._columns import FLOAT, INT, TEXT, TIME, WORD, column, frame
+from agentlab._image import plain
 from agentlab._schema import SPENT, whole
 from agentlab.errors import StoreDamaged
 from agentlab.events import Row
@@ -162,10 +163,7 @@ def _first(store: Store, paths: str, arg: Any) -> dict[str, State]:
     found = {path: _spec(store, path, spec).get("fields", {}) for path, spec in rows}
     forks = store.select(f"SELECT path, base_path, base_seq FROM fork WHERE path IN {paths}", (arg,))  # noqa: S608
     for path, base, seq in forks:
-        found[path] = {
-            name: json.loads(saved if isinstance(saved, str) else f"[{','.join(saved)}]")
-            for name, saved in store.state(base, seq).items()
-        }
+        found[path] = plain(store.state(base, seq))
     return found
 
 

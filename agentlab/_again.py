@@ -25,24 +25,24 @@ from agentlab._admin import (
     supervising,
 )  # fmt: skip
 from agentlab._books import reason_text
+from agentlab._checks import OPTIONS
 from agentlab._code import same_code
 from agentlab._fields import MISSING
 from agentlab._many import Progress, parts, start_many
 from agentlab._resume import resume, resume_one
 from agentlab._runtime import Runtime
 from agentlab._specs import dump_fields, is_missing
+from agentlab._spelling import few
 from agentlab._steps import Asker
 from agentlab._tree_records import Record
 from agentlab._tree_words import Refused
 from agentlab.agent import Agent
-from agentlab.child import Child, Supervisor
+from agentlab.child import FLAGS, Child, Supervisor
 from agentlab.errors import AlreadyPresent, AlreadyStarted, InvalidSpec
 from agentlab.ref import Ref, Refs, Siblings, links
 
-OPTIONS = (
-    "restart", "shutdown", "significant", "backoff", "own_limit", "restore", "isolation", "max_memory", "max_busy",
-)  # fmt: skip
-FLAGS = tuple(name for name in Supervisor.__dataclass_fields__ if name not in ("name", "children"))
+COMPARED = tuple(name for name in OPTIONS if name != "id")
+"""Options of a child; its id is how it was found."""
 
 
 async def start_again(  # as lab.start takes them
@@ -241,10 +241,9 @@ def refuse_other(record: Record, spec: Child, given: Iterable[str] | None) -> No
     simple = is_simple(record.supervisor)
     told = list(_differences(record.path, record.spec, record.initial, spec, () if simple and given is None else given))
     if told:
-        shown = "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
         raise InvalidSpec(
-            f"start {record.path!r}: it is there, and another one: {shown}. Ask for it as it is, choose another id, or "
-            "let it go first: ref.stop().",
+            f"start {record.path!r}: it is there, and another one: {few(told)}. Ask for it as it is, choose another "
+            "id, or let it go first: ref.stop().",
             kind="other_spec", value=told,
         )  # fmt: skip
 
@@ -258,7 +257,7 @@ def _differences(
     if one != other:
         yield f"{here}it is {one}, asked {other}"
         return
-    for name in OPTIONS:
+    for name in COMPARED:
         had, asked = getattr(kept, name), getattr(spec, name)
         if had != asked and (given is None or name in given):
             yield f"{here}{name} is {had!r}, asked {asked!r}"

@@ -32,6 +32,7 @@ from agentlab._reply import Sent, interruptible
 from agentlab._runtime import Runtime
 from agentlab._skip import skip
 from agentlab._specs import newer_of, unknown
+from agentlab._spelling import few
 from agentlab._steps import Act, Asker
 from agentlab._wire import pack
 from agentlab.agent import Agent
@@ -119,8 +120,7 @@ def _busy_still(runtime: Runtime) -> str:
 
 
 def _unrest(runtime: Runtime) -> str:
-    unrest = runtime.run(runtime.unrest)
-    return "; ".join(unrest[:5]) + (f"; and {len(unrest) - 5} more" if len(unrest) > 5 else "")
+    return few(runtime.run(runtime.unrest))
 
 
 OPERATIONS: dict[str, Control] = {

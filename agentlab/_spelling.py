@@ -1,11 +1,11 @@
-"""Words as people spell them: what a misspelt name probably meant, one agent and two agents."""
+"""Words for people: what a misspelt name probably meant, one agent and two agents, the first few of many."""
 
 from __future__ import annotations
 
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
 from agentlab.errors import UnknownOption
@@ -17,6 +17,11 @@ R = TypeVar("R")
 def counted(number: int, what: str) -> str:
     """``1 agent``, ``2 agents``, ``1,000 agents``."""
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def few(texts: Sequence[str], most: int = 5) -> str:
+    """The first few, and how many more there are."""
+    return "; ".join(texts[:most]) + (f"; and {len(texts) - most:,} more" if len(texts) > most else "")
 
 
 def meant(name: str, known: Iterable[str]) -> str:

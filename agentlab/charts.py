@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from agentlab._spelling import counted
+
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
     import altair as alt
     import pandas as pd
@@ -102,7 +104,7 @@ def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         tooltip=["agent:N", "kind:N", "reason:N", "restarts:Q"],
     )
     totals = base.mark_text(align="left", dx=5, color=INK, fontSize=SMALLEST).encode(x="end:Q", text="total:N")
-    return _finish(alt.layer(bars, totals), _number(len(frame), "restart"), rows=len(agents), names=agents)
+    return _finish(alt.layer(bars, totals), counted(len(frame), "restart"), rows=len(agents), names=agents)
 
 
 def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
@@ -140,7 +142,7 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
             base.mark_text(align="left", dx=6, fontSize=SMALLEST).encode(x="most:Q", text="most_shown:N"),
             base.mark_text(align="right", dx=-9, fontSize=SMALLEST).encode(x="p50:Q", text="dot:N"),
         ),
-        _number(len(frame), "message"),
+        counted(len(frame), "message"),
         "dot: median · thick line: to the 95th percentile · thin line: to the slowest",
         rows=2 * marks["method"].nunique(),
         names=marks["method"],
@@ -241,7 +243,7 @@ def _kind(reason: str) -> str:
 def _said(reasons: pd.Series[Any]) -> str:
     """What restarts of one kind gave as their reason: the most frequent text, and how many others there are."""
     first, others = str(reasons.mode().iloc[0]), reasons.nunique() - 1
-    return first if not others else f"{first} (and {_number(others, 'other text')})"
+    return first if not others else f"{first} (and {counted(others, 'other text')})"
 
 
 def _keep_most(words: pd.Series[Any], most: int, rest: str) -> pd.Series[Any]:
@@ -292,10 +294,6 @@ def _time(ms: float) -> str:
         if ms * factor < 1000 and float(f"{ms * factor:.2g}") < 1000:
             return f"{float(f'{ms * factor:.2g}'):g} {unit}"
     return f"{float(f'{ms / 1000:.2g}'):g} s"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _names(*, between: bool = False) -> alt.Axis:

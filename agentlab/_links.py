@@ -61,7 +61,8 @@ class Links:
         peers = sorted(self._links.pop(life, ()))
         for peer in peers:
             self.unlink(peer, life)
-        watchers = sorted(self._watchers.pop(life, Counter()).elements())
+        words = self._watchers.pop(life, None)
+        watchers = sorted(words.elements()) if words else []
         for watcher in set(watchers):
             self._forget_watch(watcher, life)
         for target in list(self._watches.get(life, ())):

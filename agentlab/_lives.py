@@ -416,7 +416,8 @@ class Lives:
 
     def drop(self, entry: Entry, reason: Any) -> None:
         """A life is over although its node has not said so: what it still says is not heard."""
-        self._desk.tell(entry, "end", encode_reason(reason))
+        if not entry.dormant:
+            self._desk.tell(entry, "end", encode_reason(reason))
         self.over(entry, reason)
 
     def over(self, entry: Entry, reason: Any, *, key: int | None = None, blame: Blame = "none") -> None:

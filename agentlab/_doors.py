@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -68,7 +67,7 @@ WAITING: dict[str, Control] = {
 def answer_of(future: concurrent.futures.Future[Any], goes_on: Callable[[], str] = str) -> Any:
     """What the runtime's thread answers, or the error as its asker sees it; ``goes_on``: what an interrupt leaves."""
     try:
-        return interruptible(future, goes_on)
+        return interruptible(future.result, goes_on)
     except Exception as error:
         failed = as_seen(error)
     raise failed from failed.__cause__
@@ -107,7 +106,7 @@ def _checkpoints(runtime: Runtime, path: str) -> Any:
 def _wait_idle(runtime: Runtime, path: str, timeout: float) -> None:
     future = runtime.submit(runtime.wait_idle, path)
     try:
-        interruptible(future, lambda: _busy_still(runtime), time.monotonic() + timeout)
+        interruptible(lambda: future.result(timeout), lambda: _busy_still(runtime))
     except concurrent.futures.TimeoutError:
         shown = _unrest(runtime)
         raise CallTimeout(f"not idle after {timeout:g} s: {shown}. Wait longer: wait_idle(timeout=...).") from None

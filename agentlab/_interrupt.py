@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import math
 import os
 import queue
 import signal
@@ -86,7 +87,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def _mine() -> _Guard | None:
-    return _guard if threading.current_thread() is threading.main_thread() else None
+    return _guard if _guard is not None and threading.current_thread() is threading.main_thread() else None
 
 
 def whole(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
@@ -127,29 +128,30 @@ def wait(future: concurrent.futures.Future[T], timeout: float | None = None, loo
     Args:
         future: What to wait for.
         timeout: Seconds, or None.
-        look: Called at each wake-up; what it raises ends the wait.
+        look: Called before each part of the wait; what it raises ends it.
 
     Raises:
-        TimeoutError: Not in time.
+        TimeoutError: It is not there in time; or it is an error of that kind.
     """
     guard = _mine()
     if guard is not None:
         future.add_done_callback(lambda _: guard.news.put(None))
-    end = None if timeout is None else time.monotonic() + timeout
+    end = math.inf if timeout is None else time.monotonic() + timeout
     while True:
-        left = WAKE if end is None else min(WAKE, end - time.monotonic())
+        left = max(0.0, min(WAKE, end - time.monotonic()))
+        if not future.done():
+            look()
         if guard is not None and not future.done():
             guard.check()
-            guard.pause(max(0.0, left))
+            guard.pause(left)
             if not future.done():
                 guard.check()
         try:
-            return concurrent.futures.Future.result(future, 0.0 if guard is not None else max(0.0, left))
+            return concurrent.futures.Future.result(future, 0.0 if guard is not None else left)
         except TimeoutError:
             if future.done():
                 return concurrent.futures.Future.result(future, 0.0)
-            look()
-            if end is not None and time.monotonic() >= end:
+            if time.monotonic() >= end:
                 raise
 
 

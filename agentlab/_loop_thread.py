@@ -135,10 +135,8 @@ class Coming(concurrent.futures.Future[Any]):
             LabClosed: The loop has ended.
             CallCycle: This is the loop's own thread.
         """
-        if not self.done():
-            self._thread.look()
         try:
-            return _interrupt.wait(self, timeout, self._thread.check)
+            return _interrupt.wait(self, timeout, self._thread.look)
         except concurrent.futures.CancelledError:
             self._thread.check()
             raise

@@ -9,11 +9,13 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
-from agentlab._interrupt import WAKE
+from agentlab import _interrupt
 from agentlab._traces import full
 from agentlab.errors import CallTimeout
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call waits for its answer unless it says otherwise."""
@@ -73,7 +75,9 @@ class Reply:
         __tracebackhide__ = True
         end = self._deadline if timeout is None else time.monotonic() + timeout
         try:
-            outcome = interruptible(self._future, self._goes_on, end, self._look)
+            outcome = interruptible(
+                lambda: _interrupt.wait(self._future, end - time.monotonic(), self._look), self._goes_on
+            )
         except concurrent.futures.TimeoutError:
             raise self._late(self._timeout if timeout is None else timeout) from None
         return answered(outcome)
@@ -126,40 +130,11 @@ def answered(outcome: Callable[[], Any]) -> Any:
         raise error if full() else error.with_traceback(None)  # noqa: B904  # it is that one
 
 
-def outwait(
-    future: concurrent.futures.Future[Any], end: float = math.inf, look: Callable[[], object] = bool
-) -> Any:  # fmt: skip
-    """Block for a result.
-
-    Args:
-        future: What to wait for.
-        end: Until when (of ``time.monotonic``).
-        look: Called before each part of the wait; what it raises ends it.
-
-    Raises:
-        TimeoutError: It is not there at the time ``end``; or it is an error of that kind.
-    """
-    while True:
-        left = max(0.0, end - time.monotonic())
-        if not future.done():
-            look()
-        try:
-            return future.result(min(left, WAKE))
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                return future.result()
-            if left <= WAKE:
-                raise
-
-
-def interruptible(
-    future: concurrent.futures.Future[Any], goes_on: Callable[[], str], end: float = math.inf,
-    look: Callable[[], object] = bool,
-) -> Any:  # fmt: skip
-    """The same; an interrupt says in a line what it leaves behind, and how to end that."""
+def interruptible(wait: Callable[[], T], goes_on: Callable[[], str]) -> T:
+    """What ``wait`` gives; an interrupt says in a line what it leaves behind, and how to end that."""
     __tracebackhide__ = True
     try:
-        return outwait(future, end, look)
+        return wait()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(goes_on()) from None
 
@@ -173,7 +148,16 @@ def in_trio() -> bool:
 async def arrival(
     future: concurrent.futures.Future[Any], end: float = math.inf, look: Callable[[], object] = bool
 ) -> None:
-    """Wait until it is done, in asyncio (of whatever make) or trio; arguments and errors as for ``outwait``."""
+    """Wait until it is done, in asyncio (of whatever make) or trio.
+
+    Args:
+        future: What to wait for.
+        end: Until when (of ``time.monotonic``).
+        look: Called before each part of the wait; what it raises ends it.
+
+    Raises:
+        TimeoutError: It is not done at the time ``end``.
+    """
     if not future.done():
         await (_arrival_in_trio if in_trio() else _arrival_in_asyncio)(future, end, look)
 
@@ -215,7 +199,7 @@ def _part(end: float, look: Callable[[], object]) -> float:
     if left <= 0:
         raise TimeoutError
     look()
-    return min(WAKE, left)
+    return min(_interrupt.WAKE, left)
 
 
 class Replies(Sequence[Reply]):

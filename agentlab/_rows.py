@@ -45,7 +45,8 @@ def _waiting(runtime: Runtime, place: Place) -> Row:
     return Row(
         place.path, place.id, "agent" if agent else "supervisor", place.cls_name if agent else place.strategy or "",
         "parked", incarnation, restarts, None, len(runtime.desk.waiting.mail.get(place.path, ())), place.parent,
-        place.why, runtime.began, 0, place.strategy, missing=agent and place.is_missing,
+        place.why, runtime.began, 0, place.strategy, letters=runtime.desk.ledger.letters.get(place.path, 0),
+        missing=agent and place.is_missing,
     )  # fmt: skip
 
 
@@ -104,8 +105,9 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
 
 def _strays(runtime: Runtime) -> int:
     """Dead letters for agents that are not in the tree."""
-    letters = runtime.desk.ledger.letters
-    return sum(count for path, count in letters.items() if count and runtime.desk.tree.find(path) is None)
+    letters, desk = runtime.desk.ledger.letters, runtime.desk
+    gone = [path for path, count in letters.items() if count and desk.tree.find(path) is None]
+    return sum(letters[path] for path in gone if desk.waiting.below(path) is None)
 
 
 def _text(reason: Any) -> str | None:

@@ -274,6 +274,34 @@ def test_a_crash_glows_and_a_new_life_is_counted(lab, live):
     assert told["restarts"] == [[1, at // 1_000_000]]
 
 
+def test_restarts_before_the_first_look_are_counted():
+    """A tree shown just after a crash does not say that there was none; what was long ago is not counted."""
+    now = time.time_ns()
+    again = [agent("/a", incarnation=2, since=now), agent("/b", incarnation=2, since=now - 10**12)]
+    lab, browser = PlainLab([ROOT, *again, agent("/c", since=now)]), Browser()
+    pusher = Pusher(lab, browser.hear)
+    pusher.start()
+    pusher.hello("me")
+    wait_for(lambda: browser.kinds() == ["snapshot"])
+    lab.closed = True
+    pusher.end()
+    pusher.join(5)
+
+    assert browser.heard[0]["minute"] == 1
+    assert browser.heard[0]["restarts"] == [[1, now // 1_000_000]]
+
+
+def test_children_that_start_together_stand_in_the_order_of_their_starts(lab, live):
+    """Whatever the order of a set."""
+    _, browser = live
+    names = [f"/team/{name}" for name in ("z", "left", "right", "a", "m", "k", "y", "q")]
+    lab.now |= {name: agent(name) for name in names}
+    lab.hub.publish([Event(n, time.time_ns(), "started", name, 1) for n, name in enumerate(names)], set(names))
+    wait_for(lambda: len(browser.rows) == len(TEAM) + len(names))
+
+    assert [row["path"] for _, row in sorted(browser.rows.items())][-len(names) :] == names
+
+
 def test_a_heartbeat_says_that_the_picture_is_true(live):
     """Silence means that the kernel is gone, so it is never silent."""
     _, browser = live
@@ -434,3 +462,15 @@ def test_dead_letters_stand_where_they_were_sent():
         lab.retry(stopped)
         lab.wait_idle()
         assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/": 1}
+
+
+def test_dead_letters_stand_at_their_agent_below_a_team_that_waits(tmp_path):
+    """A lab opened again has not forgotten whose they are."""
+    with Lab(tmp_path / "run.lab", nodes=1) as lab:
+        lab.start(Supervisor("team", child(agents.Counter, id="left")))
+        lab["/team/left"].cast.hang()
+        wait_for(lambda: lab["/team/left"].info()["message"])
+        lab["/team/left"].skip()
+        lab.wait_idle()
+    with Lab(tmp_path / "run.lab", nodes=1, resume="ask") as lab:
+        assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/team/left": 1}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.jupyter import Notebook, wait_for
 
@@ -88,6 +89,27 @@ def test_buttons_do_what_they_say_and_name_the_call(notebook: Notebook):
     notebook.expect_life("/team/a", 3)
     assert notebook.row("/team/b").get_attribute("data-incarnation") == "1"
     notebook.screenshot("buttons")
+
+
+def test_buttons_say_what_they_do_or_why_not(notebook: Notebook):
+    """The hint over each; and a suspended agent, or a supervisor, is not said to run since its start."""
+    notebook.write(START, "lab.tree()").run_all()
+    notebook.expect("live")
+
+    def hint(action: str) -> Locator:
+        return notebook.tree.locator(f"button.al-do-{action}")
+
+    notebook.row("/counter").click()
+    expect(hint("crash")).to_have_attribute("title", "raise an exception inside it; its supervisor reacts")
+    expect(hint("skip")).to_have_attribute("title", "it has no message in hand")
+    expect(notebook.tree.locator(".al-facts")).to_have_text(re.compile(r"^running · incarnation 1 since \d\d:"))
+    expect(notebook.row("/counter").locator(".al-id")).to_have_attribute("title", "/counter")
+
+    notebook.row("/team").click()
+    expect(hint("crash")).to_have_attribute("title", "for agents only: this is a supervisor")
+    expect(notebook.tree.locator(".al-facts")).to_have_text("running · incarnation 1 · 0 restarts")
+    notebook.row("/").click()
+    expect(hint("stop")).to_have_attribute("title", "the root ends with lab.close()")
 
 
 def test_a_click_works_while_a_cell_blocks(notebook: Notebook):

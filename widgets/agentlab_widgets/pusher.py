@@ -75,6 +75,7 @@ class Pusher(threading.Thread):
         self._behind = True  # nobody looked, so changes were not read
         self._restarts: deque[tuple[float, str]] = deque()
         self._new_restarts: list[tuple[float, str]] = []
+        self._seen_from: float | None = None  # since when events are heard, until the rows told what was before
 
     def hello(self, looker: str) -> None:
         """A browser knows nothing, or lost count: it gets everything. From any thread."""
@@ -105,6 +106,7 @@ class Pusher(threading.Thread):
         """Push until the lab or the widget is closed."""
         be_no_cells_child()
         try:
+            self._seen_from = time.time()
             with closing(self._lab.feed()) as feed:
                 while not self._ended.is_set() and not self._lab.closed:
                     feed.wait(POLL)
@@ -142,15 +144,19 @@ class Pusher(threading.Thread):
 
     def _take(self, change: Change) -> Message | None:
         crashed = {event.path for event in change.events if event.kind in ("crashed", "killed")}
-        paths = None if change.paths is None else change.paths | crashed
-        return self._read(paths, crashed) if paths is None or paths else None
+        if change.paths is None:
+            return self._read(None, crashed)
+        told = (event.path for event in change.events if event.path in change.paths)
+        paths = list(dict.fromkeys([*told, *change.paths, *crashed]))  # new places in the order of their starts
+        return self._read(paths, crashed) if paths else None
 
-    def _read(self, paths: set[str] | None, crashed: Iterable[str] = ()) -> Message | None:
+    def _read(self, paths: Iterable[str] | None, crashed: Iterable[str] = ()) -> Message | None:
         """Read rows into the mirror. A lab that is being closed takes its tree apart: the last whole one stays."""
-        rows = self._lab.rows(None if paths is None else paths | {ROOT})
+        rows = self._lab.rows(None if paths is None else dict.fromkeys([*paths, ROOT]))
         if any(row.path == ROOT and row.status != "running" for row in rows):
             return None
         if paths is None:
+            self._look_back(rows)
             return self._mirror.replace(rows, crashed)
         return self._mirror.update(rows, paths, crashed)
 
@@ -161,6 +167,14 @@ class Pusher(threading.Thread):
         self._new_restarts.extend(fresh)
         while self._restarts and self._restarts[0][0] < time.time() - HISTORY:
             self._restarts.popleft()
+
+    def _look_back(self, rows: Iterable[Row]) -> None:
+        """Count what happened before this tree looked, as far as rows tell: when each began its present incarnation."""
+        if self._seen_from is None:
+            return
+        first, self._seen_from = self._seen_from, None
+        past = [(row.since / 1e9, row.path) for row in rows if row.kind == "agent" and row.incarnation > 1]
+        self._restarts.extendleft(sorted((one for one in past if first - HISTORY < one[0] < first), reverse=True))
 
     def _push(self, message: Message | None) -> None:
         content, buffers = message or ({"t": "beat"}, [])

@@ -187,6 +187,7 @@ function rowsView(state, host, select) {
     write(parts.name, facts.id);
     write(parts.cells[1], [supervisor ? facts.strategy ?? facts.cls : facts.cls, facts.mark, facts.letters]
       .filter(Boolean).join(" · "));
+    parts.name.title = facts.path, parts.cells[1].title = parts.cells[1].textContent; // both may be cut
     write(parts.badge, words(facts.status));
     write(parts.cells[3], supervisor && facts.incarnation < 2 ? "" : `#${facts.incarnation}`);
     write(parts.number, facts.intensity ? `${used}/${most} in ${seconds} s` : facts.restarts ? count(facts.restarts) : supervisor ? "" : "0");
@@ -237,6 +238,23 @@ function rowsView(state, host, select) {
 
 // ---------------------------------------------------------------- the frame around either view
 
+const EFFECT = {
+  crash: "raise an exception inside it; its supervisor reacts",
+  kill: "end it at once, without asking; its supervisor reacts",
+  skip: "end the message that it has in hand, for good",
+  restart: "end this incarnation and start the next one",
+  stop: "end it in good order, after the message in hand",
+  suspend: "handle no message until it is resumed; they wait in the mailbox",
+  resume: "go on with the messages that wait",
+};
+
+function refusal(state, row, action) {
+  if (row.kind === "supervisor" && row.path === "/") return "the root ends with lab.close()";
+  if (row.kind === "supervisor" && !["kill", "restart", "stop"].includes(action)) return "for agents only: this is a supervisor";
+  if (action === "skip") return "it has no message in hand";
+  return action === "resume" ? "it is not suspended" : `not while it is ${words(row.status)}`;
+}
+
 function inspector(state, model, body) {
   const node = make("div", "al-inspector"), what = make("div", "al-what"), facts = make("div", "al-facts");
   const buttons = make("div", "al-buttons"), said = make("div", "al-said"), code = make("code"), result = make("span");
@@ -260,7 +278,7 @@ function inspector(state, model, body) {
     const over = { closed: "the lab is closed", silent: "no word from the kernel" }[mood(state)] ?? "";
     for (const [action, button] of keys) {
       button.disabled = !live || state.log.busy || !row?.can.includes(action);
-      button.title = over || (row && !row.can.includes(action) ? `not while it is ${words(row.status)}` : "");
+      button.title = over || (row ? row.can.includes(action) ? EFFECT[action] ?? "" : refusal(state, row, action) : "");
     }
     node.classList.toggle("al-empty", !row);
     write(code, state.log.code);
@@ -269,8 +287,9 @@ function inspector(state, model, body) {
     if (!row) { what.replaceChildren(make("span", "al-hint", state.closed ? CLOSED : "Select an agent to act on it.")); return write(facts, ""); }
     const { name, colour, shape } = look(state, state.selected);
     what.replaceChildren(icon(shape, colour), make("b", "", row.path), make("span", "", row.kind === "supervisor" ? row.strategy ?? "" : row.cls));
-    const since = new Date(row.since).toLocaleTimeString("en-GB");
-    const told = [`${words(row.status || name)} since ${since}`, `incarnation ${row.incarnation}`, restartsOf(row.restarts)];
+    const lives = row.kind === "agent" && ["running", "busy", "waiting", "suspended"].includes(row.status);
+    const since = lives && row.since ? ` since ${new Date(row.since).toLocaleTimeString("en-GB")}` : "";
+    const told = [words(row.status || name), `incarnation ${row.incarnation}${since}`, restartsOf(row.restarts)];
     if (row.node !== null) told.push(`node ${row.node}`);
     if (row.reason) told.push(`last exit: ${row.reason}`);
     write(facts, told.join(" · "));

@@ -18,6 +18,7 @@ from typing import Any
 import pydantic
 
 from agentlab._fields import CONFIG, parts, same, shown, type_name
+from agentlab._spelling import meant
 from agentlab.errors import InvalidArgument
 
 PLAIN = frozenset({int, str, float, bool, bytes})
@@ -145,7 +146,15 @@ class Signature:
             try:
                 self._signature.bind(*args, **kwargs)
             except TypeError as error:
-                raise InvalidArgument(str(error)) from None
+                raise InvalidArgument(f"{error}.{self._unknown(kwargs)} Nothing was done.") from None
+
+    def _unknown(self, kwargs: dict[str, Any]) -> str:
+        """The first name that is no parameter's, with the one that was probably meant."""
+        parameters = self._signature.parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return ""
+        unknown = next((name for name in kwargs if name not in parameters), None)
+        return f" It has no {unknown!r}{meant(unknown, parameters).replace(' did', '; did') or '.'}" if unknown else ""
 
     def _check_values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Check each; whether others of the same classes need no look."""

@@ -79,7 +79,7 @@ def _past(events: list[tuple[Any, ...]]) -> list[str]:
     if not ends:
         return ["It never ended by itself"] if events else []
     crashes = sum(events[number][1] in ("crashed", "killed") for number in ends)
-    told = [f"It ended {_times(len(ends))}" + (f", {_times(crashes)} by a crash or a kill" if crashes else "")]
+    told = [f"It ended {_times(len(ends))}" + _how(crashes, len(ends))]
     last = ends[-1]
     told.append(f"Last, at {_clock(events[last][0])}, {_end(events, last)}")
     later = events[last + 1 :]
@@ -91,6 +91,15 @@ def _past(events: list[tuple[Any, ...]]) -> list[str]:
     if begun:
         told.append(f"It began anew at {_clock(begun[-1][0])}")
     return told
+
+
+def _how(crashes: int, ends: int) -> str:
+    """How many of the ends were crashes."""
+    if not crashes:
+        return ""
+    if crashes < ends:
+        return f", {_times(crashes)} of them by a crash or a kill"
+    return ", by a crash or a kill" if ends == 1 else ", each time by a crash or a kill"
 
 
 MOVES = {
@@ -146,8 +155,10 @@ def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:
     if entry.pending:
         head = entry.pending[0]
         tries = f", delivered {_times(head.deliveries + 1)}" if head.deliveries else ""
-        hand = f"in hand: {head.method}{tries}" + (f", in step {head.step}" if head.step else "")
-        told.append((hand if head.begun else f"next: {head.method}") + f"; {len(entry.pending)} in the mailbox")
+        hand = f"In hand: {head.method}{tries}" + (f", in step {head.step}" if head.step else "")
+        more = len(entry.pending) - 1
+        waits = f"; behind it {more} more {'waits' if more == 1 else 'wait'} in the mailbox" if more else ""
+        told.append((hand if head.begun else f"Next: {head.method}") + waits)
     if entry.suspended:
         told.append("It is suspended: ref.resume() lets it go on")
     return told

@@ -80,7 +80,10 @@ class Reply:
             )
         except concurrent.futures.TimeoutError:
             raise self._late(self._timeout if timeout is None else timeout) from None
-        return answered(outcome)
+        try:
+            return answered(outcome)
+        except concurrent.futures.CancelledError:
+            raise concurrent.futures.CancelledError(f"{self._message} was taken back: reply.cancel()") from None
 
     def _goes_on(self) -> str:
         """What an interrupted wait leaves behind, and how to end it."""
@@ -94,9 +97,11 @@ class Reply:
         )
 
     def _late(self, seconds: float) -> CallTimeout:
+        begun = self._sent is not None and self._sent.begun
+        still = "the agent still does the work" if begun else "it still waits in the mailbox, and will be handled"
         return CallTimeout(
-            f"no answer from {self._message} within {seconds:g} s; the agent still does the work. "
-            "Wait longer: ref.call(timeout=...), or look: ref.info()."
+            f"no answer from {self._message} within {seconds:g} s; {still}. Wait longer: reply.result(seconds), or "
+            "next time ref.call(timeout=seconds). Look: ref.info()."
         )
 
     def __await__(self) -> Generator[Any, Any, Any]:

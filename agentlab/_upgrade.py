@@ -61,7 +61,7 @@ class Upgrades:
         if entry.kind is kind:
             return entry.path, "upgraded", None
         if entry.wants is kind:
-            return entry.path, "waits", "it takes the new code when it is between two messages"
+            return entry.path, "waits", "it takes the new code after the message in hand"
         return entry.path, "refused", self._refusals.get(entry)
 
     def again(self, place: int) -> None:

@@ -206,6 +206,14 @@ def test_a_wrong_argument_in_a_cell_costs_the_agent_nothing(lab: Lab) -> None:
     assert lab.dead_letters().empty
 
 
+def test_a_misspelt_argument_is_told_what_it_may_have_been(lab: Lab) -> None:
+    """Python alone would say that another one is missing."""
+    counter = lab.start(Counter, id="c")
+
+    with pytest.raises(InvalidArgument, match=r"missing .* 'text'\. It has no 'txt'; did you mean 'text'\? Nothing"):
+        counter.call.note(txt="tea")  # type: ignore[call-arg]  # on purpose
+
+
 def test_a_wrong_argument_of_an_agent_is_its_own_error_wherever_the_other_lives(lab: Lab) -> None:
     """On the same node and on another: the caller may go on, the callee has seen nothing."""
     boss = lab.start(Boss, id="boss")

@@ -117,11 +117,23 @@ def test_own_limit_parks_one_child_alone(lab: Lab) -> None:
         lab.wait_idle()
     assert bad.status == "parked"
     assert good.incarnation == 1
-    told = lab.explain(bad)
+    told = " ".join(lab.explain(bad).split())
+    assert "It ended twice, each time by a crash or a kill. Last," in told
     assert "gave up after 2 crashes in" in told
     assert "ValueError: no tea" in told
     with pytest.raises(NotRunning, match="no tea"):
         bad.call.add().result(10)
+
+
+def test_explain_tells_what_is_in_hand_from_what_waits(lab: Lab) -> None:
+    """The message in hand is not counted among those behind it."""
+    counter = lab.start(Counter, id="c")
+    counter.cast.hang()
+    wait_for(lambda: counter.info()["message"])
+    assert " ".join(lab.explain(counter).split()).endswith("It never ended by itself. In hand: hang.")
+    counter.cast.add()
+    wait_for(lambda: counter.info()["mailbox"] == 2)
+    assert "In hand: hang; behind it 1 more waits in the mailbox." in " ".join(lab.explain(counter).split())
 
 
 def test_explain_tells_asked_to_stop_from_gave_up(lab: Lab) -> None:
@@ -165,7 +177,7 @@ def test_many_dynamic_children(lab: Lab) -> None:
     refs[500].kill()
     assert refs[500].call.add().result(10) == 502
     assert lab.agents()["incarnation"].value_counts().to_dict() == {1: 1001, 2: 1}
-    assert repr(refs) == "Refs(1000 agents: /many/counter-1 … /many/counter-1000)"
+    assert repr(refs) == "Refs(1,000 agents: /many/counter-1 … /many/counter-1000)"
 
 
 def test_on_start_may_decline(lab: Lab) -> None:

@@ -66,6 +66,7 @@ WAITING: dict[str, Control] = {
 
 def answer_of(future: concurrent.futures.Future[Any], goes_on: Callable[[], str] = str) -> Any:
     """What the runtime's thread answers, or the error as its asker sees it; ``goes_on``: what an interrupt leaves."""
+    __tracebackhide__ = True
     try:
         return interruptible(future.result, goes_on)
     except Exception as error:
@@ -89,6 +90,7 @@ def _later(name: str, function: Callable[..., Any]) -> Control:
         def goes_on() -> str:
             return f"{name} of {path} goes on; nobody waits for it. If a message in hand holds it up: ref.skip()."
 
+        __tracebackhide__ = True
         return answer_of(runtime.submit(function, runtime, path, *args), goes_on)
 
     return control
@@ -104,6 +106,7 @@ def _checkpoints(runtime: Runtime, path: str) -> Any:
 
 
 def _wait_idle(runtime: Runtime, path: str, timeout: float) -> None:
+    __tracebackhide__ = True
     future = runtime.submit(runtime.wait_idle, path)
     try:
         interruptible(lambda: future.result(timeout), lambda: _busy_still(runtime))
@@ -159,6 +162,7 @@ class KernelLink:
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation; blocks for milliseconds, or as long as what it waits for."""
+        __tracebackhide__ = True
         inside = current.get()
         if inside is not None:
             return inside.host.link.control(op, path, *args)

@@ -230,6 +230,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
             AlreadyStarted, AlreadyPresent, MaxChildren: The supervisor does not take it.
             Exception: Whatever ``on_start`` raised.
         """
+        __tracebackhide__ = True
         runtime = self._live
         path = under.path if isinstance(under, Ref) else under
         name = id or getattr(what, "__name__", None) or getattr(what, "id", None) or what
@@ -309,6 +310,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         Raises:
             CallTimeout: Not idle after ``timeout`` seconds; the message says who was busy.
         """
+        __tracebackhide__ = True
         OPERATIONS["wait_idle"](self._live, "/", timeout)
 
     def retry(self, what: int | Ref | str | None = None) -> int:

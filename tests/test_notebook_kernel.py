@@ -109,6 +109,7 @@ def test_an_interrupted_wait_says_what_goes_on(kernel: Kernel, wait: str, line: 
     assert interrupted(kernel, wait) == "KeyboardInterrupt"
     assert line in kernel.error["evalue"]
     assert "\n" not in kernel.error["evalue"]
+    assert len("\n".join(kernel.error["traceback"]).splitlines()) < 25
 
 
 def interrupted(kernel: Kernel, code: str) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 import anyio
 
 from agentlab import Exit
-from agentlab._wire import pack
-from agentlab.node.resident import current
+from agentlab._asks import write_control
+from agentlab.node.resident import Resident, current
 
 FILE, PLAN, KERNEL = "world", "plan", "kernel"
 
@@ -81,10 +81,16 @@ async def die(folder: str, how: str) -> None:
     elif how == "kernel":
         end_kernel(folder)
     elif how == "sibling":
-        await resident.host.ask("control", "kill", agent.path.rsplit("/", 1)[0] + "/book", pack((), "nothing"))
+        await ask(resident, "kill", agent.path.rsplit("/", 1)[0] + "/book")
     else:
-        await resident.host.ask("control", how, agent.path, pack((), "nothing"))
+        await ask(resident, how, agent.path)
     await anyio.sleep_forever()
+
+
+async def ask(resident: Resident, op: str, path: str) -> None:
+    """Have the kernel do it, as a ref does, but not as a step."""
+    given = (None,) if op == "crash" else ()
+    await resident.host.ask("control", op, path, write_control(op, given, resident.host.number_of))
 
 
 async def effect(folder: str, label: str) -> int:

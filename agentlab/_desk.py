@@ -173,6 +173,8 @@ class Desk:
         place = self.waiting.below(path) or self.waiting.places.get(path)
         if place is not None and (entry is None or not entry.life):
             return f"{path}.{method}: the agent is parked ({place.why})."
+        if self.ledger.closing and (entry is None or not entry.life):
+            return f"{path}.{method}: the lab is closing, and the agent has ended. Start another: Lab()."
         if entry is None:
             return f"{path}.{method}: there is no agent {path!r} in this lab. Look: lab.agents()."
         why = f" ({reason_text(entry.reason)})" if entry.reason is not None else ""

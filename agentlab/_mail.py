@@ -99,6 +99,8 @@ class Mail:
     def _refusal(self, entry: Entry | None, path: str, message: Message) -> AgentLabError | None:
         if entry is None:
             return NotRunning(self._desk.why_not(path, message.method))
+        if message.answer is not None and self._desk.ledger.closing and not entry.life:
+            return NotRunning(self._desk.why_not(path, message.method))  # nobody starts it again
         if entry.down and not (message.answer is None and self._desk.status(entry) == "parked"):
             return NotRunning(self._desk.why_not(path, message.method))  # casts wait for a parked agent
         cls = entry.kind.cls

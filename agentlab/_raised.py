@@ -75,7 +75,7 @@ def describe(error: BaseException, *, own: bool = False) -> tuple[str, str, str,
         text = traceback_of(error) if error.__traceback__ is not None else ""
     except BaseException:  # the traceback asks the exception for its message too
         text = "".join(traceback.format_tb(error.__traceback__))
-    return type(error).__name__, _cut(message), redact(text[-LONGEST:]), _form(error, own=own)
+    return _cut(type(error).__name__), _cut(message), redact(text[-LONGEST:]), _form(error, own=own)
 
 
 def _cut(text: str) -> str:

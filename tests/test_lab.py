@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentlab import Lab, Supervisor, child
+from agentlab import Agent, Lab, Supervisor, child
 from agentlab.errors import (
     AgentDown,
     AlreadyStarted,
@@ -355,3 +355,25 @@ def test_a_stored_lab_may_wait_for_a_person(tmp_path: Path) -> None:
         assert lab["/a"].state == {"count": 3}
         assert [ref.path for ref in lab.resume()] == ["/a"]
         assert lab["/a"].call.add(1).result(20) == 4
+
+
+def test_who_calls_an_agent_that_has_ended_with_its_lab_is_told_that_it_closes(lab: Lab, tmp_path: Path) -> None:
+    """Not that there is no such agent: it was there, and comes back when a file is opened again."""
+
+    class Lingers(Agent):
+        """Ends when somebody lets it."""
+
+        async def on_stop(self, reason: object) -> None:
+            wait_for((tmp_path / "go").exists)
+
+    lab.start(Lingers, id="last", shutdown=30.0)
+    counter = lab.start(Counter, id="c")
+    closing = threading.Thread(target=lambda: lab.close(30.0))
+    closing.start()
+    try:
+        wait_for(lambda: "exited" in set(lab.events(path="/c")["kind"]))
+        with pytest.raises(NotRunning, match="the lab is closing"):
+            counter.call.add(1).result(20)
+    finally:
+        (tmp_path / "go").touch()
+        closing.join()

@@ -45,6 +45,10 @@ class Teller(Agent):
         """Raise it."""
         raise ValueError(f"no entry for {text}")
 
+    async def fail_as(self, text: str) -> None:
+        """Raise an exception whose class it names."""
+        raise type(text, (Exception,), {})
+
     async def leave(self, text: str) -> None:
         """End with it as the reason."""
         raise Exit(("auth", text))
@@ -111,7 +115,7 @@ def test_no_way_leads_a_key_into_the_store(open_lab, tmp_path, token):
     lab, answers = open_lab, []
     limit = Limit(1000, 1.0)
     lab.start(child(Teller, id="other", own_limit=limit))
-    for way in ("say", "fail", "leave", "stop_with", "step_with", "keep", "cast_it", "later", "take"):
+    for way in ("say", "fail", "fail_as", "leave", "stop_with", "step_with", "keep", "cast_it", "later", "take"):
         ref = lab.start(child(Teller, id=f"a-{way}", own_limit=limit))
         ref.trace()
         answers.append(told(lambda ref=ref, way=way: getattr(ref.call(redeliver=False), way)(token).result(30)))

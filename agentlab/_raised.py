@@ -23,7 +23,7 @@ from typing import Any
 from agentlab import errors
 from agentlab._pickles import dump, load, refuse_carriers
 from agentlab._secrets import redact
-from agentlab._traces import IN_THE_AGENT, full, render, traceback_of
+from agentlab._traces import IN_THE_AGENT, full, message_of, render, traceback_of
 from agentlab.agent import Crash, Exit
 from agentlab.errors import AgentDown, NotRunning, StartFailed
 
@@ -67,10 +67,7 @@ def describe(error: BaseException, *, own: bool = False) -> tuple[str, str, str,
         error: The exception.
         own: It is the kernel's: what of it is no plain data becomes text.
     """
-    try:
-        message = str.__str__(str(error))
-    except BaseException as failed:  # a __str__ may raise anything
-        message = f"(its message raised {type(failed).__name__})"
+    message = message_of(error)
     try:
         text = traceback_of(error) if error.__traceback__ is not None else ""
     except BaseException:  # the traceback asks the exception for its message too

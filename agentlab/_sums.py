@@ -108,14 +108,19 @@ def is_whole(kept: int, row: tuple[Any, ...]) -> bool:
     return kept == crc32(marshal.dumps(row, FORMAT))
 
 
+def is_whole_text(hashed: Any, text: Any) -> bool:
+    """Whether a text that is kept once is the one that its hash was made of."""
+    return isinstance(text, str) and digest(text) == hashed
+
+
 def _whole_row(db: Connection, table: str, number: int, kept: int | None, *row: Any) -> int:
-    if kept is None or kept == crc32(marshal.dumps(row, FORMAT)):
+    if kept is None or is_whole(kept, row):
         return 1
     return _damaged(db, f"row {number} of table {table!r} is not as it was written")
 
 
 def _whole_text(db: Connection, hashed: Any, text: Any) -> int:
-    if isinstance(text, str) and digest(text) == hashed:
+    if is_whole_text(hashed, text):
         return 1
     return _damaged(db, "a text of table 'blob' is not as it was written")
 

@@ -185,7 +185,7 @@ def render(error: BaseException) -> list[str]:
         return _everything(error)
     name = type(error).__name__
     head = f"{_red(name)}{' ' * max(1, 42 - len(name))}Traceback (most recent call last)"
-    said = [f"{_red(name)}: {line}" if not n else line for n, line in enumerate(_text(error).splitlines() or [""])]
+    said = [f"{_red(name)}: {line}" if not n else line for n, line in enumerate(message_of(error).splitlines() or [""])]
     lines = [head, *_own_frames(error.__traceback__), "", *said]
     return lines + _because(error, LINES - len(lines))
 
@@ -224,7 +224,7 @@ def _because(error: BaseException, room: int) -> list[str]:
     if note is not None:
         return _agents_lines(note, max(room, 5))
     cause = error.__cause__
-    return [] if cause is None else [f"Because of {type(cause).__name__}: {_text(cause).partition(chr(10))[0]}"]
+    return [] if cause is None else [f"Because of {type(cause).__name__}: {message_of(cause).partition(chr(10))[0]}"]
 
 
 def _agents_lines(note: str, room: int) -> list[str]:
@@ -263,10 +263,11 @@ def _notes(error: BaseException) -> list[str]:
     return [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
 
 
-def _text(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """What an exception says, whatever its ``__str__`` does."""
     try:
-        return str(error)
-    except Exception as failed:  # a __str__ may raise anything
+        return str.__str__(str(error))
+    except BaseException as failed:  # a __str__ may raise anything
         return f"(its message raised {type(failed).__name__})"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from agentlab._schema import COLUMNS, TEXTS, VERSION
 from agentlab._spelling import counted
 from agentlab._store_file import reader, recognise
-from agentlab._sums import digest, is_whole, summed
+from agentlab._sums import is_whole, is_whole_text, summed
 from agentlab.errors import StoreDamaged
 
 MOST = 100
@@ -90,7 +90,7 @@ def _read_texts(db: sqlite3.Connection, found: Checked) -> None:
     try:
         for number, hashed, text in db.execute("SELECT rowid, hash, text FROM blob"):
             found.rows["blob"] = found.rows.get("blob", 0) + 1
-            if not isinstance(text, str) or digest(text) != hashed:
+            if not is_whole_text(hashed, text):
                 found.damage.append(f"row {number} of table 'blob' is not as it was written")
         for table, column in TEXTS:
             gone = f"WHERE typeof({column}) = 'blob' AND {column} NOT IN (SELECT hash FROM blob)"  # noqa: S608  # ours

@@ -155,7 +155,9 @@ class Zygote:
         where = {"path": sys.path, "cwd": _folder(), "env": dict(os.environ)}
         pid = self._ask({"op": "fork", **about, **where}, line.fileno(), word.fd)
         if pid is None:
-            raise NodeDown("the zygote forked no node.")
+            raise NodeDown(
+                f"the zygote forked no node: the system has no room for another process. {ADVICE[errno.EAGAIN]}"
+            )
         return NodeProcess(self, pid)
 
     def wait(self, pid: int) -> int | None:
@@ -177,11 +179,15 @@ class Zygote:
                 while not reply.endswith(b"\n"):
                     part = line.recv(4096)
                     if not part:
-                        raise NodeDown("the zygote, from which nodes are forked, is gone.")
+                        raise NodeDown(
+                            "the zygote, from which nodes are forked, is gone. Try again: another is started."
+                        )
                     reply += part
             except OSError as error:
                 self._broken = True
-                raise NodeDown(f"the zygote, from which nodes are forked, does not answer: {error}.") from error
+                raise NodeDown(
+                    f"the zygote, from which nodes are forked, does not answer: {error}. Try again: another is started."
+                ) from error
         found: int | None = json.loads(reply)
         return found
 

@@ -270,10 +270,11 @@ def test_a_forked_child_that_exits_as_a_script_closes_nothing(tmp_path: Path) ->
     """``sys.exit`` in a child, through ``with Lab(...)`` and the handlers at exit: its parent's lab runs on."""
     script = start_script(
         """
-        import os, sys
+        import os, sys, warnings
         from agentlab import Lab
         from tests.agents import Counter
 
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later do not like forks beside threads
         with Lab(sys.argv[1], nodes=1) as lab:
             counter = lab.start(Counter, id="c")
             pid = os.fork()

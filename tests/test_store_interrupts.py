@@ -136,6 +136,7 @@ def _interrupted_at(number: int, work: Callable[[], object]) -> bool:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for one such frame when tracing is switched on
     sys.settrace(trace)
     try:
         work()

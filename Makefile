@@ -11,8 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CHECKS := ruff format types floors tests notebooks browser others
 
 # What depends on the interpreter's insides: run on every other Python that is found here.
-INSIDES := $(addprefix tests/test_,slices.py blast_radius.py wire.py store.py store_life.py kernel_life.py notebook_kernel.py \
-  tree_widget.py agent.py tools.py charts.py)
+INSIDES := $(addprefix tests/test_,slices.py wire.py store.py store_interrupts.py forks.py kernel_life.py notebook_kernel.py \
+  tree_widget.py agent.py arguments.py tools.py interpreter.py)
 
 # Jupyter refuses to start as root, which is who you are in most containers, unless told that it is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -90,11 +90,16 @@ class Reply:
         if self._future.done() or self._sent is None:
             return f"{self._message} is not waited for any more."
         if self._sent.begun:
-            return f"{self._message} goes on; nobody waits for it. End it: reply.cancel(), or ref.skip()."
+            return f"{self._message} goes on; nobody waits for it. End it: {self._agent}.skip(), or reply.cancel()."
         return (
             f"{self._message} stays in the mailbox; nobody waits for it. Take it back: reply.cancel(). "
-            "End what its agent has in hand: ref.skip()."
+            f"End what its agent has in hand: {self._agent}.skip()."
         )
+
+    @property
+    def _agent(self) -> str:
+        """How a cell names the agent."""
+        return f"lab[{self._message.rpartition('.')[0]!r}]"
 
     def _late(self, seconds: float) -> CallTimeout:
         begun = self._sent is not None and self._sent.begun

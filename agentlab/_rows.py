@@ -10,7 +10,7 @@ from agentlab._books import reason_text
 from agentlab._dormant import Dormant
 from agentlab._remembered import Place
 from agentlab._runtime import Runtime
-from agentlab._specs import is_missing, newer_of
+from agentlab._specs import is_undefined, newer_of
 from agentlab._tree_records import Record, SupervisorRecord
 from agentlab.agent import Agent
 from agentlab.events import Row
@@ -75,7 +75,7 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
         path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, entry.restarts,
         entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
         entry.handled, outdated=not _is_newest(entry.kind.cls, newest), letters=runtime.desk.ledger.letters[path],
-        spent=runtime.desk.ledger.spent.get(path), missing=is_missing(entry.kind.cls),
+        spent=runtime.desk.ledger.spent.get(path), missing=is_undefined(entry.kind.cls),
     )  # fmt: skip
 
 

@@ -144,6 +144,11 @@ def is_missing(what: object) -> bool:
     return isinstance(what, type) and issubclass(what, Missing)
 
 
+def is_undefined(cls: type) -> bool:
+    """Whether it stands for a class that still is not there: a cell may have defined it meanwhile."""
+    return is_missing(cls) and known(cls.__module__, cls.__qualname__) is None
+
+
 def unknown(path: str, method: str, cls: type[Agent]) -> UnknownMessage:
     """The error of a message that an agent's class does not have, with what helps."""
     name = cls.__name__

@@ -156,6 +156,7 @@ def test_when_the_class_is_there_it_goes_on(path: Path, how: str, monkeypatch: p
     """By ``resume()`` or by the cell that started it; messages that waited are handled, also below a team."""
     with Lab(path, nodes=1, resume="ask") as lab:
         writer = define(monkeypatch)
+        assert "not defined" not in " ".join(lab.agents()["kind"])  # it waits, and no longer for its class
         if how == "resume":
             assert [ref.path for ref in lab.resume()] == ["/alone", "/team", "/plain"]
         else:

@@ -81,7 +81,7 @@ def test_interrupting_a_cell_ends_the_wait_only(kernel: Kernel, wait: str) -> No
     """Whether the cell awaits or blocks: the agent stays where it was, and a line says so and how to end it."""
     kernel.run("lab = Lab(); counter = lab.start(Counter, id='counter')")
     assert interrupted(kernel, wait) in ("KeyboardInterrupt", "CancelledError")
-    line = "/counter.hang goes on; nobody waits for it. End it: reply.cancel(), or ref.skip()."
+    line = "/counter.hang goes on; nobody waits for it. End it: lab['/counter'].skip(), or reply.cancel()."
     assert kernel.error["evalue"] == line
     assert kernel.run("(counter.status, counter.incarnation)") == "('busy', 1)"
 

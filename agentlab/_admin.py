@@ -174,7 +174,7 @@ async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) 
     if kept is not None and free_again(runtime, parent, kept):
         await runtime.ask_tree(parent.path, "delete_child", spec.id)
     result = await runtime.ask_tree(parent.path, "start_child", spec)
-    made = expect(result, parent.path, "start_child", (spec,)).record
+    made = expect(result, parent.path, "start", (spec,)).record
     look(runtime.desk, parent)
     if made.is_supervisor:
         look_below(runtime.desk, made)

@@ -18,7 +18,7 @@ from typing import Any
 from agentlab import _interrupt
 from agentlab.errors import CallCycle, LabClosed
 
-CLOSED = "this lab is closed. Start another: Lab()."
+CLOSED = "this lab is closed. Start another: Lab(); if it had a file, Lab(path) goes on with it."
 
 JOIN_SECONDS = 10.0
 """So long who ends the loop waits for its thread, which a callback of somebody else's may hold."""

@@ -61,6 +61,11 @@ CRASH = "#e5484d"
 REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
 
 
+def __dir__() -> list[str]:
+    """What TAB shows: the charts."""
+    return ["latency", "outcomes", "restarts"]
+
+
 def clean(text: object, limit: int = 120) -> str:
     """One line that is safe to draw: no control, direction or half characters, at most ``limit`` long."""
     shown = str(text)[: limit + 1]

@@ -225,3 +225,9 @@ def test_outcomes_mark_the_best():
     ]
     assert "score by prompt" in svg(chart)
     assert "No outcomes yet" in svg(charts.outcomes(frame[:0], x="state.prompt", y="state.score"))
+
+
+def test_tab_finds_the_charts_and_nothing_else():
+    """What the module itself uses is nobody's chart."""
+    assert dir(charts) == ["latency", "outcomes", "restarts"]
+    assert all(callable(getattr(charts, name)) for name in dir(charts))

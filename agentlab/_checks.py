@@ -77,7 +77,7 @@ def check_fields(what: object, fields: Mapping[str, object], *, where: str) -> N
         try:
             known[name].validate(value)
         except InvalidState as error:
-            raise InvalidSpec(f"{where}: {error}", kind="invalid_field", value=value) from error
+            raise InvalidSpec(f"{where}: {error}", kind="invalid_field", value=value) from None
 
 
 def check_complete(what: object, fields: Mapping[str, object], *, where: str) -> None:

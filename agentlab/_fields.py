@@ -181,7 +181,8 @@ class Field:
         except InvalidState:
             raise
         except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
-            raise InvalidState(self._misfit(value, str(error))) from None
+            aside = f"What is no state has a name with an underscore in front: _{self.name}."
+            raise InvalidState(self._misfit(value, f"{error}. {aside}")) from None
 
     def _read_back(self, value: Any, text: str) -> None:
         try:

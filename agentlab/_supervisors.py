@@ -6,6 +6,8 @@ still stop its children, and its end is not the end of the one that runs.
 
 from __future__ import annotations
 
+import time
+
 
 class Supervisors:
     """Which life of a supervisor is the present one at a path, and the incarnation that each life is."""
@@ -15,6 +17,7 @@ class Supervisors:
         self._ends: dict[int, str] = {}  # paths, by life, of those that do not run and still end
         self._numbers: dict[int, int] = {}  # incarnations, by life, until it ends
         self._counts: dict[str, int] = {}  # how often each path has come up
+        self._since: dict[str, int] = {}  # when the present life began, Unix time in nanoseconds
 
     def began(self, path: str, life: int, *, before: int = 0) -> None:
         """A supervisor came up; refs to the path mean this life from here on.
@@ -28,6 +31,7 @@ class Supervisors:
         if old is not None:
             self._ends[old] = path
         self._present[path] = life
+        self._since[path] = time.time_ns()
         self._numbers[life] = self._counts[path] = max(before, self._counts.get(path, 0)) + 1
 
     def ended(self, path: str, life: int) -> None:
@@ -52,6 +56,10 @@ class Supervisors:
     def knows(self, path: str) -> bool:
         """Whether a supervisor has ever come up there."""
         return path in self._counts
+
+    def since(self, path: str) -> int | None:
+        """When the newest life at a path began; None if none has."""
+        return self._since.get(path)
 
     def count(self, path: str) -> int:
         """The newest incarnation at a path; 1 for one that has not come up yet."""

@@ -199,3 +199,26 @@ def test_a_crash_reaches_a_waiting_handler(lab: Lab) -> None:
     with pytest.raises(AgentDown) as caught:
         reply.result(10)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_explain_says_where_a_message_went_that_was_given_up(lab: Lab) -> None:
+    """Its frame is named."""
+    counter = lab.start(Counter, id="c")
+    hanging = counter.call.hang()
+    counter.skip()
+    with pytest.raises(AgentDown):
+        hanging.result(20)
+
+    assert "1 of its messages is a dead letter: lab.dead_letters(path='/c')" in " ".join(lab.explain(counter).split())
+
+
+def test_a_supervisor_is_there_since_its_present_life_began(lab: Lab) -> None:
+    """Not since the lab was opened."""
+    team = lab.start(Supervisor("team", child(Counter, id="c")))
+    first = dict(lab.agents().set_index("path")["since"])
+
+    team.restart()
+    second = dict(lab.agents().set_index("path")["since"])
+
+    assert first["/"] < first["/team"] < second["/team"]
+    assert second["/"] == first["/"]

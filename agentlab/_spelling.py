@@ -14,9 +14,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def counted(number: int, what: str) -> str:
-    """``1 agent``, ``2 agents``, ``1,000 agents``."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def counted(number: int, what: str, *, sep: str = ",") -> str:
+    """``1 agent``, ``2 agents``, ``1,000 agents``; with ``sep=""``, as in a repr, ``1000 agents``."""
+    return f"{number:{sep}} {what}{'s' * (number != 1)}"
 
 
 def few(texts: Sequence[str], most: int = 5) -> str:

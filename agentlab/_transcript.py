@@ -67,7 +67,7 @@ class Transcript(Sequence[Any]):
     __hash__ = None  # type: ignore[assignment]  # mutable, as a list is
 
     def __repr__(self) -> str:
-        return f"Transcript({counted(len(self._items), 'item')})"
+        return f"Transcript({counted(len(self._items), 'item', sep='')})"
 
     def dump(self, start: int = 0) -> list[str]:
         """The items from ``start`` on, each as JSON text."""

@@ -466,7 +466,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if self._runtime is None or self._runtime.closed:
             return f"Lab({where!r}, closed)"
         agents, nodes = self._runtime.run(self._runtime.count)
-        return f"Lab({where!r}, {counted(agents, 'agent')}, {counted(nodes, 'node')})"
+        return f"Lab({where!r}, {counted(agents, 'agent', sep='')}, {counted(nodes, 'node')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Lab cannot travel; inside an agent it is self.lab.")

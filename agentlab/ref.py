@@ -534,7 +534,7 @@ class Refs(Sequence[Ref]):
 
     def __repr__(self) -> str:
         ends = f": {self._refs[0].path} … {self._refs[-1].path}" if self._refs else ""
-        return f"Refs({counted(len(self._refs), 'agent')}{ends})"
+        return f"Refs({counted(len(self._refs), 'agent', sep='')}{ends})"
 
 
 class Broadcast:

@@ -177,7 +177,7 @@ def test_many_dynamic_children(lab: Lab) -> None:
     refs[500].kill()
     assert refs[500].call.add().result(10) == 502
     assert lab.agents()["incarnation"].value_counts().to_dict() == {1: 1001, 2: 1}
-    assert repr(refs) == "Refs(1,000 agents: /many/counter-1 … /many/counter-1000)"
+    assert repr(refs) == "Refs(1000 agents: /many/counter-1 … /many/counter-1000)"
 
 
 def test_on_start_may_decline(lab: Lab) -> None:

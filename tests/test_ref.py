@@ -279,6 +279,8 @@ def test_an_interrupted_wait_leaves_the_agent_alone():
         from agentlab import Lab
         from tests.agents import Counter
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+
         def interrupt_soon():
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 

@@ -146,7 +146,8 @@ class Ledger(Notes):
             for action, args in self._after:
                 if isinstance(args[-1], BaseException):
                     action(*args)
-            lost = f"{counted(len(self._batch.rows), 'row')} of what happened since could not be kept"
+            rows = len(self._batch.rows)
+            lost = f"{counted(rows, 'row')} of what happened since {'is' if rows == 1 else 'are'} lost"
             raise type(error)(f"{error} The lab is closed, its store is as its last commit left it: {lost}.") from None
         finally:
             self.store.close()

@@ -348,7 +348,7 @@ def test_what_is_only_in_memory_is_lost_with_the_lab_and_it_says_so(small_disk: 
     ballast = filled(small_disk)
     assert saver.call.save("x" * 200_000).result(20) == 1
 
-    with pytest.raises(StoreFull, match="rows of what happened since could not be kept"):
+    with pytest.raises(StoreFull, match="rows of what happened since are lost"):
         lab.close()
 
     ballast.unlink()

@@ -333,7 +333,10 @@ async def _stop_life(runtime: Runtime, entry: Entry, reason: Any) -> None:
 
 
 async def restart(runtime: Runtime, path: str) -> None:
-    """Stop in good order if it runs, then start the next incarnation; uncounted, as an administrator's act."""
+    """Stop in good order if it runs, then start the next incarnation; uncounted, as an administrator's act.
+
+    Messages wait for it, of a supervisor those of all below it. Where the start fails they are given up.
+    """
     record = find(runtime, path)
     entry = runtime.desk.entries.get(path)
     if await resume_one(runtime, path, "restart"):
@@ -346,7 +349,8 @@ async def restart(runtime: Runtime, path: str) -> None:
     elif entry is not None and (doubt := runtime.mail.doubt(entry)) is not None:
         raise NotRunning(f"restart: {path!r} is {doubt}.")
     elif record.is_supervisor and record.life:
-        await administer(runtime, record, "terminate_child", record.id)
+        with runtime.desk.supervisors.coming_back(path):
+            await administer(runtime, record, "terminate_child", record.id)
     await administer(runtime, record, "restart_child", record.id)
 
 

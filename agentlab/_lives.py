@@ -217,6 +217,8 @@ class Lives:
         if fact.kind == "supervisor_exited":
             desk.supervisors.ended(path, fact.life or 0)
             self._signals.tell_others(fact.life or 0, path, fact.reason)
+        elif fact.kind == "down" and desk.supervisors.comes_back(path):
+            return  # as after a crash: those below start again with it, or are removed, and messages wait
         elif fact.kind in ("down", "parked", "removed") and not desk.ledger.closing:
             now = desk.tree.find(path)
             heir = now if now is not fact.record else None

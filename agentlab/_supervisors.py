@@ -6,13 +6,16 @@ still stop its children, and its end is not the end of the one that runs.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 
 class Supervisors:
     """Which life of a supervisor is the present one at a path, and the incarnation that each life is."""
 
     def __init__(self) -> None:
+        self._coming: list[str] = []  # paths of those that are stopped to be started again; one for each who asked
         self._present: dict[str, int] = {}
         self._ends: dict[int, str] = {}  # paths, by life, of those that do not run and still end
         self._numbers: dict[int, int] = {}  # incarnations, by life, until it ends
@@ -40,6 +43,19 @@ class Supervisors:
         self._ends.pop(life, None)
         if self._present.get(path) == life:
             del self._present[path]
+
+    @contextlib.contextmanager
+    def coming_back(self, path: str) -> Iterator[None]:
+        """While it is stopped for a restart: what is below it is not gone, and its messages wait."""
+        self._coming.append(path)
+        try:
+            yield
+        finally:
+            self._coming.remove(path)
+
+    def comes_back(self, path: str) -> bool:
+        """Whether it is being stopped to be started again."""
+        return path in self._coming
 
     def life(self, path: str) -> int:
         """The present life at a path; 0 if there is none. Any thread may ask."""

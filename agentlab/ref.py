@@ -275,7 +275,10 @@ class Ref:
         return self._link.control("stop", self.path, reason)
 
     def restart(self) -> Any:
-        """Stop the agent in good order, if it runs, and start its next incarnation; also unparks."""
+        """Stop it in good order, if it runs, and start its next incarnation; also unparks.
+
+        Messages that wait are handled by the next incarnation, of a supervisor those of all below it that come back.
+        """
         return self._link.control("restart", self.path)
 
     def exit(self, reason: Any = "shutdown") -> Any:  # a reason is any term, as in OTP

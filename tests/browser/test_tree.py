@@ -8,6 +8,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.jupyter import Notebook, wait_for
@@ -147,6 +148,36 @@ def test_the_tree_survives_a_reload_and_says_when_it_is_over(notebook: Notebook)
     expect(notebook.tree.locator(".al-row[data-path][data-status='running']")).to_have_count(5)
     expect(notebook.tree.locator("button:enabled")).to_have_count(0)
     notebook.screenshot("closed")
+
+
+SESSION = "window.jupyterapp.shell.currentWidget.sessionContext"
+
+
+@pytest.mark.parametrize("how", ["restarted", "killed", "shut down while it hangs"])
+def test_a_tree_whose_kernel_is_gone_says_so(notebook: Notebook, how: str):
+    """Its lab ended with it: the old picture says which cell to run, not that there is no word from the kernel."""
+    notebook.write(START, "lab.tree()").run_all()
+    notebook.expect("live")
+    notebook.row("/team/a").click()
+    if how == "restarted":
+        notebook.page.evaluate(f"() => {SESSION}.session.kernel.restart()")
+    else:
+        kernel = int(notebook.python("import os; print(os.getpid())"))
+        os.kill(kernel, signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+    if how.startswith("shut down"):
+        notebook.page.evaluate(f"() => {SESSION}.shutdown()")
+    notebook.expect("gone")
+
+    over = "is gone" if how.startswith("shut down") else "was restarted"
+    expect(notebook.tree.locator(".al-pulse")).to_have_text(re.compile(f"the kernel {over}: .*run this cell again"))
+    expect(notebook.tree.locator(".al-said")).to_have_text(re.compile("make the lab again", re.IGNORECASE))
+    expect(notebook.tree.locator("button:enabled")).to_have_count(0)
+    expect(notebook.tree.locator("button.al-do-stop")).to_have_attribute("title", re.compile("run this cell again"))
+    notebook.screenshot(f"kernel-{how.replace(' ', '-')}")
+
+    if how == "restarted":
+        notebook.run_all()
+        notebook.expect("live")
 
 
 def test_many_agents_are_cells_that_can_be_selected(notebook: Notebook):

@@ -1,12 +1,16 @@
 // The live supervision tree. The kernel owns the state, this file only draws it: it keeps the last picture (`state`,
 // shared by all views of one widget), applies differences in order, asks for everything when one is missing, and turns
-// grey when the kernel is silent. Text from agents goes into the page as text only.
+// grey when the kernel is silent or gone. Text from agents goes into the page as text only.
 
 const GONE = 15, SUPERVISOR = 0x80, OUTDATED = 0x40, STATUS = 0x0f;
 const SILENCE = 2000; // ms without a word after which the picture may be wrong
 const FLASH = 2000; // ms that a crash glows
 const HISTORY = 300000, BAR = 15000; // ms of restarts in the small bars, and of one bar
 const CLOSED = "The lab is closed; this is how it was, and nothing can be done to it any more.";
+const GONE_WORDS = {
+  restarted: ["the kernel was restarted: run this cell again", "The kernel was restarted, and this lab ended with it. Make the lab again, then run this cell again."],
+  gone: ["the kernel is gone: start one, run this cell again", "The kernel is gone, and this lab ended with it. Start a kernel, make the lab again, then run this cell again."],
+};
 const INDENT = 18, LINE = 28; // px
 
 const make = (tag, name, text) => {
@@ -38,7 +42,7 @@ function newState() {
     looker: Math.random().toString(36).slice(2), seq: -1, epoch: -1, mode: "rows", statuses: [], actions: [], crash: "red",
     label: "", counts: {}, minute: 0, closed: false, now: 0, heard: 0, asked: 0,
     looks: [], parents: [], facts: new Map(), restarts: new Map(), order: [], depth: [], children: new Map(),
-    selected: -1, wanted: null, log: { code: "", text: "", ok: true, busy: false }, views: new Set(), awake: true,
+    selected: -1, wanted: null, cut: false, kernel: () => undefined, log: { code: "", text: "", ok: true, busy: false }, views: new Set(), awake: true,
   };
 }
 
@@ -101,6 +105,7 @@ function hear(state, model, message, buffers) {
     return { touched: [], crashed: [] };
   }
   state.heard = performance.now();
+  state.cut = false;
   const next = message.t === "difference" ? state.seq + 1 : state.seq;
   if (message.t !== "snapshot" && (message.seq !== next || (message.t === "difference" && message.epoch !== state.epoch))) {
     return ask(state, model);
@@ -119,14 +124,26 @@ function hear(state, model, message, buffers) {
 function ask(state, model) {
   if (performance.now() - state.asked > (state.seq < 0 ? 400 : 1000)) {
     state.asked = performance.now();
-    model.send({ t: "hello", looker: state.looker });
+    send(state, model, { t: "hello", looker: state.looker });
   }
   return null;
 }
 
+// The line to a kernel that was restarted cannot be used: it throws.
+function send(state, model, message) {
+  try { model.send(message); } catch { state.cut = true; }
+}
+
+// Whether the kernel of this picture can still speak. A line that was cut may have been mended: then it is heard again.
+function gone(state) {
+  const kernel = state.kernel(); // undefined where the page does not say, null where there is none
+  return kernel === null || kernel?.isDisposed || kernel?.status === "dead" ? "gone" : state.cut ? "restarted" : "";
+}
+
 function mood(state) {
   if (state.closed) return "closed";
-  return state.awake && performance.now() - state.heard > SILENCE ? "silent" : "live";
+  if (performance.now() - state.heard <= SILENCE) return "live";
+  return gone(state) ? "gone" : state.awake ? "silent" : "live";
 }
 
 // ---------------------------------------------------------------- few agents: rows
@@ -265,7 +282,7 @@ function inspector(state, model, body) {
     const button = make("button", `al-do-${action}`, action);
     button.type = "button";
     button.addEventListener("click", () => {
-      model.send({ t: "do", what: action, epoch: state.epoch, slot: state.selected });
+      send(state, model, { t: "do", what: action, epoch: state.epoch, slot: state.selected });
       body.focus({ preventScroll: true }); // the button is about to be disabled, which would lose the keys
     });
     keys.set(action, button);
@@ -275,16 +292,17 @@ function inspector(state, model, body) {
   function update() {
     const row = state.facts.get(state.selected), live = mood(state) === "live";
     for (const action of state.actions) if (!keys.has(action)) offer(action);
-    const over = { closed: "the lab is closed", silent: "no word from the kernel" }[mood(state)] ?? "";
+    const [short, long] = mood(state) === "gone" ? GONE_WORDS[gone(state)] : state.closed ? ["the lab is closed", CLOSED] : [];
+    const over = short ?? (live ? "" : "no word from the kernel");
     for (const [action, button] of keys) {
       button.disabled = !live || state.log.busy || !row?.can.includes(action);
       button.title = over || (row ? row.can.includes(action) ? EFFECT[action] ?? "" : refusal(state, row, action) : "");
     }
     node.classList.toggle("al-empty", !row);
-    write(code, state.log.code);
-    write(result, state.closed && row ? CLOSED : state.log.text);
+    write(code, long && row ? "" : state.log.code);
+    write(result, long && row ? long : state.log.text);
     result.className = state.log.busy ? "al-busy" : state.log.ok ? "al-ok" : "al-failed";
-    if (!row) { what.replaceChildren(make("span", "al-hint", state.closed ? CLOSED : "Select an agent to act on it.")); return write(facts, ""); }
+    if (!row) { what.replaceChildren(make("span", "al-hint", long ?? "Select an agent to act on it.")); return write(facts, ""); }
     const { name, colour, shape } = look(state, state.selected);
     what.replaceChildren(icon(shape, colour), make("b", "", row.path), make("span", "", row.kind === "supervisor" ? row.strategy ?? "" : row.cls));
     const lives = row.kind === "agent" && ["running", "busy", "waiting", "suspended"].includes(row.status);
@@ -311,7 +329,7 @@ function header(state) {
     write(minute, `${restartsOf(state.minute)} in the last minute`);
     minute.classList.toggle("al-hot", state.minute > 0);
     const silence = Math.round((performance.now() - state.heard) / 1000);
-    write(pulse, { live: "live", closed: "closed", silent: `no word from the kernel for ${silence} s` }[mood(state)]);
+    write(pulse, { live: "live", closed: "closed", silent: `no word from the kernel for ${silence} s` }[mood(state)] ?? GONE_WORDS[gone(state)][0]);
   }
   return { node, update };
 }
@@ -340,7 +358,7 @@ function view(state, model, el) {
     if (slot === undefined || slot < 0) return;
     state.selected = slot;
     state.wanted = state.facts.get(slot)?.path ?? null;
-    if (state.mode === "cells") model.send({ t: "select", epoch: state.epoch, slot });
+    if (state.mode === "cells") send(state, model, { t: "select", epoch: state.epoch, slot });
     for (const each of state.views) each.choose();
   }
   root.addEventListener("keydown", (event) => {
@@ -393,7 +411,10 @@ export default () => {
         const change = hear(state, model, message, buffers);
         if (change) for (const each of state.views) each.update(change);
       };
+      const onCut = () => { state.cut = true; }; // also when a line was mended: the next word says so
+      state.kernel = () => model.widget_manager?.kernel;
       model.on("msg:custom", onMessage);
+      model.on("comm_live_update", onCut);
       state.heard = performance.now();
       ask(state, model);
       let beats = 0, unseen = 0;
@@ -401,11 +422,14 @@ export default () => {
         if (state.seq < 0) ask(state, model); // the first word may wait behind a busy cell, the next ones do not
         const seen = !document.hidden && [...state.views].some((each) => each.visible());
         unseen = seen ? 0 : unseen + 1;
-        if (unseen === 4 && state.awake) { state.awake = false; model.send({ t: "hidden", looker: state.looker }); }
-        if (seen && !state.awake) { state.awake = true; state.heard = performance.now(); state.asked = 0; ask(state, model); }
+        if (unseen === 4 && state.awake) { state.awake = false; send(state, model, { t: "hidden", looker: state.looker }); }
+        if (seen && !state.awake) {
+          Object.assign(state, { awake: true, asked: 0, heard: gone(state) ? state.heard : performance.now() });
+          ask(state, model);
+        }
         for (const each of state.views) { each.tick(); if (++beats % 20 === 0) each.slowTick(); }
       }, 500);
-      return () => { clearInterval(clock); model.off("msg:custom", onMessage); };
+      return () => { clearInterval(clock); model.off("msg:custom", onMessage); model.off("comm_live_update", onCut); };
     },
     render({ model, el }) { return view(state, model, el); },
   };

@@ -17,6 +17,7 @@ from agentlab._desk import Desk
 from agentlab._notes import Outcome
 from agentlab._pool import Node
 from agentlab._raised import describe, encode_reason
+from agentlab._secrets import leaked
 from agentlab._specs import is_missing, unknown
 from agentlab._timers import Timers
 from agentlab.agent import HOOKS, Crash
@@ -81,7 +82,7 @@ class Mail:
             self._desk.settle(entry)
             if entry.life and not self._desk.starting(entry):
                 self.hand_over(entry, message)
-        elif message.answer is None and self._desk.waiting.takes(path, MAX_MAILBOX):
+        elif message.answer is None and leaked(message.method) is None and self._desk.waiting.takes(path, MAX_MAILBOX):
             self._desk.waiting.mail.setdefault(path, []).append(message)  # casts wait for whoever will be resumed
             self._desk.ledger.kept(path, message)
         elif message.answer is not None:
@@ -104,7 +105,8 @@ class Mail:
         if entry.down and not (message.answer is None and self._desk.status(entry) == "parked"):
             return NotRunning(self._desk.why_not(path, message.method))  # casts wait for a parked agent
         cls = entry.kind.cls
-        if message.method not in cls.__agent_messages__ and message.method not in HOOKS and not is_missing(cls):
+        has = message.method in cls.__agent_messages__ or message.method in HOOKS
+        if not has and (not is_missing(cls) or leaked(message.method)):  # nobody knows what a missing class takes
             return unknown(path, message.method, cls)
         return full(entry) if len(entry.pending) >= MAX_MAILBOX else None
 

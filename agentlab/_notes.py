@@ -17,7 +17,7 @@ from agentlab._dormant import Dormant
 from agentlab._journal import Step
 from agentlab._past import gone
 from agentlab._schema import SPENT
-from agentlab._secrets import leaked, redact
+from agentlab._secrets import leaked, redact, redact_name
 from agentlab._specs import child_row
 from agentlab._tree_records import Record
 from agentlab._tree_words import Fact, GaveUp, Used
@@ -82,7 +82,7 @@ class Notes:
         self._note_alike()
         self._seq += 1
         reason, detail = reason and redact(reason), detail and redact(detail)
-        event = Event(self._seq, time.time_ns(), kind, path, incarnation, node, reason, detail, took_s)
+        event = Event(self._seq, time.time_ns(), kind, redact_name(path), incarnation, node, reason, detail, took_s)
         self._events.append(event)
         self._batch.add("event", *event)
         self._touched.add(path)
@@ -222,13 +222,13 @@ class Notes:
             self._batch.add("timer_gone", number)
 
     def dead(self, path: str, message: Message, reason: str) -> None:
-        """A message that nobody will handle."""
-        payload = self.text(message.payload)
-        row = (time.time_ns(), path, message.method, payload, message.sender, message.deliveries, reason)
+        """A message that nobody will handle; nobody has seen whether there is such a path or method."""
+        payload, path, method = self.text(message.payload), redact_name(path), redact_name(message.method)
+        row = (time.time_ns(), path, method, payload, message.sender, message.deliveries, reason)
         self._batch.add("dead", *row)
         self.letters[path] += 1
         self.touch("/")
-        self.event("dead_letter", path, reason=reason, detail=message.method)
+        self.event("dead_letter", path, reason=reason, detail=method)
 
     def dead_gone(self, number: int, path: str) -> None:
         """A dead letter was sent again."""

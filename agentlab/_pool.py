@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentlab._node_thread import NodeThread
+from agentlab._secrets import known
 from agentlab._wire import Reader, frame
 from agentlab._zygote import NodeProcess, advice, shared
 from agentlab.errors import NodeDown
@@ -56,6 +57,7 @@ class Node:
         self.classes: set[int] = set()
         self.transport: asyncio.WriteTransport | None = None
         self._out: list[tuple[Any, ...]] = []
+        self._knows: dict[str, str] | None = None  # which secrets
 
     def say(self, *message: Any) -> None:
         """Queue one message; ``flush`` sends all that wait as one frame."""
@@ -65,6 +67,9 @@ class Node:
         """Send what waits."""
         if self._out and self.transport is not None:
             out, self._out = self._out, []
+            if (secrets := known()) is not self._knows:
+                self._knows = secrets
+                out.insert(0, ("secrets", secrets))  # before what may hold one
             self.transport.write(frame(out))
 
     @property

@@ -30,28 +30,44 @@ SHAPES = tuple(
 """Keys of model providers, of GitHub and Amazon; what follows ``Bearer``; name and password in a URL. Each by the sign
 that a text must hold to be searched: to look for a sign costs a nanosecond a character."""
 
+MOST_NAMES = 10_000
+"""Names whose redacted form is remembered."""
+
 _known: dict[str, str] = {}
 _seen: dict[object, object] = {}
+_learnt: dict[str, str] = {}
+_names: dict[str, str] = {}
 
 
-def _secrets() -> dict[str, str]:
-    """Values and the names of their variables; a cell may set one at any time, so the environment is compared."""
+def known() -> dict[str, str]:
+    """Values and the names of their variables; a cell may set one at any time, so the environment is compared.
+
+    Another dict as soon as it says something else.
+    """
     global _known, _seen  # noqa: PLW0603  # a cache: finding the secrets costs more than a message
     raw: dict[object, object] = getattr(os.environ, "_data", None) or dict(
         os.environ
     )  # as CPython keeps it: no decoding
     if raw != _seen:
         found = {value: name for name, value in os.environ.items() if len(value) >= LEAST and NAMES.search(name)}
-        _known = found | {json.dumps(value)[1:-1]: name for value, name in found.items()}
+        _known = _learnt | found | {json.dumps(value)[1:-1]: name for value, name in found.items()}
+        _names.clear()
         _seen = dict(raw)
     return _known
+
+
+def learn(found: dict[str, str]) -> None:
+    """Take secrets of another process too: a node began before a cell set the variable."""
+    if not found.items() <= known().items():  # else who tells others what it knows would tell it again
+        _learnt.update(found)
+        _seen.clear()
 
 
 def redact(text: str) -> str:
     """The text with every secret in it replaced by ``***``."""
     if len(text) < LEAST:
         return text
-    for value in _secrets():
+    for value in known():
         if value in text:
             text = text.replace(value, "***")
     for sign, shape in SHAPES:
@@ -60,11 +76,24 @@ def redact(text: str) -> str:
     return text
 
 
+def redact_name(text: str) -> str:
+    """The same for a name, of a step or a method, which comes again and again."""
+    if len(text) < LEAST:
+        return text
+    known()  # forgets the names when there are other secrets
+    found = _names.get(text)
+    if found is None:
+        if len(_names) >= MOST_NAMES:
+            _names.clear()
+        found = _names[text] = redact(text)
+    return found
+
+
 def leaked(text: str) -> str | None:
     """What secret is in the text, in words: the value of a variable, or what looks like a key; None if none is."""
     if len(text) < LEAST:
         return None
-    for value, name in _secrets().items():
+    for value, name in known().items():
         if value in text:
             return f"the value of ${name}"
     for sign, shape in SHAPES:

@@ -16,6 +16,7 @@ from typing import Any
 
 from agentlab._books import Entry
 from agentlab._code import same_code
+from agentlab._secrets import redact
 from agentlab._tree_records import Record
 from agentlab.agent import Agent, Field, Transcript, known_class
 from agentlab.child import FLAGS, Backoff, Child, Limit, Supervisor
@@ -151,7 +152,7 @@ def is_undefined(cls: type) -> bool:
 
 def unknown(path: str, method: str, cls: type[Agent]) -> UnknownMessage:
     """The error of a message that an agent's class does not have, with what helps."""
-    name = cls.__name__
+    name, method = cls.__name__, redact(method)
     if is_missing(cls):
         return UnknownMessage(f"{path!r} takes no message: its class {name} is not defined. {_capital(home(cls))}.")
     have = ", ".join(sorted(cls.__agent_messages__)) or "none"

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any, ClassVar, Protocol
 
 from agentlab._arguments import Signature
-from agentlab._declared import declared, refuse_bare, refuse_undeclared
+from agentlab._declared import declared, refuse_bare, refuse_secret_names, refuse_undeclared
 from agentlab._fields import MISSING, Field
 from agentlab._transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
@@ -292,6 +292,7 @@ def read_class(cls: type[Agent], scope: dict[str, Any]) -> None:
     refuse_bare(cls, RESERVED - SETTINGS)
     fields |= cls.__agent_own__
     messages = {name for base in (*bases, cls) for name in _own_messages(base)}
+    refuse_secret_names(cls, (*cls.__agent_own__, *messages))
     for name in sorted(messages & fields.keys()):
         raise InvalidSpec(
             f"{cls.__name__}.{name} is a field and a message at once. Rename one of them.",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agentlab._checks import check_complete, check_fields, check_id, count, instance, is_number, number, one_of, period
+from agentlab._declared import refuse_secret_names
 from agentlab._spelling import spelt
 from agentlab.errors import InvalidSpec
 
@@ -291,6 +292,8 @@ def check_child(spec: Child, *, auto_shutdown: object = None, where: str = "") -
     check_id(spec.id, "child" + (f" of {where}" if where else ""), "id")
     if spec.what is None:
         raise InvalidSpec(f"{who}: there is nothing to start; give an agent class", kind="missing_start")
+    if isinstance(spec.what, type):  # its names may have been set, or become secret, since it was defined
+        refuse_secret_names(spec.what, ())
     one_of(spec.restart, RESTARTS, f"{who}: restart", "invalid_restart_type")
     _check_significant(spec, auto_shutdown, who)
     one_of(spec.type, TYPES, f"{who}: type", "invalid_child_type")

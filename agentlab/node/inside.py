@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from agentlab._arguments import signature_of
 from agentlab._asks import write_control, write_start
 from agentlab._raised import as_reason
-from agentlab._secrets import redact
+from agentlab._secrets import leaked, redact
 from agentlab._wire import pack, runs_code, unpack
 from agentlab.agent import Agent
-from agentlab.errors import UnknownMessage
+from agentlab.errors import NotRunning, UnknownMessage
 from agentlab.node.acts import LOOKS, act
 from agentlab.node.places import run
 from agentlab.node.resident import Died, Resident, current
@@ -147,6 +147,8 @@ class LabInside:
 
     def __getitem__(self, path: str) -> Ref:
         """The ref of that path, unchecked: a message to nobody raises NotRunning."""
+        if (secret := leaked(path)) is not None:
+            raise NotRunning(f"there is nothing at {redact(path)!r} in this lab: the path holds {secret}.")
         return Ref(self._host.link, path if path.startswith("/") else "/" + path)
 
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> Awaitable[int]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from agentlab._raised import Refused, decode_reason
+from agentlab._secrets import learn
 from agentlab._wire import Reader, flat, frame
 from agentlab.errors import CallTimeout
 from agentlab.node.resident import Resident, current
@@ -86,6 +87,10 @@ class Line:
             waiter = waiting.popleft()[1]
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _on_secrets(self, found: dict[str, str]) -> None:
+        """What the kernel's environment has, and this process, which began earlier, may not have."""
+        learn(found)
 
     def hear(self, message: tuple[Any, ...]) -> None:
         """Act on one message of the kernel."""

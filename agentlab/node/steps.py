@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from agentlab import tools
 from agentlab._raised import describe
-from agentlab._secrets import redact
+from agentlab._secrets import redact, redact_name
 from agentlab._wire import pack, unpack
 from agentlab.errors import ToolFailed
 from agentlab.node.journal import Kept, Mark, digest_of, label
@@ -48,7 +48,7 @@ class Claim(NamedTuple):
 def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
     """Find the step's place in the journal, at once, in the order in which the handler asks."""
     assert resident.key is not None
-    outer, digest = around.get(), digest_of(args)
+    outer, digest, name = around.get(), digest_of(args), redact_name(name)
     number, mark, kept = resident.journal.next(kind, name, f"{outer}\n{digest}" if outer else digest)
     if kept is None and resident.journal.left and not resident.diverged:
         resident.diverged = True

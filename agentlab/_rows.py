@@ -66,7 +66,7 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
         note: Dormant = record.note
         return Row(
             path, record.id, "agent", what.__name__, record_status(record), 1, 0, None, 0, above, None, note.at, 0,
-            outdated=not _is_newest(note.kind.cls, newest),
+            outdated=not _is_newest(note.kind.cls, newest), restart=record.spec.restart,
         )  # fmt: skip
     entry = runtime.desk.entries.get(path)
     if entry is None:
@@ -76,6 +76,7 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
         entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
         entry.handled, outdated=not _is_newest(entry.kind.cls, newest), letters=runtime.desk.ledger.letters[path],
         spent=runtime.desk.ledger.spent.get(path), missing=is_undefined(entry.kind.cls),
+        restart=record.spec.restart,
     )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
         incarnation, record.restarts, None, 0, above, _text(reason),
         runtime.desk.supervisors.since(record.path) or runtime.began, 0,
         what.strategy, None if root else (used, what.max_restarts, what.max_seconds),
-        letters=_strays(runtime) if root else 0,
+        letters=_strays(runtime) if root else 0, restart="" if root else record.spec.restart,
     )  # fmt: skip
 
 

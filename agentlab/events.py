@@ -30,6 +30,7 @@ class Row(NamedTuple):
     """One place in the tree as it is now: what a widget draws, what ``lab.agents()`` lists.
 
     ``outdated``: its class was defined again, with other code; ``missing``: its class is not defined here.
+    ``restart``: its restart type, where a supervisor keeps it.
     ``spent``: tokens that its model calls took in and gave.
     ``letters``: dead letters of an agent; on the lab's own row those of agents that are not there.
     """
@@ -53,6 +54,7 @@ class Row(NamedTuple):
     letters: int = 0
     spent: tuple[int, int] | None = None
     missing: bool = False
+    restart: str = ""
 
     @property
     def mark(self) -> str:

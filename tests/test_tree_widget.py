@@ -221,6 +221,35 @@ def test_buttons_offer_what_makes_sense(row, sensible):
     assert moves(row) == sensible
 
 
+def test_stop_of_a_permanent_supervisor_says_that_it_comes_again():
+    """Its own supervisor starts it again, as in OTP: said with the button and after the press; an agent ends."""
+    with Lab(nodes=1) as lab:
+        inner = Supervisor("inner", child(Counter, id="a"))
+        team = lab.start(Supervisor("team", inner, child(Counter, id="b")))
+        rows = {row.path: facts(0, row) for row in lab.rows()}
+        said = Browser()
+        tree = lab.tree()
+        tree.send = said.hear
+
+        tree._do(tree._push(), "/team/inner", "stop")
+        tree._do(tree._push(), "/team/b", "stop")
+        wait_for(lambda: said.kinds() == ["doing", "did"] * 2)
+        lab.wait_idle(30)
+        tree.close()
+        statuses = {row.path: row.status for row in lab.rows()}
+        team.terminate_child("inner")  # what the button's hint names
+        team.delete_child("inner")
+        left = [row.path for row in lab.rows()]
+
+    assert {path for path, row in rows.items() if row["again"]} == {"/team", "/team/inner"}
+    assert [row["text"] for row in said.heard if row["t"] == "did"] == [
+        "done; permanent: its supervisor starts it again",
+        "done",
+    ]
+    assert (statuses["/team/inner"], statuses["/team/b"]) == ("running", "stopped")
+    assert left == ["/", "/team", "/team/b"]
+
+
 def test_a_message_in_hand_can_be_skipped():
     """The button is offered where there is a message to end, and only where refs know how."""
     assert "skip" in facts(0, agent("/a", "busy"))["can"]

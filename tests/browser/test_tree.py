@@ -108,7 +108,13 @@ def test_buttons_say_what_they_do_or_why_not(notebook: Notebook):
 
     notebook.row("/team").click()
     expect(hint("crash")).to_have_attribute("title", "for agents only: this is a supervisor")
-    expect(notebook.tree.locator(".al-facts")).to_have_text("running · incarnation 1 · 0 restarts")
+    expect(notebook.tree.locator(".al-facts")).to_have_text("running · incarnation 1 · 0 restarts · permanent")
+    expect(hint("stop")).to_have_attribute(
+        "title", re.compile(r"starts it again\. lab\['/'\]\.terminate_child\('team'\)")
+    )
+    notebook.press("stop")
+    notebook.expect_life("/team", 2)
+    notebook.expect_said("lab['/team'].stop() done; permanent: its supervisor starts it again")
     notebook.row("/").click()
     expect(hint("stop")).to_have_attribute("title", "the root ends with lab.close()")
 
@@ -148,6 +154,24 @@ def test_the_tree_survives_a_reload_and_says_when_it_is_over(notebook: Notebook)
     expect(notebook.tree.locator(".al-row[data-path][data-status='running']")).to_have_count(5)
     expect(notebook.tree.locator("button:enabled")).to_have_count(0)
     notebook.screenshot("closed")
+
+
+def test_a_tree_that_is_cut_says_how_many_rows_are_below(notebook: Notebook):
+    """A page that draws no scroll bar looks complete; at the end of the tree the hint is gone."""
+    notebook.write(START, "lab.start_many(Counter, 60); lab.tree()").run_all()
+    notebook.expect("live")
+    more, body = notebook.tree.locator(".al-more span"), notebook.tree.locator(".al-body")
+    expect(more).to_be_visible()
+    expect(more).to_have_text(re.compile(r"^↓ \d\d more rows$"))
+    hidden = int(re.findall(r"\d+", more.inner_text())[0])
+    edge = body.bounding_box()
+    ends = [row.bounding_box() for row in notebook.tree.locator(".al-row[data-path]").all()]
+    below = [row for row in ends if row["y"] + row["height"] / 2 > edge["y"] + edge["height"]]
+    assert abs(len(below) - hidden) <= 1  # of a row that the edge cuts
+    notebook.screenshot("more-rows")
+
+    body.evaluate("body => body.scrollTo(0, body.scrollHeight)")
+    expect(more).to_be_hidden()
 
 
 SESSION = "window.jupyterapp.shell.currentWidget.sessionContext"

@@ -190,6 +190,8 @@ def facts(slot: int, row: Row) -> Facts:
         "intensity": row.intensity,
         "mark": row.mark,
         "letters": letters(row),
+        "restart": row.restart,
+        "again": comes_again(row),
         "can": [*moves(row), *(["skip"] if has_message(row) else [])],
     }
 
@@ -207,6 +209,11 @@ def moves(row: Row) -> list[str]:
     if row.status in ("running", "busy", "waiting"):
         return ["crash", "kill", "restart", "stop", "suspend"]
     return ["kill", "stop"]  # starting, backing off
+
+
+def comes_again(row: Row) -> bool:
+    """Whether ``stop`` is no end: to its own supervisor a permanent supervisor that ends has failed, as in OTP."""
+    return row.kind == "supervisor" and row.restart == "permanent"
 
 
 def has_message(row: Row) -> bool:

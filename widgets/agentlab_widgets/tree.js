@@ -265,6 +265,13 @@ const EFFECT = {
   resume: "go on with the messages that wait",
 };
 
+function effect(row, action) {
+  if (action !== "stop" || row.kind !== "supervisor") return EFFECT[action] ?? "";
+  const ends = "end it and its children in good order", above = row.path.slice(0, row.path.lastIndexOf("/")) || "/";
+  if (!row.again) return ends;
+  return `${ends}; permanent: its supervisor starts it again. lab['${above}'].terminate_child('${row.id}') leaves it down, delete_child takes it away`;
+}
+
 function refusal(state, row, action) {
   if (row.kind === "supervisor" && row.path === "/") return "the root ends with lab.close()";
   if (row.kind === "supervisor" && !["kill", "restart", "stop"].includes(action)) return "for agents only: this is a supervisor";
@@ -296,7 +303,7 @@ function inspector(state, model, body) {
     const over = short ?? (live ? "" : "no word from the kernel");
     for (const [action, button] of keys) {
       button.disabled = !live || state.log.busy || !row?.can.includes(action);
-      button.title = over || (row ? row.can.includes(action) ? EFFECT[action] ?? "" : refusal(state, row, action) : "");
+      button.title = over || (row ? row.can.includes(action) ? effect(row, action) : refusal(state, row, action) : "");
     }
     node.classList.toggle("al-empty", !row);
     write(code, long && row ? "" : state.log.code);
@@ -308,6 +315,7 @@ function inspector(state, model, body) {
     const lives = row.kind === "agent" && ["running", "busy", "waiting", "suspended"].includes(row.status);
     const since = lives && row.since ? ` since ${new Date(row.since).toLocaleTimeString("en-GB")}` : "";
     const told = [words(row.status || name), `incarnation ${row.incarnation}${since}`, restartsOf(row.restarts)];
+    if (row.restart) told.push(row.restart);
     if (row.node !== null) told.push(`node ${row.node}`);
     if (row.reason) told.push(`last exit: ${row.reason}`);
     write(facts, told.join(" · "));
@@ -334,6 +342,22 @@ function header(state) {
   return { node, update };
 }
 
+// What lies below the edge of a tree that is cut: a page may draw no scroll bar until somebody scrolls.
+function rest(state, body) {
+  const node = make("div", "al-more"), said = make("span");
+  node.setAttribute("aria-hidden", "true"); // the rows themselves are read out
+  node.append(said);
+  body.addEventListener("scroll", update, { passive: true });
+  const sizes = new ResizeObserver(update);
+  sizes.observe(body);
+  function update() {
+    const below = body.scrollHeight - body.clientHeight - body.scrollTop, rows = Math.round(below / LINE);
+    node.hidden = below < LINE / 2;
+    write(said, state.mode === "cells" ? "↓ more below" : `↓ ${count(rows)} more row${rows === 1 ? "" : "s"}`);
+  }
+  return { node, update, dispose() { sizes.disconnect(); } };
+}
+
 function step(state, key) {
   const at = state.order.indexOf(state.selected), family = state.children.get(state.selected) ?? [];
   const targets = {
@@ -345,12 +369,12 @@ function step(state, key) {
 }
 
 function view(state, model, el) {
-  const root = make("div", "agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body);
+  const root = make("div", "agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body), more = rest(state, body);
   root.dataset.lmSuppressShortcuts = "true"; // else arrow keys move between the notebook's cells
   body.tabIndex = 0;
   body.setAttribute("role", "tree");
   body.setAttribute("aria-label", "supervision tree");
-  root.append(top.node, body, bottom.node);
+  root.append(top.node, body, more.node, bottom.node);
   el.append(root);
   let inner = null, mode = "", visible = true, late = false;
 
@@ -378,6 +402,7 @@ function view(state, model, el) {
       }
       inner.update(change);
       self.choose(change.fresh);
+      more.update();
       root.dataset.painted = state.seq;
     },
     choose() { inner?.choose(); self.tick(); },
@@ -389,7 +414,7 @@ function view(state, model, el) {
     },
     slowTick() { if (visible) inner?.tick(); },
     visible: () => visible,
-    dispose() { watcher.disconnect(); inner?.dispose(); state.views.delete(self); },
+    dispose() { watcher.disconnect(); more.dispose(); inner?.dispose(); state.views.delete(self); },
   };
   const watcher = new IntersectionObserver(([entry]) => {
     visible = entry.isIntersecting;

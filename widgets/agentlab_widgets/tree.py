@@ -15,11 +15,12 @@ import anywidget
 
 from agentlab.charts import clean
 from agentlab.events import Row
-from agentlab_widgets.mirror import ACTIONS
+from agentlab_widgets.mirror import ACTIONS, comes_again
 from agentlab_widgets.pusher import Pusher, Watched, be_no_cells_child
 from agentlab_widgets.text import tree_html, tree_text
 
 HERE = Path(__file__).parent
+AGAIN = "; permanent: its supervisor starts it again"
 
 
 class Kept(Watched, Protocol):
@@ -89,12 +90,13 @@ class TreeWidget(anywidget.AnyWidget):
             return
         code = f"{name_of(self._lab, path)}.{what}()"
         pusher.say({"t": "doing", "code": code})
+        again = what == "stop" and any(comes_again(row) for row in self._lab.rows([path]))
         try:
             getattr(self._lab[path], what)()
         except Exception as error:  # whatever it is, the person who clicked must read it
             pusher.say({"t": "did", "code": code, "ok": False, "text": clean(f"{type(error).__name__}: {error}", 400)})
         else:
-            pusher.say({"t": "did", "code": code, "ok": True, "text": "done"})
+            pusher.say({"t": "did", "code": code, "ok": True, "text": f"done{AGAIN if again else ''}"})
 
     def _read(self) -> list[Row]:
         """The tree now, or as it was before the lab was closed."""

@@ -191,6 +191,11 @@ class Ref:
 
     ``await ref.call.method(...)`` asks, ``ref.cast.method(...)`` tells. Two refs are equal when they
     name the same path in the same lab.
+
+    In a message of an agent a call is made once, however often the agent dies and the message is delivered again. Once
+    for *that message*: if it is given up (three deaths of its own, ``skip()``, ``reply.cancel()``), the calls it has
+    made go on, and who asks anew sends a new message, which makes them a second time. Where that would hurt, hand over
+    something that names the work, such as an order's number, and let who does it look whether it is done.
     """
 
     __slots__ = ("_cls_name", "_link", "call", "cast", "path")  # slots, not properties: TAB looks into them

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from pathlib import Path
 
 import pytest
 
-from agentlab import Agent, Lab, Ref
+from agentlab import Agent, Lab, Limit, Ref
 from agentlab.errors import AgentDown
 from tests.conftest import wait_for
 from tests.test_kernel_life import read_line, start_script
@@ -27,7 +28,7 @@ class Grower(Agent):
 
 
 FULL = """
-    import os, resource, sys, time
+    import os, resource, signal, sys
     from pathlib import Path
     from agentlab import Lab
     from tests.conftest import wait_for
@@ -46,9 +47,11 @@ FULL = """
     if sys.argv[3] == "space again":
         resource.setrlimit(resource.RLIMIT_FSIZE, (unlimited, unlimited))
         wait_for(reply.done)
-    time.sleep(0.5)  # for an answer that should not come
+    else:  # an answer that should not come would come before the store is asked again
+        refused = lab._live.desk.ledger.refused
+        wait_for(lambda: lab._live.desk.ledger.refused is not refused)
     print("told" if reply.done() else "not told", flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 """A kernel whose quota of the disk is used up by an outcome; it is killed."""
 
@@ -111,3 +114,52 @@ def test_a_call_is_once_for_the_message_that_makes_it(lab: Lab, tmp_path: Path) 
     lab.wait_idle()
     assert worker.state == {"done": 2}
     assert lab.messages(path="/middle")["outcome"].tolist() == ["skipped", "ok"]
+
+
+class Clerk(Agent):
+    """Hands on what it is asked, and may die of it."""
+
+    async def order(self, worker: Ref, folder: str, number: int, *, dies: bool) -> str:
+        """Have the order done by another, under its number."""
+        doing = worker.call.do(folder, number)
+        if dies:
+            raise ValueError("lost the form")
+        return str(await doing)
+
+
+class Worker(Agent):
+    """Does what it is asked; an order whose number it knows is done already."""
+
+    orders: list[int] = []
+
+    async def do(self, folder: str, number: int) -> str:
+        """Take until there is a sign."""
+        mark(folder, "asked")
+        await sign_of(f"{folder}/gate")
+        if number in self.orders:
+            return "done before"
+        self.orders.append(number)
+        return "done"
+
+
+@pytest.mark.parametrize("how", ["three deaths", "skip", "cancel"])
+def test_however_a_message_is_given_up_its_calls_go_on_and_the_next_makes_them_anew(
+    lab: Lab, tmp_path: Path, how: str
+) -> None:
+    """Deaths repeat no call; who asks anew calls anew; a number that names the work is found again."""
+    clerk, worker = (lab.start(cls, own_limit=Limit(100, 1.0)) for cls in (Clerk, Worker))
+    first = clerk.call.order(worker, str(tmp_path), 17, dies=how == "three deaths")
+    wait_for(lambda: size(tmp_path, "asked") == 1)
+    if how != "three deaths":
+        assert (first.cancel() if how == "cancel" else clerk.skip()) in (True, None)
+    with pytest.raises((AgentDown, concurrent.futures.CancelledError)):
+        first.result(20)
+    assert worker.info()["mailbox"] == 1  # it goes on, and was asked once, however often its caller died
+
+    second = clerk.call.order(worker, str(tmp_path), 17, dies=False)
+    wait_for(lambda: worker.info()["mailbox"] == 2)
+    (tmp_path / "gate").touch()
+
+    assert second.result(20) == "done before"
+    assert worker.state == {"orders": [17]}
+    assert size(tmp_path, "asked") == 2

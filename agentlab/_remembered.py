@@ -168,17 +168,26 @@ class Waiting:
         return {names: paths for names, paths in needed.items() if known(*names) is None}
 
 
-def missing_lines(missing: dict[tuple[str, str], list[str]]) -> list[str]:
-    """What to tell a person about classes that are not defined; a line each."""
-    return [
-        f"{name[1]} is not defined, so {_shown(paths)} parked: {to_run(*name)}, then lab.resume()."
-        for name, paths in missing.items()
-    ]
+def missing_line(missing: dict[tuple[str, str], list[str]]) -> str:
+    """What to tell a person about classes that are not defined, in one line, however many; empty if there are none."""
+    if not missing:
+        return ""
+    paths = [path for needing in missing.values() for path in needing]
+    if len(missing) == 1:
+        (name,) = missing
+        return f"{name[1]} is not defined, so {_shown(paths)} parked: {to_run(*name)}, then lab.resume()."
+    names = [name for _, name in missing]
+    cells = all(module == "__main__" for module, _ in missing)
+    how = "run their cells" if cells else "run their cells, import their modules"
+    return f"{_listed(names)} are not defined, so {_shown(paths)} parked: define them ({how}), then lab.resume()."
 
 
 def _shown(paths: list[str]) -> str:
-    more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
-    return f"{', '.join(paths[:3])}{more} {'stays' if len(paths) == 1 else 'stay'}"
+    return f"{_listed(paths)} {'stays' if len(paths) == 1 else 'stay'}"
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:3])}{f' and {len(words) - 3:,} more' if len(words) > 3 else ''}"
 
 
 def missing_of(spec: Child) -> str | None:

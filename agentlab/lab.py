@@ -26,7 +26,7 @@ from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
 from agentlab._many import start_many
 from agentlab._prose import Prose
-from agentlab._remembered import Place, missing_lines, remembered
+from agentlab._remembered import Place, missing_line, remembered
 from agentlab._resume import bring_back, resume
 from agentlab._rows import rows as make_rows
 from agentlab._runtime import Runtime
@@ -186,11 +186,11 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def _tell_of(self, past: list[Place], how: Resume) -> None:
         """What is back, and what is missing."""
         runtime = self._live
-        lines = missing_lines(runtime.run(runtime.desk.waiting.missing))
+        line = missing_line(runtime.run(runtime.desk.waiting.missing))
         if past and how == "ask":
             many = f"{counted(len(past), 'place')} of the tree {'is' if len(past) == 1 else 'are'}"
-            lines.insert(0, f"{self._store.path}: {many} back, parked. lab.resume() runs them.")
-        tell(lines, depth=6, asked=how == "ask")
+            line = f"{self._store.path}: {many} back, parked. lab.resume() runs them. {line}".rstrip()
+        tell(filter(None, [line]), depth=6, asked=how == "ask")
 
     @property
     def _live(self) -> Runtime:
@@ -349,7 +349,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         """
         runtime = self._live
         found: list[Ref] = answer_of(runtime.submit(resume, runtime))
-        tell(missing_lines(runtime.run(runtime.desk.waiting.missing)))
+        tell(filter(None, [missing_line(runtime.run(runtime.desk.waiting.missing))]))
         return found
 
     def close(self, timeout: float = 10.0) -> None:

@@ -98,6 +98,27 @@ def test_a_kernel_that_opens_before_it_defines(kernels: list[Kernel], tmp_path: 
     assert run(second, CELLS[1:])[RESULTS - 1 :] == ["10", "[2, 2, 2]", "12"]
 
 
+def test_opening_above_the_cells_of_classes_says_one_line_and_no_more(kernels: list[Kernel], tmp_path: Path) -> None:
+    """However many classes are missing, and not again for the same lab; once the cells were run all goes on."""
+    cells = [
+        "from agentlab import Agent, Lab\nlab = Lab('run.lab', nodes=1)",
+        "class A(Agent):\n    count: int = 0\n    def add(self):\n        self.count += 1\n        return self.count",
+        "class B(A):\n    pass",
+        "a, b = (lab.start(cls, exist_ok=True) for cls in (A, B))",
+        "await a.call.add(), await b.call.add()",
+    ]
+    assert run(start(kernels, tmp_path), cells) == ["", "", "", "", "(1, 1)"]
+
+    second = start(kernels, tmp_path)
+    said = run(second, cells)
+    assert said[0] == (
+        "run.lab: 2 places of the tree are back, parked. lab.resume() runs them. A, B are not defined, so /a, /b stay "
+        "parked: define them (run their cells), then lab.resume()."
+    )
+    assert said[1:] == ["", "", "", "(2, 2)"]
+    assert run(second, cells) == ["", "", "", "", "(3, 3)"]
+
+
 def test_a_class_that_a_cell_changed_is_named_in_a_line(kernels: list[Kernel], tmp_path: Path) -> None:
     """The agents keep their code until it is upgraded."""
     kernel = start(kernels, tmp_path)

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentlab._books import Entry, reason_text
 from agentlab._crowd import look, look_below
+from agentlab._given import shown, text_of
 from agentlab._runtime import Runtime
 from agentlab._specs import is_dynamic
 from agentlab._steps import Asker
@@ -52,7 +53,7 @@ def _nobody(runtime: Runtime, path: str, what: str) -> str:
     place = runtime.desk.waiting.below(path)
     if place is not None:
         return f"{path!r} is parked: {place.why}."
-    return f"there is {what} {path!r} in this lab. Look: lab.agents()."
+    return f"there is {what} {shown(path)} in this lab. Look: lab.agents()."
 
 
 def entry_at(runtime: Runtime, path: str) -> Entry:
@@ -60,7 +61,7 @@ def entry_at(runtime: Runtime, path: str) -> Entry:
     entry = runtime.desk.entries.get(path)
     if entry is None:
         if runtime.desk.tree.find(path) is not None:
-            raise NotRunning(f"{path!r} is a supervisor, not an agent. Its children: which_children().")
+            raise NotRunning(f"{shown(path)} is a supervisor, not an agent. Its children: which_children().")
         raise NotRunning(_nobody(runtime, path, "no agent"))
     return entry
 
@@ -69,7 +70,7 @@ def supervising(runtime: Runtime, path: str) -> Record:
     """The supervisor at a path; NotRunning if there is none, or if it is an agent."""
     record = find(runtime, path)
     if not record.is_supervisor:
-        raise NotRunning(f"{path!r} is an agent, not a supervisor: it has no children.")
+        raise NotRunning(f"{shown(path)} is an agent, not a supervisor: it has no children.")
     return record
 
 
@@ -98,7 +99,7 @@ def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
     if not isinstance(result, Refused):
         return result
     who = args[0].id if args and isinstance(args[0], Child) else args[0] if args else None
-    what = f"{op}{f' {who!r}' if who is not None else ''} under {supervisor!r}"
+    what = f"{op}{f' {shown(who)}' if who is not None else ''} under {shown(supervisor)}"
     if result.cause is not None:
         raise result.cause
     if result.kind == "start_failed":
@@ -234,6 +235,7 @@ def call_named(op: str) -> Control:
 
     async def call(runtime: Runtime, path: str, id: str) -> Any:
         supervising(runtime, path)
+        text_of(id, f"{op}: id", "the id of a child", "id")
         by_name = op in {"terminate_child", "get_childspec"} and is_simple(runtime.desk.tree.find(path))
         result = expect(await runtime.ask_tree(path, op, Instance(id) if by_name else id), path, op, (id,))
         return ref_of(runtime, result.record) if isinstance(result, Up) else result

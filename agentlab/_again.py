@@ -28,6 +28,7 @@ from agentlab._books import reason_text
 from agentlab._checks import OPTIONS
 from agentlab._code import same_code
 from agentlab._fields import MISSING
+from agentlab._given import text_of
 from agentlab._many import Progress, parts, start_many
 from agentlab._resume import resume, resume_one
 from agentlab._runtime import Runtime
@@ -100,6 +101,7 @@ async def start_child(
 
 async def restart_child(runtime: Runtime, path: str, id: str) -> Any:
     """Start a child that is kept but does not run."""
+    text_of(id, "restart_child: id", "the id of a child", "id")
     place = join(path, id)
     if await resume_one(runtime, place, "restart_child"):
         return ref_of(runtime, find(runtime, place))

@@ -17,7 +17,8 @@ from typing import Any
 
 import pydantic
 
-from agentlab._fields import CONFIG, parts, same, shown, type_name
+from agentlab._fields import CONFIG, parts, same, type_name
+from agentlab._given import shown
 from agentlab._spelling import meant
 from agentlab.errors import InvalidArgument
 

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Protocol
 
+from agentlab._given import shown
 from agentlab._secrets import leaked, redact
 from agentlab._spelling import meant
 from agentlab.errors import InvalidSpec, InvalidState, UnknownOption
@@ -40,7 +41,7 @@ def check_id(value: object, who: str, name: str, *, kind: str = "invalid_id") ->
     if value is None:
         raise InvalidSpec(f"{who}: {name} is missing", kind="missing_id")
     if not isinstance(value, str) or not value:
-        raise InvalidSpec(f"{who}: {name} must be a non-empty str; got {value!r}", kind=kind, value=value)
+        raise InvalidSpec(f"{who}: {name} must be a non-empty str; got {shown(value)}", kind=kind, value=value)
     secret = leaked(value)
     if secret is not None:
         raise InvalidSpec(
@@ -52,7 +53,7 @@ def check_id(value: object, who: str, name: str, *, kind: str = "invalid_id") ->
     bad = next((c for c in value if c == "/" or unicodedata.category(c) in ("Cc", "Cs")), None)
     if bad is not None:
         raise InvalidSpec(
-            f"{who}: {name} must not contain '/', control characters or lone surrogates; got {value!r}",
+            f"{who}: {name} must not contain '/', control characters or lone surrogates; got {shown(value)}",
             kind=kind,
             value=value,
         )
@@ -68,8 +69,8 @@ def check_fields(what: object, fields: Mapping[str, object], *, where: str) -> N
     for name, value in fields.items():
         if known is None:
             raise UnknownOption(
-                f"{where}: a supervisor has no fields; got {name}={value!r};{meant(name, OPTIONS)} the options of a "
-                f"child: {', '.join(OPTIONS)}",
+                f"{where}: a supervisor has no fields; got {name}={shown(value)};{meant(name, OPTIONS)} the options "
+                f"of a child: {', '.join(OPTIONS)}",
                 kind="invalid_field", value=name,
             )  # fmt: skip
         if name not in known:
@@ -114,12 +115,12 @@ def _unknown_field(what: object, name: str, known: Mapping[str, Field], where: s
 
 def one_of(value: object, allowed: tuple[str, ...], what: str, kind: str) -> None:
     if not isinstance(value, str) or value not in allowed:
-        raise InvalidSpec(f"{what} must be one of {', '.join(allowed)}; got {value!r}", kind=kind, value=value)
+        raise InvalidSpec(f"{what} must be one of {', '.join(allowed)}; got {shown(value)}", kind=kind, value=value)
 
 
 def instance(value: object, cls: type, what: str, kind: str) -> None:
     if not isinstance(value, cls):
-        raise InvalidSpec(f"{what} must be a {cls.__name__}(...) or None; got {value!r}", kind=kind, value=value)
+        raise InvalidSpec(f"{what} must be a {cls.__name__}(...) or None; got {shown(value)}", kind=kind, value=value)
 
 
 def is_number(value: object) -> bool:
@@ -141,14 +142,14 @@ def number(
     if not ok:
         rules = [f">= {least}"] * (least is not None) + [f"> {above}"] * (above is not None)
         rules += [f"<= {most}"] * (most is not None)
-        raise InvalidSpec(f"{what} must be a number {' and '.join(rules)}; got {value!r}", kind=kind, value=value)
+        raise InvalidSpec(f"{what} must be a number {' and '.join(rules)}; got {shown(value)}", kind=kind, value=value)
 
 
 def count(value: object, what: str, kind: str, *, least: int = 0) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidSpec(f"{what} must be an int >= {least}; got {value!r}", kind=kind, value=value)
+        raise InvalidSpec(f"{what} must be an int >= {least}; got {shown(value)}", kind=kind, value=value)
 
 
 def period(value: object, what: str) -> None:
     if not is_number(value) or not value > 0:  # type: ignore[operator]  # a number, the line above says
-        raise InvalidSpec(f"{what} must be seconds > 0; got {value!r}", kind="invalid_period", value=value)
+        raise InvalidSpec(f"{what} must be seconds > 0; got {shown(value)}", kind="invalid_period", value=value)

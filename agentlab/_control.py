@@ -15,6 +15,7 @@ from typing import Any
 
 from agentlab._admin import administer, entry_at, find, living, record_status
 from agentlab._books import Entry, reason_text
+from agentlab._given import shown
 from agentlab._image import Image, difference
 from agentlab._past import packed
 from agentlab._raised import describe, encode_reason
@@ -23,7 +24,7 @@ from agentlab._runtime import Runtime
 from agentlab._spelling import meant
 from agentlab._tree_words import Signal, StopSupervisor
 from agentlab.agent import Crash
-from agentlab.errors import CallTimeout, Crashed, InvalidState, NotRunning, StepFailed, UnknownLetter
+from agentlab.errors import CallTimeout, Crashed, InvalidArgument, InvalidState, NotRunning, StepFailed, UnknownLetter
 
 ANSWER_SECONDS = 1.0
 """How long a node may take to say what an agent is doing: a handler in C code keeps it from answering."""
@@ -152,6 +153,8 @@ def _suspended(runtime: Runtime, entry: Entry, on: bool) -> None:
 def trace(runtime: Runtime, path: str, on: bool = True) -> None:
     """Note every message of this agent as an event, with its arguments."""
     entry = entry_at(runtime, path)
+    if not isinstance(on, bool):  # a node could not be told of anything else, nor of what is told with it
+        raise InvalidArgument(f"trace: on must be True or False; got {shown(on)}. Nothing was done.", argument="on")
     entry.traced = on
     runtime.desk.tell(entry, "trace", on)
 
@@ -215,7 +218,7 @@ async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | N
     found = [s for s in (journal.doubts if journal is not None else ()) if step in (s.number, s.name)]
     if message is None or journal is None or len(found) != 1:
         names = ", ".join(f"{s.number} ({s.name})" for s in (journal.doubts if journal is not None else ())) or "none"
-        raise StepFailed(f"settle: {step!r} names no single step in doubt at {path!r}; in doubt: {names}.")
+        raise StepFailed(f"settle: {shown(step)} names no single step in doubt at {path!r}; in doubt: {names}.")
     settled = found[0]
     journal.settle(settled.number, result)
     if result is not None:
@@ -253,6 +256,8 @@ def retry(runtime: Runtime, what: int | str | None) -> int:
     runtime.flush()
     ledger = runtime.desk.ledger
     what = int(what) if isinstance(what, Integral) else what  # NumPy's, from the frame
+    if isinstance(what, int) and not 0 <= what < 1 << 63:
+        raise UnknownLetter(f"retry: there is no dead letter {what}. Look: lab.dead_letters().")
     column = "path" if isinstance(what, str) else "id"
     where, args = ("", ()) if what is None else (f" WHERE {column} = ?", (what,))
     letters = ledger.store.select(f"SELECT id, path, method, payload, sender FROM dead{where} ORDER BY id", args)  # noqa: S608  # ours

@@ -24,7 +24,8 @@ import pydantic
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
-from agentlab._secrets import leaked, redact
+from agentlab._given import shown
+from agentlab._secrets import leaked
 from agentlab._transcript import Transcript
 from agentlab.errors import InvalidSpec, InvalidState, MessageTooLarge
 from agentlab.ref import Ref, named
@@ -294,15 +295,6 @@ def _of_any(kinds: tuple[Any, ...], value: Any) -> Any:
 def type_name(annotation: Any) -> str:
     """A type as one would write it."""
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
-def shown(value: Any) -> str:
-    """A value as one would write it, cut and without secrets, for an error."""
-    try:
-        text = repr(value)
-    except Exception as error:  # any class may have a __repr__ that fails
-        text = f"a {type(value).__name__} whose repr raised {type(error).__name__}"
-    return redact(text if len(text) <= 80 else text[:77] + "...")
 
 
 _EXACT = frozenset({

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlab import _interrupt
+from agentlab._given import file_of
 from agentlab.errors import InvalidSpec, StoreLocked
 
 _live: dict[str, Any] = {}
@@ -48,8 +49,9 @@ class OneLabPerFile(type):
         path = given.pop("store", None)
         if not isinstance(path, (str, os.PathLike)) or given.get("resume") is False:
             return super().__call__(*args, **kwargs), True
-        with turn(Path(path)):
-            found = find(Path(path))
+        file = file_of(path, "Lab: store")
+        with turn(file):
+            found = find(file)
             if found is None:
                 return super().__call__(*args, **kwargs), True
             _same_options(found, given)

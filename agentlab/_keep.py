@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from agentlab._given import shown
 from agentlab._schema import TEXTS
 from agentlab.errors import InvalidSpec
 
@@ -44,10 +45,10 @@ def checked(keep: Any) -> Keep:
         InvalidSpec: Neither a count, nor a time, nor None.
     """
     fits = keep is None or (isinstance(keep, timedelta) and keep > timedelta(0))
-    if fits or (isinstance(keep, int) and not isinstance(keep, bool) and keep > 0):
+    if fits or (isinstance(keep, int) and not isinstance(keep, bool) and 0 < keep < 1 << 63):
         return keep  # type: ignore[no-any-return]  # just looked at
     raise InvalidSpec(
-        f"Lab: keep must be an int >= 1 (the last so many), a timedelta > 0 (an age) or None (all); got {keep!r}",
+        f"Lab: keep must be an int >= 1 (the last so many), a timedelta > 0 (an age) or None (all); got {shown(keep)}",
         kind="invalid_keep", value=keep,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar, overload
 
 from agentlab import _interrupt
+from agentlab._given import seconds
 from agentlab._traces import full
 from agentlab.errors import CallTimeout
 
@@ -73,7 +74,7 @@ class Reply:
             concurrent.futures.CancelledError: It was taken back; see ``cancel``.
         """
         __tracebackhide__ = True
-        end = self._deadline if timeout is None else time.monotonic() + timeout
+        end = self._deadline if timeout is None else time.monotonic() + seconds(timeout, "result: timeout")
         try:
             outcome = interruptible(
                 lambda: _interrupt.wait(self._future, end - time.monotonic(), self._look), self._goes_on
@@ -224,7 +225,7 @@ class Replies(Sequence[Reply]):
 
     def result(self, timeout: float | None = None) -> list[Any]:
         """Wait for all; the first error is raised."""
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None else time.monotonic() + seconds(timeout, "result: timeout")
         return [r.result(None if end is None else max(0.0, end - time.monotonic())) for r in self._replies]
 
     def __await__(self) -> Generator[Any, Any, list[Any]]:
@@ -258,7 +259,7 @@ class Sent:
 
     def result(self, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Block until the message is in the store (with a file), or in the books."""
-        self._accepted().result(timeout)
+        self._accepted().result(None if timeout is None else seconds(timeout, "result: timeout"))
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._wait().__await__()

@@ -16,6 +16,7 @@ from agentlab._admin import entry_at, expect, is_simple, join, promised
 from agentlab._books import Entry, Message
 from agentlab._checks import check_id
 from agentlab._control import checked, set_state
+from agentlab._given import shown
 from agentlab._image import Image, difference, is_older, load
 from agentlab._runtime import Runtime
 from agentlab._specs import home, is_missing
@@ -27,6 +28,10 @@ from agentlab.ref import Ref, Refs, links
 
 Mark = int | tuple[int, int] | None
 """A checkpoint's ``seq``; a message's ``seq`` and one of its steps; or the last checkpoint."""
+
+
+MOST_FORKS = 1_000_000
+"""Forks of one call: their names are found in one turn of the loop, in which the lab does nothing else."""
 
 
 class Origin(NamedTuple):
@@ -57,7 +62,7 @@ def _check_checkpoint(runtime: Runtime, path: str, seq: Any, op: str) -> None:
     if isinstance(seq, int) and not isinstance(seq, bool) and seq in known:
         return
     has = f"{len(known)}, from {known[0]} to {known[-1]}" if known else "none"
-    raise UnknownCheckpoint(f"{op}: {path!r} has no checkpoint {seq!r}; it has {has}. Look: ref.checkpoints().")
+    raise UnknownCheckpoint(f"{op}: {path!r} has no checkpoint {shown(seq)}; it has {has}. Look: ref.checkpoints().")
 
 
 async def _image(runtime: Runtime, entry: Entry, seq: int) -> Image:
@@ -111,8 +116,10 @@ def _plain(number: Any) -> Any:
 
 
 def _check_fork(entry: Entry, n: Any) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise InvalidSpec(f"fork: n must be an int >= 1; got {n!r}", kind="invalid_count", value=n)
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_FORKS:
+        raise InvalidSpec(
+            f"fork: n must be an int from 1 to {MOST_FORKS:,}; got {shown(n)}", kind="invalid_count", value=n
+        )
     if is_missing(entry.kind.cls):
         raise NotRunning(f"fork: the class of {entry.path!r} is not defined: {home(entry.kind.cls)}.")
 
@@ -126,7 +133,9 @@ async def _origin(runtime: Runtime, entry: Entry, at: Any) -> Origin:
         return Origin(at, await _image(runtime, entry, at), None, [], 0, f"{entry.path}, checkpoint {at}")
     if len(at) != 2 or not all(isinstance(part, int) and not isinstance(part, bool) for part in at):
         raise InvalidSpec(
-            f"fork: at must be a checkpoint's seq, or (seq, step) of a message; got {at!r}", kind="invalid_at", value=at
+            f"fork: at must be a checkpoint's seq, or (seq, step) of a message; got {shown(at)}",
+            kind="invalid_at",
+            value=at,
         )
     return await _again(runtime, entry, *at)
 

@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agentlab._given import file_of
 from agentlab._schema import COLUMNS, TEXTS, VERSION
 from agentlab._spelling import counted
 from agentlab._store_file import reader, recognise
@@ -55,7 +56,7 @@ def check(path: str | os.PathLike[str]) -> Checked:
         StoreError: There is no such file.
         StoreTooNew: Written by a newer version.
     """
-    found = Checked(Path(path))
+    found = Checked(file_of(path, "check: path"))
     version = VERSION
     try:
         version = recognise(found.path, checked_bytes=None)

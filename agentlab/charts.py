@@ -13,7 +13,9 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from agentlab._given import shown, text_of
 from agentlab._spelling import counted
+from agentlab.errors import InvalidArgument
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
     import altair as alt
@@ -94,7 +96,7 @@ def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     """
     import altair as alt
 
-    frame = _frame(source, "restarts")
+    frame = _frame(source, "restarts", "path", "reason")
     if frame.empty:
         return _nothing("No restarts yet")
     counts, kinds = _counts(frame)
@@ -122,7 +124,7 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     """
     import altair as alt
 
-    frame = _frame(source, "messages")
+    frame = _frame(source, "messages", "method", "wait_s", "took_s")
     marks = _quantiles(frame) if len(frame) else frame
     if marks.empty:
         return _nothing("No messages yet")
@@ -165,9 +167,10 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
     import altair as alt
     import pandas as pd
 
+    frame = _frame(frame, "checkpoints", text_of(x, "outcomes: x", COLUMN), text_of(y, "outcomes: y", COLUMN))
     if frame.empty:
         return _nothing("No outcomes yet")
-    bars = pd.DataFrame({"tried": frame[x].map(_label).tolist(), "value": pd.to_numeric(frame[y]).tolist()})
+    bars = pd.DataFrame({"tried": frame[x].map(_label).tolist(), "value": _numbers(frame, y).tolist()})
     bars["best"] = bars["value"] == bars["value"].max()
     colour = alt.condition("datum.best", alt.value(LOOKS["running"].colour), alt.value(INK))
     tried, value = x.removeprefix("state."), y.removeprefix("state.")
@@ -195,16 +198,34 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "most": 1.0}
 SHORTEST_MS = 0.001  # a logarithm has no zero; no clock here sees less than a microsecond
 
 
-def _frame(source: pd.DataFrame | HasFrames, name: str) -> pd.DataFrame:
+COLUMN = "the name of a column"
+
+
+def _frame(source: pd.DataFrame | HasFrames, name: str, *columns: str) -> pd.DataFrame:
+    """The frame that was given, or the lab's of that name; it has these columns, or no rows."""
     import pandas as pd
 
-    if isinstance(source, pd.DataFrame):
-        return source
-    read = getattr(source, name, None)
-    if read is None:
-        raise TypeError(f"charts draw a DataFrame or a lab; got {type(source).__name__}. Try lab.{name}().")
-    frame: pd.DataFrame = read()
+    frame = source if isinstance(source, pd.DataFrame) else getattr(source, name, None)
+    if frame is None or isinstance(source, type):
+        raise InvalidArgument(f"charts draw a DataFrame or a lab; got {shown(source)}. Try lab.{name}().")
+    frame = frame if isinstance(frame, pd.DataFrame) else frame()
+    missing = [column for column in columns if column not in frame]
+    if missing and len(frame):
+        has = ", ".join(map(str, frame.columns[:20]))
+        raise InvalidArgument(f"the frame to draw has no column {shown(missing[0])}; it has {has}. Try lab.{name}().")
     return frame
+
+
+def _numbers(frame: pd.DataFrame, column: str) -> pd.Series[Any]:
+    import pandas as pd
+
+    try:
+        numbers: pd.Series[Any] = pd.to_numeric(frame[column])
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"column {column!r} of the frame to draw must hold numbers; got others: {error}"
+        ) from None
+    return numbers
 
 
 def _counts(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -269,7 +290,9 @@ def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
 
     parts = []
     for column, part in (("wait_s", "waiting"), ("took_s", "handling")):
-        groups = frame.assign(method=frame["method"].astype("string").map(_label)).dropna(subset=[column])
+        groups = frame.assign(
+            **{column: _numbers(frame, column)}, method=frame["method"].astype("string").map(_label)
+        ).dropna(subset=[column])
         seconds = groups.groupby("method")[column]
         marks = pd.DataFrame({name: seconds.quantile(q) for name, q in QUANTILES.items()})
         marks = (marks * 1000).clip(lower=SHORTEST_MS)

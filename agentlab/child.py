@@ -17,6 +17,7 @@ from typing import Literal
 
 from agentlab._checks import check_complete, check_fields, check_id, count, instance, is_number, number, one_of, period
 from agentlab._declared import refuse_secret_names
+from agentlab._given import shown
 from agentlab._spelling import spelt
 from agentlab.errors import InvalidSpec
 
@@ -326,7 +327,7 @@ def check_flags(spec: Supervisor, *, where: str) -> None:
         count(spec.max_children, f"{who} max_children", "invalid_max_children")
     if not isinstance(spec.bring_back, bool):
         raise InvalidSpec(
-            f"{who} bring_back must be True or False; got {spec.bring_back!r}",
+            f"{who} bring_back must be True or False; got {shown(spec.bring_back)}",
             kind="invalid_bring_back",
             value=spec.bring_back,
         )
@@ -368,7 +369,7 @@ def _default_id(what: object) -> str:
         return what.name
     if isinstance(what, type) and hasattr(what, "__agent_fields__"):
         return what.__name__.lower()
-    got = f"{what!r} (already a child)" if isinstance(what, Child) else repr(what)
+    got = f"{shown(what)} (already a child)" if isinstance(what, Child) else shown(what)
     raise InvalidSpec(
         f"child: what to start must be an agent class or a Supervisor; got {got}", kind="invalid_start", value=what
     )
@@ -390,7 +391,7 @@ def _check_significant(spec: Child, auto_shutdown: object, who: str) -> None:
         )
     if not isinstance(spec.significant, bool):
         raise InvalidSpec(
-            f"{who}: significant must be True or False; got {spec.significant!r}",
+            f"{who}: significant must be True or False; got {shown(spec.significant)}",
             kind="invalid_significant",
             value=spec.significant,
         )
@@ -401,7 +402,7 @@ def _check_shutdown(value: object, who: str) -> None:
         return
     if isinstance(value, str) or not is_number(value) or not value >= 0:  # type: ignore[operator]  # a number
         raise InvalidSpec(
-            f"{who}: shutdown must be seconds >= 0, 'brutal_kill' or 'infinity'; got {value!r}",
+            f"{who}: shutdown must be seconds >= 0, 'brutal_kill' or 'infinity'; got {shown(value)}",
             kind="invalid_shutdown",
             value=value,
         )

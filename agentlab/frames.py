@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab._columns import FLOAT, INT, TEXT, TIME, WORD, column, frame
+from agentlab._given import path_of, text_of
 from agentlab._image import plain
 from agentlab._schema import SPENT, whole
 from agentlab.errors import StoreDamaged
@@ -115,7 +116,10 @@ def checkpoints(store: Store, *, path: str | Ref | None = None, cls: str | None 
     """
     if path is None and cls is None:
         return _read(store, "checkpoint", CHECKPOINTS, "id")
-    where, arg = ("path = ?", _path(path)) if path is not None else ("cls = ?", cls)
+    if path is None:
+        where, arg = "cls = ?", text_of(cls, "checkpoints: cls", "the name of an agent class", "cls")
+    else:
+        where, arg = "path = ?", path_of(path, "a frame")
     chosen = f"FROM checkpoint WHERE {where}"  # one of the two lines above
     rows = store.select(f"SELECT {', '.join(CHECKPOINTS)} {chosen} ORDER BY id", (arg,))  # our names
     made = frame([rows], CHECKPOINTS)
@@ -240,10 +244,7 @@ def _above(path: str) -> list[str]:
 
 
 def _path(path: str | Ref | None) -> str | None:
-    found = path.path if isinstance(path, Ref) else path
-    if found is not None and not isinstance(found, str):
-        raise TypeError(f"path must be a path like '/team/writer', or a ref; got {path!r}")
-    return found
+    return None if path is None else path_of(path, "a frame")
 
 
 def _read(

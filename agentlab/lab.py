@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,6 +22,7 @@ from agentlab._again import start_again, start_many_again
 from agentlab._arguments import signature_of
 from agentlab._bar import in_notebook, remark, result, tell
 from agentlab._doors import OPERATIONS, KernelLink, answer_of, serve
+from agentlab._given import each_one, file_of, path_of, seconds, shown, text_of
 from agentlab._held import OneLabPerFile, hold, let_go, turn
 from agentlab._interpreter import locked, require_lock
 from agentlab._keep import Keep, checked
@@ -36,7 +38,7 @@ from agentlab._wire import pack
 from agentlab._zygote import close_shared
 from agentlab.agent import Agent
 from agentlab.child import Child, Supervisor
-from agentlab.errors import InvalidSpec, LabClosed
+from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.events import Feed, Row
 from agentlab.ref import Ref, Refs
 from agentlab.store import Store, Synchronous
@@ -85,6 +87,7 @@ class Frames:
             what: A ref or a path (``"/team/writer"``) for one agent; a class, or its name, for all of that class.
         """
         if isinstance(what, type) or (isinstance(what, str) and not what.startswith("/")):
+            text_of(getattr(what, "__name__", what), "checkpoints: a class", "an agent class, or its name", "what")
             return frames.checkpoints(self._read(), cls=what if isinstance(what, str) else what.__name__)
         path = what.path if isinstance(what, Ref) else what
         return frames.checkpoints(self._read(), path=path)
@@ -147,7 +150,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         _check_options(nodes, redeliver, resume, synchronous, on_full)
         _check_limits(stall_notice, stall_seconds, node_memory)
         limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory}
-        path = None if store is None else Path(store)
+        path = None if store is None else file_of(store, "Lab: store")
         self._file = None if path is None else Path(os.path.realpath(path))
         size = nodes or max(2, os.cpu_count() or 2)
         how = resume if resume is not None else "ask" if in_notebook() else True
@@ -232,8 +235,8 @@ class Lab(Frames, metaclass=OneLabPerFile):
         """
         __tracebackhide__ = True
         runtime = self._live
-        path = under.path if isinstance(under, Ref) else under
-        name = id or getattr(what, "__name__", None) or getattr(what, "id", None) or what
+        path = None if under is None else path_of(under, "start", "under")
+        name = id or getattr(what, "__name__", None) or getattr(what, "id", None) or shown(what)
         found = answer_of(
             runtime.submit(start_again if exist_ok else start, runtime, what, id, path, fields),
             lambda: f"the start of {name} goes on; nobody waits for it. Look: lab.agents(). End it: lab[path].kill().",
@@ -257,15 +260,12 @@ class Lab(Frames, metaclass=OneLabPerFile):
         found, resumed or started, as ``start`` does it.
         """
         if not (isinstance(cls, type) and issubclass(cls, Agent)):
-            raise InvalidSpec(f"start_many: give an agent class; got {cls!r}. What needs options: lab.start.")
-        wrong = isinstance(n_or_fields, (bool, str)) or (isinstance(n_or_fields, int) and n_or_fields < 0)
-        if wrong or not isinstance(n_or_fields, (int, Iterable)):
-            raise InvalidSpec(f"start_many: give a count >= 0 or an iterable of dicts; got {n_or_fields!r}")
-        given = [{}] * n_or_fields if isinstance(n_or_fields, int) else [dict(fields) for fields in n_or_fields]
+            raise InvalidSpec(f"start_many: give an agent class; got {shown(cls)}. What needs options: lab.start.")
+        given = each_one(n_or_fields, "start_many")
         runtime = self._live
-        path = under.path if isinstance(under, Ref) else under
+        path = None if under is None else path_of(under, "start_many", "under")
         if "id" in options:
-            raise InvalidSpec(f"start_many: each gets an id of its own, so none for all; got id={options['id']!r}")
+            raise InvalidSpec(f"start_many: each gets an id of its own, so none for all; got id={shown(options['id'])}")
         started = [0]
         progress = functools.partial(operator.setitem, started, 0)
         if exist_ok:
@@ -282,9 +282,10 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
     def __getitem__(self, path: str) -> Ref:
         """The ref at a path; KeyError if there is nothing."""
+        path = text_of(path, "lab[...]: a path", "a text like '/team/writer'", "path")
         ref = self.whereis(path if path.startswith("/") else "/" + path)
         if ref is None:
-            raise KeyError(f"there is nothing at {path!r}. Look: lab.agents().")
+            raise KeyError(f"there is nothing at {shown(path)}. Look: lab.agents().")
         return ref
 
     def _ipython_key_completions_(self) -> list[str]:
@@ -293,7 +294,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def whereis(self, id: str) -> Ref | None:
         """The ref at a path or of that id, or None."""
         runtime = self._live
-        ref: Ref | None = runtime.run(whereis, runtime, id)
+        ref: Ref | None = runtime.run(whereis, runtime, path_of(id, "whereis", "id"))
         return ref
 
     def __iter__(self) -> Iterator[Ref]:
@@ -311,7 +312,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
             CallTimeout: Not idle after ``timeout`` seconds; the message says who was busy.
         """
         __tracebackhide__ = True
-        OPERATIONS["wait_idle"](self._live, "/", timeout)
+        OPERATIONS["wait_idle"](self._live, "/", seconds(timeout, "wait_idle: timeout"))
 
     def retry(self, what: int | Ref | str | None = None) -> int:
         """Send dead letters again, as casts; they leave ``dead_letters()``. How many were sent.
@@ -322,8 +323,10 @@ class Lab(Frames, metaclass=OneLabPerFile):
         Raises:
             UnknownLetter: There is no such letter, or the store does not have its arguments.
         """
-        path = what.path if isinstance(what, Ref) else what
-        return int(OPERATIONS["retry"](self._live, "/", path))
+        which: Any = what
+        if which is not None and (isinstance(which, bool) or not isinstance(which, Integral)):
+            which = path_of(which, "retry", "what")
+        return int(OPERATIONS["retry"](self._live, "/", which))
 
     def upgrade(self, cls: type[Agent]) -> pd.DataFrame:
         """Let the agents of a class of that name go on with this one, each between two messages.
@@ -338,7 +341,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
             busy and takes the new code later; ``detail``: why.
         """
         if not (isinstance(cls, type) and issubclass(cls, Agent)):
-            raise InvalidSpec(f"upgrade: give an agent class; got {cls!r}", kind="invalid_class", value=cls)
+            raise InvalidSpec(f"upgrade: give an agent class; got {shown(cls)}", kind="invalid_class", value=cls)
         runtime = self._live
         return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls, runtime.turn)))
 
@@ -363,6 +366,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         Raises:
             StoreError: The lab is closed, but what happened since its last commit could not be stored.
         """
+        timeout = seconds(timeout, "close: timeout")
         if self._runtime is not None and self._runtime.thread.away:
             return  # it is its parent's
         if self._runtime is not None and self._runtime.thread.here:  # it cannot wait for itself
@@ -422,11 +426,13 @@ class Lab(Frames, metaclass=OneLabPerFile):
         Of a closed lab: the rows as they were, all stopped.
         """
         runtime = self._live
+        if paths is not None and (isinstance(paths, (str, bytes)) or not isinstance(paths, Iterable)):
+            raise InvalidArgument(f"rows: paths must be several paths, or None; got {shown(paths)}", argument="paths")
+        wanted = None if paths is None else [path_of(path, "rows", "each of paths") for path in paths]
         if runtime.closed:
-            wanted = None if paths is None else set(paths)
             ended = (row._replace(status="stopped", mailbox=0, node=None) for row in self._last)
             return [row for row in ended if wanted is None or row.path in wanted]
-        found: list[Row] = runtime.run(make_rows, runtime, None if paths is None else list(paths))
+        found: list[Row] = runtime.run(make_rows, runtime, wanted)
         return found
 
     def feed(self) -> Feed:
@@ -442,6 +448,8 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
         """Cast to every subscriber of a topic; how many there are. InvalidArgument if one of them would refuse it."""
         runtime = self._live
+        text_of(topic, "publish: topic", "a text", "topic")
+        text_of(method, "publish: method", "the name of a message", "method")
         for entry in runtime.run(runtime.mail.heard_by, topic):
             if method in entry.kind.cls.__agent_messages__:
                 signature_of(entry.kind.cls, method).check(args, kwargs, entry.path)
@@ -451,7 +459,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
     def explain(self, ref: Ref | str) -> str:
         """Why an agent is in the state it is in, in a paragraph, from its events."""
-        path = ref.path if isinstance(ref, Ref) else ref
+        path = path_of(ref, "explain", "ref")
         return Prose(OPERATIONS["explain"](self._live, path if path.startswith("/") else "/" + path))
 
     def simulator(self) -> Endpoint:
@@ -476,7 +484,7 @@ class StoredLab(Frames):
     """A lab's store, read only: the frames of a lab that runs elsewhere, or ran once."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._store = Store(Path(path), read_only=True)
+        self._store = Store(file_of(path, "open_store: path"), read_only=True)
 
     def agents(self) -> pd.DataFrame:
         """One row per agent and supervisor, as last committed."""
@@ -503,32 +511,34 @@ def open_store(path: str | os.PathLike[str]) -> StoredLab:
 
 def _check_options(nodes: Any, redeliver: Any, resume: Any, synchronous: Any, on_full: Any) -> None:
     if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1):
-        raise InvalidSpec(f"Lab: nodes must be an int >= 1; got {nodes!r}", kind="invalid_nodes", value=nodes)
+        raise InvalidSpec(f"Lab: nodes must be an int >= 1; got {shown(nodes)}", kind="invalid_nodes", value=nodes)
     if not isinstance(redeliver, bool):
-        raise InvalidSpec(f"Lab: redeliver must be True or False; got {redeliver!r}", kind="invalid_redeliver",
+        raise InvalidSpec(f"Lab: redeliver must be True or False; got {shown(redeliver)}", kind="invalid_redeliver",
                           value=redeliver)  # fmt: skip
     if resume not in (None, True, False, "ask"):
         raise InvalidSpec(
-            f"Lab: resume must be True, False or 'ask'; got {resume!r}", kind="invalid_resume", value=resume
+            f"Lab: resume must be True, False or 'ask'; got {shown(resume)}", kind="invalid_resume", value=resume
         )
     if synchronous not in ("NORMAL", "FULL"):
         raise InvalidSpec(
-            f"Lab: synchronous must be 'NORMAL' or 'FULL'; got {synchronous!r}",
+            f"Lab: synchronous must be 'NORMAL' or 'FULL'; got {shown(synchronous)}",
             kind="invalid_synchronous", value=synchronous,
         )  # fmt: skip
     if on_full not in ("fail", "memory"):
         raise InvalidSpec(
-            f"Lab: on_full must be 'fail' or 'memory'; got {on_full!r}", kind="invalid_on_full", value=on_full
+            f"Lab: on_full must be 'fail' or 'memory'; got {shown(on_full)}", kind="invalid_on_full", value=on_full
         )
 
 
 def _check_limits(notice: Any, kill: Any, memory: Any) -> None:
     for name, value in (("stall_notice", notice), ("stall_seconds", kill)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise InvalidSpec(f"Lab: {name} must be seconds > 0; got {value!r}", kind=f"invalid_{name}", value=value)
+            raise InvalidSpec(
+                f"Lab: {name} must be seconds > 0; got {shown(value)}", kind=f"invalid_{name}", value=value
+            )
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory < 1):
         raise InvalidSpec(
-            f"Lab: node_memory must be a number of bytes; got {memory!r}", kind="invalid_node_memory", value=memory
+            f"Lab: node_memory must be a number of bytes; got {shown(memory)}", kind="invalid_node_memory", value=memory
         )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import posixpath
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from weakref import WeakValueDictionary
 
 from pydantic_core import core_schema
 
+from agentlab._given import seconds, shown
 from agentlab._reply import DEFAULT_TIMEOUT, Replies, Reply
 from agentlab._spelling import counted, spelt
 from agentlab.errors import InvalidSpec, LabClosed, UnknownMessage
@@ -177,12 +177,11 @@ class Sender:
 
 
 def _check_options(timeout: object, redeliver: object) -> None:
-    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and not math.isnan(timeout)
-    if timeout is not None and not (number and timeout >= 0):  # type: ignore[operator]  # a number, the line above says
-        raise InvalidSpec(f"timeout must be seconds >= 0; got {timeout!r}", kind="invalid_timeout", value=timeout)
-    if redeliver not in (None, True, False):
+    if timeout is not None:
+        seconds(timeout, "timeout")
+    if redeliver is not None and not isinstance(redeliver, bool):
         raise InvalidSpec(
-            f"redeliver must be True or False; got {redeliver!r}", kind="invalid_redeliver", value=redeliver
+            f"redeliver must be True or False; got {shown(redeliver)}", kind="invalid_redeliver", value=redeliver
         )
 
 
@@ -261,7 +260,9 @@ class Ref:
         if isinstance(error, type) and issubclass(error, BaseException):
             error = error()  # as ``raise ValueError`` does
         if error is not None and not isinstance(error, BaseException):
-            raise TypeError(f"crash: error must be an exception; got {error!r}. Try: ref.crash(RuntimeError('...')).")
+            raise TypeError(
+                f"crash: error must be an exception; got {shown(error)}. Try: ref.crash(RuntimeError('...'))."
+            )
         return self._link.control("crash", self.path, error)
 
     def kill(self) -> Any:
@@ -523,7 +524,7 @@ class Refs(Sequence[Ref]):
 
     def wait(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Block until none of the agents has a message waiting or in hand; CallTimeout after ``timeout`` s."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + seconds(timeout, "wait: timeout")
         for ref in self._refs:
             ref._link.control("wait_idle", ref.path, max(0.0, end - time.monotonic()))
 

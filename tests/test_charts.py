@@ -199,7 +199,7 @@ def test_times_have_units_a_person_says():
 
 def test_something_else_is_refused_with_the_next_move():
     """The error names what was given and what to give."""
-    with pytest.raises(TypeError, match=r"got list\. Try lab\.restarts\(\)"):
+    with pytest.raises(TypeError, match=r"got \[1, 2\]\. Try lab\.restarts\(\)"):
         charts.restarts([1, 2])
 
 

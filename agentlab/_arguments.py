@@ -92,7 +92,10 @@ def _validator(annotation: Any) -> tuple[Any, bool]:
 
 
 def _brings_config(kind: type) -> bool:
-    return issubclass(kind, pydantic.BaseModel) or dataclasses.is_dataclass(kind) or typing.is_typeddict(kind)
+    typed_dict = hasattr(
+        kind, "__required_keys__"
+    )  # of typing or of typing_extensions, which pydantic asks for before 3.12
+    return issubclass(kind, pydantic.BaseModel) or dataclasses.is_dataclass(kind) or typed_dict
 
 
 class Signature:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field
+from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from agentlab import Agent, Lab, Ref
-from agentlab._arguments import Signature
+from agentlab._arguments import MOST_FIT, Signature
 from agentlab.errors import AgentDown, AgentLabError, InvalidArgument
 from tests.conftest import wait_for
 
@@ -36,6 +37,12 @@ class Place(BaseModel):
     """A model."""
 
     city: str
+
+
+class Size(TypedDict):
+    """A typed dict."""
+
+    width: int
 
 
 class Oven:
@@ -108,6 +115,7 @@ FITS: list[tuple[Any, Any]] = [
     (Colour, Colour.RED), (Spot, Spot(1)), (Place, Place(city="Bern")), (list[Spot], [Spot(1)]), (Oven, Oven()),
     (list[Oven], [Oven()]), (Path, Path()), (type[Oven], Oven), ("int", 5),
     ("no_such_type", 5), (tuple[int, ...], (1,)),
+    (Size, {"width": 5}), (5, "what is annotated with no type"),
     (list[Place], [Place(city="Bern")]), (Iterable[int], [1, 2]), (Callable[[], int], int),
 ]  # fmt: skip
 
@@ -128,7 +136,8 @@ MISFITS: list[tuple[Any, Any, str]] = [
     (dict[str, list[int]], {"a": ["b"]}, r"where \['a'\]\[0\] is 'b'"), (Literal["a", "b"], "c", "'a' or 'b'"),
     (Annotated[int, Field(ge=0)], -1, "greater than or equal to 0"), (Colour, "red", "must be Colour"),
     (Spot, {"x": 1}, "must be Spot"), (Place, {"city": "Bern"}, "must be Place"),
-    (list[Place], [{"city": "B"}], "Place"), (list[Spot], [1], "where"),
+    (list[Place], [{"city": "B"}], "Place"), (list[Place], [5], r", where \[0\] is 5"),
+    (Size, {"width": "w"}, "Size"), (list[Spot], [1], "where"),
     (Oven, 5, "must be Oven; got 5"), (Path, "a", "must be Path"), (Sequence[str], "abc", "Sequence"),
     ("int", "five", "value must be int"),
     (Ref, "/a", "must be Ref"), (Ref, {"path": "/a", "agent": "A"}, "must be Ref"),
@@ -185,6 +194,79 @@ def test_more_arguments_by_place_and_by_name_are_checked_too():
     ):
         with pytest.raises(InvalidArgument, match=f"{name} must be"):
             signature.check(args, kwargs)
+
+
+def test_what_has_passed_once_says_nothing_of_other_values():
+    """Only of classes whose every value fits are others let through, and under the same name."""
+    several = takes(list[int])
+    several.check(([1],), {})
+    with pytest.raises(InvalidArgument):
+        several.check((["x"],), {})
+
+    def message(self: Any, a: int = 0, b: str = "") -> None:
+        """Take them."""
+
+    named = Signature(message)
+    named.check((), {"a": 1})
+    with pytest.raises(InvalidArgument, match="b must be str"):
+        named.check((), {"b": 1})
+
+
+def test_numbers_and_texts_that_have_passed_need_no_other_look():
+    """That is the way of nearly all calls; how many kinds of calls are remembered has a limit."""
+
+    def message(self: Any, n: int, **texts: str) -> None:
+        """Take them."""
+
+    signature = Signature(message)
+    signature.check((5,), {})
+    assert signature._fit == {(int,)}
+
+    for number in range(2 * MOST_FIT):
+        signature.check((5,), {f"text_{number}": "t"})
+    assert len(signature._fit) == MOST_FIT
+
+
+def test_each_argument_is_checked_whatever_the_ones_before_it_were():
+    """Also after one whose class says nothing of other values."""
+
+    def message(self: Any, a: list[int], b: int) -> None:
+        """Take them."""
+
+    with pytest.raises(InvalidArgument, match="b must be int"):
+        Signature(message).check(([], "x"), {})
+
+
+def test_a_call_without_what_is_required_is_refused():
+    """A keyword too; and a method that takes anything by name is not said to lack a name."""
+
+    def keyword(self: Any, *, key: int) -> None:
+        """Take it."""
+
+    def anything(self: Any, a: int, **others: Any) -> None:
+        """Take them."""
+
+    with pytest.raises(InvalidArgument, match=r"missing a required.* 'key'"):
+        Signature(keyword).check((), {})
+    with pytest.raises(InvalidArgument, match="missing a required argument: 'a'") as refused:
+        Signature(anything).check((), {"b": 1})
+    assert "It has no" not in str(refused.value)
+
+
+def test_a_method_without_self_of_its_own_and_types_of_a_module_that_is_gone():
+    """``*args`` has the agent among them; names are looked up where the function was written."""
+
+    def anything(*args: Any) -> None:
+        """Take them."""
+
+    def typed(self: Any, oven: Oven, **sizes: Unpack[Size]) -> None:
+        """Take them."""
+
+    Signature(anything).check((1, "x"), {})
+    typed.__module__ = "a module that is gone"
+    Signature(typed).check((Oven(),), {"width": 5})
+    with pytest.raises(InvalidArgument, match="oven must be Oven"):
+        Signature(typed).check((5,), {})
 
 
 def test_a_wrong_argument_in_a_cell_costs_the_agent_nothing(lab: Lab) -> None:

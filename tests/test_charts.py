@@ -231,3 +231,33 @@ def test_tab_finds_the_charts_and_nothing_else():
     """What the module itself uses is nobody's chart."""
     assert dir(charts) == ["latency", "outcomes", "restarts"]
     assert all(callable(getattr(charts, name)) for name in dir(charts))
+
+
+def test_a_long_text_is_cut_where_it_says():
+    """The last character of a cut one says that there was more."""
+    assert charts.clean("x" * 10, 10) == "x" * 10
+    assert charts.clean("x" * 11, 10) == "x" * 9 + "…"
+
+
+def test_each_bar_says_its_total_once_and_the_most_frequent_kind_is_first():
+    """The number stands at the end of the last part; the legend begins with what happened most."""
+    frame = pd.DataFrame({"path": ["/a"] * 4, "reason": ["Aaa: x", "Zzz: x", "Zzz: y", "Zzz: z"]})
+
+    counts, kinds = charts._counts(frame)
+
+    assert kinds == ["Zzz", "Aaa"]
+    assert sorted(counts["total"]) == ["", "4"]
+
+
+def test_the_slowest_methods_are_drawn_and_a_dot_alone_needs_no_second_number():
+    """Of more than 20 methods the quick ones are left out."""
+    number = charts.MOST + 5
+    frame = pd.DataFrame({
+        "method": [f"m{n:02}" for n in range(number)], "wait_s": [0.0] * number,
+        "took_s": [float(n) for n in range(number)],
+    })  # fmt: skip
+
+    marks = charts._quantiles(frame)
+
+    assert list(dict.fromkeys(marks["method"])) == [f"m{n:02}" for n in reversed(range(5, number))]
+    assert set(marks["dot"]) == {""}

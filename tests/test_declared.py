@@ -78,6 +78,7 @@ def test_whatever_is_no_data_needs_no_annotation():
 
         count: int = 0
         size: ClassVar[int] = 1
+        note: ClassVar[str]
 
     class Fine(Base):
         """All of it is allowed."""
@@ -88,6 +89,7 @@ def test_whatever_is_no_data_needs_no_annotation():
         _plain = {}  # without an annotation, on purpose
         count = 5
         size = 2
+        note = "declared above, without a value"
         shared = 3
         trap_exit = True
         kind = staticmethod(int)

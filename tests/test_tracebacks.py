@@ -15,7 +15,7 @@ from jupyter_client.manager import start_new_kernel
 
 from agentlab import Agent, Lab, Limit, child
 from agentlab._raised import describe
-from agentlab._traces import HOUSE, learn, render, traceback_of
+from agentlab._traces import HOUSE, full, learn, message_of, render, traceback_of
 from agentlab.errors import AgentDown
 
 DEFINE = """\
@@ -272,3 +272,60 @@ def test_what_is_rendered_needs_no_notebook():
 
     assert render(AgentDown("gone"))[-1].endswith(": gone")
     assert "its message raised RuntimeError" in render(Mute("gone"))[-1]
+
+
+def test_each_line_of_a_function_is_a_place_of_its_own(monkeypatch):
+    """What is remembered of one line is not shown for another, nor where all frames are wanted."""
+
+    def fail(first: bool) -> None:
+        if first:
+            raise ValueError("one")
+        raise ValueError("two")
+
+    shown = []
+    for first in (True, False):
+        with pytest.raises(ValueError, match=r"one|two") as raised:
+            fail(first)
+        shown.append(traceback_of(raised.value))
+    assert 'raise ValueError("one")' in shown[0]
+    assert 'raise ValueError("two")' in shown[1]
+
+    with pytest.raises(ValueError, match="nodes") as refused:
+        Lab(nodes=0)
+    assert "lab.py" not in traceback_of(refused.value)
+    monkeypatch.setenv("AGENTLAB_FULL_TRACEBACKS", "1")
+    assert "lab.py" in traceback_of(refused.value)
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("", False), ("0", False), ("1", True), ("yes", True)])
+def test_0_and_nothing_mean_that_not_all_frames_are_wanted(monkeypatch, value, wanted):
+    """As one would guess."""
+    monkeypatch.setenv("AGENTLAB_FULL_TRACEBACKS", value)
+
+    assert full() is wanted
+
+
+def test_a_deep_recursion_is_told_in_a_few_lines():
+    """Python's own words for what repeats."""
+
+    def fall(depth: int) -> None:
+        if not depth:
+            raise ValueError("the ground")
+        fall(depth - 1)
+
+    with pytest.raises(ValueError, match="ground") as raised:
+        fall(300)
+
+    text = traceback_of(raised.value)
+    assert "[Previous line repeated" in text
+    assert len(text.splitlines()) < 40
+
+
+def test_a_text_that_exits_is_no_exit():
+    """Whatever a ``__str__`` raises."""
+
+    class Leaves(Exception):
+        def __str__(self):
+            raise SystemExit(3)
+
+    assert message_of(Leaves()) == "(its message raised SystemExit)"

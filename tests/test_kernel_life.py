@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 from agentlab import Lab, open_store
@@ -94,37 +93,51 @@ def test_a_lab_left_open_is_closed_at_exit() -> None:
     wait_for(lambda: not any(runs(int(pid)) for pid in pids.split()))
 
 
-def test_an_interrupt_ends_the_wait_and_no_agent() -> None:
+def test_an_interrupt_ends_the_wait_and_no_agent(tmp_path: Path) -> None:
     """Ctrl-C reaches whoever waits; the agents go on, also those of a terminal's process group."""
     script = start_script(
         """
-        import signal, sys, time
-        import anyio
+        import signal, sys, threading
+        from pathlib import Path
         from agentlab import Agent, Lab
+        from tests.conftest import wait_for
+        from tests.test_neighbours import sign_of
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
         class Slow(Agent):
             done: int = 0
 
-            async def work(self):
-                await anyio.sleep(1.0)
+            async def work(self, gate):
+                await sign_of(gate)
                 self.done += 1
                 return self.done
 
         lab = Lab()
         slow = lab.start(Slow, id="slow")
-        reply = slow.call.work()
-        print("waiting", flush=True)
+        reply = slow.call.work(sys.argv[1])
+
+        def waits():
+            frame = sys._current_frames()[threading.main_thread().ident]
+            while frame is not None and frame.f_code.co_name != "result":
+                frame = frame.f_back
+            return frame
+
+        def tell():
+            wait_for(waits)
+            print("waiting", flush=True)
+
+        threading.Thread(target=tell).start()
         try:
             reply.result()
         except KeyboardInterrupt:
+            Path(sys.argv[1]).touch()
             print("interrupted", reply.result(20), slow.incarnation, flush=True)
         lab.close()
-        """
+        """,
+        str(tmp_path / "gate"),
     )
     assert read_line(script).strip() == "waiting"
-    time.sleep(0.3)  # let it reach the wait; an interrupt before it would be no test
     script.send_signal(signal.SIGINT)
     out, _ = script.communicate(timeout=30)
     assert out.strip() == "interrupted 1 1"

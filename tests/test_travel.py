@@ -177,7 +177,7 @@ def test_a_fork_refuses_what_never_was(anylab: Lab, tmp_path: Path) -> None:
         writer.fork((1, 5))
     with pytest.raises(InvalidState, match="no field 'stile'"):
         writer.fork(stile="x")
-    with pytest.raises(InvalidSpec, match="n must be an int >= 1; got 0"):
+    with pytest.raises(InvalidSpec, match="n must be an int from 1 to 1,000,000; got 0"):
         writer.fork(n=0)
     with pytest.raises(InvalidSpec, match="at must be"):
         writer.fork((1, 2, 3))  # type: ignore[arg-type]

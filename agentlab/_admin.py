@@ -154,6 +154,16 @@ async def start(  # as lab.start takes them
     """
     parent = supervising(runtime, under or "/")
     spec = as_child(runtime, parent, what, id, options)
+    try:
+        return await _start_as(runtime, parent, spec, id, asker)
+    except (NotRunning, AgentDown) as error:
+        if not runtime.desk.ledger.closing:
+            raise
+        why = f"start {spec.id!r} under {parent.path!r}: the lab is closing, and starts nobody any more."
+        raise NotRunning(f"{why} Start another: Lab(); if it has a file, Lab(path) goes on with it.") from error
+
+
+async def _start_as(runtime: Runtime, parent: Record, spec: Child, id: str | None, asker: Asker | None) -> Ref:
     if is_simple(parent) and id is None:  # its supervisor numbers it
         return await _start(runtime, parent, spec, id)
     made: Any = spec.what

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agentlab import errors
-from agentlab.agent import Agent, Exit, Transcript
-from agentlab.child import Backoff, Limit, Supervisor, child
-from agentlab.ref import Ref, Reply
+from agentlab.agent.base import Agent, Exit, Transcript
+from agentlab.ref.ref import Ref, Reply
+from agentlab.supervision.child import Backoff, Limit, Supervisor, child
 
 if TYPE_CHECKING:
-    from agentlab._whole import check
     from agentlab.lab import Lab, open_store
     from agentlab.models.assistant import Assistant
+    from agentlab.store.check import check
     from agentlab.tools import tool
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 _LATER = {
     "Assistant": "agentlab.models.assistant",
     "Lab": "agentlab.lab",
-    "check": "agentlab._whole",
+    "check": "agentlab.store.check",
     "open_store": "agentlab.lab",
     "tool": "agentlab.tools",
 }

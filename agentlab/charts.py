@@ -13,9 +13,9 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from agentlab._given import shown, text_of
-from agentlab._spelling import counted
 from agentlab.errors import InvalidArgument
+from agentlab.ground.given import shown, text_of
+from agentlab.ground.words import counted
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
     import altair as alt

@@ -49,7 +49,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentlab._traces import render
+from agentlab.ground.tracebacks import render
 
 
 class AgentLabError(Exception):

@@ -16,32 +16,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from agentlab import _interrupt, frames
-from agentlab._admin import start, whereis
-from agentlab._again import start_again, start_many_again
-from agentlab._arguments import signature_of
-from agentlab._bar import in_notebook, remark, result, tell
-from agentlab._doors import OPERATIONS, KernelLink, answer_of, serve
-from agentlab._given import each_one, file_of, path_of, seconds, shown, text_of
-from agentlab._held import OneLabPerFile, hold, let_go, turn
-from agentlab._interpreter import locked, require_lock
-from agentlab._keep import Keep, checked
-from agentlab._many import start_many
-from agentlab._prose import Prose
-from agentlab._remembered import Place, missing_line, remembered
-from agentlab._resume import bring_back, resume
-from agentlab._rows import rows as make_rows
-from agentlab._runtime import Runtime
-from agentlab._spelling import counted, spelt
-from agentlab._watch import Patience
-from agentlab._wire import pack
-from agentlab._zygote import close_shared
-from agentlab.agent import Agent
-from agentlab.child import Child, Supervisor
+from agentlab import frames
+from agentlab.agent.arguments import signature_of
+from agentlab.agent.base import Agent
+from agentlab.books.remembered import Place, missing_line, remembered
+from agentlab.control.again import start_again, start_many_again
+from agentlab.control.children import start, whereis
+from agentlab.control.doors import OPERATIONS, KernelLink, answer_of, serve
+from agentlab.control.held import OneLabPerFile, hold, let_go, turn
+from agentlab.control.many import start_many
+from agentlab.control.progress import in_notebook, remark, result, tell
+from agentlab.control.resume import bring_back, resume
+from agentlab.control.rows import rows as make_rows
 from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.events import Feed, Row
-from agentlab.ref import Ref, Refs
-from agentlab.store import Store, Synchronous
+from agentlab.ground import interrupts
+from agentlab.ground.given import each_one, file_of, path_of, seconds, shown, text_of
+from agentlab.ground.interpreter import locked, require_lock
+from agentlab.ground.prose import Prose
+from agentlab.ground.words import counted, spelt
+from agentlab.kernel.runtime import Runtime
+from agentlab.kernel.watch import Patience
+from agentlab.pool.fork import close_shared
+from agentlab.ref.ref import Ref, Refs
+from agentlab.store.database import Store, Synchronous
+from agentlab.store.retention import Keep, checked
+from agentlab.supervision.child import Child, Supervisor
+from agentlab.wire.codec import pack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -372,7 +373,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if self._runtime is not None and self._runtime.thread.here:  # it cannot wait for itself
             threading.Thread(target=self.close, args=(timeout,), name="agentlab-close").start()
             return
-        _interrupt.whole(functools.partial(self._close_whole, timeout))
+        interrupts.whole(functools.partial(self._close_whole, timeout))
 
     def _close_whole(self, timeout: float) -> None:
         with contextlib.nullcontext() if self._file is None else turn(self._file):

@@ -22,11 +22,11 @@ from typing import Any, overload
 import pydantic
 from pydantic_core import to_json
 
-from agentlab._secrets import redact
-from agentlab._spelling import spelt
-from agentlab.agent import Exit
+from agentlab.agent.base import Exit
 from agentlab.errors import InvalidSpec, ToolFailed
 from agentlab.faults import fault
+from agentlab.ground.redaction import redact
+from agentlab.ground.words import spelt
 
 MAX_RESULT = 50_000
 """Characters of a result that a model gets to see, unless a tool says otherwise."""

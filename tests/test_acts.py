@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from agentlab import Agent, Lab, Ref, Supervisor, child
-from agentlab._journal import Journal
+from agentlab.books.journal import Journal
 from agentlab.errors import AgentDown, AlreadyStarted, CallCycle
-from agentlab.ref import Refs
+from agentlab.ref.ref import Refs
 from tests.conftest import wait_for
 from tests.test_kernel_life import read_line, start_script
 
@@ -306,7 +306,7 @@ def test_a_lab_that_was_changed_stops_a_rewind() -> None:
 KERNEL = """
 import os, signal, sys
 from agentlab import Lab
-from agentlab.store import Store
+from agentlab.store.database import Store
 from tests.test_acts import Boss
 
 def commit(self, batch, real=Store.commit):

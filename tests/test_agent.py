@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlab import Agent, Transcript
-from agentlab.agent import Field, known_class
+from agentlab.agent.base import Field, known_class
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, MessageTooLarge
 from agentlab.lab import Lab
 from tests.states import Both, Color, Diary, Everything, Friend, Gate, Model, Odd, Printer

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from agentlab import Agent, Exit, Lab, Limit, Supervisor, child
-from agentlab.agent import Crash
+from agentlab.agent.base import Crash
 from agentlab.errors import AgentDown, Crashed
 from agentlab.node.resident import current
 from tests.conftest import wait_for

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from agentlab import Agent, Lab, Ref
-from agentlab._arguments import MOST_FIT, Signature
+from agentlab.agent.arguments import MOST_FIT, Signature
 from agentlab.errors import AgentDown, AgentLabError, InvalidArgument
 from tests.conftest import wait_for
 

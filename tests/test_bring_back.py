@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from agentlab import Agent, Backoff, Exit, Lab, Limit, Supervisor, child
-from agentlab.child import Child
 from agentlab.errors import AgentDown, InvalidSpec, MaxChildren
 from agentlab.supervision import Exited, Failed, Signal, Started, Tree
+from agentlab.supervision.child import Child
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.test_supervision import Stage, below, team, worker

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agentlab import Lab, Limit, Ref, Supervisor, child
-from agentlab._tree_restarts import PART
 from agentlab.supervision import Due, Signal
+from agentlab.supervision.restarts import PART
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.test_supervision import Stage, below, team, worker
@@ -24,7 +24,7 @@ ALL = 3 * FEW + 2
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts so small that every command of the machine can be held against the rules."""
-    monkeypatch.setattr("agentlab._tree_restarts.PART", FEW)
+    monkeypatch.setattr("agentlab.supervision.restarts.PART", FEW)
 
 
 # the machine

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlab.child import Backoff, Child, Limit, Supervisor, child
 from agentlab.errors import InvalidSpec, InvalidState
+from agentlab.supervision.child import Backoff, Child, Limit, Supervisor, child
 
 
 class Topic:

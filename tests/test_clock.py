@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlab import Agent, Lab, Ref
-from agentlab._clock import Clock, Timer
+from agentlab.books.clock import Clock, Timer
 from tests.conftest import wait_for
 
 SECOND = 1_000_000_000

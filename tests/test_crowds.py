@@ -96,7 +96,7 @@ def test_in_a_notebook_it_is_a_line(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Printed below the cell that started them."""
-    monkeypatch.setattr("agentlab._bar.in_notebook", lambda: True)
+    monkeypatch.setattr("agentlab.control.progress.in_notebook", lambda: True)
     lab.start(Supervisor("team"))
     lab.start_many(Counter, 51, under="/team")
     lab.start(Counter, under="/team")

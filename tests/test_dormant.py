@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from agentlab import Agent, Lab, Ref, Supervisor, Transcript, child
-from agentlab._books import Entry
+from agentlab.books.books import Entry
 from agentlab.errors import AgentDown, ChildRunning, InvalidSpec, MaxChildren, NotRunning, SimpleOneForOne
-from agentlab.ref import Refs
+from agentlab.ref.ref import Refs
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.test_links import Linker
@@ -444,7 +444,7 @@ def test_a_lab_that_is_busy_starting_still_answers(lab: Lab) -> None:
 
 
 async def _many(runtime: Any) -> Refs:
-    from agentlab._many import start_many
+    from agentlab.control.many import start_many
 
     return await start_many(runtime, Counter, [{}] * 100_000, None, lambda started: None)
 

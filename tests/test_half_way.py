@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from agentlab import Agent, Lab, Supervisor, child
-from agentlab.child import Limit
 from agentlab.errors import AgentDown, NotRunning
+from agentlab.supervision.child import Limit
 from tests.conftest import wait_for
 from tests.test_journal import mark, size
 

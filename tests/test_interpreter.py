@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agentlab._interpreter import locked, require_lock
 from agentlab.errors import UnsupportedPython
+from agentlab.ground.interpreter import locked, require_lock
 from tests.find_pythons import others, version_of
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlab import Agent, Lab, Ref
-from agentlab._journal import Journal
+from agentlab.books.journal import Journal
 from agentlab.errors import AgentDown, NotRunning
 from tests.conftest import wait_for
 from tests.test_kernel_life import read_line, start_script

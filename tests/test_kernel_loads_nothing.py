@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from agentlab import Agent, Lab, Limit, Supervisor, child
-from agentlab._pickles import load, role
-from agentlab._raised import describe, revive
-from agentlab.agent import Crash
+from agentlab.agent.base import Crash
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, StartFailed
+from agentlab.wire.exceptions import describe, revive
+from agentlab.wire.pickles import load, role
 from tests.conftest import wait_for
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlab import Agent, Lab, Ref
-from agentlab._links import Links
+from agentlab.books.links import Links
 from agentlab.errors import AgentDown
 from tests.agents import Counter
 from tests.conftest import wait_for

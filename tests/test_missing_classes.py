@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agentlab import Agent, Assistant, Lab, Supervisor, child
-from agentlab._code import same_code
-from agentlab._specs import OURS
+from agentlab.agent.code import same_code
+from agentlab.books.specs import OURS
 from agentlab.errors import InvalidArgument, NotRunning, UnknownMessage
 from tests.agents import Counter
 from tests.conftest import wait_for
@@ -217,8 +217,8 @@ def test_every_agent_class_of_the_package_is_known() -> None:
 
     mine = {cls for cls in below(Agent) - {Agent} if cls.__module__.startswith("agentlab.")}
     assert {(cls.__module__, cls.__qualname__) for cls in mine if not hasattr(cls, "_stands_in")} - OURS == {
-        ("agentlab._specs", "Missing"),
-        ("agentlab._asks", "StandIn"),  # these only stand for others
+        ("agentlab.books.specs", "Missing"),
+        ("agentlab.wire.asks", "StandIn"),  # these only stand for others
     }
 
 

@@ -168,7 +168,7 @@ def test_a_restarted_kernel_leaves_no_nodes(kernel: Kernel) -> None:
 
 def test_a_long_start_shows_how_far_it_is(kernel: Kernel) -> None:
     """A bar appears once the start has taken a while, and is full at the end; a short one shows nothing."""
-    kernel.run("import agentlab._bar as bar; lab = Lab(); lab.start_many(Counter, 10)")
+    kernel.run("import agentlab.control.progress as bar; lab = Lab(); lab.start_many(Counter, 10)")
     cell = kernel.begin("bar.PATIENCE, bar.BEAT = 0, 0.01; refs = lab.start_many(Counter, 30_000)")
     shown: list[str] = []
     while True:

@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 from agentlab import Lab, Transcript
-from agentlab._prose import WIDTH, Prose
-from agentlab._spelling import counted
+from agentlab.ground.prose import WIDTH, Prose
+from agentlab.ground.words import counted
 from tests.agents import Counter
 
 LONG = "It ended " + "again and " * 30 + "again."

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agentlab import Agent, Exit, Lab, Limit, Supervisor, child, tool
-from agentlab._secrets import leaked, redact
 from agentlab.errors import AgentLabError, InvalidSpec
+from agentlab.ground.redaction import leaked, redact
 
 VALUE = "correct-horse-battery-staple"
 

@@ -30,11 +30,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlab.node import places, slices
-from agentlab.node.places import Kind, Place, kind_of, place
-from agentlab.node.sliced import MOST_IDLE, Owner, run_step
-from agentlab.node.slices import Slicer
-from agentlab.node.word import Word
+from agentlab.slicing import places, slices
+from agentlab.slicing.places import Kind, Place, kind_of, place
+from agentlab.slicing.sliced import MOST_IDLE, Owner, run_step
+from agentlab.slicing.slices import Slicer
+from agentlab.wire.word import Word
 
 # The slicer needs the alarm signal, which pytest-timeout would use too.
 pytestmark = pytest.mark.timeout(60, method="thread")

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agentlab import Lab, _zygote
+from agentlab import Lab
 from agentlab.errors import NodeDown
+from agentlab.pool import fork
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.test_kernel_life import start_script
@@ -23,10 +24,10 @@ from tests.test_kernel_life import start_script
 @pytest.fixture
 def no_zygote(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has not started its zygote yet."""
-    monkeypatch.setattr(_zygote, "_shared", None)
+    monkeypatch.setattr(fork, "_shared", None)
     yield
-    if _zygote._shared is not None:
-        _zygote._shared.close()
+    if fork._shared is not None:
+        fork._shared.close()
 
 
 def interpreter(path: Path, body: str) -> str:
@@ -44,7 +45,7 @@ def threads() -> set[str]:
 def held() -> tuple[set[str], int]:
     """What labs hold: their threads, and how many descriptors; the zygote's line stays as long as the process."""
     gc.collect()  # a loop of asyncio that could not be made lets go of what it has when it is collected
-    zygote = _zygote._shared
+    zygote = fork._shared
     return threads(), psutil.Process().num_fds() - (zygote is not None and zygote._line is not None)
 
 
@@ -92,7 +93,7 @@ def test_a_zygote_that_never_says_a_word_is_given_up(tmp_path: Path, monkeypatch
     """There is a deadline, and what was started is ended."""
     pid = tmp_path / "pid"
     with monkeypatch.context() as broken:
-        broken.setattr(_zygote, "START_SECONDS", 1.0)
+        broken.setattr(fork, "START_SECONDS", 1.0)
         broken.setattr(sys, "executable", interpreter(tmp_path / "python", f"echo $$ > {pid}; exec sleep 1000"))
         with pytest.raises(NodeDown, match="not ready after 1 s"):
             Lab(nodes=1)
@@ -200,7 +201,7 @@ CELLS = """
 
 def nodes() -> list[int]:
     """The nodes that run."""
-    zygote = _zygote._shared
+    zygote = fork._shared
     assert zygote is not None
     assert zygote._process is not None
     found = psutil.Process(zygote._process.pid).children()

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from agentlab import Lab, open_store
-from agentlab._schema import VERSION
 from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
-from agentlab.store import Batch, Rows, Store
+from agentlab.store.database import Batch, Rows, Store
+from agentlab.store.schema import VERSION
 from tests.agents import Counter
 
 

@@ -20,10 +20,10 @@ import pytest
 
 import agentlab
 from agentlab import Agent, Lab, Transcript, open_store
-from agentlab._schema import COLUMNS, listed
-from agentlab._sums import with_sums
 from agentlab.errors import AgentLabError, InvalidState, StoreDamaged, StoreError
-from agentlab.store import Batch, Store
+from agentlab.store.checksums import with_sums
+from agentlab.store.database import Batch, Store
+from agentlab.store.schema import COLUMNS, listed
 from tests.conftest import wait_for
 
 PAGE = 4096

@@ -16,7 +16,7 @@ import pytest
 
 import agentlab
 from agentlab import Lab
-from agentlab.store import Batch, Rows, Store
+from agentlab.store.database import Batch, Rows, Store
 from tests.agents import Counter
 from tests.conftest import wait_for
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentlab import Agent, Lab, Transcript, open_store
-from agentlab._keep import Trimmer
-from agentlab._schema import VERSION
 from agentlab.errors import InvalidSpec, StoreError
 from agentlab.frames import checkpoints
-from agentlab.store import Batch, Store
+from agentlab.store.database import Batch, Store
+from agentlab.store.retention import Trimmer
+from agentlab.store.schema import VERSION
 
 LONG = "tea and more tea " * 200
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlab.child import Backoff, Child, Limit, Supervisor
 from agentlab.errors import InvalidSpec
 from agentlab.supervision import (
     Answer,
@@ -37,6 +36,7 @@ from agentlab.supervision import (
     Tree,
     Up,
 )
+from agentlab.supervision.child import Backoff, Child, Limit, Supervisor
 
 REASONS = ["normal", "shutdown", ("shutdown", "x"), "boom", "killed"]
 

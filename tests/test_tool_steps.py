@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agentlab import Agent, Assistant, Lab, open_store, tool
-from agentlab._schema import whole
 from agentlab.errors import AgentDown
+from agentlab.store.schema import whole
 from tests.conftest import wait_for
 
 

@@ -10,7 +10,7 @@ import cloudpickle
 import pytest
 from pydantic import BaseModel, Field
 
-from agentlab.agent import Exit
+from agentlab.agent.base import Exit
 from agentlab.errors import InvalidSpec, ToolFailed
 from agentlab.tools import Tool, by_name, tool
 

@@ -14,9 +14,9 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from agentlab import Agent, Lab, Limit, child
-from agentlab._raised import describe
-from agentlab._traces import HOUSE, full, learn, message_of, render, traceback_of
 from agentlab.errors import AgentDown
+from agentlab.ground.tracebacks import HOUSE, full, learn, message_of, render, traceback_of
+from agentlab.wire.exceptions import describe
 
 DEFINE = """\
 import asyncio

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlab import Agent
-from agentlab._raised import LONGEST, decode_reason, describe, encode_reason, revive
-from agentlab._wire import Reader, frame, pack, unpack
-from agentlab.agent import Crash
+from agentlab.agent.base import Crash
 from agentlab.errors import AgentDown, InvalidSpec, MessageTooLarge
 from agentlab.lab import Lab
+from agentlab.wire.codec import Reader, frame, pack, unpack
+from agentlab.wire.exceptions import LONGEST, decode_reason, describe, encode_reason, revive
 from tests.hostile import Deaf, Dying, Greedy, Hostile, Nameless, Needy, Unstable
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()

@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from agentlab._secrets import leaked, redact
-from agentlab.agent import Agent, Transcript
+from agentlab.agent.base import Agent, Transcript
 from agentlab.errors import BudgetExceeded, ModelFailed, ToolFailed
 from agentlab.faults import fault
+from agentlab.ground.redaction import leaked, redact
 from agentlab.models.accumulator import JSON
 from agentlab.models.messages import MessagesClient
 from agentlab.tools import Tool, by_name

@@ -27,11 +27,11 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agentlab._wire import pack_class, unpack
-from agentlab.agent import Agent, Field
+from agentlab.agent.base import Agent, Field
 from agentlab.node.host import Host
 from agentlab.node.loose import serve
-from agentlab.node.word import Word
+from agentlab.wire.codec import pack_class, unpack
+from agentlab.wire.word import Word
 
 LENGTH = struct.Struct("!I")
 

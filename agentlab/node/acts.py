@@ -14,10 +14,10 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from agentlab._raised import Refused
-from agentlab._wire import unpack
 from agentlab.node.resident import Died, current
 from agentlab.node.steps import answered, claim, given_text
+from agentlab.wire.codec import unpack
+from agentlab.wire.exceptions import Refused
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host

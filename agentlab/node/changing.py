@@ -5,8 +5,8 @@ What is set is whole or not at all: every value is read before the first one is 
 
 from __future__ import annotations
 
-from agentlab._image import Change, Image, difference, is_older, load, migrated
-from agentlab.agent import Agent
+from agentlab.agent.base import Agent
+from agentlab.agent.snapshot import Change, Image, difference, is_older, load, migrated
 from agentlab.errors import InvalidState
 from agentlab.node.resident import Resident
 

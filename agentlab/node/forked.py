@@ -18,10 +18,10 @@ import traceback
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from agentlab.agent import Exit
+from agentlab.agent.base import Exit
 from agentlab.node.resident import Died
-from agentlab.node.sliced import Raised
-from agentlab.node.slices import Slicer
+from agentlab.slicing.sliced import Raised
+from agentlab.slicing.slices import Slicer
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host

@@ -15,22 +15,22 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from agentlab import ref as refs
-from agentlab._arguments import signature_of
-from agentlab._image import Image, migrated
-from agentlab._raised import as_reason, decode_reason, describe, encode_reason, repr_of
-from agentlab._traces import Source, learn
-from agentlab._wire import pack, unpack
-from agentlab.agent import HOOKS, Agent, Crash, Exit
+from agentlab.agent.arguments import signature_of
+from agentlab.agent.base import HOOKS, Agent, Crash, Exit
+from agentlab.agent.snapshot import Image, migrated
 from agentlab.errors import InvalidArgument
+from agentlab.ground.tracebacks import Source, learn
 from agentlab.node.changing import build, committed, put, take_back, upgrade
 from agentlab.node.forked import watch
 from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited
 from agentlab.node.line import Line
 from agentlab.node.resident import Blame, Died, Resident, current, draft, nothing, revived, shown
-from agentlab.node.sliced import Owner
-from agentlab.node.slices import Slicer
-from agentlab.node.word import Word
+from agentlab.ref import ref as refs
+from agentlab.slicing.sliced import Owner
+from agentlab.slicing.slices import Slicer
+from agentlab.wire.codec import pack, unpack
+from agentlab.wire.exceptions import as_reason, decode_reason, describe, encode_reason, repr_of
+from agentlab.wire.word import Word
 
 BURNT_SECONDS = 0.25
 """Who holds the node so long in each of two messages running goes on at low priority."""

@@ -12,18 +12,18 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agentlab._arguments import signature_of
-from agentlab._asks import write_control, write_start
-from agentlab._raised import as_reason
-from agentlab._secrets import leaked, redact
-from agentlab._wire import pack, runs_code, unpack
-from agentlab.agent import Agent
+from agentlab.agent.arguments import signature_of
+from agentlab.agent.base import Agent
 from agentlab.errors import NotRunning, UnknownMessage
+from agentlab.ground.redaction import leaked, redact
 from agentlab.node.acts import LOOKS, act
-from agentlab.node.places import run
 from agentlab.node.resident import Died, Resident, current
 from agentlab.node.steps import Claim, at_once, carry_out, check_given, claim, given_text, inside_step, name_of
-from agentlab.ref import DEFAULT_TIMEOUT, Outgoing, Ref
+from agentlab.ref.ref import DEFAULT_TIMEOUT, Outgoing, Ref
+from agentlab.slicing.places import run
+from agentlab.wire.asks import write_control, write_start
+from agentlab.wire.codec import pack, runs_code, unpack
+from agentlab.wire.exceptions import as_reason
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host

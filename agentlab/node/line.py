@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from agentlab._raised import Refused, decode_reason
-from agentlab._secrets import learn
-from agentlab._wire import Reader, flat, frame
 from agentlab.errors import CallTimeout
+from agentlab.ground.redaction import learn
 from agentlab.node.resident import Resident, current
+from agentlab.wire.codec import Reader, flat, frame
+from agentlab.wire.exceptions import Refused, decode_reason
 
 SOON_SECONDS = 0.001
 """So long a message for which nobody waits may wait for others."""

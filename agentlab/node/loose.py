@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from agentlab.node.sliced import Owner, Step, owner_of
+from agentlab.slicing.sliced import Owner, Step, owner_of
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host

@@ -10,12 +10,12 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
-from agentlab._image import Change
-from agentlab._raised import repr_of, revive
-from agentlab.agent import Agent, Crash, Field
+from agentlab.agent.base import Agent, Crash, Field
+from agentlab.agent.snapshot import Change
 from agentlab.errors import InvalidState
 from agentlab.node.journal import NO_STEPS, Journal
-from agentlab.node.sliced import Owner, owner_of
+from agentlab.slicing.sliced import Owner, owner_of
+from agentlab.wire.exceptions import repr_of, revive
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agentlab import tools
-from agentlab._raised import describe
-from agentlab._secrets import redact, redact_name
-from agentlab._wire import pack, unpack
 from agentlab.errors import ToolFailed
+from agentlab.ground.redaction import redact, redact_name
 from agentlab.node.journal import Kept, Mark, digest_of, label
 from agentlab.node.resident import Died, Resident, current
 from agentlab.tools import Tool
+from agentlab.wire.codec import pack, unpack
+from agentlab.wire.exceptions import describe
 
 LONGEST = 2000
 """Characters of a step's input and output that the steps' frame shows."""

@@ -25,7 +25,7 @@ from kit import peers
 from kit.report import Options, Report, Values, in_turn
 
 from agentlab import Agent, Lab
-from agentlab._zygote import shared
+from agentlab.pool.fork import shared
 
 ASKED = 1_000
 

@@ -22,8 +22,8 @@ from typing import Any
 import anyio
 from kit.report import Options, Report, Values
 
-from agentlab.node.sliced import Owner
-from agentlab.node.slices import Slicer
+from agentlab.slicing.sliced import Owner
+from agentlab.slicing.slices import Slicer
 
 SLICE = 0.002
 PERIOD = 0.01

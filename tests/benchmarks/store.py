@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypedDict
 from kit.report import Options, Report, Side, Values, in_turn, quantile
 
 from agentlab import Agent, Lab, Ref, Transcript, open_store
-from agentlab.store import Batch, Store
+from agentlab.store.database import Batch, Store
 
 TURN = 5000
 

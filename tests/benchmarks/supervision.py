@@ -17,8 +17,8 @@ import tracemalloc
 
 from kit.report import Options, Report
 
-from agentlab.child import Child, Supervisor
 from agentlab.supervision import Call, Exited, Record, Start, Started, Tree
+from agentlab.supervision.child import Child, Supervisor
 
 RESTARTS = 500
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from agentlab import Lab, Ref
-from agentlab._wire import unpack
-from agentlab.store import Store
+from agentlab.store.database import Store
+from agentlab.wire.codec import unpack
 from tests.crashes.books import ORDERS, check_aides, check_states, settle
 from tests.crashes.family import family
 from tests.crashes.watch import Watch

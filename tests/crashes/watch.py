@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.store import Batch, Store
+from agentlab.store.database import Batch, Store
 from tests.crashes.world import write
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import anyio
 
 from agentlab import Exit
-from agentlab._asks import write_control
 from agentlab.node.resident import Resident, current
+from agentlab.wire.asks import write_control
 
 FILE, PLAN, KERNEL = "world", "plan", "kernel"
 

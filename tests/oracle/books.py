@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.agent import Crash
+from agentlab.agent.base import Crash
 from agentlab.events import Event
 
 Json = Any  # a term as the traces write it

@@ -52,7 +52,6 @@ from pathlib import Path
 from typing import Any
 
 from agentlab import Lab, Ref
-from agentlab.child import Child
 from agentlab.errors import (
     AgentDown,
     AlreadyPresent,
@@ -66,6 +65,7 @@ from agentlab.errors import (
     SimpleOneForOne,
     StartFailed,
 )
+from agentlab.supervision.child import Child
 from tests.oracle.books import Books, plain, text
 from tests.oracle.said import EXIT, Clerk, administer, let_go, nodes, specified, to_child
 from tests.oracle.world import to_json, to_term

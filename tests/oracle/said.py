@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from agentlab import Agent, Exit, Ref, Supervisor
-from agentlab.child import Child
+from agentlab.supervision.child import Child
 from tests.oracle import world
 
 Json = Any  # a term as the traces write it

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from agentlab.child import Child, Supervisor
 from agentlab.supervision import (
     Answer,
     Arm,
@@ -37,6 +36,7 @@ from agentlab.supervision import (
     Tree,
     Up,
 )
+from agentlab.supervision.child import Child, Supervisor
 
 Json = Any  # a term as the traces write it
 PLANNED = {"error": ("boom", "boom"), "raise": ("raise", ("EXIT", "boom")), "badret": ("badret", "garbage")}

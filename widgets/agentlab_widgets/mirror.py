@@ -20,7 +20,7 @@ from typing import Any
 
 from agentlab.charts import CRASH, LOOKS, clean
 from agentlab.events import Row
-from agentlab.ref import Ref
+from agentlab.ref.ref import Ref
 from agentlab_widgets.text import letters
 
 GONE, OTHER = 15, 14  # looks that no status has: removed, and a status this package does not know

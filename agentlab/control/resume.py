@@ -1,0 +1,286 @@
+"""A lab that was stored is opened again: its tree, its states, its incarnations.
+
+The store names agent classes and never holds them. A class that this process has not defined leaves its
+agents (or the whole supervisor above them) parked, with a reason that says what to run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentlab.agent.snapshot import fits
+from agentlab.books.books import Message
+from agentlab.books.clock import Timer
+from agentlab.books.history import journal, seed, steps
+from agentlab.books.remembered import AGAIN, ASKED, Place, missing_of
+from agentlab.control.children import expect, is_simple, ref_of
+from agentlab.control.many import AT_ONCE
+from agentlab.errors import NotRunning
+from agentlab.kernel.runtime import Runtime
+from agentlab.ref.ref import Ref
+from agentlab.store.database import Store
+from agentlab.store.schema import listed
+from agentlab.supervision.child import Child, Supervisor
+from agentlab.supervision.records import Record
+from agentlab.supervision.words import Refused
+from agentlab.wire.codec import JSON
+
+
+def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
+    """Start the root and, with ``run``, what ran when the lab ended; else everything is parked."""
+    runtime.begin(Supervisor("lab", bring_back=False))
+    coming = runtime.submit(_bring_back, runtime, past, run)
+    try:
+        coming.result()
+    finally:
+        coming.cancel()  # where the wait was interrupted, no more are started
+
+
+async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
+    runtime.timers.hold(True)
+    runtime.lives.hold(unread(runtime))
+    try:
+        await _bring_all_back(runtime, past, run)
+    finally:
+        runtime.lives.release()
+        runtime.timers.hold(False)
+
+
+async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> None:
+    runtime.desk.ledger.expect({place.path: place.past for top in past for place in top.walk()})
+    asleep: list[tuple[Place, Child]] = []
+    for place in past:
+        spec = place.child()
+        waits = missing_of(spec) or (None if run else ASKED)
+        reason = waits if place.status == "running" else place.down or place.status
+        if reason is None and _sleeps(runtime, place, spec):
+            asleep.append((place, spec))
+            continue
+        await _run_asleep(runtime, "/", asleep)
+        if reason is None:
+            await _run(runtime, place, spec)
+            continue
+        await _adopt(runtime, place, spec, reason)
+    await _run_asleep(runtime, "/", asleep)
+
+
+async def _adopt(runtime: Runtime, place: Place, spec: Child, reason: str) -> None:
+    """Keep it down, as it was; it waits to be resumed unless it was down already when the lab ended."""
+    runtime.desk.ledger.as_stored.add(place.path)
+    if place.status == "running":
+        runtime.desk.waiting.add(place, reason)
+    how = _how(runtime, place.parent, spec)
+    item = how if len(how) > 1 else spec
+    made = await runtime.ask_tree(place.parent, "adopt_child", item, reason)
+    if isinstance(made, Refused):  # its supervisor is down, or has it
+        runtime.desk.waiting.remove(place)
+        return
+    entry = runtime.desk.entries.get(place.path)
+    if entry is not None and place.status == "stopped":
+        entry.asked = True
+
+
+async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
+    parent = place.parent
+    reason = missing_of(spec)
+    if reason is not None and not _is_simple(runtime, parent):
+        await _adopt(runtime, place, spec, reason)
+        return
+    result = await runtime.ask_tree(parent, "start_child", *_how(runtime, parent, spec))
+    if isinstance(result, Refused) and result.kind != "already_started":  # that one an on_start has asked for
+        await runtime.ask_tree(parent, "adopt_child", spec, result.reason)
+        return
+    await _add_dynamic(runtime, place)
+
+
+async def _add_dynamic(runtime: Runtime, place: Place) -> None:
+    asleep: list[tuple[Place, Child]] = []
+    for below in place.below:
+        spec = below.child() if below.dynamic else None
+        if spec is not None and below.status == "running" and _sleeps(runtime, below, spec):
+            asleep.append((below, spec))
+            continue
+        await _run_asleep(runtime, place.path, asleep)
+        if spec is not None and below.status != "running":
+            await _adopt(runtime, below, spec, below.down or below.status)
+        elif spec is not None:
+            await _run(runtime, below, spec)
+        else:
+            await _add_dynamic(runtime, below)
+    await _run_asleep(runtime, place.path, asleep)
+
+
+def _sleeps(runtime: Runtime, place: Place, spec: Child) -> bool:
+    """Whether the agent runs again without a node until somebody reaches for it: its state is what its class wants."""
+    cls: Any = spec.what
+    plain = spec.isolation == "node" and spec.restore == "checkpoint" and spec.type == "worker"
+    if not plain or hasattr(cls, "on_start") or missing_of(spec) is not None:
+        return False
+    return fits(cls, runtime.desk.kinds.of(cls).initial(spec.fields), runtime.desk.ledger.store.state(place.path))
+
+
+async def _run_asleep(runtime: Runtime, parent: str, asleep: list[tuple[Place, Child]]) -> None:
+    """Those that nothing has to be started for, together; the list is empty afterwards."""
+    for start in range(0, len(asleep), AT_ONCE):
+        part = asleep[start : start + AT_ONCE]
+        items = [how if len(how := _how(runtime, parent, spec)) > 1 else spec for _, spec in part]
+        results = await runtime.ask_tree(parent, "add_running", items)
+        if isinstance(results, Refused):
+            break  # the supervisor does not run, nor do those that it would keep
+        for (_, spec), result in zip(part, results, strict=True):
+            if isinstance(result, Refused):
+                await runtime.ask_tree(parent, "adopt_child", spec, result.reason)
+        await asyncio.sleep(0)
+    asleep.clear()
+
+
+def _is_simple(runtime: Runtime, parent: str) -> bool:
+    return is_simple(runtime.desk.tree.find(parent))
+
+
+def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
+    return (spec.id, dict(spec.fields)) if _is_simple(runtime, parent) else (spec,)
+
+
+def unread(runtime: Runtime) -> dict[str, list[Message]]:
+    """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
+    store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
+    rows = store.select(f"SELECT {listed('inbox')} FROM inbox ORDER BY place")  # noqa: S608  # our own words
+    asking = {row[0] for row in rows}
+    for asker, step, payload in store.select("SELECT asker, asker_step, payload FROM answer"):
+        if asker in asking:
+            mail.answers[asker, step] = JSON + payload.encode()
+    for number, path, method, payload, due_at, every in store.select(
+        f"SELECT {listed('timer')} FROM timer"  # noqa: S608  # our own words
+    ):
+        clock.add(Timer(number, path, method, JSON + payload.encode(), due_at, every))
+    found: dict[str, list[Message]] = {}
+    for row in rows:
+        message = _message(store, row)
+        if message.origin is not None and message.origin[0] not in asking:
+            message.origin = None  # who asked is decided: nobody will ask for the answer again
+        found.setdefault(row[1], []).append(message)
+    (highest,) = store.select(
+        "SELECT max(n) FROM (SELECT max(max(key), max(place)) n FROM inbox UNION ALL SELECT max(message_key) FROM step"
+        " UNION ALL SELECT max(id) FROM timer UNION ALL SELECT max(asker) FROM answer"
+        " UNION ALL SELECT max(message_key) FROM begun UNION ALL SELECT max(key) FROM message"
+        " UNION ALL SELECT max(key) FROM fork)"
+    )
+    runtime.desk.numbers = itertools.count((highest[0] or 0) + 1)
+    return found
+
+
+def _message(store: Store, row: tuple[Any, ...]) -> Message:
+    key, path, method, payload, sender, sent_at, redeliver, deliveries, asker, asker_step, place = row
+    origin = (asker, asker_step) if asker is not None else None
+    message = Message(key, method, JSON + payload.encode(), sender, None, redeliver=bool(redeliver), origin=origin)
+    message.sent_at, message.place, message.deliveries, message.kept = sent_at, place, deliveries, True
+    done = steps(store, key)
+    begun = store.select("SELECT step, mark, at, once FROM begun WHERE message_key = ?", (key,))
+    if done or begun:
+        message.journal = journal(done)
+        for number, mark, at, once in begun:
+            step = message.journal.steps.get(number)
+            if step is None:
+                message.journal.begin(number, tuple(json.loads(mark)), bool(once), at)
+            else:
+                step.once = bool(once)
+    message.seed = seed(store, path, key)
+    return message
+
+
+async def resume(
+    runtime: Runtime, wanted: Callable[[Place], bool] = lambda place: True, specs: Mapping[str, Child] | None = None
+) -> list[Ref]:
+    """Start what waits since the lab was opened again and can start now; the refs of what runs.
+
+    Args:
+        runtime: Where.
+        wanted: Which places.
+        specs: How to keep those at some paths, where somebody has said it anew; else it is as stored.
+
+    Raises:
+        StartFailed, Exception: As the first that did not come up; the others are resumed all the same.
+    """
+    places = [place for place in runtime.desk.waiting.places.values() if wanted(place)]
+    if not places:
+        return []
+    runtime.timers.hold(True)
+    runtime.lives.hold(_taken_out(runtime, places))
+    try:
+        return await _resume(runtime, places, specs or {})
+    finally:
+        runtime.lives.release()
+        runtime.timers.hold(False)
+
+
+def _taken_out(runtime: Runtime, places: list[Place]) -> dict[str, list[Message]]:
+    """The messages of those that are about to start: they wait until all of them are there."""
+    found: dict[str, list[Message]] = {}
+    for path in (below.path for place in places for below in place.walk()):
+        if path in runtime.desk.waiting.mail:
+            found[path] = runtime.desk.waiting.mail.pop(path)
+        entry = runtime.desk.entries.peek(path)
+        if entry is not None and entry.down and entry.pending:
+            found[path] = list(entry.pending)
+            entry.pending.clear()
+    return found
+
+
+async def resume_one(runtime: Runtime, path: str, op: str) -> bool:
+    """Start what waits at a path, all below it included; whether there is such a place.
+
+    Raises:
+        NotRunning: Its class is not defined.
+    """
+    place = runtime.desk.waiting.places.get(path)
+    record = runtime.desk.tree.find(path)
+    if place is None or record is None or record.state != "parked":
+        return False
+    why = missing_of(place.child())
+    if why is not None:
+        raise NotRunning(f"{op}: {path!r} cannot start; {why}.")
+    await resume(runtime, lambda one: one is place)
+    return True
+
+
+async def _resume(runtime: Runtime, places: list[Place], specs: Mapping[str, Child]) -> list[Ref]:
+    started: list[Ref] = []
+    failed: list[Exception] = []
+    for place in places:
+        record = runtime.desk.tree.find(place.path)
+        if record is None or record.state != "parked":  # an on_start has resumed it, or somebody has stopped it
+            runtime.desk.waiting.remove(place)
+            started += [ref_of(runtime, record)] if record is not None and record.life is not None else []
+            continue
+        spec = specs.get(place.path) or place.child()
+        if missing_of(spec) is not None:
+            continue
+        record.spec = spec  # the class may have been defined meanwhile
+        runtime.desk.ledger.expect({below.path: below.past for below in place.walk() if below is not place})
+        try:
+            await _start_again(runtime, place, record)
+        except Exception as error:  # whatever on_start raises
+            failed.append(error)
+        else:
+            started.append(ref_of(runtime, record))
+    if failed:
+        raise failed[0]
+    return started
+
+
+async def _start_again(runtime: Runtime, place: Place, record: Record) -> None:
+    result = await runtime.ask_tree(place.parent, "restart_child", record.id)
+    if not (isinstance(result, Refused) and result.kind == "running"):  # else another thread has resumed it
+        expect(result, place.parent, "resume", (record.id,))
+    runtime.desk.waiting.remove(place)
+    entry = runtime.desk.entries.peek(place.path)
+    if entry is not None:
+        entry.reason = AGAIN
+    if record.trouble is not None:
+        record.trouble.reason = AGAIN
+    await _add_dynamic(runtime, place)

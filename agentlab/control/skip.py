@@ -1,0 +1,60 @@
+"""The message in hand is ended for good: ``ref.skip()``, the way out of a message that no death ends.
+
+A death from outside is not charged to the message that it interrupts, so the next life begins it again. This
+ends the message first: its handler is interrupted as by ``Reply.cancel``, and the agent lives on. Code that does not
+let go (it catches the interrupt, or is C code) loses its life: the agent goes on in another, uncounted.
+"""
+
+from __future__ import annotations
+
+from agentlab.books.books import Entry, Message
+from agentlab.control.agents import go_on
+from agentlab.control.children import entry_at
+from agentlab.errors import NotRunning
+from agentlab.kernel.lives import FENCE_SECONDS
+from agentlab.kernel.mail import SKIPPED, diverged
+from agentlab.kernel.runtime import Runtime
+
+PATIENCE_SECONDS = 1.0
+"""So long a handler may take to let go of its message, before its life ends."""
+
+
+async def skip(runtime: Runtime, path: str) -> None:
+    """End the message in hand; returns when that is committed."""
+    entry = entry_at(runtime, path)
+    message = runtime.mail.in_hand(entry) or await _held(runtime, entry)
+    if message is None:
+        waiting = f"; {len(entry.pending)} wait" if entry.pending else ""
+        raise NotRunning(
+            f"skip: {path!r} has no message in hand{waiting}. Look: ref.info(). "
+            "A message that waits is taken back by reply.cancel()."
+        )
+    parked_for_it = not entry.life and (runtime.mail.doubt(entry) is not None or diverged(entry.reason))
+    runtime.mail.take_back(entry, message, SKIPPED)
+    await _ended(runtime, entry, message)
+    if parked_for_it:
+        await go_on(runtime, entry)
+
+
+async def _held(runtime: Runtime, entry: Entry) -> Message | None:
+    """The message of which no word has come yet: it has only just begun, is about to, or C code holds the node."""
+    end = runtime.now() + PATIENCE_SECONDS
+    while entry.pending and (entry.waking or runtime.desk.starting(entry)) and runtime.now() < end:
+        await runtime.turn(0.05)
+    if not (entry.pending and entry.life) or entry.suspended or entry.asleep or runtime.desk.starting(entry):
+        return None
+    key = await runtime.desk.ask(entry, "held", timeout=FENCE_SECONDS)
+    held = next((message for message in entry.pending if message.key == key), None)
+    if held is None and entry.pending and entry.life and not entry.suspended:
+        held = entry.pending[0]
+    return held
+
+
+async def _ended(runtime: Runtime, entry: Entry, message: Message) -> None:
+    """Wait until nothing of the message shows; a life that does not let go of it is ended."""
+    end = runtime.now() + PATIENCE_SECONDS
+    while message in entry.pending:
+        if runtime.now() >= end:
+            runtime.lives.leave_message(entry)
+        await runtime.turn(0.05)
+    runtime.flush()

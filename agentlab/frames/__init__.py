@@ -1,0 +1,23 @@
+"""DataFrames of what a store has committed.
+
+May import: ``store`` and below.
+Start with: ``tables``, one function per frame.
+Invariant: only what was committed; times are Unix nanoseconds in the store and timestamps here.
+To add: a column is a line in its function in ``tables``.
+"""
+
+from agentlab.frames.tables import (
+    agents,
+    checkpoints,
+    dead_letters,
+    events,
+    messages,
+    restarts,
+    steps,
+    stored_agents,
+    upgrades,
+)
+
+__all__ = [
+    "agents", "checkpoints", "dead_letters", "events", "messages", "restarts", "steps", "stored_agents", "upgrades",
+]  # fmt: skip

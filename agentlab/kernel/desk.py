@@ -1,0 +1,181 @@
+"""What the parts of the runtime share: the books, the ledger, the pool, the tree, and one word of status."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from agentlab.books.books import NOTHING, Entry, Kinds, reason_text
+from agentlab.books.clock import Clock
+from agentlab.books.dormant import Entries
+from agentlab.books.links import Links
+from agentlab.books.remembered import Waiting
+from agentlab.books.supervisors import Supervisors
+from agentlab.kernel.turn import Ledger
+from agentlab.pool.pool import Node, Pool
+from agentlab.supervision.tree import Record, Tree
+
+UNHEARD = frozenset({"end", "suspend", "trace"})
+"""What a dormant life is not told: the books have it, and with the start its node is told what still matters."""
+
+
+class Desk:
+    """Everything here belongs to the runtime's thread.
+
+    Attributes:
+        entries: Every agent in the books, by path.
+        lives: Every life that runs or is being started, by number; also one whose successor runs already.
+        placed: The same by placement: a node knows a life by the number of its placement there, which is never
+            used again. So what a node says of a life that was moved or ended meanwhile is not heard.
+        supervisors: Those that run, by life.
+        crowds: How many children a supervisor must have before it is looked at again for a limit that many share.
+        remarks: What is to be said in a notebook, by the way.
+        active: Agents that keep the lab from being idle.
+        topics: Subscribers by topic, in the order in which they came.
+        waiting: What a lab that was opened again has not resumed.
+        feed: Tells the supervision machine what happened.
+        due: Has this turn's work committed and sent at its end.
+        wake: Gives a dormant life a node; the placing sets it.
+    """
+
+    def __init__(self, ledger: Ledger, feed: Callable[[Any], None], due: Callable[[], None]) -> None:
+        self.ledger = ledger
+        self.feed = feed
+        self.due = due
+        self.clock = Clock()
+        self.kinds = Kinds()
+        self.lives: dict[int, Entry] = {}
+        self.placed: dict[int, Entry] = {}
+        self.entries = Entries(self._find, self.lives)
+        self.links = Links()
+        self.supervisors = Supervisors()
+        self.crowds: dict[str, float] = {}
+        self.remarks: deque[str] = deque(maxlen=100)
+        self.active: set[Entry] = set()
+        self.topics: dict[str, dict[str, None]] = {}
+        self.waiting = Waiting()
+        self.numbers = itertools.count(1)
+        self.asked: dict[int, asyncio.Future[Any]] = {}
+        self.loop: asyncio.AbstractEventLoop
+        self.tree: Tree
+        self.pool: Pool
+        self.wake: Callable[[Entry], None]
+
+    def _find(self, path: str) -> Record | None:
+        return self.tree.find(path)
+
+    def present(self, life: int) -> Entry | None:
+        """The agent whose present life this is; None for a life that has a successor."""
+        entry = self.lives.get(life)
+        return entry if entry is not None and not self.is_outlived(entry) else None
+
+    def is_outlived(self, entry: Entry) -> bool:
+        """Whether its life only ends still: the agent goes on in another, under another entry."""
+        return self.entries.peek(entry.path) is not entry
+
+    def noted(self, node: Node) -> None:
+        """A node has noted something: it is told when that is committed."""
+        if node.heard == node.told:
+            self.ledger.after_commit(self._tell_settled, node)
+        node.heard += 1
+
+    def _tell_settled(self, node: Node) -> None:
+        node.told = node.heard
+        node.say("settled", node.heard)
+        self.due()
+
+    def living(self, life: int) -> Entry | None:
+        """The agent whose life this is, dormant ones too."""
+        entry = self.lives.get(life)
+        return entry if entry is not None else self.entries.make(self.tree.find_life(life))
+
+    def tell(self, entry: Entry, kind: str, *parts: Any) -> bool:
+        """Say something to the life's node; whether there is one. A dormant life gets one for that."""
+        if entry.dormant:
+            if kind in UNHEARD:
+                return False
+            self.wake(entry)
+        node = self.pool.nodes.get(entry.node or 0)
+        if node is None or not entry.place:
+            return False
+        node.say(kind, entry.place, *parts)
+        self.due()
+        return True
+
+    async def ask(self, entry: Entry, kind: str, *parts: Any, timeout: float) -> Any:
+        """Ask the life's node; None if it does not answer within ``timeout`` seconds."""
+        ticket = next(self.numbers)
+        future = self.asked[ticket] = self.loop.create_future()
+        try:
+            if not self.tell(entry, kind, ticket, *parts):
+                return None
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            self.asked.pop(ticket, None)
+
+    def starting(self, entry: Entry) -> bool:
+        """Whether the life is not up yet: no message is handed to it."""
+        return entry.moving or entry.record.state in ("starting", "undefined")
+
+    def status(self, entry: Entry) -> str:
+        """The agent's status, a word of the contract."""
+        state = entry.record.state
+        if state == "parked":
+            return "stopped" if entry.asked else "parked"
+        if state == "undefined":
+            return "stopped" if entry.down or self.ledger.closing else self._between(entry.record)
+        if state == "backing_off":
+            return "backing_off"
+        if state in ("starting", "restarting") or entry.moving:
+            return "starting"
+        if state == "running" and not entry.life:  # its end waits for its supervisor, which is at work on another's
+            return "starting"
+        if entry.pending and entry.pending[0].begun:
+            return "waiting" if entry.pending[0].step else "busy"
+        if entry.suspended:
+            return "suspended"
+        return "busy" if entry.pending else "running"
+
+    def _between(self, record: Record) -> str:
+        """The word for one that was stopped to start again, with a sibling that may have to wait, or its supervisor."""
+        parent = record.parent
+        while parent is not None:
+            together = parent.spec.strategy in ("one_for_all", "rest_for_one")
+            waits = not parent.dead and together and any(kid.state == "backing_off" for kid in parent.children.values())
+            if waits or parent.record.state == "backing_off":
+                return "backing_off"
+            parent = parent.record.parent
+        return "starting"
+
+    def settle(self, entry: Entry) -> None:
+        """Note whether the agent rests, so that who waits for that can be woken."""
+        if not entry.pending:
+            entry.pending = NOTHING
+        state = entry.record.state
+        begun = bool(entry.pending) and bool(entry.pending[0].begun)
+        busy = bool(entry.pending) and (begun or not entry.suspended) and not entry.down
+        if busy or entry.ending or entry.moving or state in ("starting", "restarting", "stopping", "backing_off"):
+            self.active.add(entry)
+        else:
+            self.active.discard(entry)
+        self.ledger.touch(entry.path)
+        self.due()
+
+    def why_not(self, path: str, method: str) -> str:
+        """Why nobody reads a message, for the error."""
+        entry = self.entries.get(path)
+        place = self.waiting.below(path) or self.waiting.places.get(path)
+        if place is not None and (entry is None or not entry.life):
+            return f"{path}.{method}: the agent is parked ({place.why})."
+        if self.ledger.closing and (entry is None or not entry.life):
+            return f"{path}.{method}: the lab is closing, and the agent has ended. Start another: Lab()."
+        if entry is None:
+            return f"{path}.{method}: there is no agent {path!r} in this lab. Look: lab.agents()."
+        why = f" ({reason_text(entry.reason)})" if entry.reason is not None else ""
+        return f"{path}.{method}: the agent is {self.status(entry)}{why}. Start it again: ref.restart()."

@@ -1,0 +1,485 @@
+"""Lives in the kernel: started and ended.
+
+The supervision machine says which life starts and which is told to end; this carries it out and reports
+back. A life that may be running code is over when its node says that it is gone, or when its node has not
+answered for a while; one at rest is over at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agentlab.books.books import Entry, Message, reason_text
+from agentlab.books.dormant import Dormant
+from agentlab.books.specs import is_dynamic
+from agentlab.kernel.desk import Desk
+from agentlab.kernel.mail import SKIPPED, Mail
+from agentlab.kernel.placing import Placing, may_rest
+from agentlab.kernel.signals import Signals
+from agentlab.node.resident import Blame
+from agentlab.pool.pool import Node
+from agentlab.supervision.past import noted
+from agentlab.supervision.records import Record
+from agentlab.supervision.words import Begun, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started, Then
+from agentlab.wire.exceptions import decode_reason, encode_reason
+
+FENCE_SECONDS = 0.25
+"""So long the successor of a life that was ended waits for the word of its node."""
+
+
+class Lives:
+    """The lives of a lab's agents."""
+
+    def __init__(self, desk: Desk, mail: Mail, placing: Placing, signals: Signals) -> None:
+        self._desk = desk
+        self._mail = mail
+        self._placing = placing
+        self._signals = signals
+        signals.end = self.end
+        mail.start_over = self.start_over
+        # What a fork begins with, by the identity of its spec, or of an instance's fields, while it is asked for.
+        self.births: dict[int, Callable[[Entry], None]] = {}
+        self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
+        self._holds = 0  # how many bring somebody back now; one may be asked for by an ``on_start`` that another runs
+
+    # the machine's commands
+
+    def begun(self, command: Begun) -> None:
+        """Agents run that need no node before somebody reaches for them."""
+        desk = self._desk
+        new: dict[int, list[Record]] = {}  # by the spec that they share
+        for record in command.records:
+            if desk.ledger.remembers(record.path):
+                self._come_back(record)
+            else:
+                new.setdefault(id(record.spec), []).append(record)
+        for records in new.values():
+            cls: Any = records[0].spec.what
+            kind = desk.kinds.of(cls)
+            note = Dormant(kind, time.time_ns(), kind.first(records[0].spec.fields))
+            for record in records:
+                record.note = note
+            desk.entries.dormant += len(records)
+            desk.ledger.begun(records, note)
+        desk.due()
+
+    def _come_back(self, record: Record) -> None:
+        """One of a stored lab: its next incarnation has nothing to do either."""
+        entry = self._entry_of(record)
+        entry.life = record.life or 0
+        self._desk.lives[entry.life] = entry
+        entry.restarts += 1
+        self._placing.lull(entry)
+
+    def start(self, command: Start) -> None:
+        """Start a life."""
+        before = self._desk.entries.get(command.record.path)
+        if before is not None and before.life:  # its supervisor was killed: it still runs its on_stop
+            self._outlive(before)
+        entry = self._entry_of(command.record)
+        entry.life, entry.ending, entry.asked, entry.down = command.life, False, False, False
+        entry.dying = None
+        entry.suspended, entry.parks = False, ""
+        self._desk.lives[command.life] = entry
+        if _lies_down(entry):
+            entry.restarts += 1
+            self._placing.lull(entry)
+            self._desk.feed(Started(command.life))
+        else:
+            self._placing.place(entry)
+        self._desk.settle(entry)
+
+    def _outlive(self, entry: Entry) -> None:
+        self._mail.judge(entry, "killed", None)
+        old = self._desk.lives[entry.life] = entry.outlive()
+        if old.place:
+            self._desk.placed[old.place] = old
+        self._desk.settle(old)
+
+    def signal(self, command: SignalWorker) -> None:
+        """An exit signal from the supervisor. It is trapped by who says so, or has an ``on_stop``."""
+        if self._dismiss(command):
+            return
+        entry = self._desk.living(command.life)
+        if entry is None:
+            return
+        traps = entry.kind.traps_shutdown and not self._desk.starting(entry)
+        if command.reason == "kill" or not traps:
+            self.end(entry, "killed" if command.reason == "kill" else command.reason)
+            return
+        entry.ending = True
+        self._desk.settle(entry)
+        if not self._desk.tell(entry, "signal", encode_reason(command.reason)):
+            self.drop(entry, command.reason)
+
+    def _dismiss(self, command: SignalWorker) -> bool:
+        """End a dormant life without an entry being made for it, with the lab or for an heir; whether that was done."""
+        record = self._desk.tree.find_life(command.life)
+        if record is None or record.note is None:
+            return False
+        kill = command.reason == "kill"
+        if not self._desk.ledger.closing:
+            if command.reason != "killed" or not _has_passed_on(record):
+                return False
+            record.note = None
+        elif record.note.kind.traps_shutdown and not kill:
+            return False
+        reason = "killed" if kill else command.reason
+        self._desk.ledger.alike("killed" if reason == "killed" else "exited", record, 1, reason)
+        self._desk.feed(Exited(command.life, reason))
+        return True
+
+    def note(self, fact: Fact) -> None:
+        """Something that the machine says is true now."""
+        desk, record = self._desk, fact.record
+        if record.note is not None and desk.ledger.closing:
+            if fact.kind == "removed":
+                desk.ledger.alike("removed", record, None, fact.reason)
+            return
+        if fact.kind == "supervisor_started":
+            desk.supervisors.began(fact.path, fact.life or 0, before=desk.ledger.remembered(fact.path))
+        desk.ledger.fact(fact, desk.supervisors.number(fact.life), desk.supervisors.count(fact.path))
+        if fact.kind == "removed" and not self._has_heir(record):
+            desk.ledger.gone(record)
+            self._forget_waiting(fact.path)
+        if record.is_supervisor:
+            self._note_supervisor(fact)
+        elif fact.kind in ("parked", "down", "removed"):
+            self._note_end(fact)
+
+    def _forget_waiting(self, path: str) -> None:
+        """What waited to be resumed is gone for good, and all below it; a later one with its id starts fresh."""
+        place = self._desk.waiting.places.get(path)
+        if place is not None:
+            self._desk.waiting.remove(place)
+            for below in place.walk():
+                self._desk.ledger.forget(below.path)
+
+    def _has_heir(self, record: Record) -> bool:
+        """Whether another child has its path already: its supervisor ended slowly, and that one's successor runs.
+
+        What the machine has is not enough to say that: it is ahead of its commands, so a record that it has at this
+        path may be of a child whose start is yet to be carried out.
+        """
+        desk, path = self._desk, record.path
+        now = desk.tree.find(path)
+        if now is None or now is record:
+            return False
+        if now.is_supervisor:
+            return desk.supervisors.life(path) != 0 or any(e.record.is_below(now) for e in desk.entries.values())
+        entry = desk.entries.peek(path)
+        return now.note is not None if entry is None else entry.record is not record
+
+    def _note_end(self, fact: Fact) -> None:
+        """An agent is kept without a process, or gone for good."""
+        desk, record = self._desk, fact.record
+        entry = desk.entries.make(record) or desk.entries.get(fact.path)
+        if entry is None and fact.kind == "parked":
+            entry = self._entry_of(record)  # kept, but never started by this process
+        if entry is None:
+            return
+        if entry.record is not record:
+            if fact.kind == "removed" or entry.life:
+                return
+            what: Any = record.spec.what
+            entry.belong_to(record, desk.kinds.of(what))  # its supervisor is back, and it stays down
+        if fact.kind == "removed":
+            self.forget(entry, fact.reason)
+            return
+        if entry.parks == "restart":
+            return  # it is about to be started again: its messages wait
+        entry.down = True
+        if fact.kind == "parked":
+            entry.reason = fact.reason
+        for_good = fact.kind == "down" or entry.asked
+        self._mail.drop(entry, fact.reason, casts=for_good)
+        if for_good:
+            self._leave_topics(entry)
+        desk.ledger.keep_child(record, entry)
+        desk.settle(entry)
+
+    def stop_parked(self, entry: Entry, reason: Any) -> None:
+        """Somebody wants an agent that is parked already to be over, for good: its id is free again."""
+        desk = self._desk
+        entry.asked, entry.reason = True, reason
+        desk.ledger.event("stopped", entry.path, incarnation=entry.incarnation, reason=reason_text(reason))
+        self._mail.drop(entry, reason)
+        self._leave_topics(entry)
+        desk.ledger.as_stored.discard(entry.path)
+        desk.ledger.keep_child(entry.record, entry)
+        desk.settle(entry)
+
+    def _note_supervisor(self, fact: Fact) -> None:
+        """A supervisor came up, or ended, or is gone and everything below it with it."""
+        desk, path = self._desk, fact.path
+        if fact.kind == "supervisor_exited":
+            desk.supervisors.ended(path, fact.life or 0)
+            self._signals.tell_others(fact.life or 0, path, fact.reason)
+        elif fact.kind == "down" and desk.supervisors.comes_back(path):
+            return  # as after a crash: those below start again with it, or are removed, and messages wait
+        elif fact.kind in ("down", "parked", "removed") and not desk.ledger.closing:
+            now = desk.tree.find(path)
+            heir = now if now is not fact.record else None
+            for record in noted(fact.record):  # it may have ended before it had brought all of them back
+                desk.entries.make(record)
+            below = [e for place, e in desk.entries.items() if place.startswith(path + "/")]
+            for entry in [e for e in below if heir is None or not e.record.is_below(heir)]:
+                if fact.kind == "removed":
+                    self.forget(entry, fact.reason)
+                else:
+                    entry.down = True
+                    self._mail.drop(entry, fact.reason)
+
+    def forget(self, entry: Entry, reason: Any) -> None:
+        """The agent is gone for good; a later one with its id starts fresh."""
+        desk = self._desk
+        self._mail.drop(entry, self._mail.doubt(entry) or reason, gone=True)
+        if desk.entries.peek(entry.path) is not entry:
+            return  # a dormant one, and another has its path
+        desk.entries.pop(entry.path, None)
+        if not entry.life:
+            desk.active.discard(entry)
+        self._leave_topics(entry)
+        for number in desk.clock.drop(entry.path):
+            if not desk.ledger.closing:  # else they ring when the lab is opened again
+                desk.ledger.timer_gone(number)
+        desk.ledger.forget(entry.path)
+
+    def _leave_topics(self, entry: Entry) -> None:
+        topics = self._desk.topics
+        for topic in entry.topics:
+            topics[topic].pop(entry.path, None)
+            if not topics[topic]:
+                del topics[topic]
+        entry.topics = frozenset()
+
+    def _entry_of(self, record: Record) -> Entry:
+        desk = self._desk
+        path = record.path
+        entry = desk.entries.get(path)
+        record.note = None
+        what: Any = record.spec.what
+        if entry is None:
+            entry = desk.entries[path] = Entry(record, desk.kinds.of(what))
+            desk.ledger.recall(entry)
+            birth = self.births.get(id(record.spec)) or self.births.get(id(record.fields))
+            if birth is not None:
+                birth(entry)
+            desk.ledger.keep_child(record, entry)
+        elif entry.record is not record or entry.spec is not record.spec:
+            entry.belong_to(record, desk.kinds.of(what))
+            desk.ledger.keep_child(record, entry)
+        return entry
+
+    def hold(self, messages: dict[str, list[Message]]) -> None:
+        """A stored lab comes back: what it had in hand waits until everybody is there."""
+        self._holds += 1
+        for path, held in messages.items():
+            self.unread.setdefault(path, []).extend(held)
+
+    def release(self) -> None:
+        """Everybody is back. A message that went on earlier might have reached for who was not there yet."""
+        self._holds -= 1
+        if self._holds:
+            return
+        found = [(path, self._desk.entries.get(path), messages) for path, messages in self.unread.items()]
+        self.unread = {}
+        for path, entry, messages in found:
+            if entry is None and self._desk.waiting.below(path) is not None:
+                self._desk.waiting.mail[path] = messages + self._desk.waiting.mail.get(path, [])
+        held = [(entry, messages) for _, entry, messages in found if entry is not None]
+        for entry, messages in held:  # all of them before the first goes on: it may join a call that is among them
+            for message in messages:
+                self._mail.restore(entry, message)
+        for entry, messages in held:
+            if not entry.life or self._desk.starting(entry):
+                continue
+            if self._mail.doubt(entry) is not None:
+                self.drop(entry, "shutdown")
+                continue
+            for message in messages:
+                self._mail.hand_over(entry, message)
+            self._desk.tell(entry, "open")
+
+    # what nodes report
+
+    def on_started(self, node: Node, place: int, changes: list[Any]) -> None:
+        """A life is up: what waited for it is handed over."""
+        entry = self._desk.placed.get(place)
+        if entry is None or entry.dying is not None:
+            return
+        if entry.waking:
+            self._on_awake(entry, changes)
+            return
+        entry.incarnation += 1
+        entry.restarts += entry.incarnation > 1 and not entry.moving
+        entry.since = time.time_ns()
+        if changes:
+            entry.seq += entry.incarnation > 1  # the first state is checkpoint 0, each later one has its own number
+            self._desk.ledger.checkpoint(entry, changes)
+        self._desk.ledger.started(entry)
+        entry.moving = False
+        self._desk.feed(Started(entry.life))
+        if self._mail.doubt(entry) is not None:  # its siblings, a person or a new kernel started it too early
+            self.drop(entry, "shutdown")
+            return
+        self._placing.steer(entry)
+        self.hand_over(entry)
+        self._desk.settle(entry)
+
+    def hand_over(self, entry: Entry) -> None:
+        """Copy all its messages into its node's mailbox; from then on its neighbours there may call it themselves."""
+        for message in entry.pending:
+            self._mail.hand_over(entry, message)
+        if entry.path not in self.unread:
+            self._desk.tell(entry, "open")
+
+    def _on_awake(self, entry: Entry, changes: list[Any]) -> None:
+        """A life that was dormant is on its node; it had started long before."""
+        entry.waking = False
+        self._desk.tell(entry, "open")
+        if changes:  # a set, say, whose JSON has another order there
+            entry.seq += 1
+            self._desk.ledger.checkpoint(entry, changes)
+
+    def on_failed(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
+        """A life did not come up; ``Exit("normal")`` in ``on_start`` is OTP's *ignore*."""
+        entry = self._desk.placed.get(place)
+        if entry is not None:
+            self.failed(entry, decode_reason(reason))
+
+    def failed(self, entry: Entry, reason: Any) -> None:
+        """A life did not come up, for this reason."""
+        if entry.moving or entry.waking or entry.ending:  # the machine knows it as running, or as being ended
+            self.over(entry, reason)
+            return
+        life, node = entry.life, entry.node
+        self._leave(entry)
+        entry.reason = reason
+        if reason == "normal":
+            self._desk.ledger.event("ignored", entry.path, node=node)
+            self._desk.feed(Ignored(life))
+        else:
+            self._desk.ledger.failed(entry, node or 0, reason)
+            self._desk.feed(Failed(life, reason))
+        self._desk.settle(entry)
+
+    def on_burnt(self, node: Node, place: int) -> None:
+        """Who keeps using up its slices has left its node between two messages; one that ends gets no other."""
+        entry = self._desk.placed.get(place)
+        if entry is not None and (entry.ending or self._desk.is_outlived(entry)):
+            self.over(entry, "killed" if entry.dying is None else entry.dying)
+        else:
+            self._placing.on_burnt(node, place)
+
+    def on_exit(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
+        """A life ended by itself, or as it was told."""
+        entry = self._desk.placed.get(place)
+        if entry is not None:
+            self.over(entry, decode_reason(reason), key=key, blame=blame)
+
+    # ends
+
+    def end(self, entry: Entry, reason: Any) -> None:
+        """End a life, whatever it does: one at rest at once, else when its node says that it is gone."""
+        if not entry.life:
+            return
+        if not self._may_run(entry):
+            self.drop(entry, reason)
+        elif entry.dying in (None, SKIPPED) or (reason == "killed" and entry.dying != "killed"):
+            entry.ending = True
+            self._fence(entry, reason)
+
+    def _fence(self, entry: Entry, reason: Any) -> None:
+        """Have its node end a life; who comes after it waits for the node's word."""
+        entry.dying = reason
+        self._desk.tell(entry, "end", encode_reason(reason))
+        self._desk.loop.call_later(FENCE_SECONDS, self._overdue, entry, entry.place)
+        self._desk.settle(entry)
+
+    def leave_message(self, entry: Entry) -> None:
+        """Its code does not let go of a message that was skipped: it goes on in another life, uncounted."""
+        if entry.life and entry.dying is None:
+            self._fence(entry, SKIPPED)
+
+    def _may_run(self, entry: Entry) -> bool:
+        """Whether a node may be running code of this life now."""
+        busy = bool(entry.pending) or entry.ending or self._desk.starting(entry)
+        return busy and entry.place != 0 and entry.node in self._desk.pool.nodes and not self._desk.ledger.closing
+
+    def _overdue(self, entry: Entry, place: int) -> None:
+        """Its node is busy with somebody else's code, or with its own in C: the successor gets another node."""
+        if entry.place == place and entry.dying is not None:
+            entry.shunned = entry.node
+            self.drop(entry, entry.dying)
+            self._desk.due()
+
+    def drop(self, entry: Entry, reason: Any) -> None:
+        """A life is over although its node has not said so: what it still says is not heard."""
+        if not entry.dormant:
+            self._desk.tell(entry, "end", encode_reason(reason))
+        self.over(entry, reason)
+
+    def over(self, entry: Entry, reason: Any, *, key: int | None = None, blame: Blame = "none") -> None:
+        """A life is over: judge the message in hand, tell the machine, then the others.
+
+        Args:
+            entry: The agent.
+            reason: Why.
+            key: The message that its node says was in hand.
+            blame: Whether that message is to blame for it.
+        """
+        desk, life = self._desk, entry.life
+        if life not in desk.lives:
+            return
+        if entry.dying == SKIPPED and not entry.ending:
+            self._mail.judge(entry, SKIPPED, key)
+            self._placing.move(entry, "fenced")
+            return
+        then: Then = "again" if entry.parks == "again" else "park" if entry.parks else ""
+        self._leave(entry)
+        entry.reason = reason
+        desk.ledger.ended(entry, reason, late=desk.is_outlived(entry))
+        self._mail.judge(entry, reason, key, blame)
+        doubt = self._mail.doubt(entry)
+        if doubt is not None or (isinstance(reason, tuple) and reason[0] == "diverged"):
+            then, reason = "park", doubt or reason
+        desk.feed(Exited(life, reason, then))
+        self._signals.tell_others(life, entry.path, reason)
+        desk.settle(entry)
+
+    def start_over(self, entry: Entry) -> None:
+        """What its node has is past its last commit: it starts again from there; no crash, so not counted."""
+        if not entry.life:
+            return
+        if self._desk.starting(entry) and not entry.moving:  # the same start, on a node that knows nothing of that
+            self._desk.tell(entry, "end", encode_reason("killed"))
+            self._placing.leave(entry)
+            self._placing.place(entry)
+            return
+        if entry.dying is None:
+            entry.parks = entry.parks or ("stop" if entry.ending else "again")
+        self.drop(entry, "killed" if entry.dying is None else entry.dying)
+
+    def _leave(self, entry: Entry) -> None:
+        self._desk.lives.pop(entry.life, None)
+        self._placing.leave(entry)
+        entry.life, entry.ending, entry.moving, entry.dying = 0, False, False, None
+        entry.dormant = entry.waking = False
+        entry.ask_no_more()
+
+
+def _has_passed_on(record: Record) -> bool:
+    """Whether the next process of its supervisor, which was killed, has a child that goes on from its note."""
+    above = record.supervisor
+    heir = above.children.get(record.id) if above is not None else None
+    return heir is not None and heir is not record and heir.note is record.note
+
+
+def _lies_down(entry: Entry) -> bool:
+    """Whether a start needs no node: the agent comes back with its supervisor, to which it was added, and may rest."""
+    above = entry.record.supervisor
+    back = above is not None and above.state == "starting" and entry.incarnation > 0
+    return back and is_dynamic(entry.record) and not entry.pending and may_rest(entry)

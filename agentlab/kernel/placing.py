@@ -1,0 +1,157 @@
+"""Which node a life runs on.
+
+Every placement has a number of its own, and a node knows a life by it: what it says of a life that was moved
+or ended since is not heard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from agentlab.books.books import Entry, Kind
+from agentlab.errors import NodeDown
+from agentlab.ground.tracebacks import sources
+from agentlab.kernel.desk import Desk
+from agentlab.pool.pool import Node
+
+AGAIN_SECONDS = 1.0
+"""After the system had no room for another process."""
+
+
+class Placing:
+    """Places lives on nodes."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._homeless: list[int] = []  # lives that wait for a node
+        self.refill: Callable[[], None]  # fills the pool and houses who waits; a floor above
+        desk.wake = self.wake
+
+    def place(self, entry: Entry, *, avoid: int | None = None) -> None:
+        """Send a life to a node; it waits if there is none."""
+        try:
+            node = self._node_for(entry, avoid if avoid is not None else entry.shunned)
+        except (NodeDown, OSError) as error:
+            self.failed(entry.path, error)
+            node = None
+        if node is None:
+            self._homeless.append(entry.life)
+            return
+        entry.node, entry.shunned = node.number, None
+        entry.place = next(self._desk.numbers)
+        self._desk.placed[entry.place] = entry
+        node.agents += 1
+        teach(node, entry.kind)
+        if entry.spec.restore == "fresh" and entry.incarnation and not entry.waking:
+            entry.fields = {}
+        begin = (entry.kind.number, entry.path, entry.incarnation + (not entry.waking), entry.spec.max_busy)
+        node.say("start", entry.place, *begin, entry.initial, entry.fields)
+        if entry.waking:
+            self.steer(entry)
+        self._desk.due()
+
+    def failed(self, path: str, error: Exception) -> None:
+        """There was no room for another process: it is tried again."""
+        self._desk.ledger.event("no_node", path, reason=str(error), detail=f"tried again in {AGAIN_SECONDS:g} s")
+        self._desk.loop.call_later(AGAIN_SECONDS, self.refill)
+        self._desk.due()
+
+    def _node_for(self, entry: Entry, avoid: int | None) -> Node | None:
+        pool = self._desk.pool
+        if entry.spec.isolation == "kernel":
+            return pool.the("kernel")
+        if entry.spec.isolation == "process" or entry.isolated:
+            return pool.spawn("own", entry.spec.max_memory)
+        if entry.lowered:
+            return pool.the("low")
+        return pool.pick(entry.node, avoid=avoid)
+
+    def wake(self, entry: Entry) -> None:
+        """Somebody reaches for a dormant life: it gets a node, which makes it from its last commit."""
+        entry.dormant, entry.waking = False, True
+        self.place(entry)
+
+    def steer(self, entry: Entry) -> None:
+        """Tell a node that has just got a life what was asked of it before."""
+        if entry.traced:
+            self._desk.tell(entry, "trace", True)
+        if entry.suspended:
+            self._desk.tell(entry, "suspend", True)
+
+    def leave(self, entry: Entry) -> None:
+        """The life is on no node any more; a node of its own goes with it."""
+        self._desk.placed.pop(entry.place, None)
+        entry.place = 0
+        node = self._desk.pool.nodes.get(entry.node or 0)
+        if node is not None:
+            node.agents -= 1
+            if node.kind == "own":
+                self._desk.pool.retire(node)
+
+    def move(self, entry: Entry, reason: str, *, avoid: int | None = None) -> None:
+        """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
+        self._desk.tell(entry, "end", reason)
+        self.leave(entry)
+        sleeps = _may_sleep(entry)
+        entry.moving = entry.moving or not self._desk.starting(entry)
+        entry.waking, entry.dying = False, None
+        entry.reason = reason
+        entry.ask_no_more()
+        self._desk.ledger.moved(entry, reason)
+        if sleeps:
+            self.lull(entry, avoid=avoid)
+        else:
+            self.place(entry, avoid=avoid)
+        self._desk.settle(entry)
+
+    def lull(self, entry: Entry, *, avoid: int | None = None) -> None:
+        """Its next incarnation has nothing to do: it runs in the books until somebody reaches for it."""
+        entry.incarnation += 1
+        entry.since = time.time_ns()
+        entry.node, entry.shunned = None, avoid
+        entry.moving, entry.dormant = False, True
+        self._desk.ledger.started(entry)
+
+    def on_burnt(self, node: Node, place: int) -> None:
+        """An agent that keeps using up its slices has left its node between two messages."""
+        entry = self._desk.placed.get(place)
+        if entry is not None and entry.dying is None:
+            entry.lowered = True
+            self.move(entry, "low_priority")
+
+    def house(self) -> list[Entry]:
+        """There are nodes again: place the lives that waited for one.
+
+        Returns:
+            Those that run already: they are not told of a start, so their messages can be handed over now.
+        """
+        homeless, self._homeless = self._homeless, []
+        found = [entry for entry in map(self._desk.present, homeless) if entry is not None]
+        for entry in found:
+            self.place(entry)
+        return [entry for entry in found if entry.waking]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a life waits for a node."""
+        return bool(self._homeless)
+
+
+def _may_sleep(entry: Entry) -> bool:
+    """Whether a life that has to leave its node needs no other one now: it runs, and nothing waits for it."""
+    runs = entry.record.state == "running" and not (entry.moving or entry.ending or entry.pending)
+    return runs and may_rest(entry)
+
+
+def may_rest(entry: Entry) -> bool:
+    """Whether the agent needs no node to come up: its state is what its last commit says."""
+    plain = entry.spec.isolation == "node" and entry.spec.restore == "checkpoint" and not entry.isolated
+    return plain and entry.wants is None and not hasattr(entry.kind.cls, "on_start")
+
+
+def teach(node: Node, kind: Kind) -> None:
+    """Give a node an agent class, once."""
+    if kind.number not in node.classes:
+        node.classes.add(kind.number)
+        node.say("class", kind.number, kind.data, sources(kind.cls))

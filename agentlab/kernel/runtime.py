@@ -1,0 +1,502 @@
+"""The runtime: the kernel-side loop that joins supervision, nodes, store and hub.
+
+It runs in a thread of its own, so that a busy cell does not hold up the supervisor. Cells hand messages and
+control operations over; nodes report; the supervision machine decides; and at the end of each loop turn one
+commit makes everything of that turn durable before any reply, message or event of it leaves.
+
+Invariants: commit before reply; publish after commit; one writer of the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import itertools
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from agentlab.errors import LabClosed, NodeDown, StoreError
+from agentlab.events import Hub
+from agentlab.ground.words import counted
+from agentlab.kernel.desk import Desk
+from agentlab.kernel.lives import Lives
+from agentlab.kernel.mail import MAX_MAILBOX, Mail, answer_to, full
+from agentlab.kernel.placing import Placing
+from agentlab.kernel.signals import Signals
+from agentlab.kernel.steps import Steps
+from agentlab.kernel.thread import Coming, LoopThread
+from agentlab.kernel.timers import Timers
+from agentlab.kernel.turn import AGAIN_SECONDS, Ledger
+from agentlab.kernel.upgrades import Upgrades
+from agentlab.kernel.watch import Patience, Watch
+from agentlab.pool.fork import shared
+from agentlab.pool.memory import memory_of
+from agentlab.pool.pool import Node, Pool, SimulatorProcess
+from agentlab.ref.ref import Outgoing, Reply, links
+from agentlab.store.database import Store
+from agentlab.supervision.child import Supervisor
+from agentlab.supervision.tree import Tree
+from agentlab.supervision.words import Answer, Arm, Begun, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
+from agentlab.wire.codec import pack, unpack
+from agentlab.wire.exceptions import as_seen
+from agentlab.wire.pickles import role
+
+Serve = Callable[..., Coroutine[Any, Any, None]]
+"""``serve(runtime, caller, op, args, answer)``: answers one question of an agent."""
+
+KEYS = 1 << 32
+"""Numbers that a node gets at once, for calls within it."""
+
+CLOSED_PER_SECOND = 10_000
+"""Agents that end in a second, at the least, when a lab closes."""
+
+UNDONE_SECONDS = 10.0
+"""So long a lab may take to close that does not wait for its agents."""
+
+
+class Runtime:
+    """One lab's loop, in a thread of its own."""
+
+    def __init__(
+        self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True, in_memory: bool = False,
+        patience: Patience | None = None, node_memory: int | None = None,
+    ) -> None:  # fmt: skip
+        """Start the loop's thread.
+
+        Args:
+            store: Where everything is committed; the runtime is its only writer.
+            nodes: How many node processes there are.
+            serve: Answers what agents ask of their lab; it stands a floor above.
+            redeliver: Whether messages are delivered again unless they say otherwise.
+            patience: How long a node may stall.
+            node_memory: Bytes that a node may use; its share of the machine's memory if left out.
+            in_memory: Whether the lab goes on in memory while the store's disk is full.
+        """
+        self.lab_id = uuid.uuid4().hex
+        self.hub = Hub()
+        self.desk = Desk(Ledger(store, self.hub, in_memory=in_memory), self.feed, self.due)
+        self.timers = Timers(self.desk)
+        self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
+        self.steps = Steps(self.desk, self.mail.answers)
+        self.placing = Placing(self.desk)
+        self.placing.refill = self._refill
+        self.signals = Signals(self.desk, self.mail, self.lab_id)
+        self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
+        self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives, patience or Patience())
+        self.upgrades = Upgrades(self.desk)
+        self.began = time.time_ns()
+        self._size = nodes
+        self._node_memory = node_memory
+        self._serve = serve
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._inbox: deque[Any] = deque()
+        self._pumping = False
+        self._posts: deque[tuple[Outgoing, bytes, Reply | None]] = deque()
+        self._posted = False
+        self._flush_due = False
+        self._again: asyncio.TimerHandle | None = None
+        self._turn_waiters: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._sim: SimulatorProcess | None = None
+        self._sim_lock: asyncio.Lock
+        self.begun = False
+        self._cut = asyncio.Event()  # who closes the lab does not wait for its agents
+        self._ended: asyncio.Task[None] | None = None
+        self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
+        self._reports: dict[str, Callable[..., None]] = self._report_table()
+
+    # from any thread
+
+    def begin(self, root: Supervisor) -> None:
+        """Start the root supervisor and the nodes; returns when the supervisor runs.
+
+        Raises:
+            NodeDown: No node can be started.
+        """
+        shared().wait_ready()  # here, where an interrupt is felt, and not in the loop
+        beginning = self.submit(self._begin, root)
+        try:
+            beginning.result()
+        except BaseException:
+            concurrent.futures.wait([beginning], UNDONE_SECONDS)  # a moment; what it has started is to be ended
+            raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended, or runs in another process than this one."""
+        return self.thread.why is not None
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function in the runtime's thread and give its result."""
+        return self.thread.run(function, *args)
+
+    def submit(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Coming:
+        """Begin a coroutine function in the runtime's thread."""
+        return self.thread.submit(work, *args)
+
+    def send(self, message: Outgoing) -> Reply | None:
+        """Hand a message over; the runtime takes all that wait in one turn."""
+        what = f"{message.path}.{message.method}"
+        keep = (None if message.call else True) if self.desk.ledger.durable else False
+        payload = pack((message.args, message.kwargs), f"the arguments of {what}", keep=keep)
+        reply = Reply(what, message.timeout) if message.call else None
+        if reply is not None:
+            reply._take_back = functools.partial(self.run, self._withdraw, message.path, reply)
+            reply._look = self.thread.look
+        if self.thread.why is not None:
+            raise LabClosed(f"{what}: {self.thread.why}")
+        if not message.call:
+            entry = self.desk.entries.peek(message.path)
+            if entry is not None and len(entry.pending) >= MAX_MAILBOX:
+                raise full(entry)
+        self._posts.append((message, payload, reply))
+        if not self._posted:
+            self._posted = True
+            self.thread.post(self._take_posts)
+        return reply
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Stop the tree in good order, then the nodes; what is committed stays.
+
+        An interrupt ends the wait for the agents; the nodes are ended all the same.
+        """
+        if self.closed:
+            return
+        try:
+            if self.begun:
+                self._close_begun(timeout)
+        finally:
+            self.thread.end()
+
+    def _close_begun(self, timeout: float) -> None:
+        many = len(self.desk.entries) + self.desk.entries.dormant
+        closing = self.submit(self._close, timeout)
+        try:
+            closing.result(timeout + UNDONE_SECONDS + many / CLOSED_PER_SECOND)
+        except BaseException:
+            self.thread.post(self._cut.set)
+            concurrent.futures.wait([closing], UNDONE_SECONDS)
+            raise
+
+    # in the loop
+
+    async def _begin(self, root: Supervisor) -> None:
+        desk = self.desk
+        desk.loop = asyncio.get_running_loop()
+        role.carries = True
+        self._sim_lock = asyncio.Lock()
+        desk.tree = Tree(root, independent_root=True)
+        desk.pool = Pool(
+            self._size, self.lab_id, self._hear, self._node_lost, durable=desk.ledger.durable,
+            node_memory=self._node_memory,
+        )  # fmt: skip
+        self.begun = True
+        self._obey(desk.tree.start(self.now()))
+        desk.pool.fill()
+        self.watch.look()
+        self.due()
+
+    def now(self) -> float:
+        """The loop's time, for the machine (seconds)."""
+        return self.desk.loop.time()
+
+    def _take_posts(self) -> None:
+        self._posted = False
+        while self._posts:
+            message, payload, reply = self._posts.popleft()
+            answer = self._answer_to(reply) if reply is not None else None
+            sent = self.mail.send(message.path, message.method, payload, answer=answer, redeliver=message.redeliver)
+            if reply is not None:
+                reply._sent = sent
+        self.due()
+
+    def _withdraw(self, path: str, reply: Reply) -> bool:
+        self._take_posts()
+        return self.mail.withdraw(path, reply._sent)
+
+    def _answer_to(self, reply: Reply) -> Callable[..., None]:
+        def answer(value: Any, error: BaseException | None = None) -> None:
+            if error is not None:
+                reply._settle(lambda: _raise(error))
+            else:
+                reply._settle(lambda: unpack(value, links.get(self.lab_id)))
+
+        return answer
+
+    # the supervision machine
+
+    def feed(self, event: Any) -> None:
+        """Tell the machine what happened and carry out what it says, one event after the other."""
+        self._inbox.append(event)
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._inbox:
+                self._obey(self.desk.tree.handle(self._inbox.popleft(), self.now()))
+        finally:
+            self._pumping = False
+        self.due()
+
+    def _obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Start):
+                self.lives.start(command)
+            elif isinstance(command, Begun):
+                self.lives.begun(command)
+            elif isinstance(command, SignalWorker):
+                self.lives.signal(command)
+            elif isinstance(command, Arm):
+                self._timers[command.timer] = self.desk.loop.call_later(command.seconds, self._ring, command.timer)
+            elif isinstance(command, Disarm):
+                handle = self._timers.pop(command.timer, None)
+                if handle is not None:
+                    handle.cancel()
+            elif isinstance(command, Answer):
+                future = self._calls.pop(command.call, None)
+                if future is not None and not future.done():
+                    future.set_result(command.result)
+            else:
+                self.lives.note(command)
+
+    def _ring(self, timer: int) -> None:
+        if self._timers.pop(timer, None) is not None:
+            self.feed(Due(timer))
+
+    def expect(self) -> tuple[int, asyncio.Future[Any]]:
+        """A number for a call to the machine, and the future of its answer."""
+        number = next(self.desk.numbers)
+        future = self._calls[number] = self.desk.loop.create_future()
+        return number, future
+
+    async def ask_tree(self, supervisor: str, op: Any, *args: Any) -> Any:
+        """An administration call; its result, or ``Refused``."""
+        number, future = self.expect()
+        self.feed(Call(number, supervisor, op, *args))
+        return await future
+
+    # what nodes report
+
+    def _report_table(self) -> dict[str, Callable[..., None]]:
+        lives, mail, steps = self.lives, self.mail, self.steps
+        return {
+            "ready": self._on_ready, "started": self._on_started, "failed": lives.on_failed, "exit": lives.on_exit,
+            "begun": mail.on_begun, "posted": mail.on_posted, "done": mail.on_done,
+            "step": steps.on_step, "stepped": steps.on_stepped, "called": steps.on_called,
+            "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
+            "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
+            "told": self._on_told, "replaced": self._on_replaced,
+            "burnt": lives.on_burnt, "withdrawn": mail.on_withdrawn, "refused": mail.on_refused,
+            "upgraded": self.upgrades.on_upgraded,
+        }  # fmt: skip
+
+    def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:
+        for message in messages:
+            self._reports[message[0]](node, *message[1:])
+        self.due()
+
+    def _on_ready(self, node: Node, number: int, pid: int) -> None:
+        node.ready, node.born_with = True, memory_of(pid) or 0
+        self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
+        first = next(self.desk.numbers)
+        node.say("keys", first, KEYS)
+        self.desk.numbers = itertools.count(first + KEYS)
+
+    def _on_started(self, node: Node, place: int, changes: list[Any]) -> None:
+        self.lives.on_started(node, place, changes)
+        self.upgrades.again(place)
+
+    def _on_log(self, node: Node, place: int, line: str) -> None:
+        entry = self.desk.placed.get(place)
+        if entry is None:
+            self.desk.ledger.event("log", "/", node=node.number, detail=line)
+        else:
+            self.desk.ledger.log(entry, line)
+
+    def _on_emit(self, node: Node, place: int, text: str) -> None:
+        entry = self.desk.placed.get(place)
+        if entry is not None:
+            self.desk.ledger.emitted(entry, text)
+
+    def _on_cast(self, node: Node, path: str, method: str, payload: bytes) -> None:
+        self.mail.send(path, method, payload)
+        self.desk.noted(node)
+
+    def _on_told(self, node: Node, ticket: int, value: Any) -> None:
+        future = self.desk.asked.get(ticket)
+        if future is not None and not future.done():
+            future.set_result(value)
+
+    def _on_replaced(self, node: Node, place: int, ticket: int, changes: list[Any]) -> None:
+        entry = self.desk.placed.get(place)
+        if entry is not None and not self.desk.is_outlived(entry):
+            entry.seq += 1
+            self.desk.ledger.checkpoint(entry, changes)
+            self.desk.ledger.after_commit(self._on_told, node, ticket, True)
+
+    def _on_ask(self, node: Node, place: int, ticket: int, op: str, *args: Any) -> None:
+        caller = self.desk.placed.get(place)
+        if place and caller is None:
+            return  # who asked is gone
+
+        answer = answer_to(self.desk, node, ticket)
+        if op == "call":
+            path, *rest = args
+            self.mail.call_from(caller, ticket, path, answer, tuple(rest))
+        elif op == "act" and caller is not None:
+            act = self.steps.act(caller, args[0], answer)
+            if act is not None:
+                self.spawn(self._serve(self, caller, args[1], args[2:], act))
+        else:
+            self.spawn(self._serve(self, caller, op, args, answer))
+
+    def _node_lost(self, node: Node) -> None:
+        self.watch.lost(node, _died_of(node.process.wait()))
+        delay = self.desk.pool.refill_delay()
+        if delay and node.kind == "pool":
+            detail = f"nodes keep dying: the next ones are started in {delay:g} s"
+            self.desk.ledger.event("pool_unstable", "/", node=node.number, reason=node.why, detail=detail)
+        self.desk.loop.call_later(delay, self._refill)
+        self.due()
+
+    def _refill(self) -> None:
+        if self.desk.ledger.closing:
+            return
+        try:
+            self.desk.pool.fill()
+        except (NodeDown, OSError) as error:
+            self.placing.failed("/", error)
+        for entry in self.placing.house():
+            self.lives.hand_over(entry)
+        self.due()
+
+    # waiting
+
+    async def wait_idle(self, path: str = "/") -> None:
+        """Return when every mailbox is empty, no handler runs and no restart is pending; and all that is committed.
+
+        With the path of an agent: when that one is idle.
+        """
+        desk = self.desk
+        while True:
+            for entry in list(desk.active):
+                desk.settle(entry)
+            if path == "/":
+                idle = desk.tree.idle and not (desk.active or self._posts or self.placing.waiting)
+            else:
+                idle = desk.entries.peek(path) not in desk.active and not self._posts
+            if idle:
+                self.flush()
+                return
+            await self.turn(60.0)
+
+    async def accepted(self) -> None:
+        """Return when what was sent before is in the books, and durable; StoreError if it could not be stored yet."""
+        self._take_posts()
+        self.flush()
+        if self.desk.ledger.refused is not None and not self.desk.ledger.in_memory:
+            raise self.desk.ledger.refused
+
+    async def turn(self, seconds: float) -> None:
+        """Let the loop go on, until something was committed or so many seconds have passed."""
+        waiter = self.desk.loop.create_future()
+        self._turn_waiters.append(waiter)
+        await asyncio.wait([waiter], timeout=seconds)
+
+    def unrest(self) -> list[str]:
+        """What keeps the lab from being idle, for the error."""
+        busy = [f"{e.path} ({self.desk.status(e)}, {counted(len(e.pending), 'message')})" for e in self.desk.active]
+        known = {entry.record for entry in self.desk.active}
+        return busy + [f"{r.path} ({r.state})" for r in self.desk.tree.in_hand if r not in known]
+
+    def count(self) -> tuple[int, int]:
+        """How many agents (stopped ones do not count) and nodes there are."""
+        agents = sum(not entry.down or self.desk.status(entry) == "parked" for entry in self.desk.entries.values())
+        return agents + self.desk.entries.dormant, len(self.desk.pool.nodes)
+
+    async def simulator(self) -> dict[str, str]:
+        """Where the lab's simulator listens; it is started when first asked for."""
+        async with self._sim_lock:
+            if self._sim is None or self._sim.process.poll() is not None:
+                self._sim = SimulatorProcess()
+                await self._sim.ready()
+        return self._sim.endpoint
+
+    # the end of a turn
+
+    def due(self) -> None:
+        """Have this turn's work committed and sent at its end."""
+        if not self._flush_due:
+            self._flush_due = True
+            self.desk.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Commit what this turn did, then send what waited for that."""
+        self._flush_due = False
+        if self.desk.ledger.closed:
+            return
+        try:
+            self.desk.ledger.commit()
+        except StoreError as error:
+            self._uncommitted(error)
+        if self.desk.ledger.waits and (self._again is None or self._again.when() <= self.now()):
+            self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.due)
+        self.desk.pool.flush()
+        waiters, self._turn_waiters = self._turn_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.desk.ledger.store.trim()
+
+    def _uncommitted(self, error: StoreError) -> None:
+        """The store refused: the turn's messages fail, and their agents go back to their last commits, uncounted."""
+        outcomes = self.desk.ledger.take_back(error)
+        for outcome in outcomes:
+            self.mail.fail(outcome, error)
+        for entry in dict.fromkeys(outcome.entry for outcome in outcomes):
+            self.lives.start_over(entry)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine in the loop and keep it alive."""
+        task = self.desk.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _close(self, timeout: float) -> None:
+        if self._ended is None:
+            self._ended = self.desk.loop.create_task(self._end(timeout))
+        await asyncio.wait([self._ended])  # whoever closes it too waits for the same end
+        self._ended.result()
+
+    async def _end(self, timeout: float) -> None:
+        self.desk.ledger.closing = True
+        call, future = self.expect()
+        self.feed(Shutdown(call))
+        cut = self.desk.loop.create_task(self._cut.wait())
+        await asyncio.wait([future, cut], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        cut.cancel()
+        for entry in self.desk.entries.values():
+            self.mail.drop(entry, "shutdown")
+        self.flush()
+        self.watch.close()
+        self.desk.pool.close()
+        if self._sim is not None:
+            self._sim.close()
+        for task in self._tasks:
+            task.cancel()
+        self.desk.ledger.close()
+
+
+def _raise(error: BaseException) -> None:
+    raise as_seen(error)
+
+
+def _died_of(code: int | None) -> str:
+    if code is None:
+        return "the line was cut"
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

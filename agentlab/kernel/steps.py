@@ -1,0 +1,167 @@
+"""Steps: as nodes report them, and as the kernel carries them out; journaled in the books and the ledger.
+
+What a node reports is acknowledged after the commit. What a handler asks of its lab the kernel carries out
+itself, once for each message and number; its answer leaves after the commit that holds it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from agentlab.books.books import Entry, Message, reason_text
+from agentlab.books.journal import Journal, Step
+from agentlab.errors import NotRunning
+from agentlab.kernel.desk import Desk
+from agentlab.kernel.mail import Answer
+from agentlab.node.steps import Tokens
+from agentlab.pool.pool import Node
+
+Asker = tuple[int, int]
+"""Whose step: the key of its message, and its number."""
+
+
+class Steps:
+    """The journals of the messages in hand."""
+
+    def __init__(self, desk: Desk, answers: dict[Asker, bytes]) -> None:
+        """Begin without any; ``answers``: what an earlier kernel has answered already."""
+        self._desk = desk
+        self._answers = answers
+        self._acts: dict[Asker, Act] = {}  # what is under way
+        self._given: dict[tuple[int, int], str] = {}  # what running steps were given, by message and number
+
+    def on_step(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, place: int, key: int, number: int, mark: tuple[Any, ...], once: bool, at: int, given: str
+    ) -> None:
+        """A step begins."""
+        found = self._in_hand(place, key)
+        if found is None:
+            self._desk.noted(node)
+            return
+        entry, message = found
+        if message.journal is None:
+            message.journal = Journal()
+            self._desk.ledger.kept(entry.path, message)
+        step = message.journal.begin(number, mark, once, at)
+        message.step = step.name
+        self._given[key, number] = given
+        self._desk.ledger.step_began(message, step)
+        self._desk.ledger.touch(entry.path)
+        self._desk.noted(node)
+
+    def on_stepped(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
+        tokens: Tokens = None,
+    ) -> None:  # fmt: skip
+        """A step ends."""
+        self.on_called(node, place, key, number, outcome, took, result, gave, tokens)
+        self._desk.noted(node)
+
+    def on_called(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
+        tokens: Tokens = None,
+    ) -> None:  # fmt: skip
+        """A call was answered: a step that ends, and nobody waits for that to be committed."""
+        given = self._given.pop((key, number), "")
+        found = self._in_hand(place, key)
+        step = found[1].journal.steps.get(number) if found is not None and found[1].journal is not None else None
+        if found is None or step is None:
+            return
+        entry, message = found
+        assert message.journal is not None
+        # A once step that raised may have happened, and a call may still be under way: it keeps its key.
+        if result is not None or not (step.once or step.is_call):
+            message.journal.end(number, result)
+        message.step = None
+        self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave, tokens=tokens)
+        self._desk.ledger.touch(entry.path)
+
+    def on_replayed(  # noqa: PLR0917 - a frame, in the order of its parts
+        self, node: Node, place: int, key: int, number: int, mark: tuple[Any, ...], given: str, gave: str
+    ) -> None:
+        """The journal answered for a step that an earlier delivery finished."""
+        found = self._in_hand(place, key)
+        if found is not None:
+            entry, message = found
+            step = Step(number, mark, False, message.begun)
+            self._desk.ledger.step_ended(entry, message, step, "ok", 0.0, None, given, gave, replayed=True)
+
+    def on_diverged(self, node: Node, place: int, key: int, name: str) -> None:
+        """A handler that is delivered again asks for something else than before."""
+        found = self._in_hand(place, key)
+        if found is not None:
+            self._desk.ledger.event("diverged", found[0].path, detail=f"{found[1].method} asked for {name}")
+
+    def act(self, entry: Entry, step: tuple[Any, ...], answer: Answer) -> Act | None:
+        """A handler asks for something; what is to be told how it went, or None if it is done or under way already."""
+        key, number, mark, at, given = step
+        _, message = self._in_hand(entry.place, key) or (entry, None)
+        if message is None:
+            answer(None, NotRunning(f"{mark[1]}: the message of {entry.path!r} that asks for it is over."))
+            return None
+        origin = (key, number)
+        if origin in self._acts:
+            self._acts[origin].answers.append(answer)
+            return None
+        if message.journal is None:
+            message.journal = Journal()
+            self._desk.ledger.kept(entry.path, message)
+        known = message.journal.steps.get(number)
+        if known is not None and known.finished and known.reaches:
+            answer(known.result)
+            return None
+        begun = message.journal.begin(number, mark, False, at)
+        act = self._acts[origin] = Act(self, entry, message, begun, given)
+        act.answers.append(answer)
+        self._desk.ledger.step_began(message, begun)
+        message.step = begun.name
+        if begun.reaches and origin in self._answers:
+            act(self._answers[origin])
+            return None
+        self._desk.ledger.touch(entry.path)
+        return act
+
+    def acted(self, act: Act, result: bytes | None, error: BaseException | None) -> None:
+        """It is done, or it failed: that is written down, and who asked is told after the commit."""
+        entry, message, step = act.entry, act.message, act.step
+        self._acts.pop((message.key, step.number), None)
+        if message.journal is not None and message.journal.steps.get(step.number) is step:
+            message.journal.end(step.number, result)
+        if message.step == step.name:
+            message.step = None
+        ledger = self._desk.ledger
+        gave = act.gave if error is None else reason_text(error)
+        took, outcome = (time.time_ns() - step.began) / 1e9, "ok" if result is not None else "failed"
+        ledger.step_ended(entry, message, step, outcome, took, result, act.given, gave, seq=act.seq)
+        ledger.touch(entry.path)
+        for answer in act.answers:
+            ledger.after_commit(answer, result, error)
+        self._desk.due()
+
+    def _in_hand(self, place: int, key: int) -> tuple[Entry, Message] | None:
+        entry = self._desk.placed.get(place)
+        if entry is None or not entry.pending or entry.pending[0].key != key:
+            return None
+        return entry, entry.pending[0]
+
+
+class Act:
+    """A step that the kernel carries out; called with how it went."""
+
+    __slots__ = ("answers", "entry", "gave", "given", "message", "origin", "seq", "step", "steps")
+
+    def __init__(self, steps: Steps, entry: Entry, message: Message, step: Step, given: str) -> None:
+        self.steps = steps
+        self.entry = entry
+        self.message = message
+        self.step = step
+        self.given = given
+        self.seq = entry.seq + 1  # the message may be over before it is
+        self.gave = "answered by the kernel before"
+        self.origin: Asker = (message.key, step.number)
+        self.answers: list[Answer] = []  # who waits: the life that asked, and those that asked again
+
+    def __call__(self, result: bytes | None, error: BaseException | None = None) -> None:
+        """It is done: its packed result, or why it failed."""
+        self.steps.acted(self, result, error)

@@ -1,0 +1,178 @@
+"""Nodes that stall, grow too large or die: who is to blame, and who moves.
+
+A node notes in a word of shared memory whose code it runs, and counts its slices there. So the kernel knows, also
+of a node that answers nothing any more, who holds it and for how long; and of a dead one, who is guilty: that
+agent's restart counts, and its message is charged a delivery. The others did nothing wrong: they go on elsewhere
+from their last commits, uncounted, with their messages. Who brings a node down twice, or has the same message in
+hand whenever its node dies, gets a node of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from agentlab.agent.base import Crash
+from agentlab.books.books import Entry
+from agentlab.ground.words import counted
+from agentlab.kernel.desk import Desk
+from agentlab.kernel.lives import Lives
+from agentlab.kernel.mail import Mail
+from agentlab.kernel.placing import Placing
+from agentlab.kernel.signals import Signals
+from agentlab.pool.memory import memory_of
+from agentlab.pool.pool import Node
+
+MOST_OFFENCES = 2
+"""Nodes that an agent may bring down before it gets one of its own."""
+
+MOST_SUSPICIONS = 3
+"""Nodes that may die, by nobody's visible fault, while one message is in hand."""
+
+LOOK_SECONDS = 0.05
+"""How often the kernel looks at the words of its nodes."""
+
+WEIGH_LOOKS = 10
+"""After so many looks it also asks how much memory they use."""
+
+
+class Patience(NamedTuple):
+    """How long a node may make no progress while it runs an agent's code (seconds)."""
+
+    notice: float = 0.25
+    kill: float = 10.0
+
+
+class Watch:
+    """Looks at the nodes, and sees to what follows from their ends."""
+
+    def __init__(  # noqa: PLR0917  # the parts that it joins
+        self, desk: Desk, mail: Mail, placing: Placing, signals: Signals, lives: Lives, patience: Patience
+    ) -> None:
+        self._desk = desk
+        self._mail = mail
+        self._placing = placing
+        self._signals = signals
+        self._lives = lives
+        self._patience = patience
+        self._looks = 0
+        self._next: asyncio.TimerHandle | None = None
+
+    # nodes that stall or grow
+
+    def look(self) -> None:
+        """Look at every node, now and from now on."""
+        self._looks += 1
+        now = self._desk.loop.time()
+        for node in list(self._desk.pool.nodes.values()):
+            if node.kind != "kernel" and node.number in self._desk.pool.nodes:
+                self._look_at(node, now)
+        if self._looks % WEIGH_LOOKS == 0:
+            self._weigh()
+        self._next = self._desk.loop.call_later(LOOK_SECONDS, self.look)
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def _look_at(self, node: Node, now: float) -> None:
+        place, count = node.word.read()
+        if place == 0 or (place, count) != node.seen[:2]:
+            node.seen = (place, count, now)
+            if node.stalled:
+                node.stalled = False
+                self._desk.ledger.event("node_back", "/", node=node.number)
+                self._desk.due()
+            return
+        still = now - node.seen[2]
+        if still >= self._patience.kill and node.why is None:
+            self._kill(node, f"it made no progress for {still:.3g} s")
+        elif still >= self._patience.notice:
+            self._stalls(node, place, still)
+
+    def _stalls(self, node: Node, place: int, still: float) -> None:
+        """Whoever waits for a message to begin is served elsewhere; who has begun one stays until the node is back."""
+        pool = self._desk.pool
+        if not node.stalled:
+            node.stalled = True
+            holder = self._desk.placed.get(place)
+            by = f"{holder.path} holds it" if holder is not None else None
+            self._desk.ledger.event("node_stalled", "/", node=node.number, detail=by, took_s=still)
+            self._desk.due()
+        waiting = [
+            entry for entry in self._desk.active
+            if entry.node == node.number and entry.place not in (0, place) and not entry.ending
+            and (self._desk.starting(entry) or (entry.pending and not entry.pending[0].begun))
+        ]  # fmt: skip
+        if waiting and node.kind == "pool" and all(other.stalled for other in pool.of_kind("pool")):
+            pool.spawn("pool")
+        for entry in waiting:
+            self._placing.move(entry, "node_stalled", avoid=node.number)
+
+    def _weigh(self) -> None:
+        for node in self._desk.pool.nodes.values():
+            if node.limit is None or node.process.pid is None or node.why is not None or not node.ready:
+                continue
+            size = (memory_of(node.process.pid) or 0) - node.born_with
+            if size > node.limit:
+                self._kill(node, f"it used {size:,} bytes and may use {node.limit:,}")
+
+    def _kill(self, node: Node, why: str) -> None:
+        node.why = why
+        node.process.kill()  # its line breaks, and ``lost`` is told
+
+    # nodes that die
+
+    def lost(self, node: Node, how: str) -> None:
+        """A node died."""
+        why = how if node.why is None else f"killed because {node.why}"
+        place, _ = node.word.read()
+        here = {number: entry for number, entry in self._desk.placed.items() if entry.node == node.number}
+        if node.kind == "own":
+            place = next(iter(here), 0)
+        guilty = here.get(place)
+        blamed = f"; it ran {guilty.path}" if guilty is not None else ""
+        moved = len(here) - bool(blamed)
+        detail = f"{counted(moved, 'agent')} {'moves' if moved == 1 else 'move'}{blamed}"
+        self._desk.ledger.event("node_down", "/", node=node.number, detail=detail, reason=why)
+        for number, entry in here.items():
+            if entry.place != number:  # what became of one before ended it too
+                continue
+            if entry.ending or self._desk.is_outlived(entry):
+                self._lives.over(entry, "killed" if entry.dying is None else entry.dying)
+            elif entry is guilty:
+                self._blame(entry, node, why)
+            else:
+                self._move(entry, node)
+
+    def _blame(self, entry: Entry, node: Node, why: str) -> None:
+        entry.offences += 1
+        if entry.offences >= MOST_OFFENCES and entry.spec.isolation == "node":
+            self.isolate(entry, f"it brought {entry.offences} nodes down")
+        crash = Crash("NodeDown", f"node {node.number} died ({why}) while it ran this agent")
+        if self._desk.starting(entry) and not entry.moving:
+            self._lives.failed(entry, crash)
+        else:
+            in_hand = entry.pending[0].key if entry.pending else None  # its word that it began may have died with it
+            self._lives.over(entry, crash, key=in_hand, blame="charged")
+
+    def _move(self, entry: Entry, node: Node) -> None:
+        """It did nothing wrong: it goes on elsewhere, with its state and its messages."""
+        if entry.pending and entry.pending[0].begun:
+            entry.suspicions += 1
+            if entry.suspicions >= MOST_SUSPICIONS:
+                self.isolate(entry, f"{entry.suspicions} nodes died with one message of it in hand")
+        self._mail.judge(entry, "node_down", None)
+        if self._mail.doubt(entry) is not None:
+            self._lives.over(entry, "node_down")
+            return
+        # An incarnation ended though the machine's life goes on: its links and monitors are told.
+        self._signals.tell_others(entry.life, entry.path, "node_down")
+        self._placing.move(entry, "node_down", avoid=node.number)
+
+    def isolate(self, entry: Entry, why: str) -> None:
+        """From its next placement on the agent has a node of its own."""
+        if not entry.isolated:
+            entry.isolated = True
+            self._desk.ledger.event("isolated", entry.path, incarnation=entry.incarnation, detail=why)

@@ -1,0 +1,299 @@
+"""The nodes of one lab: start them, talk to them, notice when they die, fill up again.
+
+A node is a plain process with one end of a socketpair, forked from the zygote. Of the *pool* there are always as
+many as the lab was asked for. Beside them, on demand: a node of its own for an agent, one at low priority, and a
+thread of the kernel's process that stands in for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from agentlab.errors import NodeDown
+from agentlab.ground.redaction import known
+from agentlab.pool.fork import NodeProcess, advice, shared
+from agentlab.pool.thread import NodeThread
+from agentlab.wire.codec import Reader, frame
+from agentlab.wire.word import Word
+
+NodeKind = Literal["pool", "own", "low", "kernel"]
+
+
+class Node:
+    """One node process, the line to it, and the word in which it says whose code it runs.
+
+    Attributes:
+        limit: Bytes that it may use beside those it was born with; past them it is killed. None: no limit.
+        born_with: Bytes that it had when it was ready: what it shares with the zygote counts as its own.
+        seen: The word as it was when it last changed, and the time of that.
+        stalled: It has made no progress for a while, though it runs an agent's code.
+        why: What the kernel kills it for.
+    """
+
+    def __init__(self, number: int, process: NodeProcess | NodeThread, word: Word, kind: NodeKind) -> None:
+        self.number = number
+        self.process = process
+        self.word = word
+        self.kind = kind
+        self.limit: int | None = None
+        self.born_with = 0
+        self.seen = (0, 0, 0.0)
+        self.stalled = False
+        self.heard = self.told = 0  # notes of the node: heard, and told to be committed
+        self.why: str | None = None
+        self.ready = False
+        self.agents = 0
+        self.classes: set[int] = set()
+        self.transport: asyncio.WriteTransport | None = None
+        self._out: list[tuple[Any, ...]] = []
+        self._knows: dict[str, str] | None = None  # which secrets
+
+    def say(self, *message: Any) -> None:
+        """Queue one message; ``flush`` sends all that wait as one frame."""
+        self._out.append(message)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._out and self.transport is not None:
+            out, self._out = self._out, []
+            if (secrets := known()) is not self._knows:
+                self._knows = secrets
+                out.insert(0, ("secrets", secrets))  # before what may hold one
+            self.transport.write(frame(out))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits to be sent."""
+        return bool(self._out)
+
+    def __repr__(self) -> str:
+        return f"Node({self.number}, pid {self.process.pid}, {self.agents} agents)"
+
+
+class Pool:
+    """Keeps ``size`` nodes of the pool running. Everything happens in the runtime's loop."""
+
+    BURST = 5  # nodes that died within BURST_SECONDS before the pool stops to refill at once
+    BURST_SECONDS = 10.0
+
+    def __init__(
+        self, size: int, lab_id: str, hear: Callable[[Node, list[tuple[Any, ...]]], None],
+        lost: Callable[[Node], None], *, durable: bool, node_memory: int | None = None,
+    ) -> None:  # fmt: skip
+        self.size = size
+        self.share = node_memory or share_of_memory(size)
+        self.nodes: dict[int, Node] = {}
+        self._lab_id = lab_id
+        self._durable = durable
+        self._hear = hear
+        self._lost = lost
+        self._numbers = itertools.count(1)
+        self._closing = False
+        self._deaths: list[float] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def fill(self) -> None:
+        """Start as many nodes of the pool as are missing."""
+        for _ in range(self.size - len(self.of_kind("pool"))):
+            if not self._closing:
+                self.spawn("pool")
+
+    def of_kind(self, kind: NodeKind) -> list[Node]:
+        """The nodes of a kind."""
+        return [node for node in self.nodes.values() if node.kind == kind]
+
+    def the(self, kind: NodeKind) -> Node:
+        """The node of its kind, of which one is enough; another is started if it is not there, or stalls."""
+        return next((node for node in self.of_kind(kind) if not node.stalled), None) or self.spawn(kind)
+
+    def spawn(self, kind: NodeKind, memory: int | None = None) -> Node:
+        """A new node; what it is told waits until its line is up.
+
+        Raises:
+            NodeDown: There could be none.
+        """
+        number = next(self._numbers)
+        about = {"number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory}
+        ours, word, process = _born(about, kind)
+        node = self.nodes[number] = Node(number, process, word, kind)
+        node.limit = None if kind == "kernel" else memory or self.share
+        task = asyncio.get_running_loop().create_task(self._connect(node, ours))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return node
+
+    async def _connect(self, node: Node, line: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(lambda: _Line(self, node), line)
+        assert isinstance(transport, asyncio.WriteTransport)
+        if self._closing or node.number not in self.nodes:
+            transport.abort()
+        node.transport = transport
+        node.flush()
+
+    def pick(self, last: int | None, *, avoid: int | None = None) -> Node | None:
+        """A node of the pool: the one that an agent had last, else the one with the fewest agents.
+
+        Not ``avoid``, and none that stalls, if it can be helped. None if there is none at all.
+        """
+        nodes = self.of_kind("pool")
+        fit = [node for node in nodes if node.number != avoid and not node.stalled] or nodes
+        kept = next((node for node in fit if node.number == last), None)
+        return kept or min(fit, key=lambda node: node.agents, default=None)
+
+    def retire(self, node: Node) -> None:
+        """A node that is not needed any more."""
+        if self.nodes.pop(node.number, None) is not None:
+            node.process.kill()
+            if node.transport is not None:
+                node.transport.abort()
+            node.process.wait()
+            node.word.close()
+
+    def ended(self, node: Node) -> None:
+        """The line to a node is cut: the node is dead, or as good as dead."""
+        if self.nodes.pop(node.number, None) is None:
+            return
+        node.process.kill()
+        if self._closing:
+            node.process.wait()
+            node.word.close()
+            return
+        now = asyncio.get_running_loop().time()
+        self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
+        node.process.wait()
+        self._lost(node)
+        node.word.close()
+
+    def refill_delay(self) -> float:
+        """Seconds to wait before the next node: none, unless the pool keeps dying."""
+        return 0.0 if len(self._deaths) <= self.BURST else 1.0
+
+    def flush(self) -> None:
+        """Send what waits for every node."""
+        for node in self.nodes.values():
+            node.flush()
+
+    def close(self) -> None:
+        """End every node now."""
+        self._closing = True
+        for node in self.nodes.values():
+            if node.transport is not None:
+                node.transport.abort()
+            node.process.kill()
+        for node in self.nodes.values():
+            node.process.wait()
+            node.word.close()
+        self.nodes.clear()
+
+
+_lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+"""This process's ends of the lines to nodes."""
+
+
+def _forked() -> None:
+    """A forked child keeps no line open: a node ends when its kernel has let go of it."""
+    for line in list(_lines):
+        line.close()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _born(about: dict[str, Any], kind: NodeKind) -> tuple[socket.socket, Word, NodeProcess | NodeThread]:
+    """Our end of the line to a new node, its word, and the node; nothing stays open if there can be none."""
+    with contextlib.ExitStack() as stack:
+        try:
+            ours, theirs = socket.socketpair()
+            stack.enter_context(ours)
+            stack.enter_context(theirs)
+            word = Word()
+            stack.callback(word.close)
+            process = NodeThread(theirs, word, about) if kind == "kernel" else shared().fork(about, theirs, word)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread
+            raise NodeDown(f"no node can be started: {error}. {advice(error)}") from error
+        stack.pop_all()
+    if kind != "kernel":
+        theirs.close()
+    _lines.add(ours)
+    return ours, word, process
+
+
+def share_of_memory(size: int) -> int:
+    """Bytes that each of ``size`` nodes may use: together four fifths of what this process may."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):  # not there, or it says "max"
+            total = min(total, int(file.read_text()))
+    return total * 4 // 5 // size
+
+
+class SimulatorProcess:
+    """The simulator in a process of its own; it ends when its standard input does, so never after us."""
+
+    START_SECONDS = 20.0
+
+    def __init__(self) -> None:
+        self.endpoint: dict[str, str] = {}
+        self._read, write = os.pipe()
+        try:
+            self.process = subprocess.Popen(  # must be the runtime's thread, as for nodes
+                [sys.executable, "-m", "agentlab.sim", "--fd", str(write)],
+                pass_fds=[write], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        finally:
+            os.close(write)
+
+    async def ready(self) -> None:
+        """Wait for its address and token."""
+        loop = asyncio.get_running_loop()
+        with os.fdopen(self._read, "rb") as pipe:
+            async with asyncio.timeout(self.START_SECONDS):
+                while not (line := await self._line(loop, pipe.fileno())):
+                    pass
+        self.endpoint = json.loads(line)
+
+    async def _line(self, loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
+        readable = loop.create_future()
+        loop.add_reader(fd, lambda: None if readable.done() else readable.set_result(None))
+        try:
+            await readable
+        finally:
+            loop.remove_reader(fd)
+        data = os.read(fd, 4096)
+        if not data:
+            raise NodeDown("the simulator ended before it was ready. Try it: python -m agentlab.sim --fd 1")
+        return data
+
+    def close(self) -> None:
+        """End it now."""
+        self.process.kill()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process.wait(5)
+
+
+class _Line(asyncio.Protocol):
+    """The kernel's end of one node's socket."""
+
+    def __init__(self, pool: Pool, node: Node) -> None:
+        self._pool = pool
+        self._node = node
+        self._reader = Reader()
+
+    def data_received(self, data: bytes) -> None:
+        self._pool._hear(self._node, self._reader.feed(data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._pool.ended(self._node)

@@ -1,0 +1,276 @@
+"""The answer to a call, in time: what a cell awaits, or a script waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar, overload
+
+from agentlab.errors import CallTimeout
+from agentlab.ground import interrupts
+from agentlab.ground.given import seconds
+from agentlab.ground.tracebacks import full
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that a call waits for its answer unless it says otherwise."""
+
+
+class Reply:
+    """The answer to a call, in time: ``await reply``, or ``reply.result(timeout)`` in a script.
+
+    A wait that ends early (its timeout, an interrupted cell) ends the wait, never the work.
+    """
+
+    __slots__ = ("_deadline", "_future", "_look", "_message", "_sent", "_take_back", "_timeout")
+
+    def __init__(self, message: str, timeout: float | None) -> None:
+        self._message = message
+        self._sent: Any = None  # the message in the books
+        self._take_back: Callable[[], bool] = bool  # set by the runtime
+        self._look: Callable[[], object] = bool  # set by the runtime: raises where no answer can come any more
+        self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+        self._deadline = time.monotonic() + self._timeout
+        self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
+
+    def _settle(self, outcome: Callable[[], Any]) -> None:
+        """Called by the runtime, once; ``outcome`` returns or raises in the thread of who waits."""
+        if not self._future.done():
+            self._future.set_result(outcome)
+
+    def done(self) -> bool:
+        """Whether the answer (or an error) is there."""
+        return self._future.done()
+
+    def cancel(self) -> bool:
+        """Take the message back.
+
+        One that waits in the mailbox is not handled. One that is being handled is interrupted: its handler gets
+        ``asyncio.CancelledError`` where it stands, its casts and timers never leave, and the state is that of
+        before; the steps that it has done stay in ``lab.steps()``. The agent lives on, with the next message.
+
+        Returns:
+            Whether it is being taken back: then ``result()`` raises ``concurrent.futures.CancelledError`` and
+            ``await`` raises ``asyncio.CancelledError``, unless the handler comes to its end before it is reached,
+            and the answer after all. False if the answer, or an error, was there before.
+        """
+        return not self._future.done() and self._take_back()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Block for the answer.
+
+        Args:
+            timeout: Seconds to wait; the call's own timeout (60 s) if left out.
+
+        Raises:
+            CallTimeout: No answer in time; the agent goes on with the work.
+            AgentDown: The agent died and the message was given up.
+            concurrent.futures.CancelledError: It was taken back; see ``cancel``.
+        """
+        __tracebackhide__ = True
+        end = self._deadline if timeout is None else time.monotonic() + seconds(timeout, "result: timeout")
+        try:
+            outcome = interruptible(
+                lambda: interrupts.wait(self._future, end - time.monotonic(), self._look), self._goes_on
+            )
+        except concurrent.futures.TimeoutError:
+            raise self._late(self._timeout if timeout is None else timeout) from None
+        try:
+            return answered(outcome)
+        except concurrent.futures.CancelledError:
+            raise concurrent.futures.CancelledError(f"{self._message} was taken back: reply.cancel()") from None
+
+    def _goes_on(self) -> str:
+        """What an interrupted wait leaves behind, and how to end it."""
+        if self._future.done() or self._sent is None:
+            return f"{self._message} is not waited for any more."
+        if self._sent.begun:
+            return f"{self._message} goes on; nobody waits for it. End it: {self._agent}.skip(), or reply.cancel()."
+        return (
+            f"{self._message} stays in the mailbox; nobody waits for it. Take it back: reply.cancel(). "
+            f"End what its agent has in hand: {self._agent}.skip()."
+        )
+
+    @property
+    def _agent(self) -> str:
+        """How a cell names the agent."""
+        return f"lab[{self._message.rpartition('.')[0]!r}]"
+
+    def _late(self, seconds: float) -> CallTimeout:
+        begun = self._sent is not None and self._sent.begun
+        still = "the agent still does the work" if begun else "it still waits in the mailbox, and will be handled"
+        return CallTimeout(
+            f"no answer from {self._message} within {seconds:g} s; {still}. Wait longer: reply.result(seconds), or "
+            "next time ref.call(timeout=seconds). Look: ref.info()."
+        )
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        try:
+            await arrival(self._future, self._deadline, self._look)
+        except TimeoutError:
+            raise self._late(self._timeout) from None
+        except asyncio.CancelledError as error:
+            error.args = error.args or (self._goes_on(),)  # the same exception: its scope knows it by its words
+            raise error.with_traceback(None)  # noqa: B904  # it is that one, without asyncio's frames
+        try:
+            return answered(self._future.result())
+        except concurrent.futures.CancelledError:
+            if in_trio():
+                raise
+            raise asyncio.CancelledError(f"{self._message} was taken back: reply.cancel()") from None
+
+    def __repr__(self) -> str:
+        return f"Reply({self._message}, {'done' if self.done() else 'pending'})"
+
+
+def answered(outcome: Callable[[], Any]) -> Any:
+    """The answer, or the error, without the frames between the asker and what made it."""
+    __tracebackhide__ = True
+    try:
+        return outcome()
+    except Exception as error:
+        raise error if full() else error.with_traceback(None)  # noqa: B904  # it is that one
+
+
+def interruptible(wait: Callable[[], T], goes_on: Callable[[], str]) -> T:
+    """What ``wait`` gives; an interrupt says in a line what it leaves behind, and how to end that."""
+    __tracebackhide__ = True
+    try:
+        return wait()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(goes_on()) from None
+
+
+def in_trio() -> bool:
+    """Whether a task of trio runs, and none of asyncio."""
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+async def arrival(
+    future: concurrent.futures.Future[Any], end: float = math.inf, look: Callable[[], object] = bool
+) -> None:
+    """Wait until it is done, in asyncio (of whatever make) or trio.
+
+    Args:
+        future: What to wait for.
+        end: Until when (of ``time.monotonic``).
+        look: Called before each part of the wait; what it raises ends it.
+
+    Raises:
+        TimeoutError: It is not done at the time ``end``.
+    """
+    if not future.done():
+        await (_arrival_in_trio if in_trio() else _arrival_in_asyncio)(future, end, look)
+
+
+async def _arrival_in_asyncio(
+    future: concurrent.futures.Future[Any], end: float, look: Callable[[], object]
+) -> None:  # fmt: skip
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the waiting loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(lambda: None if waiter.done() else waiter.set_result(None))
+
+    future.add_done_callback(wake)
+    while not future.done():
+        await asyncio.wait([waiter], timeout=_part(end, look))
+
+
+async def _arrival_in_trio(
+    future: concurrent.futures.Future[Any], end: float, look: Callable[[], object]
+) -> None:  # fmt: skip
+    trio: Any = sys.modules["trio"]
+    event, token = trio.Event(), trio.lowlevel.current_trio_token()
+
+    def wake(_: object) -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(event.set)
+
+    future.add_done_callback(wake)
+    while not future.done():
+        with trio.move_on_after(_part(end, look)):
+            await event.wait()
+
+
+def _part(end: float, look: Callable[[], object]) -> float:
+    """Seconds to wait until the next look."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    look()
+    return min(interrupts.WAKE, left)
+
+
+class Replies(Sequence[Reply]):
+    """The replies to one message sent to many agents, in the order of the refs."""
+
+    def __init__(self, replies: Sequence[Reply]) -> None:
+        self._replies = tuple(replies)
+
+    def cancel(self) -> int:
+        """Take all messages back that are not answered yet, as ``Reply.cancel``; how many."""
+        return sum(reply.cancel() for reply in self._replies)
+
+    def result(self, timeout: float | None = None) -> list[Any]:
+        """Wait for all; the first error is raised."""
+        end = None if timeout is None else time.monotonic() + seconds(timeout, "result: timeout")
+        return [r.result(None if end is None else max(0.0, end - time.monotonic())) for r in self._replies]
+
+    def __await__(self) -> Generator[Any, Any, list[Any]]:
+        async def gather() -> list[Any]:
+            return [await reply for reply in self._replies]
+
+        return gather().__await__()
+
+    @overload
+    def __getitem__(self, index: int) -> Reply: ...
+    @overload
+    def __getitem__(self, index: slice) -> Replies: ...
+    def __getitem__(self, index: int | slice) -> Reply | Replies:
+        return Replies(self._replies[index]) if isinstance(index, slice) else self._replies[index]
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def __repr__(self) -> str:
+        return f"Replies({sum(r.done() for r in self._replies)} of {len(self)} done)"
+
+
+class Sent:
+    """A cast on its way. It needs no waiting; who awaits it knows that it is durable."""
+
+    __slots__ = ("_accepted", "_message")
+
+    def __init__(self, message: str, accepted: Callable[[], concurrent.futures.Future[None]]) -> None:
+        self._message = message
+        self._accepted = accepted
+
+    def result(self, timeout: float | None = DEFAULT_TIMEOUT) -> None:
+        """Block until the message is in the store (with a file), or in the books."""
+        self._accepted().result(None if timeout is None else seconds(timeout, "result: timeout"))
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        accepted = self._accepted()
+        await arrival(accepted)
+        accepted.result()
+
+    def _ipython_display_(self) -> None:
+        """Show nothing: a cell that ends with a cast has no answer to show."""
+
+    def __repr__(self) -> str:
+        return f"Sent({self._message})"

@@ -1,0 +1,7 @@
+"""Python code in turns: whoever computes gives its thread to the neighbours after two milliseconds.
+
+May import: nothing of agentlab.
+Start with: ``slices``, whose first lines say how a slice ends; ``places`` says where code must not be left.
+Invariant: code is left only between two lines of its own, never inside this folder, ``node`` or ``wire``.
+To add: a place that must be finished once begun is a line in ``places``.
+"""

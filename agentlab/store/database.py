@@ -1,0 +1,522 @@
+"""The store: one SQLite database that holds what must outlive an agent, a node or the kernel.
+
+There is one writer, the runtime; it hands over a ``Batch`` per loop turn, and a batch is one transaction.
+With a path the database is a file in WAL mode and readers have connections of their own; without one it is
+in memory, rows wait in lists and reach SQLite when somebody reads. Everything in it is JSON and plain
+columns: opening a store runs no code.
+
+Whoever uses the one connection of a store holds its lock, and that is never the main thread (``agentlab.ground.aside``):
+a signal handler may interrupt a reader and read as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal, TypeVar
+
+from agentlab.errors import LabClosed, StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
+from agentlab.ground.aside import aside
+from agentlab.store.checksums import Connection, digest, guard, provide, with_sums
+from agentlab.store.file import (
+    connect,
+    empty,
+    held_here,
+    hold,
+    leave_behind,
+    old_reader,
+    reader,
+    recognise,
+    require_there,
+    unmade,
+)
+from agentlab.store.retention import Keep, Trimmer
+from agentlab.store.schema import APART, CREATE, INSERT, LARGE, SUMMED, VERSION, migration, whole
+
+UNREADABLE = ("Could not decode", "user-defined function")
+"""How SQLite's errors begin where a text is none, or a checksum could not be made."""
+
+Synchronous = Literal["NORMAL", "FULL"]
+
+T = TypeVar("T")
+
+LAST = (1 << 63) - 1
+"""The ``seq`` that no checkpoint passes."""
+
+PAST = (
+    "WITH RECURSIVE past (path, until, depth) AS (SELECT ?, ?, 0 UNION ALL"
+    " SELECT fork.base_path, min(fork.base_seq, past.until), depth + 1 FROM past JOIN fork ON fork.path = past.path)"
+)
+"""Where an agent's history is, and up to which ``seq``: a fork's begins with its base's."""
+
+FIELDS = (
+    f"{PAST} SELECT name, {whole('value')} FROM past JOIN field ON field.path = past.path"  # noqa: S608  # our own words
+    " WHERE field.rowid IN (SELECT max(field.rowid) FROM past JOIN field ON field.path = past.path"
+    " AND field.seq <= past.until GROUP BY field.path, field.name) ORDER BY depth DESC"
+)
+ITEMS = (
+    f"{PAST} SELECT name, place, {whole('value')} FROM past JOIN item ON item.path = past.path"  # noqa: S608  # as above
+    " AND item.seq <= past.until ORDER BY depth DESC, item.rowid"
+)
+
+NAMES: tuple[tuple[str, tuple[type[StoreError], str]], ...] = (
+    ("SQLITE_FULL", (StoreFull, "Nothing was committed; free some space, then go on.")),
+    ("SQLITE_IOERR_WRITE", (StoreFull, "Nothing was committed; the disk, or your quota of it, may be full.")),
+    ("SQLITE_IOERR_SHMSIZE", (StoreFull, "Nothing was committed; the disk, or your quota of it, may be full.")),
+    ("SQLITE_READONLY", (StoreReadOnly, "Give write permission to the file and its folder.")),
+    ("SQLITE_CANTOPEN", (StoreReadOnly, "Give write permission to the file and its folder.")),
+    ("SQLITE_PERM", (StoreReadOnly, "Give write permission to the file and its folder.")),
+    ("SQLITE_BUSY", (StoreLocked, "Another program has it open to write; close it there.")),
+    ("SQLITE_LOCKED", (StoreLocked, "Another program has it open to write; close it there.")),
+    ("SQLITE_IOERR", (StoreError, "The disk failed; nothing was committed.")),
+    ("", (StoreDamaged, "The file was left as it is; restore it from a copy.")),
+)
+"""What SQLite's error names mean here, the first that fits."""
+
+
+class Rows:
+    """Many rows of one table that are made when they are written; in memory that is when somebody reads."""
+
+    __slots__ = ("_make", "about")
+
+    def __init__(self, make: Callable[[], Iterable[tuple[Any, ...]]], about: int) -> None:
+        """Take what makes the rows, the same ones each time it is called, and ``about`` how many there are."""
+        self._make = make
+        self.about = about
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self._make())
+
+
+Written = tuple[str, tuple[Any, ...] | Rows]
+"""A table (a key of ``INSERT``), and a row for it, or many."""
+
+
+class Batch:
+    """Rows that become durable together, in the order in which they were added."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows: list[Written] = []
+
+    def add(self, table: str, *row: Any) -> None:
+        """Add one row for ``table`` (a key of ``INSERT``)."""
+        self.rows.append((table, row))
+
+    def add_many(self, table: str, rows: Rows) -> None:
+        """Add many."""
+        self.rows.append((table, rows))
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
+_opened: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+class Store:
+    """The database of one lab: ``commit`` writes, ``select`` reads what was committed."""
+
+    FLUSH = 20_000  # rows of a store in memory that wait in a list before SQLite gets them
+    CHUNK = 500  # small enough to stay in the processor's cache while it becomes columns
+    TRIM_SECONDS = 0.02  # for trimming a store in memory, after so many rows
+    LONG = 1024  # characters from which on a text is kept once, however many rows hold it
+
+    def __init__(
+        self, path: Path | None = None, *, read_only: bool = False, synchronous: Synchronous = "NORMAL",
+        keep: Keep = None,
+    ) -> None:  # fmt: skip
+        """Open or create a store.
+
+        Args:
+            path: The file, or None for a store in memory.
+            read_only: Only look; works while a lab writes.
+            synchronous: What a commit survives: ``"NORMAL"``: the death of any process; ``"FULL"``: power loss too.
+            keep: How much of the past stays: all, the last so many of each per agent, or so much time.
+
+        Raises:
+            StoreLocked: Another live lab writes to it.
+            StoreDamaged: No store, or a damaged one.
+            StoreTooNew: Written by a newer version.
+            StoreReadOnly: The file or its folder cannot be written.
+        """
+        self.path = path
+        self.read_only = read_only
+        self.synchronous = synchronous
+        self._lock = threading.RLock()  # held while the connection is used
+        self._waiting: list[list[Written]] = []  # the writer adds at the end, a flush takes away at the beginning
+        self._rows_added = 0  # only the writer counts here,
+        self._rows_flushed = 0  # and only a flush here
+        self._flushing = False
+        self._asking = threading.RLock()  # held while the connection is used that answers what is asked often
+        self._asked: Connection | None = None
+        self._closed = False
+        self._trimmer = Trimmer(keep) if keep is not None and not read_only else None
+        self._held: IO[bytes] | None = None
+        self._left: int | None = None  # this is a process forked from that one, which opened it
+        if path is not None and not read_only:
+            self._held = hold(path)
+        try:
+            self._db = self._open()
+        except BaseException:
+            self._release()
+            raise
+        _opened.add(self)
+
+    def _open(self) -> Connection:
+        if self.path is None:
+            db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=Connection)
+            weakref.finalize(self, db.close).atexit = False  # a closed lab in memory can still be read
+            provide(db)
+            db.executescript(CREATE)
+            if self._trimmer is not None:
+                self._trimmer.begin(db)
+            return db
+        try:
+            if self.read_only:
+                version = recognise(self.path)
+                return guard(reader(self.path)) if version == VERSION else old_reader(self.path, version)
+            return self._open_to_write(self.path)
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def _open_to_write(self, path: Path) -> Connection:
+        new = unmade(path)
+        version = VERSION if new else recognise(path)  # before anything is written: what is no store stays as it is
+        db = connect(path, "rwc")
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {self.synchronous}")
+            if new:
+                db.executescript(CREATE)
+            elif version < VERSION:
+                db.executescript(migration(version))
+            if self._trimmer is not None:
+                self._trimmer.begin(db)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('holder', ?), ('open', '1')", (str(os.getpid()),))
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that the file itself says that it is not the whole
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            db.close()
+            if new:
+                empty(path)
+            raise
+        return db
+
+    def _named(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorname", None)
+        if code is None:  # not the file's fault: the store is closed, or a value is none for SQLite
+            return StoreError(f"{self!r}: {error}.")
+        kind, advice = next(named for prefix, named in NAMES if code.startswith(prefix))
+        return kind(f"{self.path or 'store in memory'}: {error} ({code}). {advice}")
+
+    def commit(self, batch: Batch) -> None:
+        """Make a batch durable, all of it or nothing.
+
+        Raises:
+            StoreError: Nothing of the batch was committed.
+        """
+        if self.path is not None:
+            self._commit(batch.rows)
+            return
+        self._waiting.append(batch.rows)
+        self._rows_added += len(batch.rows)
+        if self._rows_added - self._rows_flushed > self.FLUSH:
+            aside(self._relieve)
+
+    def _commit(self, rows: list[Written]) -> None:
+        assert self.path is not None
+        with self._lock:
+            require_there(self.path, self._held)
+            self._write(rows)
+            if self._trimmer is not None:
+                self._trimmer.note(_each(rows))
+
+    def _relieve(self) -> None:
+        """Flush some rows; whoever reads a long table must not hold up the writer, which flushes another time."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._flush(most=2 * self.FLUSH)
+            finally:
+                self._lock.release()
+
+    def _flush(self, most: int | None = None) -> None:
+        """Give SQLite the rows that wait; the oldest, of which about ``most``, if that is given.
+
+        Rows that are not made yet count only here: a bulk start holds nobody up, and is written bit by bit. A
+        finalizer that reads while this thread flushes sees what is written so far.
+        """
+        if self._flushing:
+            return
+        self._flushing = True
+        try:
+            batches = self._next(most)
+            if batches:
+                self._write_waiting(batches)
+        finally:
+            self._flushing = False
+
+    def _next(self, most: int | None) -> list[list[Written]]:
+        batches: list[list[Written]] = []
+        for rows in self._waiting:
+            if most is not None:
+                if most <= 0:
+                    break
+                most -= sum(row.about if isinstance(row, Rows) else 1 for _, row in rows)
+            batches.append(rows)
+        return batches
+
+    def _write_waiting(self, batches: list[list[Written]]) -> None:
+        try:
+            self._write([row for rows in batches for row in rows])
+        except StoreError:
+            for rows in batches:  # a bad one must not take the others with it
+                with contextlib.suppress(StoreError):
+                    self._write(rows)
+                self._forget(1)
+            raise
+        self._forget(len(batches))
+        if self._trimmer is not None:
+            self._trimmer.note(_each(row for rows in batches for row in rows))
+            self._trimmer.work(self._db, time.monotonic() + self.TRIM_SECONDS)
+
+    def _forget(self, batches: int) -> None:
+        """The first that wait are written, or never will be."""
+        self._rows_flushed += sum(map(len, self._waiting[:batches]))
+        del self._waiting[:batches]
+
+    def trim(self) -> None:
+        """Let a little of what need not be kept go, if it is time to; for moments when nobody waits for a commit."""
+        if self._trimmer is None or self.path is None:
+            return
+        with self._lock, contextlib.suppress(sqlite3.Error):  # a full disk, say: there will be another time
+            self._trimmer.trim(self._db)
+
+    def _write(self, rows: Sequence[Written]) -> None:
+        try:
+            self._transact(rows)
+        except UnicodeEncodeError:  # lone surrogates, which UTF-8 cannot hold: shown as \\ud800
+            self._transact([(table, tuple(map(_encodable, row))) for table, row in _each(rows)])
+
+    def _transact(self, rows: Sequence[Written]) -> None:
+        db = self._db
+        try:
+            db.execute("BEGIN")
+            for table, group in _groups(rows):
+                if self.path is not None and table in SUMMED:
+                    db.executemany(SUMMED[table], with_sums(table, group))
+                else:
+                    db.executemany(INSERT[table], group)
+            db.execute("COMMIT")
+        except BaseException as error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._named(error) from error
+            raise
+
+    def select(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of what was committed; any thread may ask."""
+        return self.read(sql, args, lambda pieces: [row for rows in pieces for row in rows])
+
+    def read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
+        """What ``make`` makes of the rows, which come in pieces of ``CHUNK``: some tables are too long for memory."""
+        self._refuse_left()
+        try:
+            return aside(lambda: self._read(sql, args, make))
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def _read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
+        if self.path is not None and not self.read_only:
+            require_there(self.path, self._held)
+            with contextlib.closing(guard(reader(self.path), sql)) as db:
+                return self._made(db, sql, args, make)
+        with self._lock:
+            self._flush()
+            return self._made(self._db, sql, args, make)
+
+    def _made(
+        self, db: Connection, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]
+    ) -> T:
+        try:
+            with contextlib.closing(_fetch(db, sql, args)) as pieces:
+                return make(pieces)
+        except sqlite3.Error as error:
+            if db.damage is None and not str(error).startswith(UNREADABLE):
+                raise
+            damage, db.damage = db.damage or str(error), None
+            raise StoreDamaged(
+                f"{self.path}: {damage}. Restore it from a copy; agentlab.check({str(self.path)!r}) says what is whole."
+            ) from None
+
+    def state(self, path: str, at: int = LAST) -> dict[str, str | list[str]]:
+        """The last committed state of an agent: JSON text per field, a list of texts per transcript.
+
+        Args:
+            path: The agent. A fork's state begins with its base's.
+            at: A checkpoint's ``seq``: the state as it was then.
+        """
+        texts: dict[str, str | None] = dict(self._ask(FIELDS, (path, at)))
+        state: dict[str, str | list[str]] = {name: text for name, text in texts.items() if text is not None}
+        for name, place, text in self._ask(ITEMS, (path, at)):
+            known = state.setdefault(name, [])
+            if isinstance(known, list):  # a transcript that began anew leaves its old items behind
+                known[place:] = [] if text is None else [text]
+        return {name: value for name, value in state.items() if value or name not in texts}  # the others are no more
+
+    def _ask(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """A few rows by a connection that is there: to open another takes longer than to read them."""
+        path = self.path
+        if path is None or self.read_only:
+            return self.select(sql, args)
+        self._refuse_left()
+        try:
+            return aside(lambda: self._ask_aside(path, sql, args))
+        except sqlite3.Error as error:
+            raise self._named(error) from error
+
+    def _ask_aside(self, path: Path, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._asking:
+            if self._closed:
+                raise sqlite3.ProgrammingError("the store is closed")
+            if self._asked is None:
+                self._asked = guard(reader(path))
+            return self._made(self._asked, sql, args, lambda pieces: [row for rows in pieces for row in rows])
+
+    def close(self) -> None:
+        """Let go of the file. A closed store can still be read if it was in memory."""
+        if self._left is not None:
+            return
+        aside(self._close)
+        self._release()
+
+    def _close(self) -> None:
+        with self._asking:
+            self._closed = True
+            if self._asked is not None:
+                self._asked.close()
+        with self._lock:
+            if self.path is not None:
+                if self._held is not None:
+                    self._say_closed()
+                self._db.close()
+
+    def _say_closed(self) -> None:
+        for _ in range(2):
+            with contextlib.suppress(sqlite3.Error):  # closed already, or the disk is full
+                self._db.execute("DELETE FROM meta WHERE key = 'open'")
+                return
+            with contextlib.suppress(sqlite3.Error):  # what was committed makes room for it
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+
+    def leave_behind(self) -> None:
+        """This is a process forked from the one that opened it, perhaps while another thread held the lock."""
+        self._left = os.getppid()
+        self._lock, self._asking = threading.RLock(), threading.RLock()
+        if self.path is not None:
+            leave_behind(self.path, self._held, self._db, self._asked)
+            self._held = None
+
+    def _refuse_left(self) -> None:
+        if self._left is not None:
+            raise LabClosed(
+                f"{self!r} lives in process {self._left}; a process forked from it cannot read it. Read it there, or "
+                "start this process afresh: multiprocessing.get_context('spawn')."
+            )
+
+    def is_file(self, path: Path) -> bool:
+        """Whether the store holds the very file that is at a path, under whatever name."""
+        try:
+            found, held = path.stat(), os.fstat(self._held.fileno()) if self._held is not None else None
+        except (OSError, ValueError):
+            return False
+        return held is not None and (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+
+    def _release(self) -> None:
+        if self._held is not None:
+            found = os.fstat(self._held.fileno())
+            held_here.discard((found.st_dev, found.st_ino))
+            self._held.close()
+            self._held = None
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path) if self.path else 'memory'!r})"
+
+
+def _forked() -> None:
+    for store in list(_opened):
+        store.leave_behind()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _each(rows: Iterable[Written]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Row by row, also where many stand together."""
+    for table, row in rows:
+        if isinstance(row, Rows):
+            for one in row:
+                yield table, one
+        else:
+            yield table, row
+
+
+def _groups(rows: Iterable[Written]) -> Iterator[tuple[str, Iterable[tuple[Any, ...]]]]:
+    """Rows by statement, for bulk: neighbours together and in order, those of tables that only grow at the end."""
+    apart: dict[str, list[tuple[Any, ...]]] = {}
+    run: list[tuple[Any, ...]] = []
+    last = ""
+    for table, row in rows:
+        if isinstance(row, Rows):
+            if run:
+                yield last, run
+                run = []
+            yield table, (_slim(table, one, apart) for one in row) if table in LARGE else row
+            continue
+        if table in LARGE:
+            row = _slim(table, row, apart)  # noqa: PLW2901  # the row that is written
+        if table in APART:
+            apart.setdefault(table, []).append(row)
+            continue
+        if table != last and run:
+            yield last, run
+            run = []
+        if table == "forget_checkpoints" and "checkpoint" in apart:
+            yield "checkpoint", apart.pop("checkpoint")
+        last = table
+        run.append(row)
+    if run:
+        yield last, run
+    yield from apart.items()
+
+
+def _slim(table: str, row: tuple[Any, ...], apart: dict[str, list[tuple[Any, ...]]]) -> tuple[Any, ...]:
+    """The row with its long texts replaced by their hashes, under which ``blob`` keeps them."""
+    long = [place for place in LARGE[table] if row[place] is not None and len(row[place]) > Store.LONG]
+    if not long:
+        return row
+    parts = list(row)
+    for place in long:
+        text = parts[place]
+        parts[place] = hashed = digest(text)
+        apart.setdefault("blob", []).append((hashed, text))
+    return tuple(parts)
+
+
+def _fetch(db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> Generator[list[tuple[Any, ...]]]:
+    cursor = db.execute(sql, args)
+    while rows := cursor.fetchmany(Store.CHUNK):
+        yield rows
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value

@@ -5,7 +5,7 @@ With a path the database is a file in WAL mode and readers have connections of t
 in memory, rows wait in lists and reach SQLite when somebody reads. Everything in it is JSON and plain
 columns: opening a store runs no code.
 
-Whoever uses the one connection of a store holds its lock, and that is never the main thread (``agentlab.ground.aside``):
+Whoever uses the one connection of a store holds its lock, and that is never the main thread (``ground/aside``):
 a signal handler may interrupt a reader and read as well.
 """
 

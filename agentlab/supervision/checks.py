@@ -114,16 +114,19 @@ def _unknown_field(what: object, name: str, known: Mapping[str, Field], where: s
 
 
 def one_of(value: object, allowed: tuple[str, ...], what: str, kind: str) -> None:
+    """Refuse a value that is none of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
         raise InvalidSpec(f"{what} must be one of {', '.join(allowed)}; got {shown(value)}", kind=kind, value=value)
 
 
 def instance(value: object, cls: type, what: str, kind: str) -> None:
+    """Refuse what is no instance of the class."""
     if not isinstance(value, cls):
         raise InvalidSpec(f"{what} must be a {cls.__name__}(...) or None; got {shown(value)}", kind=kind, value=value)
 
 
 def is_number(value: object) -> bool:
+    """Whether a value is a finite number; True and False are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -136,6 +139,7 @@ def number(
     above: float | None = None,
     most: float | None = None,
 ) -> None:
+    """Refuse what is no number, or lies out of its bounds."""
     ok = is_number(value)
     if ok and isinstance(value, (int, float)):
         ok = (least is None or value >= least) and (above is None or value > above) and (most is None or value <= most)
@@ -146,10 +150,12 @@ def number(
 
 
 def count(value: object, what: str, kind: str, *, least: int = 0) -> None:
+    """Refuse what is no whole number, or is too small."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InvalidSpec(f"{what} must be an int >= {least}; got {shown(value)}", kind=kind, value=value)
 
 
 def period(value: object, what: str) -> None:
+    """Refuse what is no span of time in seconds."""
     if not is_number(value) or not value > 0:  # type: ignore[operator]  # a number, the line above says
         raise InvalidSpec(f"{what} must be seconds > 0; got {shown(value)}", kind="invalid_period", value=value)

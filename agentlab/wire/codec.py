@@ -2,7 +2,7 @@
 
 A frame is a length and a marshalled list of messages: plain tuples of numbers, text and bytes, which cannot
 run code when they are read. What people pass (arguments, results) travels inside as opaque bytes that only the
-two ends open, so the kernel carries values that it never loads; exceptions travel as ``wire/exceptions`` takes them apart.
+two ends open, so the kernel carries values that it never loads. Exceptions travel as ``exceptions`` takes them apart.
 """
 
 from __future__ import annotations

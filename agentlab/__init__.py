@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agentlab import errors
-from agentlab.agent.base import Agent, Exit, Transcript
+from agentlab.agent.base import Agent, Transcript
+from agentlab.exits import Exit
 from agentlab.ref.ref import Ref, Reply
 from agentlab.supervision.child import Backoff, Limit, Supervisor, child
 

@@ -22,8 +22,8 @@ from typing import Any, overload
 import pydantic
 from pydantic_core import to_json
 
-from agentlab.agent.base import Exit
 from agentlab.errors import InvalidSpec, ToolFailed
+from agentlab.exits import Exit
 from agentlab.faults import fault
 from agentlab.ground.redaction import redact
 from agentlab.ground.words import spelt

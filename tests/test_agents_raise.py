@@ -10,8 +10,8 @@ import threading
 import pytest
 
 from agentlab import Agent, Exit, Lab, Limit, Supervisor, child
-from agentlab.agent.base import Crash
 from agentlab.errors import AgentDown, Crashed
+from agentlab.exits import Crash
 from agentlab.node.resident import current
 from tests.conftest import wait_for
 

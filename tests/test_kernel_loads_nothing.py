@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from agentlab import Agent, Lab, Limit, Supervisor, child
-from agentlab.agent.base import Crash
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, StartFailed
+from agentlab.exits import Crash
 from agentlab.wire.exceptions import describe, revive
 from agentlab.wire.pickles import load, role
 from tests.conftest import wait_for

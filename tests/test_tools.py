@@ -10,8 +10,8 @@ import cloudpickle
 import pytest
 from pydantic import BaseModel, Field
 
-from agentlab.agent.base import Exit
 from agentlab.errors import InvalidSpec, ToolFailed
+from agentlab.exits import Exit
 from agentlab.tools import Tool, by_name, tool
 
 

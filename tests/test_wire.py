@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlab import Agent
-from agentlab.agent.base import Crash
 from agentlab.errors import AgentDown, InvalidSpec, MessageTooLarge
+from agentlab.exits import Crash
 from agentlab.lab import Lab
 from agentlab.wire.codec import Reader, frame, pack, unpack
 from agentlab.wire.exceptions import LONGEST, decode_reason, describe, encode_reason, revive

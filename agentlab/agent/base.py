@@ -13,7 +13,6 @@ import types
 import typing
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 from typing import Any, ClassVar, Protocol
@@ -25,7 +24,7 @@ from agentlab.agent.transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
 from agentlab.ref.ref import Ref
 
-__all__ = ["Agent", "Context", "Crash", "Exit", "Field", "Transcript", "known_class"]
+__all__ = ["Agent", "Context", "Field", "Transcript", "known_class"]
 
 START_OPTIONS = frozenset({
     "id", "under", "restart", "shutdown", "significant", "backoff", "own_limit", "restore",
@@ -35,31 +34,6 @@ START_OPTIONS = frozenset({
 
 HOOKS = {"on_start": (), "on_stop": ("reason",), "on_exit": ("ref", "reason"), "on_down": ("ref", "reason")}
 """Methods that the runtime calls, and what it hands them; they are not messages."""
-
-
-class Exit(Exception):
-    """Raised inside an agent, ends it with this reason; ``normal`` and ``shutdown`` are no crashes.
-
-    Attributes:
-        reason: ``"normal"``, ``"shutdown"``, ``("shutdown", detail)`` or any other text: a crash.
-    """
-
-    def __init__(self, reason: Any = "normal") -> None:  # a reason is any term, as in OTP
-        super().__init__(reason)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    """The exit reason of an agent that raised: what it raised, without its objects."""
-
-    type: str
-    message: str
-    traceback: str = ""
-    form: bytes | None = None  # from which the exception can be made again; see ``wire/exceptions``
-
-    def __str__(self) -> str:
-        return f"{self.type}: {self.message}" if self.message else self.type
 
 
 def _seconds(value: object) -> float:

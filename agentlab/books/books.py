@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from agentlab.agent.base import Agent, Transcript
 from agentlab.agent.snapshot import Image, plain
 from agentlab.books.journal import Journal
-from agentlab.ground.redaction import redact
 from agentlab.supervision.records import Record
 from agentlab.wire.codec import pack, pack_class
 
@@ -330,17 +329,3 @@ class Kinds:
 
     def __getitem__(self, number: int) -> Kind:
         return self._by_number[number]
-
-
-def reason_text(reason: Any) -> str:
-    """An exit reason in words: ``normal``, ``shutdown: done``, ``ValueError: no tea``."""
-    if isinstance(reason, tuple):
-        text = ": ".join(reason_text(part) for part in reason)
-    else:
-        text = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else str(reason)
-    return redact(text.encode("utf-8", "backslashreplace").decode("utf-8"))[:2000]
-
-
-def is_graceful(reason: Any) -> bool:
-    """Whether an exit with this reason is no crash."""
-    return reason in ("normal", "shutdown") or (isinstance(reason, tuple) and bool(reason) and reason[0] == "shutdown")

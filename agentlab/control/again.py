@@ -15,7 +15,6 @@ from typing import Any
 from agentlab.agent.base import Agent
 from agentlab.agent.code import same_code
 from agentlab.agent.fields import MISSING
-from agentlab.books.books import reason_text
 from agentlab.books.specs import dump_fields, is_missing
 from agentlab.control.children import (
     as_child,
@@ -32,6 +31,7 @@ from agentlab.control.children import (
 from agentlab.control.many import Progress, parts, start_many
 from agentlab.control.resume import resume, resume_one
 from agentlab.errors import AlreadyPresent, AlreadyStarted, InvalidSpec
+from agentlab.exits import reason_text
 from agentlab.ground.given import text_of
 from agentlab.ground.words import few
 from agentlab.kernel.runtime import Runtime

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
-from agentlab.agent.base import Crash
 from agentlab.agent.snapshot import Image, difference
-from agentlab.books.books import Entry, reason_text
+from agentlab.books.books import Entry
 from agentlab.books.history import packed
 from agentlab.control.children import administer, entry_at, find, living, record_status
 from agentlab.control.resume import resume_one
 from agentlab.errors import CallTimeout, Crashed, InvalidArgument, InvalidState, NotRunning, StepFailed, UnknownLetter
+from agentlab.exits import Crash, reason_text
 from agentlab.ground.given import shown
 from agentlab.ground.words import meant
 from agentlab.kernel.runtime import Runtime

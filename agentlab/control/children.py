@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agentlab.books.books import Entry, reason_text
+from agentlab.books.books import Entry
 from agentlab.books.specs import is_dynamic
 from agentlab.control.crowd import look, look_below
 from agentlab.errors import (
@@ -23,6 +23,7 @@ from agentlab.errors import (
     SimpleOneForOne,
     StartFailed,
 )  # fmt: skip
+from agentlab.exits import reason_text
 from agentlab.ground.given import shown, text_of
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Asker

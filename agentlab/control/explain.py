@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from agentlab.books.books import reason_text
 from agentlab.control.children import find, record_status
+from agentlab.exits import reason_text
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.records import Record
 

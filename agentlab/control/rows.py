@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentlab.agent.base import Agent
-from agentlab.books.books import reason_text
 from agentlab.books.dormant import Dormant
 from agentlab.books.remembered import Place
 from agentlab.books.specs import is_undefined, newer_of
 from agentlab.control.children import record_status
 from agentlab.events import Row
+from agentlab.exits import reason_text
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.records import Record, SupervisorRecord
 

@@ -11,8 +11,9 @@ from agentlab.books.books import Entry, Message
 from agentlab.control.agents import go_on
 from agentlab.control.children import entry_at
 from agentlab.errors import NotRunning
+from agentlab.exits import has_diverged
 from agentlab.kernel.lives import FENCE_SECONDS
-from agentlab.kernel.mail import SKIPPED, diverged
+from agentlab.kernel.mail import SKIPPED
 from agentlab.kernel.runtime import Runtime
 
 PATIENCE_SECONDS = 1.0
@@ -29,7 +30,7 @@ async def skip(runtime: Runtime, path: str) -> None:
             f"skip: {path!r} has no message in hand{waiting}. Look: ref.info(). "
             "A message that waits is taken back by reply.cancel()."
         )
-    parked_for_it = not entry.life and (runtime.mail.doubt(entry) is not None or diverged(entry.reason))
+    parked_for_it = not entry.life and (runtime.mail.doubt(entry) is not None or has_diverged(entry.reason))
     runtime.mail.take_back(entry, message, SKIPPED)
     await _ended(runtime, entry, message)
     if parked_for_it:

@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.books.books import NOTHING, Entry, Kinds, reason_text
+from agentlab.books.books import NOTHING, Entry, Kinds
 from agentlab.books.clock import Clock
 from agentlab.books.dormant import Entries
 from agentlab.books.links import Links
 from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
+from agentlab.exits import reason_text
 from agentlab.kernel.turn import Ledger
 from agentlab.pool.pool import Node, Pool
 from agentlab.supervision.tree import Record, Tree

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.books.books import Entry, Message, reason_text
+from agentlab.books.books import Entry, Message
 from agentlab.books.dormant import Dormant
 from agentlab.books.specs import is_dynamic
+from agentlab.exits import has_diverged, reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import SKIPPED, Mail
 from agentlab.kernel.placing import Placing, may_rest
@@ -444,7 +445,7 @@ class Lives:
         desk.ledger.ended(entry, reason, late=desk.is_outlived(entry))
         self._mail.judge(entry, reason, key, blame)
         doubt = self._mail.doubt(entry)
-        if doubt is not None or (isinstance(reason, tuple) and reason[0] == "diverged"):
+        if doubt is not None or has_diverged(reason):
             then, reason = "park", doubt or reason
         desk.feed(Exited(life, reason, then))
         self._signals.tell_others(life, entry.path, reason)

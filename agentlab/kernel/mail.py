@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.agent.base import HOOKS, Crash
-from agentlab.books.books import NOTHING, Asking, Entry, Message, is_graceful, reason_text
+from agentlab.agent.base import HOOKS
+from agentlab.books.books import NOTHING, Asking, Entry, Message
 from agentlab.books.specs import is_missing, unknown
 from agentlab.errors import (
     AgentDown,
@@ -25,6 +25,7 @@ from agentlab.errors import (
     StartFailed,
     StoreError,
 )
+from agentlab.exits import Crash, has_diverged, is_graceful, reason_text
 from agentlab.ground.redaction import leaked
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.notes import Outcome
@@ -414,7 +415,7 @@ class Mail:
             return
         if not message.redeliver or message.deliveries >= MAX_DELIVERIES:
             self._end(entry, reason, begun)
-        elif own and message.journal is not None and not diverged(reason):
+        elif own and message.journal is not None and not has_diverged(reason):
             taken = message.journal.rewind(message.deliveries)
             if taken:
                 self._desk.ledger.rewound(entry, message, taken)
@@ -508,11 +509,6 @@ def _told(error: BaseException) -> Any:
         return encode_reason(error.reason)
     kind, message, _, form = describe(error, own=True)
     return encode_reason(Crash(kind, message, "", form))
-
-
-def diverged(reason: Any) -> bool:
-    """Whether a life ended because its handler did not ask again for what cannot be taken back."""
-    return isinstance(reason, tuple) and bool(reason) and reason[0] == "diverged"
 
 
 def _down(entry: Entry, message: Message, reason: Any, doubt: str | None = None) -> AgentDown:

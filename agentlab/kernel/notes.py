@@ -10,14 +10,14 @@ import time
 from collections import Counter
 from typing import Any
 
-from agentlab.agent.base import Crash
-from agentlab.books.books import Entry, Message, Undo, is_graceful, reason_text
+from agentlab.books.books import Entry, Message, Undo
 from agentlab.books.clock import Timer
 from agentlab.books.dormant import Dormant
 from agentlab.books.history import gone
 from agentlab.books.journal import Step
 from agentlab.books.specs import child_row
 from agentlab.events import Event
+from agentlab.exits import Crash, is_graceful, reason_text
 from agentlab.ground.redaction import leaked, redact, redact_name
 from agentlab.kernel.bulk import Alike, Facts, First, Paths, child_rows
 from agentlab.node.steps import Tokens

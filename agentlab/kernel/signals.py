@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.books.books import Entry, reason_text
+from agentlab.books.books import Entry
+from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Mail
 from agentlab.ref.ref import Ref, links

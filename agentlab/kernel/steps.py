@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from agentlab.books.books import Entry, Message, reason_text
+from agentlab.books.books import Entry, Message
 from agentlab.books.journal import Journal, Step
 from agentlab.errors import NotRunning
+from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Answer
 from agentlab.node.steps import Tokens

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from agentlab.agent.base import Crash
 from agentlab.books.books import Entry
+from agentlab.exits import Crash
 from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives

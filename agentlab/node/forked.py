@@ -18,7 +18,7 @@ import traceback
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from agentlab.agent.base import Exit
+from agentlab.exits import Exit
 from agentlab.node.resident import Died
 from agentlab.slicing.sliced import Raised
 from agentlab.slicing.slices import Slicer

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agentlab.agent.arguments import signature_of
-from agentlab.agent.base import HOOKS, Agent, Crash, Exit
+from agentlab.agent.base import HOOKS, Agent
 from agentlab.agent.snapshot import Image, migrated
 from agentlab.errors import InvalidArgument
+from agentlab.exits import Crash, Exit
 from agentlab.ground.tracebacks import Source, learn
 from agentlab.node.changing import build, committed, put, take_back, upgrade
 from agentlab.node.forked import watch

@@ -10,9 +10,10 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
-from agentlab.agent.base import Agent, Crash, Field
+from agentlab.agent.base import Agent, Field
 from agentlab.agent.snapshot import Change
 from agentlab.errors import InvalidState
+from agentlab.exits import Crash
 from agentlab.node.journal import NO_STEPS, Journal
 from agentlab.slicing.sliced import Owner, owner_of
 from agentlab.wire.exceptions import repr_of, revive

@@ -13,20 +13,12 @@ from abc import abstractmethod
 from typing import Any
 
 from agentlab.errors import InvalidSpec
+from agentlab.exits import is_graceful
 from agentlab.supervision.board import Board, Handler, Host, Lane, Message, News, Waiter, Waiting
 from agentlab.supervision.child import Limit, Supervisor, check_children, check_flags
 from agentlab.supervision.past import bring_back, note_past, who_comes_back
 from agentlab.supervision.records import Record, SupervisorRecord, Trouble
 from agentlab.supervision.words import Answer, GaveUp, Refused, Start, Then
-
-
-def is_graceful(reason: Any) -> bool:  # any term
-    """Whether an exit with this reason is no crash."""
-    return reason in ("normal", "shutdown") if isinstance(reason, str) else _is_shutdown_pair(reason)
-
-
-def _is_shutdown_pair(reason: Any) -> bool:  # any term
-    return isinstance(reason, tuple) and len(reason) == 2 and reason[0] == "shutdown"
 
 
 class Process(Host):

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from agentlab.exits import is_graceful
 from agentlab.supervision.board import Lane, News, Waiting
 from agentlab.supervision.child import Backoff, Limit
 from agentlab.supervision.past import note_past
-from agentlab.supervision.process import Process, is_graceful
+from agentlab.supervision.process import Process
 from agentlab.supervision.records import Record, Trouble, Window
 from agentlab.supervision.words import GaveUp, Then, Used
 

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agentlab.errors import InvalidSpec
+from agentlab.exits import is_graceful
 from agentlab.supervision.board import Board, Host, News
 from agentlab.supervision.calls import OPERATIONS
 from agentlab.supervision.child import Child, Limit, Supervisor
-from agentlab.supervision.process import is_graceful
 from agentlab.supervision.records import Keeper, Record, State, SupervisorRecord
 from agentlab.supervision.restarts import Supervising
 from agentlab.supervision.words import (

@@ -19,11 +19,12 @@ import cloudpickle
 import pydantic
 from pydantic_core import PydanticSerializationError
 
-from agentlab.agent.base import HOOKS, Agent, Crash, known_class
+from agentlab.agent.base import HOOKS, Agent, known_class
 from agentlab.agent.fields import CONFIG, MISSING, Field
 from agentlab.agent.snapshot import load
 from agentlab.agent.transcript import Transcript
 from agentlab.errors import InvalidSpec, InvalidState
+from agentlab.exits import Crash
 from agentlab.ref.ref import Link, Ref
 from agentlab.supervision.child import Backoff, Child, Limit, Supervisor
 from agentlab.wire.codec import pack_class

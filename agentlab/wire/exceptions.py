@@ -21,8 +21,8 @@ import traceback
 from typing import Any
 
 from agentlab import errors
-from agentlab.agent.base import Crash, Exit
 from agentlab.errors import AgentDown, NotRunning, StartFailed
+from agentlab.exits import Crash, Exit
 from agentlab.ground.redaction import redact
 from agentlab.ground.tracebacks import IN_THE_AGENT, full, message_of, render, traceback_of
 from agentlab.wire.pickles import dump, load, refuse_carriers

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.agent.base import Crash
 from agentlab.events import Event
+from agentlab.exits import Crash
 
 Json = Any  # a term as the traces write it
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agentlab import Agent, Lab, Ref, Supervisor, Transcript, child
-from agentlab.books.books import Entry
+from agentlab.books.agents import Entry
 from agentlab.errors import AgentDown, ChildRunning, InvalidSpec, MaxChildren, NotRunning, SimpleOneForOne
 from agentlab.ref.ref import Refs
 from tests.agents import Counter

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agentlab.agent.snapshot import Image
-from agentlab.books.books import Entry, Kind
+from agentlab.books.agents import Entry
+from agentlab.books.classes import Kind
 from agentlab.supervision.records import Record
 
 

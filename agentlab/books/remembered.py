@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab.agent.snapshot import plain
-from agentlab.books.books import Message
+from agentlab.books.messages import Message
 from agentlab.books.specs import class_named, is_missing, known, load, to_run
 from agentlab.store.database import Store
 from agentlab.supervision.child import Child, Supervisor

@@ -16,7 +16,7 @@ from typing import Any
 
 from agentlab.agent.base import Agent, Field, Transcript, known_class
 from agentlab.agent.code import same_code
-from agentlab.books.books import Entry
+from agentlab.books.agents import Entry
 from agentlab.errors import UnknownMessage
 from agentlab.ground.redaction import redact
 from agentlab.supervision.child import FLAGS, Backoff, Child, Limit, Supervisor

@@ -14,7 +14,7 @@ from numbers import Integral
 from typing import Any
 
 from agentlab.agent.snapshot import Image, difference
-from agentlab.books.books import Entry
+from agentlab.books.agents import Entry
 from agentlab.books.history import packed
 from agentlab.control.children import administer, entry_at, find, living, record_status
 from agentlab.control.resume import resume_one

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agentlab.books.books import Entry
+from agentlab.books.agents import Entry
 from agentlab.books.specs import is_dynamic
 from agentlab.control.crowd import look, look_below
 from agentlab.errors import (

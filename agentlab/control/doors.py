@@ -12,7 +12,7 @@ from typing import Any
 from agentlab import frames
 from agentlab.agent.arguments import signature_of
 from agentlab.agent.base import Agent
-from agentlab.books.books import Entry
+from agentlab.books.agents import Entry
 from agentlab.books.specs import newer_of, unknown
 from agentlab.control import agents, travel
 from agentlab.control.again import restart_child, start_again, start_child

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentlab.agent.snapshot import fits
-from agentlab.books.books import Message
 from agentlab.books.clock import Timer
 from agentlab.books.history import journal, seed, steps
+from agentlab.books.messages import Message
 from agentlab.books.remembered import AGAIN, ASKED, Place, missing_of
 from agentlab.control.children import expect, is_simple, ref_of
 from agentlab.control.many import AT_ONCE

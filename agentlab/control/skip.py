@@ -7,7 +7,8 @@ let go (it catches the interrupt, or is C code) loses its life: the agent goes o
 
 from __future__ import annotations
 
-from agentlab.books.books import Entry, Message
+from agentlab.books.agents import Entry
+from agentlab.books.messages import Message
 from agentlab.control.agents import go_on
 from agentlab.control.children import entry_at
 from agentlab.errors import NotRunning

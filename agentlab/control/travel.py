@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from agentlab.agent.base import HOOKS
 from agentlab.agent.snapshot import Image, difference, is_older, load
 from agentlab.books import history
-from agentlab.books.books import Entry, Message
+from agentlab.books.agents import Entry
+from agentlab.books.messages import Message
 from agentlab.books.specs import home, is_missing
 from agentlab.control.agents import checked, set_state
 from agentlab.control.children import entry_at, expect, is_simple, join, promised

@@ -8,10 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.books.books import NOTHING, Entry, Kinds
+from agentlab.books.agents import Entry
+from agentlab.books.classes import Kinds
 from agentlab.books.clock import Clock
 from agentlab.books.dormant import Entries
 from agentlab.books.links import Links
+from agentlab.books.messages import NOTHING
 from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
 from agentlab.exits import reason_text

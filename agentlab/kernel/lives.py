@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.books.books import Entry, Message
+from agentlab.books.agents import Entry
 from agentlab.books.dormant import Dormant
+from agentlab.books.messages import Message
 from agentlab.books.specs import is_dynamic
 from agentlab.exits import has_diverged, reason_text
 from agentlab.kernel.desk import Desk

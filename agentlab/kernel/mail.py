@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab.agent.base import HOOKS
-from agentlab.books.books import NOTHING, Asking, Entry, Message
+from agentlab.books.agents import Entry
+from agentlab.books.messages import NOTHING, Asking, Message
 from agentlab.books.specs import is_missing, unknown
 from agentlab.errors import (
     AgentDown,

@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from typing import Any
 
-from agentlab.books.books import Entry, Message, Undo
+from agentlab.books.agents import Entry, Undo
 from agentlab.books.clock import Timer
 from agentlab.books.dormant import Dormant
 from agentlab.books.history import gone
 from agentlab.books.journal import Step
+from agentlab.books.messages import Message
 from agentlab.books.specs import child_row
 from agentlab.events import Event
 from agentlab.exits import Crash, is_graceful, reason_text

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from agentlab.books.books import Entry, Kind
+from agentlab.books.agents import Entry
+from agentlab.books.classes import Kind
 from agentlab.errors import NodeDown
 from agentlab.ground.tracebacks import sources
 from agentlab.kernel.desk import Desk

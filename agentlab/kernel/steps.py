@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from agentlab.books.books import Entry, Message
+from agentlab.books.agents import Entry
 from agentlab.books.journal import Journal, Step
+from agentlab.books.messages import Message
 from agentlab.errors import NotRunning
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk

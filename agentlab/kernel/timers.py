@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from agentlab.books.books import Entry
+from agentlab.books.agents import Entry
 from agentlab.books.clock import Timer
 from agentlab.kernel.desk import Desk
 from agentlab.pool.pool import Node

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from agentlab.books.books import Entry, Message
+from agentlab.books.agents import Entry
+from agentlab.books.messages import Message
 from agentlab.errors import StoreError, StoreFull
 from agentlab.events import Event, Hub
 from agentlab.ground.words import counted

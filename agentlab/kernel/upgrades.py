@@ -15,7 +15,8 @@ from typing import Any
 from agentlab.agent.base import Agent
 from agentlab.agent.code import same_name
 from agentlab.agent.snapshot import Change, Image, difference, load
-from agentlab.books.books import Entry, Kind
+from agentlab.books.agents import Entry
+from agentlab.books.classes import Kind
 from agentlab.errors import InvalidState
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.placing import teach

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from agentlab.books.books import Entry
+from agentlab.books.agents import Entry
 from agentlab.exits import Crash
 from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk

@@ -1,4 +1,4 @@
-"""The kernel's books: what the runtime knows of each agent, its messages, and its class.
+"""Agents in the books: one entry each, for as long as its supervisor keeps its spec.
 
 The books are the truth. A node's mailbox is a copy that may be lost with the node; the message stays in the
 books until its outcome is committed, and is delivered again from there.
@@ -9,74 +9,19 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from agentlab.agent.base import Agent, Transcript
 from agentlab.agent.snapshot import Image, plain
-from agentlab.books.journal import Journal
+from agentlab.books.classes import Kind
+from agentlab.books.messages import NOTHING, Message
 from agentlab.supervision.records import Record
-from agentlab.wire.codec import pack, pack_class
 
 LOG_LINES = 1000
 """Lines of an agent's prints that are kept at hand; all of them are events."""
 
+
 Undo = tuple[str, str | list[str] | None, int | None]
 """A field as it was: its name and value; or, of a transcript, its end and where that began."""
-
-NONE_GIVEN: Image = {}
-"""What a child spec sets that sets no field; it is everybody's, and nobody changes it."""
-
-Answer = Callable[[bytes | None, BaseException | None], None]
-"""Takes the packed result of a call, or the error that ended it."""
-
-
-class Message:
-    """One message from the moment it was accepted to the commit of its outcome."""
-
-    __slots__ = (
-        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "place",
-        "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
-    )  # fmt: skip
-
-    def __init__(
-        self, key: int, method: str, payload: bytes, sender: str, answer: Answer | None, *, redeliver: bool = True,
-        origin: tuple[int, int] | None = None,
-    ) -> None:  # fmt: skip
-        self.key = self.place = key  # the place: before whom it is handled; keys come in the order of acceptance
-        self.method = method
-        self.payload = payload
-        self.sender = sender
-        self.answer = answer
-        self.redeliver = redeliver
-        self.deliveries = 0
-        self.sent_at = time.time_ns()
-        self.begun = 0
-        self.step: str | None = None
-        self.journal: Journal | None = None  # once it has steps
-        self.origin = origin  # of a call by an agent: its message, and the step there
-        self.kept = False  # whether the store has it
-        self.seed: str | None = None  # of its chance, where that is not its own
-        self.asker: Asking | None = None  # of a call within a node: who may have seen its answer already
-        self.tried = False  # a life that is over had it in hand
-        self.withdrawn = ""  # the outcome, once somebody has ended it: its node has not said so yet
-
-
-class Asking(NamedTuple):
-    """Who asked a neighbour on its node; another placement of the agent has seen no answer of that."""
-
-    entry: Entry
-    place: int
-
-
-class _Nothing(deque[Message]):
-    """The mailbox of whoever has no message: an empty one of its own takes more than all the rest of an entry."""
-
-    def append(self, message: Message) -> None:
-        raise TypeError("this mailbox is everybody's; Entry.accept gives the agent its own")
-
-
-NOTHING = _Nothing()
 
 
 class Entry:
@@ -248,84 +193,3 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.path}, life {self.life}, incarnation {self.incarnation}, {len(self.pending)} pending)"
-
-
-class Kind:
-    """An agent class as the books know it: a number, a name, and the bytes in which it travels."""
-
-    __slots__ = ("_data", "cls", "number")
-
-    def __init__(self, number: int, cls: type[Agent]) -> None:
-        self.number = number
-        self.cls = cls
-        self._data: bytes | None = vars(cls).get("_travels_as")  # a stand-in: the bytes of what it stands for
-
-    @property
-    def name(self) -> str:
-        """The class's name."""
-        return self.cls.__name__
-
-    @property
-    def data(self) -> bytes:
-        """The class for a node; made once. One that cannot travel is an error there, when it is to be started."""
-        if self._data is None:
-            try:
-                self._data = pack_class(self.cls)
-            except Exception as error:  # whatever a global of one of its methods raises
-                why = (
-                    f"{self.name} cannot travel to a node, with the globals that its methods use: {error}. Make "
-                    "such an object in on_start, or inside the method, or in a module that the class imports."
-                )
-                self._data = pack(TypeError(why), self.name)
-        return self._data
-
-    @property
-    def traps_shutdown(self) -> bool:
-        """Whether its supervisor's shutdown waits for ``on_stop``: as the class says, else if it has that hook."""
-        traps = self.cls.trap_exit
-        return hasattr(self.cls, "on_stop") if traps is None else traps
-
-    def first(self, fields: Mapping[str, object]) -> Image:
-        """The whole state that an agent without ``on_start`` begins with, as its node would commit it."""
-        given = self.initial(fields)
-        image: Image = {}
-        for name, field in self.cls.__agent_fields__.items():
-            saved = given.get(name)
-            if saved is None:
-                saved = field.default.dump() if field.grows else field.dump(field.default)
-            if saved or not field.grows:
-                image[name] = saved
-        return image
-
-    def initial(self, fields: Mapping[str, object]) -> Image:
-        """The fields that the child spec sets, as JSON texts."""
-        if not fields:
-            return NONE_GIVEN
-        image: Image = {}
-        for name, value in fields.items():
-            field = self.cls.__agent_fields__[name]
-            if field.annotation is Transcript:
-                items = value if isinstance(value, Transcript) else Transcript(value)  # type: ignore[arg-type]  # checked
-                image[name] = items.dump()
-            else:
-                image[name] = field.dump_given(value)
-        return image
-
-
-class Kinds:
-    """The agent classes of a lab; a class that a cell defines anew is a new kind."""
-
-    def __init__(self) -> None:
-        self._by_class: dict[type[Agent], Kind] = {}
-        self._by_number: list[Kind] = []
-
-    def of(self, cls: type[Agent]) -> Kind:
-        """The kind of a class."""
-        kind = self._by_class.get(cls)
-        if kind is None:
-            kind = self._by_class[cls] = Kind(len(self._by_number), cls)
-            self._by_number.append(kind)
-        return kind
-
-    def __getitem__(self, number: int) -> Kind:
-        return self._by_number[number]

@@ -1,0 +1,64 @@
+"""Messages in the books, from the moment that one is accepted to the commit of its outcome."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from agentlab.books.journal import Journal
+
+if TYPE_CHECKING:
+    from agentlab.books.agents import Entry
+
+Answer = Callable[[bytes | None, BaseException | None], None]
+"""Takes the packed result of a call, or the error that ended it."""
+
+
+class Message:
+    """One message from the moment it was accepted to the commit of its outcome."""
+
+    __slots__ = (
+        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "place",
+        "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
+    )  # fmt: skip
+
+    def __init__(
+        self, key: int, method: str, payload: bytes, sender: str, answer: Answer | None, *, redeliver: bool = True,
+        origin: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        self.key = self.place = key  # the place: before whom it is handled; keys come in the order of acceptance
+        self.method = method
+        self.payload = payload
+        self.sender = sender
+        self.answer = answer
+        self.redeliver = redeliver
+        self.deliveries = 0
+        self.sent_at = time.time_ns()
+        self.begun = 0
+        self.step: str | None = None
+        self.journal: Journal | None = None  # once it has steps
+        self.origin = origin  # of a call by an agent: its message, and the step there
+        self.kept = False  # whether the store has it
+        self.seed: str | None = None  # of its chance, where that is not its own
+        self.asker: Asking | None = None  # of a call within a node: who may have seen its answer already
+        self.tried = False  # a life that is over had it in hand
+        self.withdrawn = ""  # the outcome, once somebody has ended it: its node has not said so yet
+
+
+class Asking(NamedTuple):
+    """Who asked a neighbour on its node; another placement of the agent has seen no answer of that."""
+
+    entry: Entry
+    place: int
+
+
+class _Nothing(deque[Message]):
+    """The mailbox of whoever has no message: an empty one of its own takes more than all the rest of an entry."""
+
+    def append(self, message: Message) -> None:
+        raise TypeError("this mailbox is everybody's; Entry.accept gives the agent its own")
+
+
+NOTHING = _Nothing()

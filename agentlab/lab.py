@@ -42,7 +42,7 @@ from agentlab.ref.ref import Ref, Refs
 from agentlab.store.database import Store, Synchronous
 from agentlab.store.retention import Keep, checked
 from agentlab.supervision.child import Child, Supervisor
-from agentlab.wire.codec import pack
+from agentlab.wire.packing import pack
 
 if TYPE_CHECKING:
     import pandas as pd

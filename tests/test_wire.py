@@ -14,8 +14,9 @@ from agentlab import Agent
 from agentlab.errors import AgentDown, InvalidSpec, MessageTooLarge
 from agentlab.exits import Crash
 from agentlab.lab import Lab
-from agentlab.wire.codec import Reader, frame, pack, unpack
+from agentlab.wire.codec import Reader, frame
 from agentlab.wire.exceptions import LONGEST, decode_reason, describe, encode_reason, revive
+from agentlab.wire.packing import pack, unpack
 from tests.hostile import Deaf, Dying, Greedy, Hostile, Nameless, Needy, Unstable
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()

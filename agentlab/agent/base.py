@@ -18,11 +18,12 @@ from random import Random
 from typing import Any, ClassVar, Protocol
 
 from agentlab.agent.arguments import Signature
-from agentlab.agent.declared import declared, refuse_bare, refuse_secret_names, refuse_undeclared
+from agentlab.agent.declared import declared, refuse_bare, refuse_undeclared
 from agentlab.agent.fields import MISSING, Field
 from agentlab.agent.transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
 from agentlab.ref.ref import Ref
+from agentlab.supervision.checks import refuse_secret_names
 
 __all__ = ["Agent", "Context", "Field", "Transcript", "known_class"]
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable
 from typing import Any
 
 from agentlab.errors import InvalidSpec, InvalidState
-from agentlab.ground.redaction import leaked, redact
 
 
 def declared(cls: type) -> frozenset[str]:
@@ -48,28 +46,6 @@ def refuse_bare(cls: type, reserved: frozenset[str]) -> None:
             f"{_advice(name, value)}",
             kind="invalid_field", value=name,
         )  # fmt: skip
-
-
-def refuse_secret_names(cls: type, names: Iterable[str]) -> None:
-    """Refuse names with a key in them: by them the store knows the class, its fields and its messages.
-
-    Args:
-        cls: The class; its name and its module's are looked at.
-        names: What else it is known by.
-
-    Raises:
-        InvalidSpec: Says which name, without the key.
-    """
-    words = (cls.__module__, cls.__qualname__, cls.__name__, *names)
-    if leaked("\n".join(words)) is None:
-        return
-    word = next(word for word in words if leaked(word) is not None)
-    raise InvalidSpec(
-        f"class {redact(cls.__qualname__)} of {redact(cls.__module__)}: the name {redact(word)!r} holds "
-        f"{leaked(word)}, and the names of a class, its fields and its messages are kept in the store. "
-        "Use another name.",
-        kind="secret_name", value=redact(word),
-    )  # fmt: skip
 
 
 def refuse_undeclared(cls: type, name: str, value: Any) -> None:

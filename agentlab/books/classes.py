@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from agentlab.agent.base import Agent, Transcript
 from agentlab.agent.snapshot import Image
-from agentlab.wire.codec import pack, pack_class
+from agentlab.wire.packing import pack, pack_class
 
 NONE_GIVEN: Image = {}
 """What a child spec sets that sets no field; it is everybody's, and nobody changes it."""

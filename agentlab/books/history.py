@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agentlab.books.journal import Journal
 from agentlab.store.database import LAST, PAST, Store
 from agentlab.store.schema import whole
-from agentlab.wire.codec import JSON
+from agentlab.wire.packing import JSON
 
 
 class Handled(NamedTuple):

@@ -36,7 +36,8 @@ from agentlab.ground.given import text_of
 from agentlab.ground.words import few
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Asker
-from agentlab.ref.ref import Ref, Refs, Siblings, links
+from agentlab.ref.link import links
+from agentlab.ref.ref import Ref, Refs, Siblings
 from agentlab.supervision.checks import OPTIONS
 from agentlab.supervision.child import FLAGS, Child, Supervisor
 from agentlab.supervision.records import Record

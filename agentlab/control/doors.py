@@ -35,11 +35,11 @@ from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Act, Asker
 from agentlab.node.resident import current
 from agentlab.node.steps import brief
-from agentlab.ref.ref import Outgoing, links
+from agentlab.ref.link import Outgoing, links
 from agentlab.ref.reply import Sent, interruptible
 from agentlab.wire.asks import REASONS, read_control, read_start, reasons
-from agentlab.wire.codec import pack
 from agentlab.wire.exceptions import as_seen
+from agentlab.wire.packing import pack
 
 QUICK: dict[str, Control] = {
     "status": agents.status, "incarnation": agents.incarnation, "node": agents.node, "state": agents.state,

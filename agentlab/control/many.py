@@ -16,7 +16,8 @@ from agentlab.agent.base import START_OPTIONS, Agent, Transcript
 from agentlab.control.children import as_child, expect, find
 from agentlab.control.crowd import look
 from agentlab.kernel.runtime import Runtime
-from agentlab.ref.ref import Refs, Siblings, links
+from agentlab.ref.link import links
+from agentlab.ref.ref import Refs, Siblings
 from agentlab.supervision.checks import check_complete, check_fields
 from agentlab.supervision.child import Child
 from agentlab.supervision.records import Record

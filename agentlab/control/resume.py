@@ -27,7 +27,7 @@ from agentlab.store.schema import listed
 from agentlab.supervision.child import Child, Supervisor
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Refused
-from agentlab.wire.codec import JSON
+from agentlab.wire.packing import JSON
 
 
 def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:

@@ -23,7 +23,8 @@ from agentlab.errors import InvalidSpec, InvalidState, NotRunning, UnknownCheckp
 from agentlab.ground.given import shown
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Asker
-from agentlab.ref.ref import Ref, Refs, links
+from agentlab.ref.link import links
+from agentlab.ref.ref import Ref, Refs
 from agentlab.supervision.checks import check_id
 from agentlab.supervision.records import Record
 

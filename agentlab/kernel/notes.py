@@ -26,7 +26,7 @@ from agentlab.store.database import Batch, Rows, Store
 from agentlab.store.schema import SPENT
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Fact, GaveUp, Used
-from agentlab.wire.codec import JSON
+from agentlab.wire.packing import JSON
 
 
 class Outcome:

@@ -36,13 +36,14 @@ from agentlab.kernel.watch import Patience, Watch
 from agentlab.pool.fork import shared
 from agentlab.pool.memory import memory_of
 from agentlab.pool.pool import Node, Pool, SimulatorProcess
-from agentlab.ref.ref import Outgoing, Reply, links
+from agentlab.ref.link import Outgoing, links
+from agentlab.ref.ref import Reply
 from agentlab.store.database import Store
 from agentlab.supervision.child import Supervisor
 from agentlab.supervision.tree import Tree
 from agentlab.supervision.words import Answer, Arm, Begun, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
-from agentlab.wire.codec import pack, unpack
 from agentlab.wire.exceptions import as_seen
+from agentlab.wire.packing import pack, unpack
 from agentlab.wire.pickles import role
 
 Serve = Callable[..., Coroutine[Any, Any, None]]

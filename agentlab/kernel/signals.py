@@ -9,8 +9,9 @@ from agentlab.books.agents import Entry
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Mail
-from agentlab.ref.ref import Ref, links
-from agentlab.wire.codec import pack
+from agentlab.ref.link import links
+from agentlab.ref.ref import Ref
+from agentlab.wire.packing import pack
 
 
 class Signals:

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 from agentlab.agent.base import Agent, Field
 from agentlab.node.host import Host
 from agentlab.node.loose import serve
-from agentlab.wire.codec import pack_class, unpack
+from agentlab.wire.packing import pack_class, unpack
 from agentlab.wire.word import Word
 
 LENGTH = struct.Struct("!I")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab.node.resident import Died, current
 from agentlab.node.steps import answered, claim, given_text
-from agentlab.wire.codec import unpack
 from agentlab.wire.exceptions import Refused
+from agentlab.wire.packing import unpack
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host

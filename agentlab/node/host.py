@@ -22,15 +22,17 @@ from agentlab.errors import InvalidArgument
 from agentlab.exits import Crash, Exit
 from agentlab.ground.tracebacks import Source, learn
 from agentlab.node.changing import build, committed, put, take_back, upgrade
+from agentlab.node.context import InsideContext
 from agentlab.node.forked import watch
-from agentlab.node.inside import AgentLog, InsideContext, InsideLink, awaited
 from agentlab.node.line import Line
+from agentlab.node.link import InsideLink, awaited
+from agentlab.node.log import AgentLog
 from agentlab.node.resident import Blame, Died, Resident, current, draft, nothing, revived, shown
-from agentlab.ref import ref as refs
+from agentlab.ref.link import links
 from agentlab.slicing.sliced import Owner
 from agentlab.slicing.slices import Slicer
-from agentlab.wire.codec import pack, unpack
 from agentlab.wire.exceptions import as_reason, decode_reason, describe, encode_reason, repr_of
+from agentlab.wire.packing import pack, unpack
 from agentlab.wire.word import Word
 
 BURNT_SECONDS = 0.25
@@ -61,7 +63,7 @@ class Host(Line):
         self._word = word
         self.link = InsideLink(self, about["lab"])
         if self.kind != "kernel":
-            refs.links[about["lab"]] = self.link
+            links[about["lab"]] = self.link
         self._sock = sock
         self._residents: dict[int, Resident] = {}
         self._classes: dict[int, type[Agent]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
-from agentlab.wire.codec import is_plain, stored
+from agentlab.wire.packing import is_plain, stored
 
 Mark = tuple[str, str, str, int]
 """What a step is known by: kind, name, digest of its arguments, how often these have occurred before.

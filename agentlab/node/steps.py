@@ -18,8 +18,8 @@ from agentlab.ground.redaction import redact, redact_name
 from agentlab.node.journal import Kept, Mark, digest_of, label
 from agentlab.node.resident import Died, Resident, current
 from agentlab.tools import Tool
-from agentlab.wire.codec import pack, unpack
 from agentlab.wire.exceptions import describe
+from agentlab.wire.packing import pack, unpack
 
 LONGEST = 2000
 """Characters of a step's input and output that the steps' frame shows."""

@@ -15,91 +15,23 @@ import inspect
 import posixpath
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, overload
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Any, overload
 
 from pydantic_core import core_schema
 
-from agentlab.errors import InvalidSpec, LabClosed, UnknownMessage
+from agentlab.errors import InvalidSpec, LabClosed
 from agentlab.ground.given import seconds, shown
 from agentlab.ground.words import counted, spelt
 from agentlab.ref.reply import DEFAULT_TIMEOUT, Replies, Reply
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
     import pandas as pd
+from agentlab.ref.link import NOWHERE, Link, Outgoing, links
 
-__all__ = ["DEFAULT_TIMEOUT", "Link", "Messages", "Outgoing", "Ref", "Refs", "Replies", "Reply", "links"]
+__all__ = ["DEFAULT_TIMEOUT", "Messages", "Ref", "Refs", "Replies", "Reply"]
 
-
-class Link(Protocol):
-    """What carries messages and control operations to agents."""
-
-    lab_id: str
-
-    def send(self, message: Outgoing) -> Any:
-        """Send a call (returns its reply) or a cast."""
-
-    def control(self, op: str, path: str, *args: Any) -> Any:
-        """Carry out a control operation; blocks in the kernel, is awaitable in a node."""
-
-    def keep(self, value: Any) -> bytes:
-        """A value as a journal keeps it."""
-
-    def methods(self, path: str) -> frozenset[str] | None:
-        """The agent's messages by name, or None where that is not known here."""
-
-    def unknown(self, path: str, method: str, cls_name: str) -> UnknownMessage:
-        """The error of a message that is not among them."""
-
-    def function(self, path: str, method: str) -> Callable[..., Any] | None:
-        """The method behind a message, where it is known here."""
-
-    def here(self) -> str | None:
-        """The path of the agent whose code runs, or None."""
-
-    def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise InvalidArgument if the arguments do not fit the method, where its class is known here."""
-
-
-class Outgoing:
-    """One message on its way out: to whom, which method, with what."""
-
-    __slots__ = ("args", "call", "kwargs", "method", "path", "redeliver", "timeout")
-
-    def __init__(
-        self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, call: bool,
-        timeout: float | None = None, redeliver: bool | None = None,
-    ) -> None:  # fmt: skip
-        self.path = path
-        self.method = method
-        self.args = args
-        self.kwargs = kwargs
-        self.call = call
-        self.timeout = timeout
-        self.redeliver = redeliver
-
-
-class Nowhere:
-    """The link of a ref that is written down where no lab is: in a child spec, as a field's default."""
-
-    lab_id = ""
-    awaited = True  # nobody can be asked
-
-    def here(self) -> None:
-        """Nobody's code runs."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise LabClosed("this ref belongs to no lab yet. It reaches an agent once it is a field of one that runs.")
-
-
-NOWHERE: Any = Nowhere()  # a Link that carries nothing
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda self: "(not given)"})()
-
-links: WeakValueDictionary[str, Link] = WeakValueDictionary()
-"""The links of this process by lab id: how a ref that travelled finds its lab again."""
 
 
 def _land(lab_id: str, path: str, cls_name: str) -> Ref:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from agentlab.errors import InvalidSpec, InvalidState, UnknownOption
@@ -111,6 +111,28 @@ def _unknown_field(what: object, name: str, known: Mapping[str, Field], where: s
     names = ", ".join(known) or "none"
     hint = meant(name, [*known, *OPTIONS])
     return f"{where}: {getattr(what, '__name__', what)} has no field {name!r};{hint} its fields: {names}"
+
+
+def refuse_secret_names(cls: type, names: Iterable[str]) -> None:
+    """Refuse names with a key in them: by them the store knows the class, its fields and its messages.
+
+    Args:
+        cls: The class; its name and its module's are looked at.
+        names: What else it is known by.
+
+    Raises:
+        InvalidSpec: Says which name, without the key.
+    """
+    words = (cls.__module__, cls.__qualname__, cls.__name__, *names)
+    if leaked("\n".join(words)) is None:
+        return
+    word = next(word for word in words if leaked(word) is not None)
+    raise InvalidSpec(
+        f"class {redact(cls.__qualname__)} of {redact(cls.__module__)}: the name {redact(word)!r} holds "
+        f"{leaked(word)}, and the names of a class, its fields and its messages are kept in the store. "
+        "Use another name.",
+        kind="secret_name", value=redact(word),
+    )  # fmt: skip
 
 
 def one_of(value: object, allowed: tuple[str, ...], what: str, kind: str) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agentlab.agent.declared import refuse_secret_names
 from agentlab.errors import InvalidSpec
 from agentlab.ground.given import shown
 from agentlab.ground.words import spelt
@@ -29,6 +28,7 @@ from agentlab.supervision.checks import (
     number,
     one_of,
     period,
+    refuse_secret_names,
 )
 
 __all__ = [

@@ -25,10 +25,11 @@ from agentlab.agent.snapshot import load
 from agentlab.agent.transcript import Transcript
 from agentlab.errors import InvalidSpec, InvalidState
 from agentlab.exits import Crash
-from agentlab.ref.ref import Link, Ref
+from agentlab.ref.link import Link
+from agentlab.ref.ref import Ref
 from agentlab.supervision.child import Backoff, Child, Limit, Supervisor
-from agentlab.wire.codec import pack_class
 from agentlab.wire.exceptions import PLAIN, as_reason, decode_reason, describe, encode_reason
+from agentlab.wire.packing import pack_class
 from agentlab.wire.values import decode, encode
 
 REASONS = {"crash": None, "exit": "shutdown", "stop": "normal"}

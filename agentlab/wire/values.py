@@ -22,7 +22,8 @@ from typing import Any
 import pydantic
 from pydantic_core import PydanticSerializationError
 
-from agentlab.ref.ref import Link, Ref, Refs
+from agentlab.ref.link import Link
+from agentlab.ref.ref import Ref, Refs
 
 _AS_IS = frozenset({str, int, float, bool, type(None)})
 

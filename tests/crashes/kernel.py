@@ -18,7 +18,7 @@ from typing import Any
 
 from agentlab import Lab, Ref
 from agentlab.store.database import Store
-from agentlab.wire.codec import unpack
+from agentlab.wire.packing import unpack
 from tests.crashes.books import ORDERS, check_aides, check_states, settle
 from tests.crashes.family import family
 from tests.crashes.watch import Watch

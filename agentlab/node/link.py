@@ -1,125 +1,25 @@
-"""What an agent sees of its lab from inside a node: its context, the lab's handle, refs that are awaited."""
+"""The lab as an agent sees it from inside a node: a handle to start others, and refs that are awaited."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import inspect
-import io
-import random
-import threading
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agentlab.agent.arguments import signature_of
-from agentlab.agent.base import Agent
 from agentlab.errors import NotRunning, UnknownMessage
 from agentlab.ground.redaction import leaked, redact
 from agentlab.node.acts import LOOKS, act
 from agentlab.node.resident import Died, Resident, current
-from agentlab.node.steps import Claim, at_once, carry_out, check_given, claim, given_text, inside_step, name_of
-from agentlab.ref.ref import DEFAULT_TIMEOUT, Outgoing, Ref
-from agentlab.slicing.places import run
+from agentlab.node.steps import Claim, carry_out, claim, given_text
+from agentlab.ref.link import Outgoing
+from agentlab.ref.ref import DEFAULT_TIMEOUT, Ref
 from agentlab.wire.asks import write_control, write_start
-from agentlab.wire.codec import pack, runs_code, unpack
-from agentlab.wire.exceptions import as_reason
+from agentlab.wire.packing import pack, runs_code, unpack
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
-
-
-class InsideContext:
-    """An agent's means: who it is, and how it acts."""
-
-    __slots__ = ("_cls_name", "_host", "_resident", "incarnation", "path")
-
-    def __init__(self, host: Host, resident: Resident, cls: type[Agent], path: str, incarnation: int) -> None:
-        self._host = host
-        self._resident = resident
-        self._cls_name = cls.__name__
-        self.path = path
-        self.incarnation = incarnation
-
-    @property
-    def id(self) -> str:
-        """The last part of the path."""
-        return self.path.rsplit("/", 1)[-1]
-
-    @property
-    def ref(self) -> Ref:
-        """The agent's own ref."""
-        return Ref(self._host.link, self.path, self._cls_name)
-
-    @property
-    def lab(self) -> LabInside:
-        """The lab as the agent sees it."""
-        return LabInside(self._host)
-
-    async def step(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one effect, journaled; in ``on_start``, which is not a message, it just runs."""
-        resident = self._resident
-        if resident.key is None:
-            return await inside_step(name_of(function), functools.partial(run, function, args, kwargs))
-        once = bool(getattr(function, "once", False))
-        if once:
-            check_given(function, args, kwargs)
-        found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
-        said = getattr(function, "said", None)  # by a model call; else the effect may change what it is given
-        given = given_text(args, kwargs) if said is None else redact(said)
-        return await carry_out(resident, found, functools.partial(run, function, args, kwargs), once=once, given=given)
-
-    def now(self) -> datetime:
-        """The time of day, the same for every delivery of a message."""
-        found: datetime = at_once(self._resident, "now", lambda: datetime.now(UTC))
-        return found
-
-    @property
-    def random(self) -> random.Random:
-        """Chance that falls the same way for every delivery of a message."""
-        return self._resident.random
-
-    def later(self, seconds: float, *, again: bool) -> Later:
-        """A message to itself, later."""
-        return Later(self._resident, seconds, again)
-
-    def stop(self, reason: Any) -> None:
-        """End after this message."""
-        self._resident.stopping = as_reason(reason)
-
-    def emit(self, text: str) -> None:
-        """Text for the live transcript; passes by, is never stored as state."""
-        self._resident.say("emit", str(text))
-
-    def act(self, op: str, *args: Any) -> Awaitable[None]:
-        """Ask the lab for something about this agent: sent now, awaited if wanted."""
-        return act(self._host, "link", op, args, op, *args)
-
-
-class Later:
-    """``self.after(5).remind("tea")``: a message to oneself, which leaves with the commit."""
-
-    def __init__(self, resident: Resident, seconds: float, again: bool) -> None:
-        self._resident = resident
-        self._seconds = seconds
-        self._again = again
-
-    def __getattr__(self, method: str) -> Callable[..., None]:
-        agent = self._resident.agent
-        if method not in type(agent).__agent_messages__:
-            have = ", ".join(sorted(type(agent).__agent_messages__)) or "none"
-            raise UnknownMessage(f"{agent.path!r} has no message {method!r}; it has: {have}.")
-
-        def send(*args: Any, **kwargs: Any) -> None:
-            signature_of(type(agent), method).check(args, kwargs, agent.path)
-            what = f"the arguments of {agent.path}.{method}"
-            timer = (self._seconds, self._again, method, pack((args, kwargs), what, keep=self._resident.host.durable))
-            if self._resident.key is None and self._resident.started:
-                self._resident.say("timer", *timer)
-            else:
-                self._resident.timers.append(timer)
-
-        return send
 
 
 class LabInside:
@@ -263,50 +163,6 @@ class InsideLink:
     def check(self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise InvalidArgument if they do not fit a neighbour's method; who is elsewhere is checked where it is."""
         self._host.check(path, method, args, kwargs)
-
-
-class AgentLog(io.TextIOBase):
-    """``sys.stdout`` of a node: what an agent prints goes to that agent's log, line by line.
-
-    Agents may print from threads of their own; what the host itself prints goes to the node's log.
-    """
-
-    LONGEST = 100_000  # characters of a line; a longer one leaves in pieces
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._open: dict[int, str] = {}
-
-    def write(self, text: str) -> int:
-        """Take text; whole lines leave."""
-        resident = current.get()
-        key = resident.life if resident else 0
-        if threading.get_ident() == self._thread:
-            self._take(key, text)
-        else:
-            self._loop.call_soon_threadsafe(self._take, key, text)
-        return len(text)
-
-    def _take(self, key: int, text: str) -> None:
-        *lines, rest = (self._open.pop(key, "") + text).split("\n")
-        while len(rest) > self.LONGEST:
-            lines.append(rest[: self.LONGEST])
-            rest = rest[self.LONGEST :]
-        for line in lines:
-            self._host.say("log", key, redact(line))
-        if rest:
-            self._open[key] = rest
-
-    def finish(self, life: int) -> None:
-        """A life is over: its last line leaves, whole or not."""
-        if life in self._open:
-            self._take(life, "\n")
-
-    def writable(self) -> bool:
-        """Text may be written, and no more: there is no file below and no terminal."""
-        return True
 
 
 async def awaited(value: Any) -> Any:

@@ -8,8 +8,109 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+EventKind = Literal[
+    "started",
+    "start_failed",
+    "ignored",
+    "exited",
+    "crashed",
+    "killed",
+    "linked_exit",
+    "restarting",
+    "backing_off",
+    "gave_up",
+    "parked",
+    "stopped",
+    "removed",
+    "shutdown_error",
+    "supervisor_started",
+    "supervisor_failed",
+    "supervisor_exited",
+    "shared_limit",
+    "node_started",
+    "node_stalled",
+    "node_back",
+    "node_down",
+    "no_node",
+    "pool_unstable",
+    "isolated",
+    "low_priority",
+    "fenced",
+    "log",
+    "emit",
+    "message",
+    "cancelled",
+    "skipped",
+    "dead_letter",
+    "diverged",
+    "rewound",
+    "settled",
+    "suspended",
+    "resumed",
+    "state_replaced",
+    "rewound_to",
+    "forked",
+    "upgraded",
+    "upgrade_refused",
+    "store_full",
+    "store_written",
+]
+"""The kinds of facts; ``KINDS`` says what each of them means."""
+
+Move = Literal["node_down", "node_stalled", "low_priority", "fenced"]
+"""Why an agent leaves its node for another one."""
+
+KINDS: Mapping[EventKind, str] = {
+    "started": "A life of an agent runs.",
+    "start_failed": "A life did not come up.",
+    "ignored": '``on_start`` ended with ``Exit("normal")``: kept, not started.',
+    "exited": "A life ended in good order.",
+    "crashed": "A life ended by what it raised, or with a reason that is no good order.",
+    "killed": "A life was ended at once.",
+    "linked_exit": "A life got the exit signal of one to which it is linked.",
+    "restarting": "A supervisor starts a child again.",
+    "backing_off": "A supervisor waits before it does.",
+    "gave_up": "A limit of restarts is reached.",
+    "parked": "An agent or supervisor is kept without a process; a person decides.",
+    "stopped": "It was stopped, for good or by its supervisor.",
+    "removed": "Its spec is gone too.",
+    "shutdown_error": "A child did not end as its supervisor wanted.",
+    "supervisor_started": "A supervisor is up.",
+    "supervisor_failed": "A supervisor did not come up.",
+    "supervisor_exited": "A supervisor ended.",
+    "shared_limit": "Many children share few restarts.",
+    "node_started": "A node is there.",
+    "node_stalled": "A node makes no progress: C code holds it.",
+    "node_back": "It goes on.",
+    "node_down": "A node died, or an agent leaves one that did.",
+    "no_node": "The system had no room for another process.",
+    "pool_unstable": "Nodes die faster than they may.",
+    "isolated": "From its next life on an agent has a node of its own.",
+    "low_priority": "An agent that keeps using up its slices goes on at low priority.",
+    "fenced": "An agent goes on elsewhere: its code did not let go of a skipped message.",
+    "log": "A line that an agent or a node printed.",
+    "emit": "Text of the live transcript; never stored.",
+    "message": "A message of an agent that is traced.",
+    "cancelled": "A message was taken back by its caller.",
+    "skipped": "A message was ended for good by ``ref.skip()``.",
+    "dead_letter": "A message that nobody will handle.",
+    "diverged": "A handler did not ask again for a step that its earlier delivery had made.",
+    "rewound": "Steps were taken back after a crash.",
+    "settled": "A person decided a step in doubt.",
+    "suspended": "An agent takes no more messages.",
+    "resumed": "It takes them again.",
+    "state_replaced": "A person set fields.",
+    "rewound_to": "An agent went back to a checkpoint.",
+    "forked": "An agent began from the past of another.",
+    "upgraded": "An agent runs newer code.",
+    "upgrade_refused": "It keeps its older code.",
+    "store_full": "A commit was not stored: the lab goes on in memory.",
+    "store_written": "All that waited is stored.",
+}
+"""Every kind of event, and what it says."""
 
 
 class Event(NamedTuple):
@@ -17,7 +118,7 @@ class Event(NamedTuple):
 
     seq: int
     at: int
-    kind: str
+    kind: EventKind
     path: str
     incarnation: int | None = None
     node: int | None = None

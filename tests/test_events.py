@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from typing import get_args
 
-from agentlab.events import Event, Feed, Hub
+from agentlab.events import KINDS, Event, EventKind, Feed, Hub, Move
 from tests.agents import Counter
 
 
@@ -131,3 +132,10 @@ def test_a_feed_of_a_lab_gets_what_was_committed_and_nothing_twice(lab):
     assert seqs == sorted(set(seqs))
     assert {"crashed", "started"} <= {e.kind for e in events}
     assert set(seqs) <= set(lab.events()["seq"])
+
+
+def test_every_kind_of_event_is_explained() -> None:
+    """The list that mypy holds the emitters to and the list that people read are one."""
+    assert set(KINDS) == set(get_args(EventKind))
+    assert set(get_args(Move)) <= set(KINDS)
+    assert all(meaning.endswith(".") for meaning in KINDS.values())

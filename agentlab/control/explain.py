@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from agentlab.control.children import find, record_status
+from agentlab.events import EventKind
 from agentlab.exits import reason_text
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.records import Record
 
-ENDS = ("crashed", "killed", "exited", "start_failed", "node_down", "supervisor_exited")
+ENDS: tuple[EventKind, ...] = ("crashed", "killed", "exited", "start_failed", "node_down", "supervisor_exited")
 
 
 def explain(runtime: Runtime, path: str) -> str:
@@ -102,7 +104,7 @@ def _how(crashes: int, ends: int) -> str:
     return ", by a crash or a kill" if ends == 1 else ", each time by a crash or a kill"
 
 
-MOVES = {
+MOVES: Mapping[EventKind, str] = {
     "node_stalled": "Its node was held by somebody's C code, so it went on elsewhere",
     "low_priority": "It kept using up its slices, so it goes on at low priority; ref.restart() brings it back",
     "fenced": "Its code did not let go of a message that was skipped, so it began anew",
@@ -134,7 +136,7 @@ def _end(events: list[tuple[Any, ...]], number: int) -> str:
     return f"incarnation {incarnation} ended with {reason}"
 
 
-DECISIONS = {
+DECISIONS: Mapping[EventKind, str] = {
     "restarting": "restarted it",
     "backing_off": "set a restart after a wait",
     "parked": "parked it, and left its siblings alone",

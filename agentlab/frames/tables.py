@@ -58,8 +58,8 @@ AGENTS = {
 def events(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per committed event, oldest first; shape (n, 9).
 
-    ``seq`` Int64. ``at`` commit time. ``kind``, ``path``, ``reason`` category. ``incarnation``, ``node``
-    Int64. ``detail`` text. ``took_s`` float64, seconds, NaN for instants.
+    ``seq`` Int64. ``at`` commit time. ``kind``, ``path``, ``reason`` category; ``agentlab.events.KINDS`` says what each
+    kind means. ``incarnation``, ``node`` Int64. ``detail`` text. ``took_s`` float64, seconds, NaN for instants.
     """
     return _read(store, "event", EVENTS, "seq", path)
 

@@ -13,7 +13,7 @@ from typing import Any
 from agentlab.agent.snapshot import Image
 from agentlab.books.dormant import Dormant
 from agentlab.books.specs import dump
-from agentlab.events import Event
+from agentlab.events import Event, EventKind
 from agentlab.store.database import Batch, Rows
 from agentlab.supervision.records import Keeper, Record
 
@@ -43,7 +43,7 @@ class Facts:
     __slots__ = ("at", "first", "incarnation", "kind", "paths", "reason")
 
     def __init__(  # noqa: PLR0917 - an event, in the order of its parts
-        self, first: int, at: int, kind: str, paths: Paths, incarnation: int | None, reason: str | None
+        self, first: int, at: int, kind: EventKind, paths: Paths, incarnation: int | None, reason: str | None
     ) -> None:
         self.first = first
         self.at = at
@@ -62,7 +62,7 @@ class Alike:
 
     __slots__ = ("ids", "incarnation", "kind", "parent", "reason")
 
-    def __init__(self, kind: str, parent: Keeper | None, incarnation: int | None, reason: Any) -> None:
+    def __init__(self, kind: EventKind, parent: Keeper | None, incarnation: int | None, reason: Any) -> None:
         self.kind = kind
         self.parent = parent
         self.incarnation = incarnation

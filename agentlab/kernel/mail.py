@@ -10,7 +10,7 @@ import concurrent.futures
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from agentlab.agent.base import HOOKS
 from agentlab.books.agents import Entry
@@ -38,7 +38,7 @@ from agentlab.wire.exceptions import describe, encode_reason
 HERE: Any = object()
 """Stands for an answer that the caller, on the same node, has already."""
 
-SKIPPED = "skipped"
+SKIPPED: Literal["skipped"] = "skipped"
 """The outcome of a message that somebody ended for good, and why nobody handles it."""
 
 MAX_DELIVERIES = 3

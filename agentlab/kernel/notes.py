@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from agentlab.books.agents import Entry, Undo
@@ -17,7 +18,7 @@ from agentlab.books.history import gone
 from agentlab.books.journal import Step
 from agentlab.books.messages import Message
 from agentlab.books.specs import child_row
-from agentlab.events import Event
+from agentlab.events import Event, EventKind, Move
 from agentlab.exits import Crash, is_graceful, reason_text
 from agentlab.ground.redaction import leaked, redact, redact_name
 from agentlab.kernel.bulk import Alike, Facts, First, Paths, child_rows
@@ -25,7 +26,7 @@ from agentlab.node.steps import Tokens
 from agentlab.store.database import Batch, Rows, Store
 from agentlab.store.schema import SPENT
 from agentlab.supervision.records import Record
-from agentlab.supervision.words import Fact, GaveUp, Used
+from agentlab.supervision.words import Fact, FactKind, GaveUp, Used
 from agentlab.wire.packing import JSON
 
 
@@ -76,7 +77,7 @@ class Notes:
         self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
 
     def event(
-        self, kind: str, path: str, *, incarnation: int | None = None, node: int | None = None,
+        self, kind: EventKind, path: str, *, incarnation: int | None = None, node: int | None = None,
         reason: str | None = None, detail: str | None = None, took_s: float | None = None,
     ) -> None:  # fmt: skip
         """Note a fact; it gets the next number."""
@@ -266,7 +267,7 @@ class Notes:
         self._note_all("started", paths, note.at, 1, None)
         self._touched.add(above)
 
-    def alike(self, kind: str, record: Record, incarnation: int | None, reason: Any) -> None:
+    def alike(self, kind: EventKind, record: Record, incarnation: int | None, reason: Any) -> None:
         """Note a fact as ``event`` does; many in a row about siblings, with one reason, cost little."""
         known = self._alike
         if known is None or known.kind != kind or known.parent is not record.parent or known.reason is not reason:
@@ -280,7 +281,7 @@ class Notes:
             paths = Paths(known.parent.record.path, known.ids)
             self._note_all(known.kind, paths, time.time_ns(), known.incarnation, reason_text(known.reason))
 
-    def _note_all(self, kind: str, paths: Paths, at: int, incarnation: int | None, reason: str | None) -> None:
+    def _note_all(self, kind: EventKind, paths: Paths, at: int, incarnation: int | None, reason: str | None) -> None:
         self._note_alike()
         facts = Facts(self._seq + 1, at, kind, paths, incarnation, reason)
         self._seq += len(paths)
@@ -289,7 +290,7 @@ class Notes:
 
     def ended(self, entry: Entry, reason: Any, *, late: bool = False) -> None:
         """A life is over; ``late``: its successor was not waiting for that."""
-        kind = "exited" if is_graceful(reason) else "killed" if reason == "killed" else "crashed"
+        kind: EventKind = "exited" if is_graceful(reason) else "killed" if reason == "killed" else "crashed"
         detail = reason.traceback if isinstance(reason, Crash) else None
         if not late:
             self._ended_at[entry.path] = time.time_ns()
@@ -305,8 +306,8 @@ class Notes:
         """A message of an agent that is traced."""
         self.event("message", entry.path, incarnation=entry.incarnation, node=entry.node, detail=shown)
 
-    def moved(self, entry: Entry, why: str) -> None:
-        """An agent leaves its node for another: ``node_down``, ``node_stalled``, ``low_priority``."""
+    def moved(self, entry: Entry, why: Move) -> None:
+        """An agent leaves its node for another: see ``Move``."""
         self._ended_at[entry.path] = time.time_ns()
         self.event(why, entry.path, incarnation=entry.incarnation, node=entry.node, reason=why)
 
@@ -411,7 +412,7 @@ class Notes:
             entry.reason = "the lab was opened again"
 
 
-EVENT_KINDS = {
+EVENT_KINDS: Mapping[FactKind, EventKind] = {
     "supervisor_started": "supervisor_started", "supervisor_failed": "supervisor_failed",
     "supervisor_exited": "supervisor_exited", "restarting": "restarting", "backing_off": "backing_off",
     "gave_up": "gave_up", "parked": "parked", "down": "stopped", "removed": "removed",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kind
 from agentlab.errors import NodeDown
+from agentlab.events import Move
 from agentlab.ground.tracebacks import sources
 from agentlab.kernel.desk import Desk
 from agentlab.pool.pool import Node
@@ -90,7 +91,7 @@ class Placing:
             if node.kind == "own":
                 self._desk.pool.retire(node)
 
-    def move(self, entry: Entry, reason: str, *, avoid: int | None = None) -> None:
+    def move(self, entry: Entry, reason: Move, *, avoid: int | None = None) -> None:
         """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
         self._desk.tell(entry, "end", reason)
         self.leave(entry)

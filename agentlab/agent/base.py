@@ -24,13 +24,11 @@ from agentlab.agent.transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
 from agentlab.ref.ref import Ref
 from agentlab.supervision.checks import refuse_secret_names
+from agentlab.supervision.child import OPTIONS
 
 __all__ = ["Agent", "Context", "Field", "Transcript", "known_class"]
 
-START_OPTIONS = frozenset({
-    "id", "under", "restart", "shutdown", "significant", "backoff", "own_limit", "restore",
-    "isolation", "max_memory", "max_busy", "exist_ok",
-})  # fmt: skip
+START_OPTIONS = frozenset({*OPTIONS, "under", "exist_ok"})
 """Names that ``child`` and ``lab.start`` take for themselves, so no field may carry them."""
 
 HOOKS = {"on_start": (), "on_stop": ("reason",), "on_exit": ("ref", "reason"), "on_down": ("ref", "reason")}

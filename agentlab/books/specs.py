@@ -19,10 +19,14 @@ from agentlab.agent.code import same_code
 from agentlab.books.agents import Entry
 from agentlab.errors import UnknownMessage
 from agentlab.ground.redaction import redact
-from agentlab.supervision.child import FLAGS, Backoff, Child, Limit, Supervisor
+from agentlab.supervision.child import FLAGS, OPTIONS, Backoff, Child, Limit, Supervisor
 from agentlab.supervision.records import Record
 
-PLAIN = ("restart", "shutdown", "significant", "restore", "isolation", "max_memory", "max_busy")
+TABLES = ("backoff", "own_limit")
+"""Options that have parts of their own."""
+
+PLAIN = tuple(name for name in OPTIONS if name != "id" and name not in TABLES)
+"""Options that are JSON as they are; one that an older store does not have yet has its default."""
 
 
 def child_row(record: Record, entry: Entry | None, incarnation: int = 1) -> tuple[Any, ...]:
@@ -51,8 +55,9 @@ def dump(record: Record) -> str:
     spec = record.spec
     data: dict[str, Any] = {name: getattr(spec, name) for name in PLAIN}
     data["id"] = record.id
-    data["backoff"] = dataclasses.asdict(spec.backoff) if spec.backoff else None
-    data["own_limit"] = dataclasses.asdict(spec.own_limit) if spec.own_limit else None
+    for name in TABLES:
+        parts = getattr(spec, name)
+        data[name] = dataclasses.asdict(parts) if parts else None
     if isinstance(spec.what, Supervisor):
         data["supervisor"] = _flags(spec.what)
     else:
@@ -102,7 +107,7 @@ def load(text: str, children: tuple[Child, ...] = ()) -> Child:
         what=what, id=data["id"], fields=fields, type="supervisor" if "supervisor" in data else "worker",
         backoff=Backoff(**data["backoff"]) if data["backoff"] else None,
         own_limit=Limit(**data["own_limit"]) if data["own_limit"] else None,
-        **{name: data[name] for name in PLAIN},
+        **{name: data[name] for name in PLAIN if name in data},
     )  # fmt: skip
 
 

@@ -38,8 +38,7 @@ from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Asker
 from agentlab.ref.link import links
 from agentlab.ref.ref import Ref, Refs, Siblings
-from agentlab.supervision.checks import OPTIONS
-from agentlab.supervision.child import FLAGS, Child, Supervisor
+from agentlab.supervision.child import FLAGS, OPTIONS, Child, Supervisor
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Refused
 

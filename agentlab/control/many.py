@@ -19,7 +19,7 @@ from agentlab.kernel.runtime import Runtime
 from agentlab.ref.link import links
 from agentlab.ref.ref import Refs, Siblings
 from agentlab.supervision.checks import check_complete, check_fields
-from agentlab.supervision.child import Child
+from agentlab.supervision.child import OPTIONS, Child
 from agentlab.supervision.records import Record
 
 AT_ONCE = 2_000
@@ -81,7 +81,7 @@ def _own(
     bare = False  # one without fields has been looked at: the others are like it
     for name, given in zip(names, fields, strict=True):
         if given or not bare:
-            check_fields(cls, given, where=f"child {name!r}")
+            check_fields(cls, given, OPTIONS, where=f"child {name!r}")
             check_complete(cls, {**spec.fields, **given}, where=f"child {name!r} of {parent.path!r}")
             bare = bare or not given
         found.append({field: _private(cls, field, value) for field, value in given.items()} or None)

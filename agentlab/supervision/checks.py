@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from agentlab.errors import InvalidSpec, InvalidState, UnknownOption
 from agentlab.ground.given import shown
 from agentlab.ground.redaction import leaked, redact
 from agentlab.ground.words import meant
-
-OPTIONS = (
-    "id", "restart", "shutdown", "significant", "backoff", "own_limit", "restore", "isolation", "max_memory",
-    "max_busy",
-)  # fmt: skip
-"""What ``child`` takes beside fields, for who misspells it."""
 
 
 class Field(Protocol):
@@ -59,8 +53,14 @@ def check_id(value: object, who: str, name: str, *, kind: str = "invalid_id") ->
         )
 
 
-def check_fields(what: object, fields: Mapping[str, object], *, where: str) -> None:
+def check_fields(what: object, fields: Mapping[str, object], options: Sequence[str], *, where: str) -> None:
     """Refuse initial values that the agent class has no field for, or that do not fit it.
+
+    Args:
+        what: An agent class or a supervisor.
+        fields: The values by name.
+        options: What else could have been given, for who misspells one of them.
+        where: The child, for the message.
 
     Raises:
         InvalidSpec: Names the class's fields, or says what its field allows.
@@ -69,12 +69,12 @@ def check_fields(what: object, fields: Mapping[str, object], *, where: str) -> N
     for name, value in fields.items():
         if known is None:
             raise UnknownOption(
-                f"{where}: a supervisor has no fields; got {name}={shown(value)};{meant(name, OPTIONS)} the options "
-                f"of a child: {', '.join(OPTIONS)}",
+                f"{where}: a supervisor has no fields; got {name}={shown(value)};{meant(name, options)} the options "
+                f"of a child: {', '.join(options)}",
                 kind="invalid_field", value=name,
             )  # fmt: skip
         if name not in known:
-            raise UnknownOption(_unknown_field(what, name, known, where), kind="invalid_field", value=name)
+            raise UnknownOption(_unknown_field(what, name, known, options, where), kind="invalid_field", value=name)
         try:
             known[name].validate(value)
         except InvalidState as error:
@@ -107,9 +107,9 @@ def _fields_of(what: object) -> Mapping[str, Field] | None:
     return fields
 
 
-def _unknown_field(what: object, name: str, known: Mapping[str, Field], where: str) -> str:
+def _unknown_field(what: object, name: str, known: Mapping[str, Field], options: Sequence[str], where: str) -> str:
     names = ", ".join(known) or "none"
-    hint = meant(name, [*known, *OPTIONS])
+    hint = meant(name, [*known, *options])
     return f"{where}: {getattr(what, '__name__', what)} has no field {name!r};{hint} its fields: {names}"
 
 

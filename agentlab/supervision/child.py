@@ -10,6 +10,7 @@ names of the faults; the defaults, 3 restarts in 5 s, are those of Elixir's ``Su
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,8 +55,6 @@ AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 RESTORES = ("checkpoint", "fresh")
 ISOLATIONS = ("node", "process", "kernel")
 TYPES = ("worker", "supervisor")
-FLAGS = ("strategy", "max_restarts", "max_seconds", "auto_shutdown", "max_children", "bring_back")
-"""What a supervisor has beside its name and its children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +138,10 @@ class Child:
     checked: bool = field(default=False, compare=False, repr=False)
 
 
+OPTIONS = tuple(f.name for f in dataclasses.fields(Child) if f.name not in ("what", "fields", "type", "checked"))
+"""What :func:`child` takes beside fields. An option is a field of ``Child``; whoever lists options lists these."""
+
+
 Backoff.__init__ = spelt(Backoff.__init__, "Backoff")  # type: ignore[method-assign]  # the same, with a hint
 Limit.__init__ = spelt(Limit.__init__, "Limit")  # type: ignore[method-assign]  # as above
 
@@ -220,6 +223,10 @@ class Supervisor:
         return f"Supervisor({self.name!r}{kids}, strategy={self.strategy!r})"
 
 
+FLAGS = tuple(f.name for f in dataclasses.fields(Supervisor) if f.name not in ("name", "children"))
+"""What a supervisor has beside its name and its children."""
+
+
 def _fill(made: Supervisor, *values: object) -> None:
     """Set the fields of a frozen value that is being made."""
     for name, value in zip(made.__dataclass_fields__, values, strict=True):
@@ -283,7 +290,7 @@ def child(
         type=kind,
     )
     check_child(made)
-    check_fields(what, fields, where=f"child {named!r}")
+    check_fields(what, fields, OPTIONS, where=f"child {named!r}")
     object.__setattr__(made, "checked", True)
     return made
 

@@ -21,8 +21,9 @@ from agentlab.agent.arguments import signature_of
 from agentlab.agent.base import Agent
 from agentlab.books.remembered import Place, missing_line, remembered
 from agentlab.control.again import start_again, start_many_again
+from agentlab.control.askers import serve
+from agentlab.control.cells import BLOCKING, KernelLink, answer_of
 from agentlab.control.children import start, whereis
-from agentlab.control.doors import OPERATIONS, KernelLink, answer_of, serve
 from agentlab.control.held import OneLabPerFile, hold, let_go, turn
 from agentlab.control.many import start_many
 from agentlab.control.progress import in_notebook, remark, result, tell
@@ -313,7 +314,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
             CallTimeout: Not idle after ``timeout`` seconds; the message says who was busy.
         """
         __tracebackhide__ = True
-        OPERATIONS["wait_idle"](self._live, "/", seconds(timeout, "wait_idle: timeout"))
+        BLOCKING["wait_idle"](self._live, "/", seconds(timeout, "wait_idle: timeout"))
 
     def retry(self, what: int | Ref | str | None = None) -> int:
         """Send dead letters again, as casts; they leave ``dead_letters()``. How many were sent.
@@ -327,7 +328,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         which: Any = what
         if which is not None and (isinstance(which, bool) or not isinstance(which, Integral)):
             which = path_of(which, "retry", "what")
-        return int(OPERATIONS["retry"](self._live, "/", which))
+        return int(BLOCKING["retry"](self._live, "/", which))
 
     def upgrade(self, cls: type[Agent]) -> pd.DataFrame:
         """Let the agents of a class of that name go on with this one, each between two messages.
@@ -461,7 +462,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def explain(self, ref: Ref | str) -> str:
         """Why an agent is in the state it is in, in a paragraph, from its events."""
         path = path_of(ref, "explain", "ref")
-        return Prose(OPERATIONS["explain"](self._live, path if path.startswith("/") else "/" + path))
+        return Prose(BLOCKING["explain"](self._live, path if path.startswith("/") else "/" + path))
 
     def simulator(self) -> Endpoint:
         """The simulator that answers for models called ``sim``; started when first asked for."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from agentlab.control.doors import answer_of
+from agentlab.control.cells import answer_of
 
 PATIENCE = 2.0
 """Seconds before there is a bar."""

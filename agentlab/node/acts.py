@@ -22,12 +22,6 @@ from agentlab.wire.packing import unpack
 if TYPE_CHECKING:
     from agentlab.node.host import Host
 
-LOOKS = frozenset({
-    "status", "incarnation", "node", "state", "draft", "info", "doubts", "log", "which_children", "count_children",
-    "get_childspec",
-})  # fmt: skip
-"""Control operations that change nothing: steps too, since a handler may decide by them, but free to be taken back."""
-
 
 def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *parts: Any) -> Awaitable[Any]:
     """Ask the kernel for something: now, and awaited if wanted.

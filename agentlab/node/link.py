@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import NotRunning, UnknownMessage
 from agentlab.ground.redaction import leaked, redact
-from agentlab.node.acts import LOOKS, act
+from agentlab.node.acts import act
 from agentlab.node.resident import Died, Resident, current
 from agentlab.node.steps import Claim, carry_out, claim, given_text
 from agentlab.ref.link import Outgoing
 from agentlab.ref.ref import DEFAULT_TIMEOUT, Ref
 from agentlab.wire.asks import write_control, write_start
+from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack, runs_code, unpack
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class InsideLink:
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation, awaited."""
         data = write_control(op, args, self._host.number_of)
-        kind = "look" if op in LOOKS else "start" if op == "start_child" else "control"
+        kind = "look" if OPERATIONS[op].looks else "start" if op == "start_child" else "control"
         given = tuple(map(_name, args)) if kind == "start" else args
         return act(self._host, kind, f"{path}.{op}", given, "control", op, path, data)
 

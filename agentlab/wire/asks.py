@@ -29,14 +29,9 @@ from agentlab.ref.link import Link
 from agentlab.ref.ref import Ref
 from agentlab.supervision.child import Backoff, Child, Limit, Supervisor
 from agentlab.wire.exceptions import PLAIN, as_reason, decode_reason, describe, encode_reason
+from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack_class
 from agentlab.wire.values import decode, encode
-
-REASONS = {"crash": None, "exit": "shutdown", "stop": "normal"}
-"""Operations that take an exit reason, and which one where none is given."""
-
-FIELDS = frozenset({"replace_state", "fork"})
-"""Operations whose last argument sets fields of an agent whose class only the kernel knows."""
 
 Numbers = Callable[[type], int | None]
 """Under which number the kernel has sent a class to this node."""
@@ -46,7 +41,8 @@ def reasons(op: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments of a control operation, a reason among them as one; whatever text it has is asked for here."""
     if op == "crash":
         return tuple(None if arg is None else Crash(*describe(arg)) for arg in args)
-    return tuple(as_reason(arg, str(REASONS[op])) for arg in args)
+    default = OPERATIONS[op].reason
+    return args if default is None else tuple(as_reason(arg, default) for arg in args)
 
 
 # in the node
@@ -66,11 +62,11 @@ def write_start(what: Any, id: str | None, under: str | None, options: dict[str,
 
 def write_control(op: str, args: tuple[Any, ...], numbers: Numbers) -> str:
     """The arguments of a control operation, as JSON."""
-    if op in REASONS:
+    if OPERATIONS[op].reason is not None:
         args = tuple(None if arg is None else encode_reason(arg) for arg in reasons(op, args))
     elif op == "start_child":
         args = (_spec(args[0], numbers), *args[1:])
-    elif op in FIELDS:
+    elif OPERATIONS[op].fields:
         *rest, fields = args
         args = (*rest, {name: _text(op, name, value) for name, value in fields.items()})
     return encode(tuple(map(_number, args)), f"the arguments of {op}")
@@ -189,11 +185,11 @@ def read_control(
 ) -> tuple[Any, ...]:  # fmt: skip
     """The arguments of a control operation; ``kind``: the class of the agent that it is about."""
     args: tuple[Any, ...] = decode(text, link, objects=False)
-    if op in REASONS:
+    if OPERATIONS[op].reason is not None:
         return tuple(decode_reason(arg) for arg in args)
     if op == "start_child":
         return (_read_spec(args[0], classes), *args[1:])
-    if op in FIELDS:
+    if OPERATIONS[op].fields:
         *rest, texts = args
         known = kind().__agent_fields__
         return (*rest, {name: known[name].read(text) if name in known else None for name, text in texts.items()})

@@ -2,7 +2,7 @@
 
 A chart takes a frame (``lab.restarts()``, ``lab.messages()``) or the lab itself. Rows are counted here, before they
 reach Altair: a chart of a million messages is as small as one of ten. Nothing is fetched from another host: in a
-notebook a chart is drawn as SVG by vl-convert, unless another renderer was chosen before.
+notebook a chart is drawn as SVG by vl-convert (``ground/still``), unless another renderer was chosen before.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown, text_of
+from agentlab.ground.still import SMALLEST, WIDTHS, still
 from agentlab.ground.words import counted
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
@@ -22,8 +23,7 @@ if TYPE_CHECKING:  # both cost more than the rest of the package together, and m
     import pandas as pd
 
 MOST = 20  # bars in one chart: more are not read
-WIDTH = 960  # pixels at which a still picture is drawn; a page makes it as wide as its cell
-SMALLEST = 13  # pixels of the smallest letters
+WIDTH = WIDTHS["wide"]  # pixels at which a still picture is drawn; a page makes it as wide as its cell
 LONGEST = 40  # characters of a label on an axis; of a longer path the end is shown, where paths differ
 
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # whoever measures it here and draws it there agree most
@@ -137,8 +137,8 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         color=alt.Color("part:N", title=None, scale=parts),
     )
     decades = _decades(marks)
-    ticks = alt.Axis(values=decades, labelExpr=UNITS, labelOverlap=True)
-    scale = alt.Scale(type="log", domain=[decades[0], decades[-1]])
+    ticks = alt.Axis(values=decades, labelExpr=UNITS, labelOverlap=True, labelSeparation=6)
+    scale = alt.Scale(type="log", domain=[decades[0], decades[-1]], padding=ROOM)
     axis = alt.X("p50:Q", title="time, each step ten times the last", scale=scale, axis=ticks)
     tooltip = ["method:N", "part:N", "messages:Q", *(alt.Tooltip(f"{q}_shown:N", title=q) for q in QUANTILES)]
     return _finish(
@@ -195,6 +195,7 @@ UNITS = (
     " : datum.value < 1000 ? format(datum.value, '~g') + ' ms' : format(datum.value / 1000, '~g') + ' s'"
 )
 QUANTILES = {"p50": 0.5, "p95": 0.95, "most": 1.0}
+ROOM = 60  # pixels left and right of the marks, for the numbers at their ends
 SHORTEST_MS = 0.001  # a logarithm has no zero; no clock here sees less than a microsecond
 
 
@@ -351,9 +352,9 @@ def _columns_for(labels: list[str]) -> alt.Legend:
 
 
 def _decades(marks: pd.DataFrame) -> list[float]:
-    """The powers of ten around the marks, with room for the numbers at their ends."""
-    low, high = marks["p50"].min() / 2, marks["most"].max() * 2
-    return [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    """The powers of ten around the marks, two at least."""
+    low, high = math.floor(math.log10(marks["p50"].min())), math.ceil(math.log10(marks["most"].max()))
+    return [10.0**power for power in range(low, max(high, low + 1) + 1)]
 
 
 def _finish(
@@ -403,15 +404,5 @@ def _draw_offline() -> None:
     import altair as alt
 
     if alt.renderers.active == "default":
-        alt.renderers.register("agentlab", _still)
+        alt.renderers.register("agentlab", still)
         alt.renderers.enable("agentlab")
-
-
-def _still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
-    """A picture that a page may make as wide as the cell, and narrower where there is less room."""
-    import altair as alt
-    import vl_convert
-
-    drawn = vl_convert.vegalite_to_svg(spec, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
-    # A size of its own would be kept by a page that shows it as an image, and cut where the cell is narrower.
-    return {"image/svg+xml": re.sub(r' width="\d+" height="\d+"', ' width="100%"', drawn, count=1)}

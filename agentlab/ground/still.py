@@ -1,0 +1,67 @@
+"""A chart as a still picture that a page of any width can read.
+
+A picture that a page shrinks has smaller letters. So each chart is drawn for three widths, and the page shows the
+one that fits its cell, at most a little stretched or shrunk. Where a page takes no style only the widest is seen.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+SMALLEST = 13  # pixels of the smallest letters as drawn
+LEAST = 12  # pixels of the smallest letters as shown
+WIDTHS = {"wide": 960, "middle": 660, "narrow": 433}  # pixels at which a picture is drawn
+FROM = {
+    name: -(-width * LEAST // SMALLEST) for name, width in WIDTHS.items()
+}  # rounded up: narrower cells need the next
+OF = ".agentlab-chart>.al-"
+STYLE = (
+    ".agentlab-chart{container-type:inline-size;overflow-x:auto}.agentlab-chart>svg{max-width:none!important}"
+    f"@container (width<{FROM['wide']}px){{{OF}wide{{display:none}}{OF}middle{{display:block!important}}}}"
+    f"@container (width<{FROM['middle']}px){{{OF}middle{{display:none!important}}"
+    f"{OF}narrow{{display:block!important;min-width:{FROM['narrow']}px}}}}"
+)
+
+
+def still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
+    """The chart as HTML with a picture for each width, and as one picture for what reads no HTML."""
+    drawn = {name: _draw(fit(spec, width)) for name, width in WIDTHS.items()}
+    pictures = "".join(_shown(name, svg) for name, svg in drawn.items())
+    return {
+        "text/html": f'<div class="agentlab-chart"><style>{STYLE}</style>{pictures}</div>',
+        "image/svg+xml": drawn["wide"],
+    }
+
+
+def _shown(name: str, svg: str) -> str:
+    """A picture with its name as a class; hidden unless a style shows it, but for the widest."""
+    hidden = "" if name == "wide" else ' style="display:none"'
+    return svg.replace('class="marks"', f'class="marks al-{name}"{hidden}', 1)
+
+
+def fit(spec: dict[str, Any], width: int) -> dict[str, Any]:
+    """The same chart for another width: fewer columns in its legend, a subtitle of several lines."""
+    fitted = copy.deepcopy(spec)
+    fitted["config"]["view"] |= {"continuousWidth": width, "discreteWidth": width}
+    if width == WIDTHS["wide"]:
+        return fitted
+    for layer in fitted.get("layer", [fitted]):
+        legend = layer.get("encoding", {}).get("color", {}).get("legend") or {}
+        if "columns" in legend:
+            legend["columns"] = max(1, legend["columns"] * width // WIDTHS["wide"])
+    title = fitted.get("title", {})
+    if "subtitle" in title:
+        title["subtitle"] = title["subtitle"].split(" · ")
+        title["frame"] = "bounds"
+    return fitted
+
+
+def _draw(spec: dict[str, Any]) -> str:
+    import altair as alt
+    import vl_convert
+
+    drawn = vl_convert.vegalite_to_svg(spec, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
+    # A size of its own would be kept by a page that shows it as an image, and cut where the cell is narrower.
+    return re.sub(r' width="\d+" height="\d+"', ' width="100%"', drawn, count=1)

@@ -1,4 +1,4 @@
-"""Altair charts from the frames of a lab, and how a status looks wherever it is drawn.
+"""Altair charts from the frames of a lab.
 
 A chart takes a frame (``lab.restarts()``, ``lab.messages()``) or the lab itself. Rows are counted here, before they
 reach Altair: a chart of a million messages is as small as one of ten. Nothing is fetched from another host: in a
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown, text_of
 from agentlab.ground.still import SMALLEST, WIDTHS, still
 from agentlab.ground.words import counted
+from agentlab.looks import CRASH, LOOKS, clean
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
     import altair as alt
@@ -25,54 +25,14 @@ if TYPE_CHECKING:  # both cost more than the rest of the package together, and m
 MOST = 20  # bars in one chart: more are not read
 WIDTH = WIDTHS["wide"]  # pixels at which a still picture is drawn; a page makes it as wide as its cell
 LONGEST = 40  # characters of a label on an axis; of a longer path the end is shown, where paths differ
-
 FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # whoever measures it here and draws it there agree most
 INK = "#737b87"  # text and axes: as legible on a light page as on a dark one
-
-
-class Look(NamedTuple):
-    """How one status is drawn: never by colour alone.
-
-    Attributes:
-        colour: CSS colour.
-        glyph: One character, for text and static HTML.
-        shape: SVG path inside the box from -1 to 1; Vega, canvas and SVG all read it.
-    """
-
-    colour: str
-    glyph: str
-    shape: str
-
-
-LOOKS: dict[str, Look] = {
-    "running": Look("#2a9d6f", "●", "M-0.8,0A0.8,0.8,0,1,1,0.8,0A0.8,0.8,0,1,1,-0.8,0Z"),
-    "busy": Look("#2f7fdb", "◆", "M0,-1L1,0L0,1L-1,0Z"),
-    "waiting": Look("#8e6bd8", "⧗", "M-0.8,-0.9L0.8,-0.9L-0.8,0.9L0.8,0.9Z"),
-    "starting": Look("#3fb0c9", "+", "M-0.25,-0.9H0.25V-0.25H0.9V0.25H0.25V0.9H-0.25V0.25H-0.9V-0.25H-0.25Z"),
-    "backing_off": Look("#e39a12", "▲", "M0,-0.95L0.95,0.8L-0.95,0.8Z"),
-    "suspended": Look("#8b929c", "‖", "M-0.75,-0.85H-0.2V0.85H-0.75ZM0.2,-0.85H0.75V0.85H0.2Z"),
-    "parked": Look("#d4552a", "■", "M-0.8,-0.8H0.8V0.8H-0.8Z"),
-    "stopped": Look(
-        "#6d7480",
-        "✕",
-        "M-0.9,-0.55L-0.55,-0.9L0,-0.35L0.55,-0.9L0.9,-0.55L0.35,0L0.9,0.55L0.55,0.9L0,0.35L-0.55,0.9L-0.9,0.55L-0.35,0Z",
-    ),
-}
-
-CRASH = "#e5484d"
 REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
 
 
 def __dir__() -> list[str]:
     """What TAB shows: the charts."""
     return ["latency", "outcomes", "restarts"]
-
-
-def clean(text: object, limit: int = 120) -> str:
-    """One line that is safe to draw: no control, direction or half characters, at most ``limit`` long."""
-    shown = str(text)[: limit + 1]
-    shown = "".join(" " if c in "\t\n\r" else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 class HasFrames(Protocol):
@@ -189,16 +149,20 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
 
 
 PARTS = ["waiting", "handling"]
+
+
 OTHER_AGENTS, OTHER_REASONS = "other agents", "other reasons"
+
+
 UNITS = (
     "datum.value < 1 ? format(datum.value * 1000, '~g') + ' µs'"
     " : datum.value < 1000 ? format(datum.value, '~g') + ' ms' : format(datum.value / 1000, '~g') + ' s'"
 )
+
+
 QUANTILES = {"p50": 0.5, "p95": 0.95, "most": 1.0}
 ROOM = 60  # pixels left and right of the marks, for the numbers at their ends
 SHORTEST_MS = 0.001  # a logarithm has no zero; no clock here sees less than a microsecond
-
-
 COLUMN = "the name of a column"
 
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlab import Agent, Lab, Supervisor, child
-from agentlab.charts import LOOKS, clean
 from agentlab.events import Event, Feed, Hub, Row
+from agentlab.looks import LOOKS, clean
 from agentlab_widgets import TreeWidget
 from agentlab_widgets.mirror import GONE, WHOLE, Mirror, facts, moves
 from agentlab_widgets.pusher import Pusher

@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from agentlab.charts import CRASH, LOOKS, clean
 from agentlab.events import Row
+from agentlab.looks import CRASH, LOOKS, clean
 from agentlab.ref.ref import Ref
 from agentlab_widgets.text import letters
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
-from agentlab.charts import clean
 from agentlab.events import Change, Event, Feed, Row
+from agentlab.looks import clean
 from agentlab_widgets.mirror import Message, Mirror
 
 PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between two differences

@@ -10,8 +10,8 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from agentlab.charts import LOOKS, clean
 from agentlab.events import Row
+from agentlab.looks import LOOKS, clean
 
 HEADINGS = ("agent", "kind", "status", "incarnation", "last exit")
 CHILDREN = 40  # children of one supervisor that are listed; the others are counted

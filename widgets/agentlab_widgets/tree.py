@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import anywidget
 
-from agentlab.charts import clean
 from agentlab.events import Row
+from agentlab.looks import clean
 from agentlab_widgets.mirror import ACTIONS, comes_again
 from agentlab_widgets.pusher import Pusher, Watched, be_no_cells_child
 from agentlab_widgets.text import tree_html, tree_text

@@ -1,0 +1,46 @@
+"""How a status looks wherever it is drawn, and texts that are safe to draw."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import NamedTuple
+
+
+class Look(NamedTuple):
+    """How one status is drawn: never by colour alone.
+
+    Attributes:
+        colour: CSS colour.
+        glyph: One character, for text and static HTML.
+        shape: SVG path inside the box from -1 to 1; Vega, canvas and SVG all read it.
+    """
+
+    colour: str
+    glyph: str
+    shape: str
+
+
+LOOKS: dict[str, Look] = {
+    "running": Look("#2a9d6f", "●", "M-0.8,0A0.8,0.8,0,1,1,0.8,0A0.8,0.8,0,1,1,-0.8,0Z"),
+    "busy": Look("#2f7fdb", "◆", "M0,-1L1,0L0,1L-1,0Z"),
+    "waiting": Look("#8e6bd8", "⧗", "M-0.8,-0.9L0.8,-0.9L-0.8,0.9L0.8,0.9Z"),
+    "starting": Look("#3fb0c9", "+", "M-0.25,-0.9H0.25V-0.25H0.9V0.25H0.25V0.9H-0.25V0.25H-0.9V-0.25H-0.25Z"),
+    "backing_off": Look("#e39a12", "▲", "M0,-0.95L0.95,0.8L-0.95,0.8Z"),
+    "suspended": Look("#8b929c", "‖", "M-0.75,-0.85H-0.2V0.85H-0.75ZM0.2,-0.85H0.75V0.85H0.2Z"),
+    "parked": Look("#d4552a", "■", "M-0.8,-0.8H0.8V0.8H-0.8Z"),
+    "stopped": Look(
+        "#6d7480",
+        "✕",
+        "M-0.9,-0.55L-0.55,-0.9L0,-0.35L0.55,-0.9L0.9,-0.55L0.35,0L0.9,0.55L0.55,0.9L0,0.35L-0.55,0.9L-0.9,0.55L-0.35,0Z",
+    ),
+}
+
+
+CRASH = "#e5484d"
+
+
+def clean(text: object, limit: int = 120) -> str:
+    """One line that is safe to draw: no control, direction or half characters, at most ``limit`` long."""
+    shown = str(text)[: limit + 1]
+    shown = "".join(" " if c in "\t\n\r" else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -169,10 +170,26 @@ def test_importing_agentlab_imports_nothing_heavy():
 def test_the_floors_of_the_design_are_the_floors_that_are_checked():
     """DESIGN.md prints the floors from the ground up, import-linter holds the same list from the top down."""
     section = (ROOT / "DESIGN.md").read_text(encoding="utf-8").split("## Floors")[1]
-    printed = re.findall(r"^(\w+) ", section.split("```")[1], re.MULTILINE)
+    printed = section.split("```")[1].strip().splitlines()
     (contract,) = (c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
 
-    assert printed == [layer.strip("()") for layer in reversed(contract["layers"])]
+    assert printed == list(reversed(contract["layers"]))
+    for name in re.findall(r"\w+", " ".join(printed)):
+        assert re.search(rf"^\| `{name}/?` \|", section, re.MULTILINE), f"DESIGN.md does not say what {name} is"
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent.name for p in (ROOT / "agentlab").glob("*/__init__.py")))
+def test_a_folder_says_what_it_is(folder):
+    """Five lines: what it is, what it may import, where to start, its invariant, how to add to it."""
+    text = ast.get_docstring(ast.parse((ROOT / "agentlab" / folder / "__init__.py").read_text(encoding="utf-8")))
+
+    assert text is not None
+    lines = text.splitlines()
+    assert [line.split(":")[0] for line in lines[2:6]] == ["May import", "Start with", "Invariant", "To add"]
+    first = re.findall(r"``([a-z_]+)``", lines[3])[0]
+    assert (ROOT / "agentlab" / folder / f"{first}.py").exists(), (
+        f"{folder} says to start with {first}, which is not there"
+    )
 
 
 def test_the_readme_is_short():

@@ -3,5 +3,5 @@
 May import: the ground floor.
 Start with: ``ref``; a ref knows its lab only as a ``Link``.
 Invariant: a ref stays good across restarts, moves and reopened labs, and keeps nothing alive.
-To add: an operation is a method here, and a row of the table in ``control/doors``.
+To add: an operation is a method here, and a row of the table in ``control/operations``.
 """

@@ -1,4 +1,10 @@
-"""A Messages API without a provider: a real server on loopback, deterministic, with faults on demand."""
+"""A Messages API without a provider: a real server on loopback, deterministic, with faults on demand.
+
+May import: nothing of agentlab.
+Start with: ``server``; ``minds`` is how it answers, ``scenarios`` how it fails.
+Invariant: what it says follows from the request and the seed alone, to the byte.
+To add: a mind is a function in ``minds``, a way to fail a row in ``scenarios``.
+"""
 
 from agentlab.sim.control import Control, Endpoint, control
 from agentlab.sim.server import Simulator

@@ -257,7 +257,7 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_store(tmp_path):
     """In this process and in another; the first one notices nothing, and its end frees the store."""
     path = tmp_path / "a.lab"
     holder = Store(path)
-    script = "import sys; from agentlab.store import *; Store(Path(sys.argv[1]))"
+    script = "import sys; from agentlab.store.database import *; Store(Path(sys.argv[1]))"
 
     with pytest.raises(StoreLocked, match=rf"held by another live lab \(process {os.getpid()}, this one\)"):
         Store(path)

@@ -1,6 +1,6 @@
 """Control operations: what a person (or an agent) may ask of an agent or a supervisor, beside messages.
 
-Each operation exists once, as a function in the runtime's loop; ``agentlab.control.doors`` lets cells and agents in.
+Each operation exists once, as a function in the runtime's loop; ``operations`` lists them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from pydantic_core import core_schema
 
-from agentlab.errors import InvalidSpec, LabClosed
+from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.ground.given import seconds, shown
 from agentlab.ground.words import counted, spelt
 from agentlab.ref.reply import DEFAULT_TIMEOUT, Replies, Reply
@@ -192,8 +192,9 @@ class Ref:
         if isinstance(error, type) and issubclass(error, BaseException):
             error = error()  # as ``raise ValueError`` does
         if error is not None and not isinstance(error, BaseException):
-            raise TypeError(
-                f"crash: error must be an exception; got {shown(error)}. Try: ref.crash(RuntimeError('...'))."
+            raise InvalidArgument(
+                f"crash: error must be an exception; got {shown(error)}. Try: ref.crash(RuntimeError('...')).",
+                argument="error",
             )
         return self._link.control("crash", self.path, error)
 

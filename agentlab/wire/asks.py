@@ -41,7 +41,7 @@ def reasons(op: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments of a control operation, a reason among them as one; whatever text it has is asked for here."""
     if op == "crash":
         return tuple(None if arg is None else Crash(*describe(arg)) for arg in args)
-    default = OPERATIONS[op].reason
+    default = OPERATIONS[op].reason if op in OPERATIONS else None  # a cell may ask for some things more
     return args if default is None else tuple(as_reason(arg, default) for arg in args)
 
 

@@ -1,9 +1,11 @@
-"""What all tests share: a lab per test, and waiting for a condition with a deadline."""
+"""What all tests share: a lab per test, waiting for a condition with a deadline, and how many run at once."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,22 @@ from agentlab import Lab
 settings.register_profile("agentlab", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile("agentlab")
+
+# The process from which nodes are forked gets this path, and finds tests/warm/sitecustomize.py on it.
+WARM = str(Path(__file__).parent / "warm")
+if WARM not in sys.path:
+    sys.path.append(WARM)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """So many tests run at once with ``-n auto``: two more than there are processors, since tests wait a lot."""
+    return min(16, (os.cpu_count() or 1) + 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take longest begin, so that nobody waits for the last one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
@@ -45,7 +63,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=False)
 
 
-def wait_for(condition: Callable[[], object], timeout: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Return when the condition holds; fail after ``timeout`` seconds."""
     end = time.monotonic() + timeout
     while not condition():

@@ -127,8 +127,8 @@ class Village:
 
 @pytest.fixture
 def village(tmp_path: Path) -> Iterator[Village]:
-    """Nine agents in a lab with one node."""
-    with Lab(nodes=1) as lab:
+    """Nine agents in a lab with one node, which nobody ends for a stall before the test lets it go."""
+    with Lab(nodes=1, stall_seconds=60.0) as lab:
         yield Village(lab, tmp_path)
 
 

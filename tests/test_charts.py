@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-import altair as alt
 import pandas as pd
 import pytest
 
 from agentlab import charts
+
+if TYPE_CHECKING:
+    import altair as alt
+
+pytestmark = pytest.mark.xdist_group("altair")  # it takes seconds to load: one process is enough
 
 RESTARTS = pd.DataFrame(
     {

@@ -143,6 +143,7 @@ def strategy_for(how: str) -> str:
     return "one_for_all" if how == "sibling" else "one_for_one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [*OWN, *OTHERS])
 def test_one_death_at_every_boundary_of_the_code(in_memory: Run, places: list[str], how: str) -> None:
     """Before and after each effect, between steps, at the handler's end: nothing is lost, doubled or half done."""
@@ -161,6 +162,7 @@ def test_one_death_after_every_commit(in_file: Run, how: str, victim: str) -> No
         in_file.schedule({}, cut=Cut(number, how, victim))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [*OWN, *OTHERS])
 def test_once_steps_never_run_twice(in_memory: Run, places: list[str], how: str) -> None:
     """Wherever its agent dies a ``once`` step runs once; where nobody can know, it is reported and a person decides."""

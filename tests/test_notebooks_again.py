@@ -15,6 +15,7 @@ PATIENCE = 200.0
 AT_ONCE = 3  # notebooks wait more than they work
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_a_notebook_can_be_run_again(tmp_path: Path) -> None:
     """A kernel is restarted half-way; then all cells run twice, and those from the middle again: none fails."""

@@ -163,6 +163,7 @@ def balance(states: dict[str, Any], acknowledged: set[int], folder: Path, kills:
     assert sum(effects.values()) - 2 * len(done) <= 3 * kills  # of each front the step in hand may have run unseen
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)  # forty kernels start one after the other; on a machine with other work that takes minutes
 def test_a_kernel_killed_twenty_times_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Calls between agents, steps and casts, one store: after each death the books balance and the work goes on."""

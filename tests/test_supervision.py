@@ -336,6 +336,7 @@ def end(stage: Stage) -> None:
     assert stage.tree.idle
 
 
+@pytest.mark.timeout(400)  # seconds of plain work, which take minutes on a machine with other work
 @settings(max_examples=250)
 @given(st.data())
 def test_any_sequence_of_events_keeps_the_rules(data: st.DataObject) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from agentlab import errors
 from agentlab.agent.base import Agent, Transcript
 from agentlab.exits import Exit
-from agentlab.ref.ref import Ref, Reply
+from agentlab.ref.ref import Ref
+from agentlab.ref.reply import Reply
 from agentlab.supervision.child import Backoff, Limit, Supervisor, child
 
 if TYPE_CHECKING:

@@ -39,7 +39,8 @@ from agentlab.ground.words import counted, spelt
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.watch import Patience
 from agentlab.pool.fork import close_shared
-from agentlab.ref.ref import Ref, Refs
+from agentlab.ref.many import Refs
+from agentlab.ref.ref import Ref
 from agentlab.store.database import Store, Synchronous
 from agentlab.store.retention import Keep, checked
 from agentlab.supervision.child import Child, Supervisor

@@ -13,7 +13,7 @@ import pytest
 from agentlab import Agent, Lab, Ref, Supervisor, child
 from agentlab.books.journal import Journal
 from agentlab.errors import AgentDown, AlreadyStarted, CallCycle
-from agentlab.ref.ref import Refs
+from agentlab.ref.many import Refs
 from tests.conftest import wait_for
 from tests.test_kernel_life import read_line, start_script
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from agentlab import Agent, Lab, Ref, Supervisor, child
-from agentlab.ref.ref import Refs
+from agentlab.ref.many import Refs
 from tests import misbehave
 from tests.conftest import wait_for
 from tests.test_journal import mark, size

@@ -14,7 +14,7 @@ import pytest
 from agentlab import Agent, Lab, Ref, Supervisor, Transcript, child
 from agentlab.books.agents import Entry
 from agentlab.errors import AgentDown, ChildRunning, InvalidSpec, MaxChildren, NotRunning, SimpleOneForOne
-from agentlab.ref.ref import Refs
+from agentlab.ref.many import Refs
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.test_links import Linker

@@ -23,7 +23,9 @@ import agentlab
 from agentlab import Agent, Backoff, Lab, Limit, Ref, Reply, Supervisor, charts, child, frames, open_store
 from agentlab.errors import AgentLabError
 from agentlab.lab import Frames, StoredLab
-from agentlab.ref.ref import Broadcast, Messages, Refs, Replies
+from agentlab.ref.many import Broadcast, Refs
+from agentlab.ref.messages import Messages
+from agentlab.ref.reply import Replies
 
 HUGE = 10**30
 ODD: dict[str, Any] = {

@@ -17,7 +17,7 @@ import pytest
 
 from agentlab import Lab, Supervisor, child
 from agentlab.errors import AgentDown, CallTimeout, InvalidSpec, LabClosed, NotRunning, UnknownMessage
-from agentlab.ref.ref import Refs
+from agentlab.ref.many import Refs
 from tests.agents import Boss, Counter
 from tests.conftest import wait_for
 

@@ -10,7 +10,7 @@ import pytest
 
 from agentlab import Backoff, Lab, Limit, Supervisor, child, tool
 from agentlab.errors import InvalidSpec, InvalidState, UnknownOption
-from agentlab.ref.ref import Refs
+from agentlab.ref.many import Refs
 from tests.agents import Counter
 
 

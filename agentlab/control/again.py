@@ -37,7 +37,8 @@ from agentlab.ground.words import few
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Asker
 from agentlab.ref.link import links
-from agentlab.ref.ref import Ref, Refs, Siblings
+from agentlab.ref.many import Refs, Siblings
+from agentlab.ref.ref import Ref
 from agentlab.supervision.child import FLAGS, OPTIONS, Child, Supervisor
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Refused

@@ -17,7 +17,7 @@ from agentlab.control.children import as_child, expect, find
 from agentlab.control.crowd import look
 from agentlab.kernel.runtime import Runtime
 from agentlab.ref.link import links
-from agentlab.ref.ref import Refs, Siblings
+from agentlab.ref.many import Refs, Siblings
 from agentlab.supervision.checks import check_complete, check_fields
 from agentlab.supervision.child import OPTIONS, Child
 from agentlab.supervision.records import Record

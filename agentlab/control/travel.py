@@ -24,7 +24,8 @@ from agentlab.ground.given import shown
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Asker
 from agentlab.ref.link import links
-from agentlab.ref.ref import Ref, Refs
+from agentlab.ref.many import Refs
+from agentlab.ref.ref import Ref
 from agentlab.supervision.checks import check_id
 from agentlab.supervision.records import Record
 

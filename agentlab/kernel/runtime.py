@@ -37,7 +37,7 @@ from agentlab.pool.fork import shared
 from agentlab.pool.memory import memory_of
 from agentlab.pool.pool import Node, Pool, SimulatorProcess
 from agentlab.ref.link import Outgoing, links
-from agentlab.ref.ref import Reply
+from agentlab.ref.reply import Reply
 from agentlab.store.database import Store
 from agentlab.supervision.child import Supervisor
 from agentlab.supervision.tree import Tree

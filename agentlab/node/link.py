@@ -14,7 +14,8 @@ from agentlab.node.acts import act
 from agentlab.node.resident import Died, Resident, current
 from agentlab.node.steps import Claim, carry_out, claim, given_text
 from agentlab.ref.link import Outgoing
-from agentlab.ref.ref import DEFAULT_TIMEOUT, Ref
+from agentlab.ref.ref import Ref
+from agentlab.ref.reply import DEFAULT_TIMEOUT
 from agentlab.wire.asks import write_control, write_start
 from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack, runs_code, unpack

@@ -1,4 +1,4 @@
-"""What a person or an agent holds to reach an agent: ``Ref``, ``Refs``, and the ``Reply`` to a call.
+"""What a person or an agent holds to reach an agent: ``Ref``.
 
 A ref is a path and a *link*. The link carries messages and control operations: in the kernel it is the
 runtime, in a node it is the host. So the same ``Ref`` works in a cell, in a script and inside an agent;
@@ -10,26 +10,19 @@ another message, whose calls are made anew. What must not happen twice even then
 
 from __future__ import annotations
 
-import functools
-import inspect
 import posixpath
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import core_schema
 
 from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
-from agentlab.ground.given import seconds, shown
-from agentlab.ground.words import counted, spelt
-from agentlab.ref.reply import DEFAULT_TIMEOUT, Replies, Reply
+from agentlab.ground.given import shown
+from agentlab.ref.link import NOWHERE, Link, links
+from agentlab.ref.messages import Messages
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
     import pandas as pd
-from agentlab.ref.link import NOWHERE, Link, Outgoing, links
-
-__all__ = ["DEFAULT_TIMEOUT", "Messages", "Ref", "Refs", "Replies", "Reply"]
-
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda self: "(not given)"})()
 
@@ -39,82 +32,6 @@ def _land(lab_id: str, path: str, cls_name: str) -> Ref:
     if link is None:
         raise LabClosed(f"ref to {path!r}: its lab is not in this process. Refs travel only inside their lab.")
     return Ref(link, path, cls_name)
-
-
-class Messages:
-    """The messages of one agent as methods: ``ref.call`` and ``ref.cast``; completes by TAB.
-
-    Called with options it returns itself with them: ``ref.call(timeout=5).add(1)``.
-    """
-
-    __slots__ = ("_call", "_ref", "_redeliver", "_timeout")
-
-    def __init__(self, ref: Ref, *, call: bool, timeout: float | None = None, redeliver: bool | None = None) -> None:
-        self._ref = ref
-        self._call = call
-        self._timeout = timeout
-        self._redeliver = redeliver
-
-    @functools.partial(spelt, what="ref.call")
-    def __call__(self, *, timeout: float | None = None, redeliver: bool | None = None) -> Messages:
-        """Set options: ``timeout`` in seconds, ``redeliver=False`` for OTP's way (AgentDown at once)."""
-        _check_options(timeout, redeliver)
-        return Messages(self._ref, call=self._call, timeout=timeout, redeliver=redeliver)
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        ref = self._ref
-        known = ref._link.methods(ref.path)
-        if method.startswith("_"):  # what pickle, copy and IPython look for is no message
-            raise AttributeError(method)
-        if known is not None and method not in known:
-            raise ref._link.unknown(ref.path, method, ref._cls_name)
-
-        return Sender(self, method)
-
-    def __dir__(self) -> list[str]:
-        return sorted(self._ref._link.methods(self._ref.path) or ())
-
-    def __repr__(self) -> str:
-        return f"<{'call' if self._call else 'cast'} {self._ref.path}: {', '.join(self.__dir__())}>"
-
-
-class Sender:
-    """One message of one agent, ready to be sent; shows the signature and the docstring of its method."""
-
-    __slots__ = ("__name__", "_messages")
-
-    def __init__(self, messages: Messages, method: str) -> None:
-        self._messages = messages
-        self.__name__ = method
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Send the message with these arguments."""
-        own, method = self._messages, self.__name__
-        link, path = own._ref._link, own._ref.path
-        link.check(path, method, args, kwargs)
-        return link.send(
-            Outgoing(path, method, args, kwargs, call=own._call, timeout=own._timeout, redeliver=own._redeliver)
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        """``__signature__``: the method's own, without ``self``; what IPython shows for ``ref.call.method?``."""
-        function = self._messages._ref._link.function(self._messages._ref.path, self.__name__)
-        if name != "__signature__" or function is None:
-            raise AttributeError(name)
-        signature = inspect.signature(function)
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
-
-    def __repr__(self) -> str:
-        return f"<{'call' if self._messages._call else 'cast'} {self._messages._ref.path}.{self.__name__}>"
-
-
-def _check_options(timeout: object, redeliver: object) -> None:
-    if timeout is not None:
-        seconds(timeout, "timeout")
-    if redeliver is not None and not isinstance(redeliver, bool):
-        raise InvalidSpec(
-            f"redeliver must be True or False; got {shown(redeliver)}", kind="invalid_redeliver", value=redeliver
-        )
 
 
 class Ref:
@@ -413,102 +330,3 @@ def named(path: str) -> Ref:
     if not path.startswith(("/", "../")) or path != path.rstrip("/") or "//" in path:
         raise ValueError(f"{path!r} is no path of an agent; write '/team/w1' from the root, '../w1' for a neighbour")
     return Ref(NOWHERE, path)
-
-
-class Siblings(Sequence[Ref]):
-    """Refs of agents under one supervisor, made when they are looked at: of each there is only its id."""
-
-    __slots__ = ("_above", "_cls_name", "_ids", "_link")
-
-    def __init__(self, link: Link, above: str, ids: Sequence[str], cls_name: str) -> None:
-        self._link = link
-        self._above = above.rstrip("/") + "/"
-        self._ids = ids
-        self._cls_name = cls_name
-
-    @overload
-    def __getitem__(self, index: int) -> Ref: ...
-    @overload
-    def __getitem__(self, index: slice) -> Siblings: ...
-    def __getitem__(self, index: int | slice) -> Ref | Siblings:
-        if isinstance(index, slice):
-            return Siblings(self._link, self._above, self._ids[index], self._cls_name)
-        return Ref(self._link, self._above + self._ids[index], self._cls_name)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-
-class Refs(Sequence[Ref]):
-    """Many refs as one: a message to all of them, a wait for all of them."""
-
-    def __init__(self, refs: Sequence[Ref]) -> None:
-        self._refs: Sequence[Ref] = refs if isinstance(refs, Siblings) else tuple(refs)
-
-    @property
-    def call(self) -> Broadcast:
-        """Ask all: ``await refs.call.method(...)`` gives the answers in order."""
-        return Broadcast(self._refs, call=True)
-
-    @property
-    def cast(self) -> Broadcast:
-        """Tell all."""
-        return Broadcast(self._refs, call=False)
-
-    def wait(self, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Block until none of the agents has a message waiting or in hand; CallTimeout after ``timeout`` s."""
-        end = time.monotonic() + seconds(timeout, "wait: timeout")
-        for ref in self._refs:
-            ref._link.control("wait_idle", ref.path, max(0.0, end - time.monotonic()))
-
-    @overload
-    def __getitem__(self, index: int) -> Ref: ...
-    @overload
-    def __getitem__(self, index: slice) -> Refs: ...
-    def __getitem__(self, index: int | slice) -> Ref | Refs:
-        return Refs(self._refs[index]) if isinstance(index, slice) else self._refs[index]
-
-    def __len__(self) -> int:
-        return len(self._refs)
-
-    def __iter__(self) -> Iterator[Ref]:
-        return iter(self._refs)
-
-    def __repr__(self) -> str:
-        ends = f": {self._refs[0].path} … {self._refs[-1].path}" if self._refs else ""
-        return f"Refs({counted(len(self._refs), 'agent', sep='')}{ends})"
-
-
-class Broadcast:
-    """``refs.call`` and ``refs.cast``: one method, every agent. Takes the options of ``ref.call``."""
-
-    __slots__ = ("_call", "_options", "_refs")
-
-    def __init__(self, refs: Sequence[Ref], *, call: bool, **options: Any) -> None:
-        self._refs = refs
-        self._call = call
-        self._options = options
-
-    @functools.partial(spelt, what="refs.call")
-    def __call__(self, *, timeout: float | None = None, redeliver: bool | None = None) -> Broadcast:
-        """Set options, as in ``ref.call(timeout=5)``."""
-        _check_options(timeout, redeliver)
-        return Broadcast(self._refs, call=self._call, timeout=timeout, redeliver=redeliver)
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        if method.startswith("_"):
-            raise AttributeError(method)
-
-        def send(*args: Any, **kwargs: Any) -> Any:
-            replies = [self._to(ref, method)(*args, **kwargs) for ref in self._refs]
-            return Replies(replies) if self._call else None
-
-        return send
-
-    def _to(self, ref: Ref, method: str) -> Callable[..., Any]:
-        """The method of one of the agents."""
-        found: Callable[..., Any] = getattr(Messages(ref, call=self._call, **self._options), method)
-        return found
-
-    def __dir__(self) -> list[str]:
-        return Messages(self._refs[0], call=True).__dir__() if self._refs else []

@@ -23,7 +23,8 @@ import pydantic
 from pydantic_core import PydanticSerializationError
 
 from agentlab.ref.link import Link
-from agentlab.ref.ref import Ref, Refs
+from agentlab.ref.many import Refs
+from agentlab.ref.ref import Ref
 
 _AS_IS = frozenset({str, int, float, bool, type(None)})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Literal
 
 from agentlab.agent.snapshot import Image, plain
 from agentlab.books.classes import Kind
@@ -19,6 +19,8 @@ from agentlab.supervision.records import Record
 LOG_LINES = 1000
 """Lines of an agent's prints that are kept at hand; all of them are events."""
 
+Status = Literal["starting", "running", "busy", "waiting", "suspended", "backing_off", "parked", "stopped"]
+"""What an agent does now, in the words of the contract."""
 
 Undo = tuple[str, str | list[str] | None, int | None]
 """A field as it was: its name and value; or, of a transcript, its end and where that began."""
@@ -133,10 +135,124 @@ class Entry:
             self.pending = deque()
         self.pending.append(message)
 
+    def next_seq(self) -> int:
+        """Count one more of what has a number: a checkpoint, or a message that was decided."""
+        self.seq += 1
+        return self.seq
+
+    # where it stands
+
     @property
     def asleep(self) -> bool:
         """Whether its life runs without a node that could tell anything of it."""
         return self.dormant or self.waking
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the life is not up yet: no message is handed to it."""
+        return self.moving or self.record.state in ("starting", "undefined")
+
+    @property
+    def is_first_start(self) -> bool:
+        """Whether the machine waits for word of this start; of a life that moves it knows that it runs."""
+        return not self.moving and self.record.state in ("starting", "undefined")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages are handed to its life."""
+        return self.life != 0 and not self.is_starting
+
+    @property
+    def is_coming_up(self) -> bool:
+        """Whether word is awaited that it runs on its node."""
+        return self.waking or self.is_starting
+
+    @property
+    def is_known_to_run(self) -> bool:
+        """Whether a start that fails is the end of a life: the machine knows it as running, or as being ended."""
+        return self.moving or self.waking or self.ending
+
+    @property
+    def handles_messages(self) -> bool:
+        """Whether a node may begin its next message."""
+        return self.is_up and not (self.suspended or self.asleep)
+
+    @property
+    def has_node(self) -> bool:
+        """Whether its life has a node, or waits for one; what has none is as the books say."""
+        return self.life != 0 and not self.dormant
+
+    @property
+    def may_run_code(self) -> bool:
+        """Whether its node, if that lives, may be running code of its life now."""
+        return self.place != 0 and (bool(self.pending) or self.ending or self.is_starting)
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether the agent needs no node to come up: its state is what its last commit says."""
+        plain = self.spec.isolation == "node" and self.spec.restore == "checkpoint" and not self.isolated
+        return plain and self.wants is None and not hasattr(self.kind.cls, "on_start")
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether a life that has to leave its node needs no other one now: it runs, and nothing waits for it."""
+        runs = self.record.state == "running" and not (self.moving or self.ending or self.pending)
+        return runs and self.may_rest
+
+    @property
+    def waits_for_its_turn(self) -> bool:
+        """Whether its start or its next message has not begun, so that another node may serve it."""
+        return not self.ending and (self.is_starting or (bool(self.pending) and self.in_hand is None))
+
+    @property
+    def in_hand(self) -> Message | None:
+        """The message whose handler runs, if its node has said so."""
+        return self.pending[0] if self.pending and self.pending[0].begun else None
+
+    @property
+    def reason_to_end(self) -> Any:  # any term
+        """Why its life ends, if nobody can say more: as it was told, if at once."""
+        return "killed" if self.dying is None else self.dying
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether somebody may wait for its answer: it runs, or is about to."""
+        return not self.down
+
+    @property
+    def takes_casts(self) -> bool:
+        """The same, or it is parked: casts wait until somebody starts it again."""
+        return not self.down or (self.record.state == "parked" and not self.asked)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it keeps the lab from being idle."""
+        if self.pending and not self.down and (not self.suspended or self.pending[0].begun):
+            return True
+        return self.ending or self.moving or self.record.state in ("starting", "restarting", "stopping", "backing_off")
+
+    def status(self, *, closing: bool) -> Status:
+        """Its status, a word of the contract.
+
+        Args:
+            closing: The lab is being closed: nobody starts it again.
+        """
+        state = self.record.state
+        if state == "parked":
+            return "stopped" if self.asked else "parked"
+        if state == "undefined":
+            return "stopped" if self.down or closing else _between(self.record)
+        if state == "backing_off":
+            return "backing_off"
+        if state in ("starting", "restarting") or self.moving:
+            return "starting"
+        if state == "running" and not self.life:  # its end waits for its supervisor, which is at work on another's
+            return "starting"
+        if self.in_hand is not None:
+            return "waiting" if self.in_hand.step else "busy"
+        if self.suspended:
+            return "suspended"
+        return "busy" if self.pending else "running"
 
     def lines(self) -> deque[str]:
         """Its log, to add to."""
@@ -193,3 +309,15 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.path}, life {self.life}, incarnation {self.incarnation}, {len(self.pending)} pending)"
+
+
+def _between(record: Record) -> Status:
+    """The word for one that was stopped to start again, with a sibling that may have to wait, or its supervisor."""
+    parent = record.parent
+    while parent is not None:
+        together = parent.spec.strategy in ("one_for_all", "rest_for_one")
+        waits = not parent.dead and together and any(kid.state == "backing_off" for kid in parent.children.values())
+        if waits or parent.record.state == "backing_off":
+            return "backing_off"
+        parent = parent.record.parent
+    return "starting"

@@ -85,7 +85,7 @@ async def info(runtime: Runtime, path: str) -> dict[str, Any]:
     where its node does not answer within a second: the agent holds it with C code.
     """
     entry = entry_at(runtime, path)
-    head = entry.pending[0] if entry.pending and entry.pending[0].begun else None
+    head = entry.in_hand
     meter = await _meter(runtime, entry) if entry.life else None
     cpu, memory = meter if meter is not None else (None, None)
     return {
@@ -173,7 +173,7 @@ async def set_state(runtime: Runtime, entry: Entry, image: Image, op: str) -> No
     """Set fields in a checkpoint of its own: between two messages of an agent that runs, else in the books."""
     end = runtime.now() + REPLACE_SECONDS
     while entry.life:
-        if not runtime.desk.starting(entry) and await _replaced(runtime, entry, image, end - runtime.now()):
+        if not entry.is_starting and await _replaced(runtime, entry, image, end - runtime.now()):
             return
         if runtime.now() >= end:
             raise CallTimeout(
@@ -181,7 +181,7 @@ async def set_state(runtime: Runtime, entry: Entry, image: Image, op: str) -> No
                 "Nothing was replaced yet; look: ref.info()."
             )
         await runtime.turn(0.05)
-    entry.seq += 1
+    entry.next_seq()
     runtime.desk.ledger.checkpoint(entry, difference(entry.image(), image))
 
 
@@ -347,7 +347,7 @@ async def restart(runtime: Runtime, path: str) -> None:
     if await resume_one(runtime, path, "restart"):
         return
     if entry is not None and entry.life:
-        if runtime.desk.starting(entry):
+        if entry.is_starting:
             raise NotRunning(f"restart: {path!r} is still starting. Wait for it, or kill() it.")
         entry.parks, entry.lowered = "restart", False
         await _stop_life(runtime, entry, "shutdown")

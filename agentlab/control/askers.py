@@ -105,7 +105,7 @@ async def _unheard(work: Awaitable[Any]) -> None:
 
 def _busy(runtime: Runtime, caller: Entry) -> bool:
     """Whether a handler of the agent runs, or its ``on_start``."""
-    return runtime.desk.starting(caller) or bool(caller.pending and caller.pending[0].begun)
+    return caller.is_starting or caller.in_hand is not None
 
 
 def _ends(caller: Entry, name: str, path: str, given: tuple[Any, ...]) -> bool:
@@ -118,7 +118,7 @@ def _ends(caller: Entry, name: str, path: str, given: tuple[Any, ...]) -> bool:
 
 def _refuse_circle(runtime: Runtime, caller: Entry | None, supervisor: str, op: str) -> None:
     """A supervisor that waits for this agent's start serves nobody, least of all the agent."""
-    if caller is None or not runtime.desk.starting(caller) or find(runtime, supervisor).supervisor is None:
+    if caller is None or not caller.is_starting or find(runtime, supervisor).supervisor is None:
         return
     record = caller.record.supervisor
     while record is not None:

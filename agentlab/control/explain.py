@@ -28,8 +28,7 @@ def explain(runtime: Runtime, path: str) -> str:
     now = runtime.desk.status(entry) if entry is not None else record_status(record)
     told = [_now(path, now, record)]
     if entry is not None:
-        placed = entry.life and not entry.dormant
-        told[0] += f", incarnation {entry.incarnation}" + (f", on node {entry.node}" if placed else "")
+        told[0] += f", incarnation {entry.incarnation}" + (f", on node {entry.node}" if entry.has_node else "")
     events = _events(runtime, path)
     told += _past(events)
     told += _moved(events)

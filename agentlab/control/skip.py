@@ -41,9 +41,9 @@ async def skip(runtime: Runtime, path: str) -> None:
 async def _held(runtime: Runtime, entry: Entry) -> Message | None:
     """The message of which no word has come yet: it has only just begun, is about to, or C code holds the node."""
     end = runtime.now() + PATIENCE_SECONDS
-    while entry.pending and (entry.waking or runtime.desk.starting(entry)) and runtime.now() < end:
+    while entry.pending and entry.is_coming_up and runtime.now() < end:
         await runtime.turn(0.05)
-    if not (entry.pending and entry.life) or entry.suspended or entry.asleep or runtime.desk.starting(entry):
+    if not (entry.pending and entry.handles_messages):
         return None
     key = await runtime.desk.ask(entry, "held", timeout=FENCE_SECONDS)
     held = next((message for message in entry.pending if message.key == key), None)

@@ -122,48 +122,15 @@ class Desk:
         finally:
             self.asked.pop(ticket, None)
 
-    def starting(self, entry: Entry) -> bool:
-        """Whether the life is not up yet: no message is handed to it."""
-        return entry.moving or entry.record.state in ("starting", "undefined")
-
     def status(self, entry: Entry) -> str:
         """The agent's status, a word of the contract."""
-        state = entry.record.state
-        if state == "parked":
-            return "stopped" if entry.asked else "parked"
-        if state == "undefined":
-            return "stopped" if entry.down or self.ledger.closing else self._between(entry.record)
-        if state == "backing_off":
-            return "backing_off"
-        if state in ("starting", "restarting") or entry.moving:
-            return "starting"
-        if state == "running" and not entry.life:  # its end waits for its supervisor, which is at work on another's
-            return "starting"
-        if entry.pending and entry.pending[0].begun:
-            return "waiting" if entry.pending[0].step else "busy"
-        if entry.suspended:
-            return "suspended"
-        return "busy" if entry.pending else "running"
-
-    def _between(self, record: Record) -> str:
-        """The word for one that was stopped to start again, with a sibling that may have to wait, or its supervisor."""
-        parent = record.parent
-        while parent is not None:
-            together = parent.spec.strategy in ("one_for_all", "rest_for_one")
-            waits = not parent.dead and together and any(kid.state == "backing_off" for kid in parent.children.values())
-            if waits or parent.record.state == "backing_off":
-                return "backing_off"
-            parent = parent.record.parent
-        return "starting"
+        return entry.status(closing=self.ledger.closing)
 
     def settle(self, entry: Entry) -> None:
         """Note whether the agent rests, so that who waits for that can be woken."""
         if not entry.pending:
             entry.pending = NOTHING
-        state = entry.record.state
-        begun = bool(entry.pending) and bool(entry.pending[0].begun)
-        busy = bool(entry.pending) and (begun or not entry.suspended) and not entry.down
-        if busy or entry.ending or entry.moving or state in ("starting", "restarting", "stopping", "backing_off"):
+        if entry.is_active:
             self.active.add(entry)
         else:
             self.active.discard(entry)

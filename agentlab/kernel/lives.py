@@ -18,7 +18,7 @@ from agentlab.books.specs import is_dynamic
 from agentlab.exits import has_diverged, reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import SKIPPED, Mail
-from agentlab.kernel.placing import Placing, may_rest
+from agentlab.kernel.placing import Placing
 from agentlab.kernel.signals import Signals
 from agentlab.node.resident import Blame
 from agentlab.pool.pool import Node
@@ -107,7 +107,7 @@ class Lives:
         entry = self._desk.living(command.life)
         if entry is None:
             return
-        traps = entry.kind.traps_shutdown and not self._desk.starting(entry)
+        traps = entry.kind.traps_shutdown and not entry.is_starting
         if command.reason == "kill" or not traps:
             self.end(entry, "killed" if command.reason == "kill" else command.reason)
             return
@@ -296,7 +296,7 @@ class Lives:
             for message in messages:
                 self._mail.restore(entry, message)
         for entry, messages in held:
-            if not entry.life or self._desk.starting(entry):
+            if not entry.is_up:
                 continue
             if self._mail.doubt(entry) is not None:
                 self.drop(entry, "shutdown")
@@ -319,7 +319,8 @@ class Lives:
         entry.restarts += entry.incarnation > 1 and not entry.moving
         entry.since = time.time_ns()
         if changes:
-            entry.seq += entry.incarnation > 1  # the first state is checkpoint 0, each later one has its own number
+            if entry.incarnation > 1:  # the first state is checkpoint 0, each later one has its own number
+                entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
         self._desk.ledger.started(entry)
         entry.moving = False
@@ -343,7 +344,7 @@ class Lives:
         entry.waking = False
         self._desk.tell(entry, "open")
         if changes:  # a set, say, whose JSON has another order there
-            entry.seq += 1
+            entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
 
     def on_failed(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
@@ -354,7 +355,7 @@ class Lives:
 
     def failed(self, entry: Entry, reason: Any) -> None:
         """A life did not come up, for this reason."""
-        if entry.moving or entry.waking or entry.ending:  # the machine knows it as running, or as being ended
+        if entry.is_known_to_run:
             self.over(entry, reason)
             return
         life, node = entry.life, entry.node
@@ -372,7 +373,7 @@ class Lives:
         """Who keeps using up its slices has left its node between two messages; one that ends gets no other."""
         entry = self._desk.placed.get(place)
         if entry is not None and (entry.ending or self._desk.is_outlived(entry)):
-            self.over(entry, "killed" if entry.dying is None else entry.dying)
+            self.over(entry, entry.reason_to_end)
         else:
             self._placing.on_burnt(node, place)
 
@@ -408,8 +409,7 @@ class Lives:
 
     def _may_run(self, entry: Entry) -> bool:
         """Whether a node may be running code of this life now."""
-        busy = bool(entry.pending) or entry.ending or self._desk.starting(entry)
-        return busy and entry.place != 0 and entry.node in self._desk.pool.nodes and not self._desk.ledger.closing
+        return entry.may_run_code and entry.node in self._desk.pool.nodes and not self._desk.ledger.closing
 
     def _overdue(self, entry: Entry, place: int) -> None:
         """Its node is busy with somebody else's code, or with its own in C: the successor gets another node."""
@@ -456,14 +456,14 @@ class Lives:
         """What its node has is past its last commit: it starts again from there; no crash, so not counted."""
         if not entry.life:
             return
-        if self._desk.starting(entry) and not entry.moving:  # the same start, on a node that knows nothing of that
+        if entry.is_first_start:  # the same start, on a node that knows nothing of that
             self._desk.tell(entry, "end", encode_reason("killed"))
             self._placing.leave(entry)
             self._placing.place(entry)
             return
         if entry.dying is None:
             entry.parks = entry.parks or ("stop" if entry.ending else "again")
-        self.drop(entry, "killed" if entry.dying is None else entry.dying)
+        self.drop(entry, entry.reason_to_end)
 
     def _leave(self, entry: Entry) -> None:
         self._desk.lives.pop(entry.life, None)
@@ -484,4 +484,4 @@ def _lies_down(entry: Entry) -> bool:
     """Whether a start needs no node: the agent comes back with its supervisor, to which it was added, and may rest."""
     above = entry.record.supervisor
     back = above is not None and above.state == "starting" and entry.incarnation > 0
-    return back and is_dynamic(entry.record) and not entry.pending and may_rest(entry)
+    return back and is_dynamic(entry.record) and not entry.pending and entry.may_rest

@@ -82,7 +82,7 @@ class Mail:
             if message.origin is not None:
                 self.asked[message.origin] = message
             self._desk.settle(entry)
-            if entry.life and not self._desk.starting(entry):
+            if entry.is_up:
                 self.hand_over(entry, message)
         elif message.answer is None and leaked(message.method) is None and self._desk.waiting.takes(path, MAX_MAILBOX):
             self._desk.waiting.mail.setdefault(path, []).append(message)  # casts wait for whoever will be resumed
@@ -104,7 +104,7 @@ class Mail:
             return NotRunning(self._desk.why_not(path, message.method))
         if message.answer is not None and self._desk.ledger.closing and not entry.life:
             return NotRunning(self._desk.why_not(path, message.method))  # nobody starts it again
-        if entry.down and not (message.answer is None and self._desk.status(entry) == "parked"):
+        if not (entry.takes_calls if message.answer is not None else entry.takes_casts):
             return NotRunning(self._desk.why_not(path, message.method))  # casts wait for a parked agent
         cls = entry.kind.cls
         has = message.method in cls.__agent_messages__ or message.method in HOOKS
@@ -215,7 +215,7 @@ class Mail:
         entry.accept(message)
         self.asked[origin] = self.posted[key] = message
         self._desk.settle(entry)
-        if entry.place != target and entry.life and not self._desk.starting(entry):
+        if entry.place != target and entry.is_up:
             self.hand_over(entry, message)
 
     def _disown(self, entry: Entry | None, key: int, *, answered: bool) -> None:
@@ -273,7 +273,7 @@ class Mail:
         entry.pending.popleft()
         ledger = self._desk.ledger
         outcome = ledger.begin_outcome(entry, message)
-        entry.seq += 1
+        entry.next_seq()
         entry.handled += 1
         entry.suspicions = 0
         ledger.handled(entry, message, "ok", None, started, int(took * 1e9))
@@ -350,8 +350,7 @@ class Mail:
     def take_back(self, entry: Entry, message: Message, outcome: str) -> None:
         """End a message: at once if no node has it, else when its node says that nothing of it shows."""
         message.withdrawn = outcome
-        placed = entry.life and not self._desk.starting(entry)
-        if not placed or not self._desk.tell(entry, "withdraw", message.key):
+        if not entry.is_up or not self._desk.tell(entry, "withdraw", message.key):
             self._withdrawn(entry, message)
 
     def on_withdrawn(self, node: Node, place: int, key: int) -> None:
@@ -381,7 +380,7 @@ class Mail:
             self._desk.settle(entry)
             return
         if message.begun:
-            entry.seq += 1
+            entry.next_seq()
             ledger.handled(entry, message, "cancelled", None, message.begun, time.time_ns() - message.begun)
         ledger.event("cancelled", entry.path, incarnation=entry.incarnation, detail=message.method)
         self._over(entry, message)
@@ -483,7 +482,7 @@ class Mail:
         """
         ledger = self._desk.ledger
         begun = message.begun or time.time_ns()
-        entry.seq += 1
+        entry.next_seq()
         self._over(entry, message)
         outcome = SKIPPED if reason == SKIPPED else "failed"
         ledger.handled(entry, message, outcome, reason_text(reason), begun, time.time_ns() - begun)

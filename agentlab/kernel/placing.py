@@ -95,8 +95,8 @@ class Placing:
         """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
         self._desk.tell(entry, "end", reason)
         self.leave(entry)
-        sleeps = _may_sleep(entry)
-        entry.moving = entry.moving or not self._desk.starting(entry)
+        sleeps = entry.may_sleep
+        entry.moving = entry.moving or not entry.is_starting
         entry.waking, entry.dying = False, None
         entry.reason = reason
         entry.ask_no_more()
@@ -138,18 +138,6 @@ class Placing:
     def waiting(self) -> bool:
         """Whether a life waits for a node."""
         return bool(self._homeless)
-
-
-def _may_sleep(entry: Entry) -> bool:
-    """Whether a life that has to leave its node needs no other one now: it runs, and nothing waits for it."""
-    runs = entry.record.state == "running" and not (entry.moving or entry.ending or entry.pending)
-    return runs and may_rest(entry)
-
-
-def may_rest(entry: Entry) -> bool:
-    """Whether the agent needs no node to come up: its state is what its last commit says."""
-    plain = entry.spec.isolation == "node" and entry.spec.restore == "checkpoint" and not entry.isolated
-    return plain and entry.wants is None and not hasattr(entry.kind.cls, "on_start")
 
 
 def teach(node: Node, kind: Kind) -> None:

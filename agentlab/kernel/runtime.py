@@ -336,7 +336,7 @@ class Runtime:
     def _on_replaced(self, node: Node, place: int, ticket: int, changes: list[Any]) -> None:
         entry = self.desk.placed.get(place)
         if entry is not None and not self.desk.is_outlived(entry):
-            entry.seq += 1
+            entry.next_seq()
             self.desk.ledger.checkpoint(entry, changes)
             self.desk.ledger.after_commit(self._on_told, node, ticket, True)
 
@@ -417,7 +417,7 @@ class Runtime:
 
     def count(self) -> tuple[int, int]:
         """How many agents (stopped ones do not count) and nodes there are."""
-        agents = sum(not entry.down or self.desk.status(entry) == "parked" for entry in self.desk.entries.values())
+        agents = sum(entry.takes_casts for entry in self.desk.entries.values())
         return agents + self.desk.entries.dormant, len(self.desk.pool.nodes)
 
     async def simulator(self) -> dict[str, str]:

@@ -75,18 +75,18 @@ class Upgrades:
         kind = entry.wants
         assert kind is not None
         node = self._desk.pool.nodes.get(entry.node or 0)
-        if not entry.life or entry.dormant:
+        if not entry.has_node:
             task = self._desk.loop.create_task(self._at_rest(entry, kind))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif node is not None and not self._desk.starting(entry):
+        elif node is not None and not entry.is_starting:
             teach(node, kind)
             self._desk.tell(entry, "upgrade", kind.number)
 
     async def _at_rest(self, entry: Entry, kind: Kind) -> None:
         """Upgrade an agent that no node has: a node migrates what the books have of it."""
         image, why = await self.migrate(_whole(entry), kind) if entry.fields else ({}, None)
-        if (entry.life and not entry.dormant) or entry.wants is not kind:
+        if entry.has_node or entry.wants is not kind:
             return  # it was started meanwhile, and is asked when it is up
         if why is not None:
             self._refuse(entry, kind, why)
@@ -137,7 +137,7 @@ class Upgrades:
         if entry.wants is kind:
             entry.wants = None
         if changes:
-            entry.seq += 1
+            entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
         record = entry.record
         fields = _fitting(kind, record.spec.fields)

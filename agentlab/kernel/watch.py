@@ -102,8 +102,7 @@ class Watch:
             self._desk.due()
         waiting = [
             entry for entry in self._desk.active
-            if entry.node == node.number and entry.place not in (0, place) and not entry.ending
-            and (self._desk.starting(entry) or (entry.pending and not entry.pending[0].begun))
+            if entry.node == node.number and entry.place not in (0, place) and entry.waits_for_its_turn
         ]  # fmt: skip
         if waiting and node.kind == "pool" and all(other.stalled for other in pool.of_kind("pool")):
             pool.spawn("pool")
@@ -140,7 +139,7 @@ class Watch:
             if entry.place != number:  # what became of one before ended it too
                 continue
             if entry.ending or self._desk.is_outlived(entry):
-                self._lives.over(entry, "killed" if entry.dying is None else entry.dying)
+                self._lives.over(entry, entry.reason_to_end)
             elif entry is guilty:
                 self._blame(entry, node, why)
             else:
@@ -151,7 +150,7 @@ class Watch:
         if entry.offences >= MOST_OFFENCES and entry.spec.isolation == "node":
             self.isolate(entry, f"it brought {entry.offences} nodes down")
         crash = Crash("NodeDown", f"node {node.number} died ({why}) while it ran this agent")
-        if self._desk.starting(entry) and not entry.moving:
+        if entry.is_first_start:
             self._lives.failed(entry, crash)
         else:
             in_hand = entry.pending[0].key if entry.pending else None  # its word that it began may have died with it

@@ -346,7 +346,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if not (isinstance(cls, type) and issubclass(cls, Agent)):
             raise InvalidSpec(f"upgrade: give an agent class; got {shown(cls)}", kind="invalid_class", value=cls)
         runtime = self._live
-        return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls, runtime.turn)))
+        return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls, runtime.idleness.turn)))
 
     def resume(self) -> list[Ref]:
         """Run the agents that are parked since the lab was opened again; their refs.
@@ -470,7 +470,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         from agentlab.sim.control import Endpoint
 
         runtime = self._live
-        return Endpoint(**runtime.submit(runtime.simulator).result())
+        return Endpoint(**runtime.submit(runtime.simulator.endpoint).result())
 
     def __repr__(self) -> str:
         where = "memory" if self._store.path is None else str(self._store.path)

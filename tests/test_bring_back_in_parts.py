@@ -200,10 +200,10 @@ def kill_in_the_middle(lab: Lab, path: str, above: str | None = None) -> None:
     async def go() -> None:
         runtime: Any = lab._runtime
         tree = runtime.desk.tree
-        runtime.feed(Signal(tree.find(path).life, "kill"))
+        runtime.machine.feed(Signal(tree.find(path).life, "kill"))
         kids = tree.find(path).children.values()
         assert {kid.state for kid in kids} == {"running", "restarting"}
-        runtime.feed(Signal(tree.find(above or path).life, "kill"))
+        runtime.machine.feed(Signal(tree.find(above or path).life, "kill"))
 
     assert lab._runtime is not None
     lab._runtime.submit(go).result()

@@ -52,7 +52,7 @@ BUSY = """
     b.cast.in_c()
     lab.simulator()
     nodes = lab.events().query("kind == 'node_started'")["detail"].str.split().str[1].tolist()
-    print(*nodes, lab._runtime._sim.process.pid, flush=True)
+    print(*nodes, lab._runtime.simulator.running.process.pid, flush=True)
     time.sleep(60)
 """
 

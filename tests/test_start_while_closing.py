@@ -25,7 +25,7 @@ def test_a_start_while_the_lab_closes_says_so(tmp_path: Path) -> None:
         closing = aside.submit(lab.close, 60.0)
         wait_for((tmp_path / "at the gate").exists)
         starting = aside.submit(lab.start, Counter, id="late")
-        wait_for(lambda: len(runtime._calls) == 2)  # the end of the root, and this start
+        wait_for(lambda: len(runtime.machine.calls) == 2)  # the end of the root, and this start
         (tmp_path / "gate").unlink()
 
         with pytest.raises(NotRunning, match=r"start 'late' under '/': the lab is closing.*Start another: Lab\(\)"):

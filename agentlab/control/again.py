@@ -84,7 +84,7 @@ async def start_again(  # as lab.start takes them
             except (AlreadyStarted, AlreadyPresent):  # somebody else was quicker
                 continue
         if patient and record.state == "starting" and record.restarts == 0:
-            await runtime.turn(0.05)
+            await runtime.idleness.turn(0.05)
             continue
         refuse_other(record, spec, given)
         return await found(runtime, record, spec)
@@ -115,7 +115,7 @@ async def found(runtime: Runtime, record: Record, spec: Child) -> tuple[Ref, lis
     if place is not None and record.state == "parked":
         await resume(runtime, lambda one: one is place, {record.path: _newer(record.spec, spec)})
     elif _has_ended(runtime, record):  # its supervisor keeps it
-        result = await runtime.ask_tree(record.parent.record.path, "restart_child", record.id)  # type: ignore[union-attr]  # not the root
+        result = await runtime.machine.ask(record.parent.record.path, "restart_child", record.id)  # type: ignore[union-attr]  # not the root
         if not (isinstance(result, Refused) and result.kind == "running"):
             expect(result, record.path, "start", (record.id,))
     told = [*_still_parked(record), *_older(runtime, record, spec)]
@@ -208,7 +208,7 @@ async def _start_absent(
     told = await _found_many(runtime, there, cls)
     for name in absent:
         if name in parent.children:  # it has ended for good
-            await runtime.ask_tree(parent.path, "delete_child", name)
+            await runtime.machine.ask(parent.path, "delete_child", name)
     await start_many(runtime, cls, [wanted[name] for name in absent], under, progress, absent)
     return Refs(Siblings(links[runtime.lab_id], parent.path, list(wanted), cls.__name__)), told
 

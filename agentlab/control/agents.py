@@ -165,7 +165,7 @@ async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> 
     image = checked(entry, fields, "replace_state")
     await set_state(runtime, entry, image, "replace_state")
     runtime.desk.ledger.event("state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(image)))
-    runtime.due()
+    runtime.desk.due()
     return entry.state()
 
 
@@ -180,7 +180,7 @@ async def set_state(runtime: Runtime, entry: Entry, image: Image, op: str) -> No
                 f"{op}: {entry.path!r} did not come to the end of a message within {REPLACE_SECONDS:g} s. "
                 "Nothing was replaced yet; look: ref.info()."
             )
-        await runtime.turn(0.05)
+        await runtime.idleness.turn(0.05)
     entry.next_seq()
     runtime.desk.ledger.checkpoint(entry, difference(entry.image(), image))
 
@@ -190,7 +190,7 @@ async def _replaced(runtime: Runtime, entry: Entry, image: Image, timeout: float
     life = entry.life
     asked = asyncio.ensure_future(runtime.desk.ask(entry, "replace", image, timeout=max(0.0, timeout)))
     while not asked.done() and entry.life == life:
-        await runtime.turn(0.05)
+        await runtime.idleness.turn(0.05)
     if asked.done():
         return asked.result() is not None
     asked.cancel()
@@ -236,7 +236,7 @@ async def go_on(runtime: Runtime, entry: Entry) -> None:
     """Start an agent that was parked for a message that a person has decided: a restart as any, but uncounted."""
     supervisor = entry.record.supervisor
     if supervisor is not None:  # refused where that one does not run: it goes on when its supervisor does
-        await runtime.ask_tree(supervisor.path, "start_again", entry.record.id)
+        await runtime.machine.ask(supervisor.path, "start_again", entry.record.id)
 
 
 def checked(entry: Entry, fields: dict[str, Any], op: str) -> Image:
@@ -275,7 +275,7 @@ def retry(runtime: Runtime, what: int | str | None) -> int:
                 f"retry: dead letter {number} ({path}.{method}) cannot be sent again: its arguments are not in the "
                 "store, which keeps what JSON can hold and no secrets. Send it anew: ref.cast."
             )
-    runtime.due()
+    runtime.desk.due()
     return sent
 
 
@@ -294,7 +294,7 @@ def kill(runtime: Runtime, path: str) -> None:
     record = find(runtime, path)
     if record.is_supervisor:
         if record.life:
-            runtime.feed(Signal(record.life, "kill"))
+            runtime.machine.feed(Signal(record.life, "kill"))
         return
     runtime.lives.end(living(runtime, path, "kill"), "killed")
 
@@ -306,8 +306,8 @@ async def stop(runtime: Runtime, path: str, reason: Any = "normal") -> None:
         if not record.life and record.supervisor is not None:
             await administer(runtime, record, "terminate_child", record.id)
             return
-        call, future = runtime.expect()
-        runtime.feed(StopSupervisor(call, path, reason))
+        call, future = runtime.machine.expect()
+        runtime.machine.feed(StopSupervisor(call, path, reason))
         await future
         return
     entry = entry_at(runtime, path)
@@ -334,7 +334,7 @@ async def _stop_life(runtime: Runtime, entry: Entry, reason: Any) -> None:
     while entry.life == life:
         if end is not None and runtime.now() >= end:
             runtime.lives.end(entry, "killed")
-        await runtime.turn(0.05)
+        await runtime.idleness.turn(0.05)
 
 
 async def restart(runtime: Runtime, path: str) -> None:
@@ -365,4 +365,4 @@ def exit_signal(runtime: Runtime, path: str, reason: Any) -> None:
     if not record.is_supervisor:
         runtime.signals.exit_signal(living(runtime, path, "exit"), reason, "")
     elif record.life:
-        runtime.feed(Signal(record.life, reason))
+        runtime.machine.feed(Signal(record.life, reason))

@@ -56,7 +56,7 @@ async def _serve(
     if op == "whereis":
         return whereis(runtime, args[0])
     if op == "simulator":
-        return await runtime.simulator()
+        return await runtime.simulator.endpoint()
     if op == "publish":
         return runtime.mail.publish(args[0], args[1], args[2], caller.path if caller is not None else "")
     if op == "control":

@@ -86,7 +86,7 @@ def _busy_still(runtime: Runtime) -> str:
 
 
 def _unrest(runtime: Runtime) -> str:
-    return few(runtime.run(runtime.unrest))
+    return few(runtime.run(runtime.idleness.unrest))
 
 
 BLOCKING: dict[str, Control] = {
@@ -120,7 +120,7 @@ class KernelLink:
         inside = current.get()
         if inside is not None:  # an agent that runs in this process, where its refs find the kernel's link
             return inside.host.link.send(message)
-        reply = self._runtime.send(message)
+        reply = self._runtime.posts.send(message)
         what = f"{message.path}.{message.method}"
         return Sent(what, lambda: self._runtime.submit(self._runtime.accepted)) if reply is None else reply
 

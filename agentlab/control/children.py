@@ -93,7 +93,7 @@ async def administer(runtime: Runtime, record: Record, op: Any, *args: Any) -> A
     parent = record.supervisor
     if parent is None:
         raise NotRunning(f"{op}: the root supervisor ends with lab.close().")
-    return expect(await runtime.ask_tree(parent.path, op, *args), parent.path, op, args)
+    return expect(await runtime.machine.ask(parent.path, op, *args), parent.path, op, args)
 
 
 def expect(result: Any, supervisor: str, op: str, args: tuple[Any, ...]) -> Any:
@@ -178,15 +178,15 @@ async def _start_as(runtime: Runtime, parent: Record, spec: Child, id: str | Non
 async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) -> Ref:
     if is_simple(parent):
         up = expect(
-            await runtime.ask_tree(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
+            await runtime.machine.ask(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
         )
         look(runtime.desk, parent)
         return ref_of(runtime, up.record)
     check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
     kept = parent.children.get(spec.id)
     if kept is not None and free_again(runtime, parent, kept):
-        await runtime.ask_tree(parent.path, "delete_child", spec.id)
-    result = await runtime.ask_tree(parent.path, "start_child", spec)
+        await runtime.machine.ask(parent.path, "delete_child", spec.id)
+    result = await runtime.machine.ask(parent.path, "start_child", spec)
     made = expect(result, parent.path, "start", (spec,)).record
     look(runtime.desk, parent)
     if made.is_supervisor:
@@ -249,7 +249,7 @@ def call_named(op: str) -> Control:
         supervising(runtime, path)
         text_of(id, f"{op}: id", "the id of a child", "id")
         by_name = op in {"terminate_child", "get_childspec"} and is_simple(runtime.desk.tree.find(path))
-        result = expect(await runtime.ask_tree(path, op, Instance(id) if by_name else id), path, op, (id,))
+        result = expect(await runtime.machine.ask(path, op, Instance(id) if by_name else id), path, op, (id,))
         return ref_of(runtime, result.record) if isinstance(result, Up) else result
 
     call.__name__ = op
@@ -259,7 +259,7 @@ def call_named(op: str) -> Control:
 async def which_children(runtime: Runtime, path: str) -> list[tuple[str, Any, str]]:
     """The children, newest first."""
     supervising(runtime, path)
-    found: list[ChildInfo] = expect(await runtime.ask_tree(path, "which_children"), path, "which_children", ())
+    found: list[ChildInfo] = expect(await runtime.machine.ask(path, "which_children"), path, "which_children", ())
     return [
         (kid.id, kid.life if kid.life in (None, "restarting") else ref_of(runtime, kid.record), kid.type)
         for kid in found
@@ -269,7 +269,7 @@ async def which_children(runtime: Runtime, path: str) -> list[tuple[str, Any, st
 async def count_children(runtime: Runtime, path: str) -> dict[str, int]:
     """How many children by kind."""
     supervising(runtime, path)
-    counts = expect(await runtime.ask_tree(path, "count_children"), path, "count_children", ())
+    counts = expect(await runtime.machine.ask(path, "count_children"), path, "count_children", ())
     return dict(counts._asdict())
 
 

@@ -102,7 +102,7 @@ async def _start_each(
     """Start each on a node: a ``Child``, or what ``start_children`` takes for one."""
     ups: list[Any] = []
     for part in parts(items):
-        ups += expect(await runtime.ask_tree(parent.path, "start_children", part), parent.path, "start_many", ())
+        ups += expect(await runtime.machine.ask(parent.path, "start_children", part), parent.path, "start_many", ())
         progress(len(ups))
     for name, up in zip(names, ups, strict=True):
         expect(up, parent.path, "start_many", (name,))
@@ -119,7 +119,7 @@ async def _start_dormant(
         free = chosen[len(ids) : len(ids) + len(part)] if chosen is not None else None
         names = free if free is not None else _free_names(parent, base, len(part))
         items = list(zip(names, part, itertools.repeat(spec)))
-        found = expect(await runtime.ask_tree(parent.path, "add_running", items), parent.path, "start_many", ())
+        found = expect(await runtime.machine.ask(parent.path, "add_running", items), parent.path, "start_many", ())
         for name, made in zip(names, found, strict=True):
             expect(made, parent.path, "start_many", (name,))
         ids += names

@@ -7,7 +7,6 @@ agents (or the whole supervisor above them) parked, with a reason that says what
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +23,7 @@ from agentlab.kernel.runtime import Runtime
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store
 from agentlab.store.schema import listed
-from agentlab.supervision.child import Child, Supervisor
+from agentlab.supervision.child import Child
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Refused
 from agentlab.wire.packing import JSON
@@ -32,7 +31,8 @@ from agentlab.wire.packing import JSON
 
 def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
     """Start the root and, with ``run``, what ran when the lab ended; else everything is parked."""
-    runtime.begin(Supervisor("lab", bring_back=False))
+    runtime.run(_take_over, runtime)  # first: a node that is ready gets numbers, which must be new ones
+    runtime.begin()
     coming = runtime.submit(_bring_back, runtime, past, run)
     try:
         coming.result()
@@ -40,9 +40,13 @@ def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
         coming.cancel()  # where the wait was interrupted, no more are started
 
 
-async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
+def _take_over(runtime: Runtime) -> None:
+    """Take over what the lab had in hand; it waits until everybody is there."""
     runtime.timers.hold(True)
     runtime.lives.hold(unread(runtime))
+
+
+async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
     try:
         await _bring_all_back(runtime, past, run)
     finally:
@@ -75,7 +79,7 @@ async def _adopt(runtime: Runtime, place: Place, spec: Child, reason: str) -> No
         runtime.desk.waiting.add(place, reason)
     how = _how(runtime, place.parent, spec)
     item = how if len(how) > 1 else spec
-    made = await runtime.ask_tree(place.parent, "adopt_child", item, reason)
+    made = await runtime.machine.ask(place.parent, "adopt_child", item, reason)
     if isinstance(made, Refused):  # its supervisor is down, or has it
         runtime.desk.waiting.remove(place)
         return
@@ -90,9 +94,9 @@ async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
     if reason is not None and not _is_simple(runtime, parent):
         await _adopt(runtime, place, spec, reason)
         return
-    result = await runtime.ask_tree(parent, "start_child", *_how(runtime, parent, spec))
+    result = await runtime.machine.ask(parent, "start_child", *_how(runtime, parent, spec))
     if isinstance(result, Refused) and result.kind != "already_started":  # that one an on_start has asked for
-        await runtime.ask_tree(parent, "adopt_child", spec, result.reason)
+        await runtime.machine.ask(parent, "adopt_child", spec, result.reason)
         return
     await _add_dynamic(runtime, place)
 
@@ -128,12 +132,12 @@ async def _run_asleep(runtime: Runtime, parent: str, asleep: list[tuple[Place, C
     for start in range(0, len(asleep), AT_ONCE):
         part = asleep[start : start + AT_ONCE]
         items = [how if len(how := _how(runtime, parent, spec)) > 1 else spec for _, spec in part]
-        results = await runtime.ask_tree(parent, "add_running", items)
+        results = await runtime.machine.ask(parent, "add_running", items)
         if isinstance(results, Refused):
             break  # the supervisor does not run, nor do those that it would keep
         for (_, spec), result in zip(part, results, strict=True):
             if isinstance(result, Refused):
-                await runtime.ask_tree(parent, "adopt_child", spec, result.reason)
+                await runtime.machine.ask(parent, "adopt_child", spec, result.reason)
         await asyncio.sleep(0)
     asleep.clear()
 
@@ -170,7 +174,7 @@ def unread(runtime: Runtime) -> dict[str, list[Message]]:
         " UNION ALL SELECT max(message_key) FROM begun UNION ALL SELECT max(key) FROM message"
         " UNION ALL SELECT max(key) FROM fork)"
     )
-    runtime.desk.numbers = itertools.count((highest[0] or 0) + 1)
+    runtime.desk.numbers.go_past(highest[0] or 0)
     return found
 
 
@@ -274,7 +278,7 @@ async def _resume(runtime: Runtime, places: list[Place], specs: Mapping[str, Chi
 
 
 async def _start_again(runtime: Runtime, place: Place, record: Record) -> None:
-    result = await runtime.ask_tree(place.parent, "restart_child", record.id)
+    result = await runtime.machine.ask(place.parent, "restart_child", record.id)
     if not (isinstance(result, Refused) and result.kind == "running"):  # else another thread has resumed it
         expect(result, place.parent, "resume", (record.id,))
     runtime.desk.waiting.remove(place)

@@ -42,7 +42,7 @@ async def _held(runtime: Runtime, entry: Entry) -> Message | None:
     """The message of which no word has come yet: it has only just begun, is about to, or C code holds the node."""
     end = runtime.now() + PATIENCE_SECONDS
     while entry.pending and entry.is_coming_up and runtime.now() < end:
-        await runtime.turn(0.05)
+        await runtime.idleness.turn(0.05)
     if not (entry.pending and entry.handles_messages):
         return None
     key = await runtime.desk.ask(entry, "held", timeout=FENCE_SECONDS)
@@ -58,5 +58,5 @@ async def _ended(runtime: Runtime, entry: Entry, message: Message) -> None:
     while message in entry.pending:
         if runtime.now() >= end:
             runtime.lives.leave_message(entry)
-        await runtime.turn(0.05)
+        await runtime.idleness.turn(0.05)
     runtime.flush()

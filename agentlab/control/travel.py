@@ -56,7 +56,7 @@ async def rewind(runtime: Runtime, path: str, to: int) -> dict[str, Any]:
     _check_checkpoint(runtime, path, to, "rewind")
     await set_state(runtime, entry, await _image(runtime, entry, to), "rewind")
     runtime.desk.ledger.event("rewound_to", path, incarnation=entry.incarnation, detail=f"checkpoint {to}")
-    runtime.due()
+    runtime.desk.due()
     return entry.state()
 
 
@@ -226,9 +226,9 @@ async def _start(
     births.update((id(one), birth) for one in asking)  # not by path: somebody else may ask for that one too
     try:
         if simple:
-            found = [await runtime.ask_tree(parent.path, "start_child", *how) for how in own.items()]
+            found = [await runtime.machine.ask(parent.path, "start_child", *how) for how in own.items()]
         else:
-            found = expect(await runtime.ask_tree(parent.path, "start_children", specs), parent.path, "fork", ())
+            found = expect(await runtime.machine.ask(parent.path, "start_children", specs), parent.path, "fork", ())
     finally:
         for one in asking:
             births.pop(id(one), None)

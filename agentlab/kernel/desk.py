@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kinds
@@ -14,21 +13,33 @@ from agentlab.books.clock import Clock
 from agentlab.books.dormant import Entries
 from agentlab.books.links import Links
 from agentlab.books.messages import NOTHING
+from agentlab.books.numbers import Numbers
 from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
 from agentlab.exits import reason_text
 from agentlab.kernel.turn import Ledger
 from agentlab.pool.pool import Node, Pool
-from agentlab.supervision.tree import Record, Tree
+from agentlab.supervision.tree import Tree
 
 UNHEARD = frozenset({"end", "suspend", "trace"})
 """What a dormant life is not told: the books have it, and with the start its node is told what still matters."""
+
+
+class Flusher(Protocol):
+    """Who ends a turn of the loop; a floor above."""
+
+    def flush(self) -> None:
+        """Commit what the turn did, then send what waited for that."""
 
 
 class Desk:
     """Everything here belongs to the runtime's thread.
 
     Attributes:
+        loop: The lab's own; its thread runs it.
+        tree: The supervision machine, which only its driver feeds.
+        pool: The nodes.
+        numbers: For messages, placements, timers, tickets and calls of the machine.
         entries: Every agent in the books, by path.
         lives: Every life that runs or is being started, by number; also one whose successor runs already.
         placed: The same by placement: a node knows a life by the number of its placement there, which is never
@@ -39,20 +50,23 @@ class Desk:
         active: Agents that keep the lab from being idle.
         topics: Subscribers by topic, in the order in which they came.
         waiting: What a lab that was opened again has not resumed.
-        feed: Tells the supervision machine what happened.
-        due: Has this turn's work committed and sent at its end.
         wake: Gives a dormant life a node; the placing sets it.
     """
 
-    def __init__(self, ledger: Ledger, feed: Callable[[Any], None], due: Callable[[], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, loop: asyncio.AbstractEventLoop, tree: Tree, pool: Pool, flusher: Flusher
+    ) -> None:  # fmt: skip
         self.ledger = ledger
-        self.feed = feed
-        self.due = due
+        self.loop = loop
+        self.tree = tree
+        self.pool = pool
+        self.is_due = False  # the end of this turn has something to do
+        self._flusher = flusher
         self.clock = Clock()
         self.kinds = Kinds()
         self.lives: dict[int, Entry] = {}
         self.placed: dict[int, Entry] = {}
-        self.entries = Entries(self._find, self.lives)
+        self.entries = Entries(tree.find, self.lives)
         self.links = Links()
         self.supervisors = Supervisors()
         self.crowds: dict[str, float] = {}
@@ -60,15 +74,15 @@ class Desk:
         self.active: set[Entry] = set()
         self.topics: dict[str, dict[str, None]] = {}
         self.waiting = Waiting()
-        self.numbers = itertools.count(1)
+        self.numbers = Numbers()
         self.asked: dict[int, asyncio.Future[Any]] = {}
-        self.loop: asyncio.AbstractEventLoop
-        self.tree: Tree
-        self.pool: Pool
         self.wake: Callable[[Entry], None]
 
-    def _find(self, path: str) -> Record | None:
-        return self.tree.find(path)
+    def due(self) -> None:
+        """Have this turn's work committed and sent at its end."""
+        if not self.is_due:
+            self.is_due = True
+            self.loop.call_soon(self._flusher.flush)
 
     def present(self, life: int) -> Entry | None:
         """The agent whose present life this is; None for a life that has a successor."""

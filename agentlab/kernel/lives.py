@@ -17,6 +17,7 @@ from agentlab.books.messages import Message
 from agentlab.books.specs import is_dynamic
 from agentlab.exits import has_diverged, reason_text
 from agentlab.kernel.desk import Desk
+from agentlab.kernel.machine import Machine
 from agentlab.kernel.mail import SKIPPED, Mail
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.signals import Signals
@@ -39,6 +40,7 @@ class Lives:
         self._mail = mail
         self._placing = placing
         self._signals = signals
+        self.machine = Machine(desk, self)
         signals.end = self.end
         mail.start_over = self.start_over
         # What a fork begins with, by the identity of its spec, or of an instance's fields, while it is asked for.
@@ -88,7 +90,7 @@ class Lives:
         if _lies_down(entry):
             entry.restarts += 1
             self._placing.lull(entry)
-            self._desk.feed(Started(command.life))
+            self.machine.feed(Started(command.life))
         else:
             self._placing.place(entry)
         self._desk.settle(entry)
@@ -130,7 +132,7 @@ class Lives:
             return False
         reason = "killed" if kill else command.reason
         self._desk.ledger.alike("killed" if reason == "killed" else "exited", record, 1, reason)
-        self._desk.feed(Exited(command.life, reason))
+        self.machine.feed(Exited(command.life, reason))
         return True
 
     def note(self, fact: Fact) -> None:
@@ -324,7 +326,7 @@ class Lives:
             self._desk.ledger.checkpoint(entry, changes)
         self._desk.ledger.started(entry)
         entry.moving = False
-        self._desk.feed(Started(entry.life))
+        self.machine.feed(Started(entry.life))
         if self._mail.doubt(entry) is not None:  # its siblings, a person or a new kernel started it too early
             self.drop(entry, "shutdown")
             return
@@ -363,10 +365,10 @@ class Lives:
         entry.reason = reason
         if reason == "normal":
             self._desk.ledger.event("ignored", entry.path, node=node)
-            self._desk.feed(Ignored(life))
+            self.machine.feed(Ignored(life))
         else:
             self._desk.ledger.failed(entry, node or 0, reason)
-            self._desk.feed(Failed(life, reason))
+            self.machine.feed(Failed(life, reason))
         self._desk.settle(entry)
 
     def on_burnt(self, node: Node, place: int) -> None:
@@ -448,7 +450,7 @@ class Lives:
         doubt = self._mail.doubt(entry)
         if doubt is not None or has_diverged(reason):
             then, reason = "park", doubt or reason
-        desk.feed(Exited(life, reason, then))
+        self.machine.feed(Exited(life, reason, then))
         self._signals.tell_others(life, entry.path, reason)
         desk.settle(entry)
 

@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import functools
-import itertools
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from agentlab.errors import LabClosed, NodeDown, StoreError
+from agentlab.errors import NodeDown, StoreError
 from agentlab.events import Hub
-from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
+from agentlab.kernel.idle import Idleness
 from agentlab.kernel.lives import Lives
-from agentlab.kernel.mail import MAX_MAILBOX, Mail, answer_to, full
+from agentlab.kernel.mail import Mail, answer_to
 from agentlab.kernel.placing import Placing
+from agentlab.kernel.posts import Posts
 from agentlab.kernel.signals import Signals
+from agentlab.kernel.simulator import LabSimulator
 from agentlab.kernel.steps import Steps
 from agentlab.kernel.thread import Coming, LoopThread
 from agentlab.kernel.timers import Timers
@@ -35,15 +34,11 @@ from agentlab.kernel.upgrades import Upgrades
 from agentlab.kernel.watch import Patience, Watch
 from agentlab.pool.fork import shared
 from agentlab.pool.memory import memory_of
-from agentlab.pool.pool import Node, Pool, SimulatorProcess
-from agentlab.ref.link import Outgoing, links
-from agentlab.ref.reply import Reply
+from agentlab.pool.pool import Node, Pool
 from agentlab.store.database import Store
 from agentlab.supervision.child import Supervisor
 from agentlab.supervision.tree import Tree
-from agentlab.supervision.words import Answer, Arm, Begun, Call, Command, Disarm, Due, Shutdown, SignalWorker, Start
-from agentlab.wire.exceptions import as_seen
-from agentlab.wire.packing import pack, unpack
+from agentlab.supervision.words import Shutdown
 from agentlab.wire.pickles import role
 
 Serve = Callable[..., Coroutine[Any, Any, None]]
@@ -79,48 +74,45 @@ class Runtime:
         """
         self.lab_id = uuid.uuid4().hex
         self.hub = Hub()
-        self.desk = Desk(Ledger(store, self.hub, in_memory=in_memory), self.feed, self.due)
+        self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
+        ledger = Ledger(store, self.hub, in_memory=in_memory)
+        tree = Tree(Supervisor("lab", bring_back=False), independent_root=True)
+        pool = Pool(
+            nodes, self.lab_id, self._hear, self._node_lost, durable=ledger.durable, node_memory=node_memory
+        )  # fmt: skip
+        self.desk = Desk(ledger, self.thread.loop, tree, pool, self)
         self.timers = Timers(self.desk)
         self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
+        self.posts = Posts(self.desk, self.mail, self.thread, self.lab_id)
         self.steps = Steps(self.desk, self.mail.answers)
         self.placing = Placing(self.desk)
         self.placing.refill = self._refill
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
+        self.machine = self.lives.machine
         self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk)
+        self.idleness = Idleness(self.desk, self.posts, self.placing)
+        self.simulator = LabSimulator()
         self.began = time.time_ns()
-        self._size = nodes
-        self._node_memory = node_memory
         self._serve = serve
-        self._calls: dict[int, asyncio.Future[Any]] = {}
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._inbox: deque[Any] = deque()
-        self._pumping = False
-        self._posts: deque[tuple[Outgoing, bytes, Reply | None]] = deque()
-        self._posted = False
-        self._flush_due = False
         self._again: asyncio.TimerHandle | None = None
-        self._turn_waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._sim: SimulatorProcess | None = None
-        self._sim_lock: asyncio.Lock
         self.begun = False
         self._cut = asyncio.Event()  # who closes the lab does not wait for its agents
         self._ended: asyncio.Task[None] | None = None
-        self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
         self._reports: dict[str, Callable[..., None]] = self._report_table()
 
     # from any thread
 
-    def begin(self, root: Supervisor) -> None:
+    def begin(self) -> None:
         """Start the root supervisor and the nodes; returns when the supervisor runs.
 
         Raises:
             NodeDown: No node can be started.
         """
         shared().wait_ready()  # here, where an interrupt is felt, and not in the loop
-        beginning = self.submit(self._begin, root)
+        beginning = self.submit(self._begin)
         try:
             beginning.result()
         except BaseException:
@@ -139,27 +131,6 @@ class Runtime:
     def submit(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Coming:
         """Begin a coroutine function in the runtime's thread."""
         return self.thread.submit(work, *args)
-
-    def send(self, message: Outgoing) -> Reply | None:
-        """Hand a message over; the runtime takes all that wait in one turn."""
-        what = f"{message.path}.{message.method}"
-        keep = (None if message.call else True) if self.desk.ledger.durable else False
-        payload = pack((message.args, message.kwargs), f"the arguments of {what}", keep=keep)
-        reply = Reply(what, message.timeout) if message.call else None
-        if reply is not None:
-            reply._take_back = functools.partial(self.run, self._withdraw, message.path, reply)
-            reply._look = self.thread.look
-        if self.thread.why is not None:
-            raise LabClosed(f"{what}: {self.thread.why}")
-        if not message.call:
-            entry = self.desk.entries.peek(message.path)
-            if entry is not None and len(entry.pending) >= MAX_MAILBOX:
-                raise full(entry)
-        self._posts.append((message, payload, reply))
-        if not self._posted:
-            self._posted = True
-            self.thread.post(self._take_posts)
-        return reply
 
     def close(self, timeout: float = 10.0) -> None:
         """Stop the tree in good order, then the nodes; what is committed stays.
@@ -186,100 +157,17 @@ class Runtime:
 
     # in the loop
 
-    async def _begin(self, root: Supervisor) -> None:
-        desk = self.desk
-        desk.loop = asyncio.get_running_loop()
+    async def _begin(self) -> None:
         role.carries = True
-        self._sim_lock = asyncio.Lock()
-        desk.tree = Tree(root, independent_root=True)
-        desk.pool = Pool(
-            self._size, self.lab_id, self._hear, self._node_lost, durable=desk.ledger.durable,
-            node_memory=self._node_memory,
-        )  # fmt: skip
         self.begun = True
-        self._obey(desk.tree.start(self.now()))
-        desk.pool.fill()
+        self.machine.start()
+        self.desk.pool.fill()
         self.watch.look()
-        self.due()
+        self.desk.due()
 
     def now(self) -> float:
         """The loop's time, for the machine (seconds)."""
         return self.desk.loop.time()
-
-    def _take_posts(self) -> None:
-        self._posted = False
-        while self._posts:
-            message, payload, reply = self._posts.popleft()
-            answer = self._answer_to(reply) if reply is not None else None
-            sent = self.mail.send(message.path, message.method, payload, answer=answer, redeliver=message.redeliver)
-            if reply is not None:
-                reply._sent = sent
-        self.due()
-
-    def _withdraw(self, path: str, reply: Reply) -> bool:
-        self._take_posts()
-        return self.mail.withdraw(path, reply._sent)
-
-    def _answer_to(self, reply: Reply) -> Callable[..., None]:
-        def answer(value: Any, error: BaseException | None = None) -> None:
-            if error is not None:
-                reply._settle(lambda: _raise(error))
-            else:
-                reply._settle(lambda: unpack(value, links.get(self.lab_id)))
-
-        return answer
-
-    # the supervision machine
-
-    def feed(self, event: Any) -> None:
-        """Tell the machine what happened and carry out what it says, one event after the other."""
-        self._inbox.append(event)
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            while self._inbox:
-                self._obey(self.desk.tree.handle(self._inbox.popleft(), self.now()))
-        finally:
-            self._pumping = False
-        self.due()
-
-    def _obey(self, commands: list[Command]) -> None:
-        for command in commands:
-            if isinstance(command, Start):
-                self.lives.start(command)
-            elif isinstance(command, Begun):
-                self.lives.begun(command)
-            elif isinstance(command, SignalWorker):
-                self.lives.signal(command)
-            elif isinstance(command, Arm):
-                self._timers[command.timer] = self.desk.loop.call_later(command.seconds, self._ring, command.timer)
-            elif isinstance(command, Disarm):
-                handle = self._timers.pop(command.timer, None)
-                if handle is not None:
-                    handle.cancel()
-            elif isinstance(command, Answer):
-                future = self._calls.pop(command.call, None)
-                if future is not None and not future.done():
-                    future.set_result(command.result)
-            else:
-                self.lives.note(command)
-
-    def _ring(self, timer: int) -> None:
-        if self._timers.pop(timer, None) is not None:
-            self.feed(Due(timer))
-
-    def expect(self) -> tuple[int, asyncio.Future[Any]]:
-        """A number for a call to the machine, and the future of its answer."""
-        number = next(self.desk.numbers)
-        future = self._calls[number] = self.desk.loop.create_future()
-        return number, future
-
-    async def ask_tree(self, supervisor: str, op: Any, *args: Any) -> Any:
-        """An administration call; its result, or ``Refused``."""
-        number, future = self.expect()
-        self.feed(Call(number, supervisor, op, *args))
-        return await future
 
     # what nodes report
 
@@ -299,14 +187,12 @@ class Runtime:
     def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:
         for message in messages:
             self._reports[message[0]](node, *message[1:])
-        self.due()
+        self.desk.due()
 
     def _on_ready(self, node: Node, number: int, pid: int) -> None:
         node.ready, node.born_with = True, memory_of(pid) or 0
         self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
-        first = next(self.desk.numbers)
-        node.say("keys", first, KEYS)
-        self.desk.numbers = itertools.count(first + KEYS)
+        node.say("keys", self.desk.numbers.take(KEYS), KEYS)
 
     def _on_started(self, node: Node, place: int, changes: list[Any]) -> None:
         self.lives.on_started(node, place, changes)
@@ -363,7 +249,7 @@ class Runtime:
             detail = f"nodes keep dying: the next ones are started in {delay:g} s"
             self.desk.ledger.event("pool_unstable", "/", node=node.number, reason=node.why, detail=detail)
         self.desk.loop.call_later(delay, self._refill)
-        self.due()
+        self.desk.due()
 
     def _refill(self) -> None:
         if self.desk.ledger.closing:
@@ -374,71 +260,32 @@ class Runtime:
             self.placing.failed("/", error)
         for entry in self.placing.house():
             self.lives.hand_over(entry)
-        self.due()
+        self.desk.due()
 
     # waiting
 
     async def wait_idle(self, path: str = "/") -> None:
-        """Return when every mailbox is empty, no handler runs and no restart is pending; and all that is committed.
-
-        With the path of an agent: when that one is idle.
-        """
-        desk = self.desk
-        while True:
-            for entry in list(desk.active):
-                desk.settle(entry)
-            if path == "/":
-                idle = desk.tree.idle and not (desk.active or self._posts or self.placing.waiting)
-            else:
-                idle = desk.entries.peek(path) not in desk.active and not self._posts
-            if idle:
-                self.flush()
-                return
-            await self.turn(60.0)
+        """Return when the lab, or the agent with that path, is idle, and all that it did is committed."""
+        await self.idleness.wait(path)
+        self.flush()
 
     async def accepted(self) -> None:
         """Return when what was sent before is in the books, and durable; StoreError if it could not be stored yet."""
-        self._take_posts()
+        self.posts.take()
         self.flush()
         if self.desk.ledger.refused is not None and not self.desk.ledger.in_memory:
             raise self.desk.ledger.refused
-
-    async def turn(self, seconds: float) -> None:
-        """Let the loop go on, until something was committed or so many seconds have passed."""
-        waiter = self.desk.loop.create_future()
-        self._turn_waiters.append(waiter)
-        await asyncio.wait([waiter], timeout=seconds)
-
-    def unrest(self) -> list[str]:
-        """What keeps the lab from being idle, for the error."""
-        busy = [f"{e.path} ({self.desk.status(e)}, {counted(len(e.pending), 'message')})" for e in self.desk.active]
-        known = {entry.record for entry in self.desk.active}
-        return busy + [f"{r.path} ({r.state})" for r in self.desk.tree.in_hand if r not in known]
 
     def count(self) -> tuple[int, int]:
         """How many agents (stopped ones do not count) and nodes there are."""
         agents = sum(entry.takes_casts for entry in self.desk.entries.values())
         return agents + self.desk.entries.dormant, len(self.desk.pool.nodes)
 
-    async def simulator(self) -> dict[str, str]:
-        """Where the lab's simulator listens; it is started when first asked for."""
-        async with self._sim_lock:
-            if self._sim is None or self._sim.process.poll() is not None:
-                self._sim = SimulatorProcess()
-                await self._sim.ready()
-        return self._sim.endpoint
-
     # the end of a turn
-
-    def due(self) -> None:
-        """Have this turn's work committed and sent at its end."""
-        if not self._flush_due:
-            self._flush_due = True
-            self.desk.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Commit what this turn did, then send what waited for that."""
-        self._flush_due = False
+        self.desk.is_due = False
         if self.desk.ledger.closed:
             return
         try:
@@ -446,12 +293,9 @@ class Runtime:
         except StoreError as error:
             self._uncommitted(error)
         if self.desk.ledger.waits and (self._again is None or self._again.when() <= self.now()):
-            self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.due)
+            self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.desk.due)
         self.desk.pool.flush()
-        waiters, self._turn_waiters = self._turn_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self.idleness.look_again()
         self.desk.ledger.store.trim()
 
     def _uncommitted(self, error: StoreError) -> None:
@@ -476,8 +320,8 @@ class Runtime:
 
     async def _end(self, timeout: float) -> None:
         self.desk.ledger.closing = True
-        call, future = self.expect()
-        self.feed(Shutdown(call))
+        call, future = self.machine.expect()
+        self.machine.feed(Shutdown(call))
         cut = self.desk.loop.create_task(self._cut.wait())
         await asyncio.wait([future, cut], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         cut.cancel()
@@ -486,15 +330,10 @@ class Runtime:
         self.flush()
         self.watch.close()
         self.desk.pool.close()
-        if self._sim is not None:
-            self._sim.close()
+        self.simulator.close()
         for task in self._tasks:
             task.cancel()
         self.desk.ledger.close()
-
-
-def _raise(error: BaseException) -> None:
-    raise as_seen(error)
 
 
 def _died_of(code: int | None) -> str:

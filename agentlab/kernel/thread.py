@@ -67,10 +67,10 @@ class LoopThread:
         """Whether this is the loop's thread: in a ``__del__``, say, which the garbage collector runs anywhere."""
         return threading.get_ident() == self._thread.ident
 
-    def check(self) -> None:
-        """Raise LabClosed if it serves nobody any more."""
+    def check(self, what: str = "") -> None:
+        """Raise LabClosed if it serves nobody any more; ``what`` was asked of it."""
         if self.why is not None:
-            raise LabClosed(self.why)
+            raise LabClosed(f"{what}: {self.why}" if what else self.why)
 
     def look(self) -> None:
         """Raise where a wait for it would have no end."""

@@ -10,11 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import socket
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -237,51 +234,6 @@ def share_of_memory(size: int) -> int:
         with contextlib.suppress(OSError, ValueError):  # not there, or it says "max"
             total = min(total, int(file.read_text()))
     return total * 4 // 5 // size
-
-
-class SimulatorProcess:
-    """The simulator in a process of its own; it ends when its standard input does, so never after us."""
-
-    START_SECONDS = 20.0
-
-    def __init__(self) -> None:
-        self.endpoint: dict[str, str] = {}
-        self._read, write = os.pipe()
-        try:
-            self.process = subprocess.Popen(  # must be the runtime's thread, as for nodes
-                [sys.executable, "-m", "agentlab.sim", "--fd", str(write)],
-                pass_fds=[write], start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            )  # fmt: skip
-        finally:
-            os.close(write)
-
-    async def ready(self) -> None:
-        """Wait for its address and token."""
-        loop = asyncio.get_running_loop()
-        with os.fdopen(self._read, "rb") as pipe:
-            async with asyncio.timeout(self.START_SECONDS):
-                while not (line := await self._line(loop, pipe.fileno())):
-                    pass
-        self.endpoint = json.loads(line)
-
-    async def _line(self, loop: asyncio.AbstractEventLoop, fd: int) -> bytes:
-        readable = loop.create_future()
-        loop.add_reader(fd, lambda: None if readable.done() else readable.set_result(None))
-        try:
-            await readable
-        finally:
-            loop.remove_reader(fd)
-        data = os.read(fd, 4096)
-        if not data:
-            raise NodeDown("the simulator ended before it was ready. Try it: python -m agentlab.sim --fd 1")
-        return data
-
-    def close(self) -> None:
-        """End it now."""
-        self.process.kill()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        self.process.wait(5)
 
 
 class _Line(asyncio.Protocol):

@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from agentlab.errors import CallTimeout
 from agentlab.ground import interrupts
@@ -22,19 +22,31 @@ DEFAULT_TIMEOUT = 60.0
 """Seconds that a call waits for its answer unless it says otherwise."""
 
 
+class Way(Protocol):
+    """The way back to the lab from which an answer will come."""
+
+    @property
+    def begun(self) -> bool | None:
+        """Whether the message's handler runs; None while the lab does not have the message."""
+
+    def take_back(self) -> bool:
+        """Take the message back; whether it was there."""
+
+    def look(self) -> None:
+        """Raise where no answer can come any more."""
+
+
 class Reply:
     """The answer to a call, in time: ``await reply``, or ``reply.result(timeout)`` in a script.
 
     A wait that ends early (its timeout, an interrupted cell) ends the wait, never the work.
     """
 
-    __slots__ = ("_deadline", "_future", "_look", "_message", "_sent", "_take_back", "_timeout")
+    __slots__ = ("_deadline", "_future", "_message", "_timeout", "_way")
 
-    def __init__(self, message: str, timeout: float | None) -> None:
+    def __init__(self, message: str, timeout: float | None, way: Way) -> None:
         self._message = message
-        self._sent: Any = None  # the message in the books
-        self._take_back: Callable[[], bool] = bool  # set by the runtime
-        self._look: Callable[[], object] = bool  # set by the runtime: raises where no answer can come any more
+        self._way = way
         self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         self._deadline = time.monotonic() + self._timeout
         self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
@@ -60,7 +72,7 @@ class Reply:
             ``await`` raises ``asyncio.CancelledError``, unless the handler comes to its end before it is reached,
             and the answer after all. False if the answer, or an error, was there before.
         """
-        return not self._future.done() and self._take_back()
+        return not self._future.done() and self._way.take_back()
 
     def result(self, timeout: float | None = None) -> Any:
         """Block for the answer.
@@ -77,7 +89,7 @@ class Reply:
         end = self._deadline if timeout is None else time.monotonic() + seconds(timeout, "result: timeout")
         try:
             outcome = interruptible(
-                lambda: interrupts.wait(self._future, end - time.monotonic(), self._look), self._goes_on
+                lambda: interrupts.wait(self._future, end - time.monotonic(), self._way.look), self._goes_on
             )
         except concurrent.futures.TimeoutError:
             raise self._late(self._timeout if timeout is None else timeout) from None
@@ -88,9 +100,10 @@ class Reply:
 
     def _goes_on(self) -> str:
         """What an interrupted wait leaves behind, and how to end it."""
-        if self._future.done() or self._sent is None:
+        begun = self._way.begun
+        if self._future.done() or begun is None:
             return f"{self._message} is not waited for any more."
-        if self._sent.begun:
+        if begun:
             return f"{self._message} goes on; nobody waits for it. End it: {self._agent}.skip(), or reply.cancel()."
         return (
             f"{self._message} stays in the mailbox; nobody waits for it. Take it back: reply.cancel(). "
@@ -103,8 +116,9 @@ class Reply:
         return f"lab[{self._message.rpartition('.')[0]!r}]"
 
     def _late(self, seconds: float) -> CallTimeout:
-        begun = self._sent is not None and self._sent.begun
-        still = "the agent still does the work" if begun else "it still waits in the mailbox, and will be handled"
+        still = (
+            "the agent still does the work" if self._way.begun else "it still waits in the mailbox, and will be handled"
+        )
         return CallTimeout(
             f"no answer from {self._message} within {seconds:g} s; {still}. Wait longer: reply.result(seconds), or "
             "next time ref.call(timeout=seconds). Look: ref.info()."
@@ -115,7 +129,7 @@ class Reply:
 
     async def _wait(self) -> Any:
         try:
-            await arrival(self._future, self._deadline, self._look)
+            await arrival(self._future, self._deadline, self._way.look)
         except TimeoutError:
             raise self._late(self._timeout) from None
         except asyncio.CancelledError as error:

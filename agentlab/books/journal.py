@@ -7,9 +7,8 @@ newest first.
 
 from __future__ import annotations
 
-from typing import Any
-
 from agentlab.node.journal import REACHES
+from agentlab.wire.frames import KeptStep, Mark
 
 
 class Step:
@@ -17,7 +16,7 @@ class Step:
 
     __slots__ = ("began", "finished", "mark", "number", "once", "result")
 
-    def __init__(self, number: int, mark: tuple[Any, ...], once: bool, began: int) -> None:
+    def __init__(self, number: int, mark: Mark, once: bool, began: int) -> None:
         self.number = number
         self.mark = mark
         self.once = once
@@ -49,9 +48,9 @@ class Journal:
     def __init__(self) -> None:
         self.steps: dict[int, Step] = {}
 
-    def begin(self, number: int, mark: tuple[Any, ...], once: bool, at: int) -> Step:
+    def begin(self, number: int, mark: Mark, once: bool, at: int) -> Step:
         """A step begins, perhaps again."""
-        step = self.steps[number] = Step(number, tuple(mark), once, at)
+        step = self.steps[number] = Step(number, mark, once, at)
         return step
 
     def end(self, number: int, result: bytes | None) -> Step | None:
@@ -88,6 +87,6 @@ class Journal:
         """A person says what became of a step: its result, or (None) that it may run again."""
         self.end(number, result)
 
-    def for_node(self) -> list[tuple[Any, ...]]:
+    def for_node(self) -> list[KeptStep]:
         """What a node needs of it: number, mark, once, outcome, result."""
         return [(s.number, s.mark, s.once, "ok" if s.finished else None, s.result) for s in self.steps.values()]

@@ -25,6 +25,7 @@ from agentlab.ground.words import meant
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.words import Signal, StopSupervisor
 from agentlab.wire.exceptions import describe, encode_reason
+from agentlab.wire.frames import ToNode
 
 ANSWER_SECONDS = 1.0
 """How long a node may take to say what an agent is doing: a handler in C code keeps it from answering."""
@@ -110,15 +111,20 @@ async def _meter(runtime: Runtime, entry: Entry) -> tuple[float, int] | None:
     """CPU seconds and bytes of state; of a life that no node has, the books know both."""
     if entry.asleep:
         return 0.0, sum(len(json.dumps(value)) for value in entry.state().values())
-    found: tuple[float, int] | None = await runtime.desk.ask(entry, "meter", timeout=ANSWER_SECONDS)
+    found: tuple[float, int] | None = await runtime.desk.ask(
+        entry, lambda node, ticket: node.meter(placement=entry.place, ticket=ticket), timeout=ANSWER_SECONDS
+    )
     return found
 
 
 async def draft(runtime: Runtime, path: str) -> dict[str, Any]:
     """The state in hand: uncommitted while a message is handled, else the same as ``state``."""
     entry = entry_at(runtime, path)
-    awake = entry.life and not entry.asleep
-    texts = await runtime.desk.ask(entry, "draft", timeout=ANSWER_SECONDS) if awake else None
+    texts = None
+    if entry.life and not entry.asleep:
+        texts = await runtime.desk.ask(
+            entry, lambda node, ticket: node.draft(placement=entry.place, ticket=ticket), timeout=ANSWER_SECONDS
+        )
     if texts is None:
         return entry.state()
     return {name: json.loads(text) for name, text in texts.items()}
@@ -146,7 +152,7 @@ def _suspended(runtime: Runtime, entry: Entry, on: bool) -> None:
     if entry.suspended != on:
         entry.suspended = on
         runtime.desk.ledger.event("suspended" if on else "resumed", entry.path, incarnation=entry.incarnation)
-        runtime.desk.tell(entry, "suspend", on)
+        runtime.desk.tell(entry, wake=False).suspend(placement=entry.place, on=on)
     runtime.desk.settle(entry)
 
 
@@ -156,7 +162,7 @@ def trace(runtime: Runtime, path: str, on: bool = True) -> None:
     if not isinstance(on, bool):  # a node could not be told of anything else, nor of what is told with it
         raise InvalidArgument(f"trace: on must be True or False; got {shown(on)}. Nothing was done.", argument="on")
     entry.traced = on
-    runtime.desk.tell(entry, "trace", on)
+    runtime.desk.tell(entry, wake=False).trace(placement=entry.place, on=on)
 
 
 async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +194,11 @@ async def set_state(runtime: Runtime, entry: Entry, image: Image, op: str) -> No
 async def _replaced(runtime: Runtime, entry: Entry, image: Image, timeout: float) -> bool:
     """Whether this life has set the fields; it may end before."""
     life = entry.life
-    asked = asyncio.ensure_future(runtime.desk.ask(entry, "replace", image, timeout=max(0.0, timeout)))
+
+    def ask(node: ToNode, ticket: int) -> None:
+        node.replace(placement=entry.place, ticket=ticket, fields=image)
+
+    asked = asyncio.ensure_future(runtime.desk.ask(entry, ask, timeout=max(0.0, timeout)))
     while not asked.done() and entry.life == life:
         await runtime.idleness.turn(0.05)
     if asked.done():
@@ -329,8 +339,11 @@ async def _stop_life(runtime: Runtime, entry: Entry, reason: Any) -> None:
     runtime.desk.settle(entry)
     limit = entry.spec.shutdown
     end = runtime.now() + limit if isinstance(limit, (int, float)) else None
-    if limit == "brutal_kill" or not runtime.desk.tell(entry, "stop", encode_reason(reason)):
+    say = runtime.desk.reach(entry) if limit != "brutal_kill" else None
+    if say is None:
         runtime.lives.end(entry, "killed")
+    else:
+        say.stop(placement=entry.place, reason=encode_reason(reason))
     while entry.life == life:
         if end is not None and runtime.now() >= end:
             runtime.lives.end(entry, "killed")

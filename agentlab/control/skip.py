@@ -45,7 +45,9 @@ async def _held(runtime: Runtime, entry: Entry) -> Message | None:
         await runtime.idleness.turn(0.05)
     if not (entry.pending and entry.handles_messages):
         return None
-    key = await runtime.desk.ask(entry, "held", timeout=FENCE_SECONDS)
+    key = await runtime.desk.ask(
+        entry, lambda node, ticket: node.held(placement=entry.place, ticket=ticket), timeout=FENCE_SECONDS
+    )
     held = next((message for message in entry.pending if message.key == key), None)
     if held is None and entry.pending and entry.life and not entry.suspended:
         held = entry.pending[0]

@@ -18,11 +18,12 @@ from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
 from agentlab.exits import reason_text
 from agentlab.kernel.turn import Ledger
-from agentlab.pool.pool import Node, Pool
+from agentlab.pool.pool import Node, Pool, SayToNode
 from agentlab.supervision.tree import Tree
+from agentlab.wire.frames import ToNode
 
-UNHEARD = frozenset({"end", "suspend", "trace"})
-"""What a dormant life is not told: the books have it, and with the start its node is told what still matters."""
+NOBODY = SayToNode(lambda frame: None)
+"""What is said here nobody hears."""
 
 
 class Flusher(Protocol):
@@ -101,7 +102,7 @@ class Desk:
 
     def _tell_settled(self, node: Node) -> None:
         node.told = node.heard
-        node.say("settled", node.heard)
+        node.say.settled(count=node.heard)
         self.due()
 
     def living(self, life: int) -> Entry | None:
@@ -109,26 +110,34 @@ class Desk:
         entry = self.lives.get(life)
         return entry if entry is not None else self.entries.make(self.tree.find_life(life))
 
-    def tell(self, entry: Entry, kind: str, *parts: Any) -> bool:
-        """Say something to the life's node; whether there is one. A dormant life gets one for that."""
-        if entry.dormant:
-            if kind in UNHEARD:
-                return False
+    def reach(self, entry: Entry, *, wake: bool = True) -> ToNode | None:
+        """Where to speak to the life's node, if there is one; ask for ``entry.place`` after that.
+
+        Args:
+            entry: The agent.
+            wake: Whether a dormant life gets a node for that. What the books have its node is told with the start.
+        """
+        if entry.dormant and wake:
             self.wake(entry)
         node = self.pool.nodes.get(entry.node or 0)
-        if node is None or not entry.place:
-            return False
-        node.say(kind, entry.place, *parts)
+        if node is None or entry.dormant or not entry.place:
+            return None
         self.due()
-        return True
+        return node.say
 
-    async def ask(self, entry: Entry, kind: str, *parts: Any, timeout: float) -> Any:
-        """Ask the life's node; None if it does not answer within ``timeout`` seconds."""
+    def tell(self, entry: Entry, *, wake: bool = True) -> ToNode:
+        """Where to speak to the life's node; if there is none, nobody hears it."""
+        return self.reach(entry, wake=wake) or NOBODY
+
+    async def ask(self, entry: Entry, question: Callable[[ToNode, int], None], *, timeout: float) -> Any:
+        """Ask the life's node under a ticket; None if it does not answer within ``timeout`` seconds."""
         ticket = next(self.numbers)
         future = self.asked[ticket] = self.loop.create_future()
         try:
-            if not self.tell(entry, kind, ticket, *parts):
+            say = self.reach(entry)
+            if say is None:
                 return None
+            question(say, ticket)
             async with asyncio.timeout(timeout):
                 return await future
         except TimeoutError:

@@ -115,8 +115,11 @@ class Lives:
             return
         entry.ending = True
         self._desk.settle(entry)
-        if not self._desk.tell(entry, "signal", encode_reason(command.reason)):
+        say = self._desk.reach(entry)
+        if say is None:
             self.drop(entry, command.reason)
+        else:
+            say.signal(placement=entry.place, reason=encode_reason(command.reason))
 
     def _dismiss(self, command: SignalWorker) -> bool:
         """End a dormant life without an entry being made for it, with the lab or for an heir; whether that was done."""
@@ -305,7 +308,7 @@ class Lives:
                 continue
             for message in messages:
                 self._mail.hand_over(entry, message)
-            self._desk.tell(entry, "open")
+            self._desk.tell(entry).open(placement=entry.place)
 
     # what nodes report
 
@@ -339,12 +342,12 @@ class Lives:
         for message in entry.pending:
             self._mail.hand_over(entry, message)
         if entry.path not in self.unread:
-            self._desk.tell(entry, "open")
+            self._desk.tell(entry).open(placement=entry.place)
 
     def _on_awake(self, entry: Entry, changes: list[Any]) -> None:
         """A life that was dormant is on its node; it had started long before."""
         entry.waking = False
-        self._desk.tell(entry, "open")
+        self._desk.tell(entry).open(placement=entry.place)
         if changes:  # a set, say, whose JSON has another order there
             entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
@@ -400,7 +403,7 @@ class Lives:
     def _fence(self, entry: Entry, reason: Any) -> None:
         """Have its node end a life; who comes after it waits for the node's word."""
         entry.dying = reason
-        self._desk.tell(entry, "end", encode_reason(reason))
+        self._desk.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
         self._desk.loop.call_later(FENCE_SECONDS, self._overdue, entry, entry.place)
         self._desk.settle(entry)
 
@@ -423,7 +426,7 @@ class Lives:
     def drop(self, entry: Entry, reason: Any) -> None:
         """A life is over although its node has not said so: what it still says is not heard."""
         if not entry.dormant:
-            self._desk.tell(entry, "end", encode_reason(reason))
+            self._desk.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
         self.over(entry, reason)
 
     def over(self, entry: Entry, reason: Any, *, key: int | None = None, blame: Blame = "none") -> None:
@@ -459,7 +462,7 @@ class Lives:
         if not entry.life:
             return
         if entry.is_first_start:  # the same start, on a node that knows nothing of that
-            self._desk.tell(entry, "end", encode_reason("killed"))
+            self._desk.tell(entry, wake=False).end(placement=entry.place, reason="killed")
             self._placing.leave(entry)
             self._placing.place(entry)
             return

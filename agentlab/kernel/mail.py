@@ -33,7 +33,7 @@ from agentlab.kernel.notes import Outcome
 from agentlab.kernel.timers import Timers
 from agentlab.node.resident import Blame
 from agentlab.pool.pool import Node
-from agentlab.wire.exceptions import describe, encode_reason
+from agentlab.wire.exceptions import Term, describe, encode_reason
 
 HERE: Any = object()
 """Stands for an answer that the caller, on the same node, has already."""
@@ -115,9 +115,10 @@ class Mail:
     def hand_over(self, entry: Entry, message: Message) -> None:
         """Copy a message into the node's mailbox."""
         journal = message.journal.for_node() if message.journal is not None else []
-        seed = message.seed or f"{entry.path} {message.key}"
-        known = (message.key, message.method, message.payload, journal, seed, message.redeliver)
-        self._desk.tell(entry, "message", *known)
+        self._desk.tell(entry).deliver(
+            placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,
+            seed=message.seed or f"{entry.path} {message.key}", redeliver=message.redeliver,
+        )  # fmt: skip
 
     def heard_by(self, topic: str) -> list[Entry]:
         """Who would get what is published now."""
@@ -208,7 +209,7 @@ class Mail:
         error = self._cycle(caller, path, method) or self._refusal(entry, path, message)
         if error is not None or entry is None or caller is None:  # a caller that was moved asks again where it is now
             self.refused[key] = asker
-            node.say("withdraw", target, key)
+            node.say.withdraw(placement=target, key=key)
             answer(None, error or NotRunning(f"{path}.{method}: who asks is not here any more."))
             return
         caller.asking[origin] = path
@@ -300,7 +301,7 @@ class Mail:
             target = self._desk.entries.get(path)
             if target is not None and sent in target.pending:
                 target.pending.remove(sent)
-                self._desk.tell(target, "withdraw", sent.key)
+                self._desk.tell(target).withdraw(placement=target.place, key=sent.key)
                 self._desk.settle(target)
         self._timers.drop(outcome.timers)
         if message.origin is not None:
@@ -350,8 +351,11 @@ class Mail:
     def take_back(self, entry: Entry, message: Message, outcome: str) -> None:
         """End a message: at once if no node has it, else when its node says that nothing of it shows."""
         message.withdrawn = outcome
-        if not entry.is_up or not self._desk.tell(entry, "withdraw", message.key):
+        say = self._desk.reach(entry) if entry.is_up else None
+        if say is None:
             self._withdrawn(entry, message)
+        else:
+            say.withdraw(placement=entry.place, key=message.key)
 
     def on_withdrawn(self, node: Node, place: int, key: int) -> None:
         """A node has dropped a message, or has interrupted its handler and forgotten what that did."""
@@ -497,13 +501,13 @@ def answer_to(desk: Desk, node: Node, ticket: int) -> Answer:
     """Answers a question of a node."""
 
     def answer(value: Any, error: BaseException | None = None) -> None:
-        node.say("answer", ticket, value, None if error is None else _told(error))
+        node.say.answer(ticket=ticket, value=value, error=None if error is None else _told(error))
         desk.due()
 
     return answer
 
 
-def _told(error: BaseException) -> Any:
+def _told(error: BaseException) -> Term:
     """An error for an agent: of a start that failed, what the other agent raised, as its node took it apart."""
     if isinstance(error, StartFailed) and isinstance(error.reason, Crash):
         return encode_reason(error.reason)

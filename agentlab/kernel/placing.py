@@ -47,8 +47,11 @@ class Placing:
         teach(node, entry.kind)
         if entry.spec.restore == "fresh" and entry.incarnation and not entry.waking:
             entry.fields = {}
-        begin = (entry.kind.number, entry.path, entry.incarnation + (not entry.waking), entry.spec.max_busy)
-        node.say("start", entry.place, *begin, entry.initial, entry.fields)
+        node.say.start(
+            placement=entry.place, number=entry.kind.number, path=entry.path,
+            incarnation=entry.incarnation + (not entry.waking), max_busy=entry.spec.max_busy,
+            initial=entry.initial, kept=entry.fields,
+        )  # fmt: skip
         if entry.waking:
             self.steer(entry)
         self._desk.due()
@@ -77,9 +80,9 @@ class Placing:
     def steer(self, entry: Entry) -> None:
         """Tell a node that has just got a life what was asked of it before."""
         if entry.traced:
-            self._desk.tell(entry, "trace", True)
+            self._desk.tell(entry, wake=False).trace(placement=entry.place, on=True)
         if entry.suspended:
-            self._desk.tell(entry, "suspend", True)
+            self._desk.tell(entry, wake=False).suspend(placement=entry.place, on=True)
 
     def leave(self, entry: Entry) -> None:
         """The life is on no node any more; a node of its own goes with it."""
@@ -93,7 +96,7 @@ class Placing:
 
     def move(self, entry: Entry, reason: Move, *, avoid: int | None = None) -> None:
         """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
-        self._desk.tell(entry, "end", reason)
+        self._desk.tell(entry, wake=False).end(placement=entry.place, reason=reason)
         self.leave(entry)
         sleeps = entry.may_sleep
         entry.moving = entry.moving or not entry.is_starting
@@ -144,4 +147,4 @@ def teach(node: Node, kind: Kind) -> None:
     """Give a node an agent class, once."""
     if kind.number not in node.classes:
         node.classes.add(kind.number)
-        node.say("class", kind.number, kind.data, sources(kind.cls))
+        node.say.teach(number=kind.number, data=kind.data, cells=sources(kind.cls))

@@ -192,7 +192,7 @@ class Runtime:
     def _on_ready(self, node: Node, number: int, pid: int) -> None:
         node.ready, node.born_with = True, memory_of(pid) or 0
         self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
-        node.say("keys", self.desk.numbers.take(KEYS), KEYS)
+        node.say.keys(first=self.desk.numbers.take(KEYS), count=KEYS)
 
     def _on_started(self, node: Node, place: int, changes: list[Any]) -> None:
         self.lives.on_started(node, place, changes)

@@ -81,7 +81,7 @@ class Upgrades:
             task.add_done_callback(self._tasks.discard)
         elif node is not None and not entry.is_starting:
             teach(node, kind)
-            self._desk.tell(entry, "upgrade", kind.number)
+            self._desk.tell(entry).upgrade(placement=entry.place, number=kind.number)
 
     async def _at_rest(self, entry: Entry, kind: Kind) -> None:
         """Upgrade an agent that no node has: a node migrates what the books have of it."""
@@ -104,7 +104,7 @@ class Upgrades:
         teach(node, kind)
         ticket = next(desk.numbers)
         told = desk.asked[ticket] = desk.loop.create_future()
-        node.say("migrate", 0, ticket, kind.number, image)
+        node.say.migrate(ticket=ticket, number=kind.number, image=image)
         desk.due()
         try:
             async with asyncio.timeout(MIGRATION_SECONDS):

@@ -87,7 +87,7 @@ def _disown(host: Host) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     if host.kind != "kernel":
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    for resident in host._residents.values():
+    for resident in host.residents.values():
         if resident.mailbox:
             resident.mailbox.clear()
         resident.reason = "forked"  # the handler that returns goes no further

@@ -9,13 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
+from agentlab.wire.frames import KeptStep, Mark
 from agentlab.wire.packing import is_plain, stored
-
-Mark = tuple[str, str, str, int]
-"""What a step is known by: kind, name, digest of its arguments, how often these have occurred before.
-
-The digest of a step inside another step begins with the ``label`` of that one and the end of a line.
-"""
 
 REACHES = frozenset({"call", "start", "publish", "control"})
 """Kinds of steps that others have seen: agents that were called, a lab that was changed."""
@@ -36,7 +31,7 @@ class Journal:
 
     __slots__ = ("_answered", "_kept", "_last", "_seen")
 
-    def __init__(self, kept: list[tuple[Any, ...]]) -> None:
+    def __init__(self, kept: list[KeptStep]) -> None:
         self._kept = {step.mark: step for step in (Kept(*parts) for parts in kept)}
         self._last = max((step.number for step in self._kept.values()), default=0)
         self._seen: dict[tuple[str, str, str], int] = {}

@@ -13,17 +13,22 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from agentlab.errors import CallTimeout
-from agentlab.ground.redaction import learn
 from agentlab.node.resident import Resident, current
-from agentlab.wire.codec import Reader, flat, frame
-from agentlab.wire.exceptions import Refused, decode_reason
+from agentlab.wire.codec import Frame, Reader, flat, frame
+from agentlab.wire.exceptions import Refused, Term, decode_reason
 
 SOON_SECONDS = 0.001
 """So long a message for which nobody waits may wait for others."""
 
 
 class Line:
-    """The line, and what waits for its other end. Everything happens in the node's loop."""
+    """The line, and what waits for its other end. Everything happens in the node's loop.
+
+    Attributes:
+        hears: What to do with each frame of the kernel.
+    """
+
+    hears: dict[str, Callable[[Frame], None]]
 
     def __init__(self) -> None:
         self.noted = 0  # what was said that later things may depend on
@@ -79,7 +84,7 @@ class Line:
             self._unsettled.append((noted, waiter))
             await waiter
 
-    def _on_settled(self, count: int) -> None:
+    def note_settled(self, count: int) -> None:
         """So much of what this node has noted is committed."""
         self._settled = count
         waiting = self._unsettled
@@ -88,16 +93,12 @@ class Line:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _on_secrets(self, found: dict[str, str]) -> None:
-        """What the kernel's environment has, and this process, which began earlier, may not have."""
-        learn(found)
+    def hear(self, frame: Frame) -> None:
+        """Act on what the kernel says."""
+        self.hears[frame[0]](frame)
 
-    def hear(self, message: tuple[Any, ...]) -> None:
-        """Act on one message of the kernel."""
-        getattr(self, "_on_" + message[0])(*message[1:])
-
-    def misheard(self, message: tuple[Any, ...], error: BaseException) -> None:
-        """Acting on a message has raised; the host knows whose fault that is."""
+    def misheard(self, frame: Frame, error: BaseException) -> None:
+        """Acting on what the kernel says has raised; the host knows whose fault that is."""
         raise error
 
     async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
@@ -154,7 +155,8 @@ class Line:
         if not task.cancelled():
             task.exception()  # seen: asyncio need not complain
 
-    def _on_answer(self, ticket: int, value: Any, error: tuple[Any, ...] | None) -> None:
+    def take_answer(self, ticket: int, value: bytes | None, error: Term) -> None:
+        """Hand the kernel's answer to who has asked."""
         resident = self._away.pop(ticket, None)
         if resident is not None:  # who does not wait any more has its question under way all the same
             resident.away -= 1
@@ -168,7 +170,7 @@ class Line:
 
 
 class _Ear(asyncio.Protocol):
-    """The node's end of the socket: bytes in, messages to the line."""
+    """The node's end of the socket: bytes in, frames to the line."""
 
     def __init__(self, line: Line, gone: asyncio.Future[None]) -> None:
         self._line = line
@@ -176,11 +178,11 @@ class _Ear(asyncio.Protocol):
         self._reader = Reader()
 
     def data_received(self, data: bytes) -> None:
-        for message in self._reader.feed(data):
+        for heard in self._reader.feed(data):
             try:
-                self._line.hear(message)
+                self._line.hear(heard)
             except BaseException as error:  # what an agent made raises when it is looked at: the line stays
-                self._line.misheard(message, error)
+                self._line.misheard(heard, error)
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self._gone.done():

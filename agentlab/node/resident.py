@@ -15,6 +15,7 @@ from agentlab.agent.snapshot import Change
 from agentlab.errors import InvalidState
 from agentlab.exits import Crash
 from agentlab.node.journal import NO_STEPS, Journal
+from agentlab.node.mailbox import NOTHING, Delivery, Item
 from agentlab.slicing.sliced import Owner, owner_of
 from agentlab.wire.exceptions import repr_of, revive
 
@@ -37,18 +38,6 @@ class Died(BaseException):
         self.reason = reason
 
 
-class _Nothing(deque[tuple[Any, ...]]):
-    """The mailbox of all who have nothing in theirs: even an empty one takes more than most agents."""
-
-    def append(self, item: tuple[Any, ...]) -> None:
-        raise TypeError("this mailbox is everybody's; Resident.post gives an agent its own")
-
-    appendleft = append
-
-
-NOTHING = _Nothing()
-
-
 class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
@@ -65,7 +54,7 @@ class Resident(Owner):
         self.max_busy = math.inf  # seconds in which one message may hold the node
         self.burns = 0  # messages running that held it for long
         self.saved: dict[str, Any] = {}
-        self.mailbox: deque[tuple[Any, ...]] = NOTHING
+        self.mailbox: deque[Item] = NOTHING
         self.task: asyncio.Task[None] | None = None
         self.key: int | None = None  # the message in hand
         self.withdrawn: int | None = None  # the message that its caller has taken back
@@ -96,13 +85,13 @@ class Resident(Owner):
         """Report to the kernel, as this life."""
         self.host.say(kind, self.life, *parts)
 
-    def take(self, key: int, journal: list[tuple[Any, ...]], seed: str) -> None:
+    def take(self, message: Delivery) -> None:
         """Take a message in hand."""
-        self.key, self.journal, self.diverged = key, Journal(journal), False
+        self.key, self.journal, self.diverged = message.key, Journal(message.journal), False
         self.busy, self.limit = 0.0, self.max_busy
-        self.seed, self.chance = seed, None
+        self.seed, self.chance = message.seed, None
 
-    def post(self, item: tuple[Any, ...], *, first: bool = False) -> None:
+    def post(self, item: Item, *, first: bool = False) -> None:
         """Put something last, or first, in the mailbox."""
         if self.mailbox is NOTHING:
             self.mailbox = deque()

@@ -21,8 +21,12 @@ from agentlab.errors import NodeDown
 from agentlab.ground.redaction import known
 from agentlab.pool.fork import NodeProcess, advice, shared
 from agentlab.pool.thread import NodeThread
-from agentlab.wire.codec import Reader, frame
+from agentlab.wire.codec import Frame, Reader, frame
+from agentlab.wire.frames import ToNode
+from agentlab.wire.stubs import sender
 from agentlab.wire.word import Word
+
+SayToNode = sender(ToNode, __file__)  # type: ignore[type-abstract]  # a protocol is what it reads
 
 NodeKind = Literal["pool", "own", "low", "kernel"]
 
@@ -53,20 +57,19 @@ class Node:
         self.agents = 0
         self.classes: set[int] = set()
         self.transport: asyncio.WriteTransport | None = None
-        self._out: list[tuple[Any, ...]] = []
+        self._out: list[Frame] = []
+        self.say = SayToNode(self._out.append)  # what is said leaves with ``flush``, as one frame
         self._knows: dict[str, str] | None = None  # which secrets
-
-    def say(self, *message: Any) -> None:
-        """Queue one message; ``flush`` sends all that wait as one frame."""
-        self._out.append(message)
 
     def flush(self) -> None:
         """Send what waits."""
         if self._out and self.transport is not None:
-            out, self._out = self._out, []
+            out: list[Frame] = []
             if (secrets := known()) is not self._knows:
                 self._knows = secrets
-                out.insert(0, ("secrets", secrets))  # before what may hold one
+                SayToNode(out.append).secrets(found=secrets)  # before what may hold one
+            out += self._out
+            self._out.clear()
             self.transport.write(frame(out))
 
     @property
@@ -85,7 +88,7 @@ class Pool:
     BURST_SECONDS = 10.0
 
     def __init__(
-        self, size: int, lab_id: str, hear: Callable[[Node, list[tuple[Any, ...]]], None],
+        self, size: int, lab_id: str, hear: Callable[[Node, list[Frame]], None],
         lost: Callable[[Node], None], *, durable: bool, node_memory: int | None = None,
     ) -> None:  # fmt: skip
         self.size = size

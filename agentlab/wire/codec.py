@@ -12,6 +12,9 @@ from typing import Any
 
 from agentlab.wire.exceptions import PLAIN, text_of
 
+Frame = tuple[Any, ...]
+"""One thing that is said: its name, a word of ``frames``, then its parts."""
+
 _LENGTH = struct.Struct("!Q")
 
 
@@ -28,7 +31,7 @@ def flat(value: Any) -> Any:
     return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else text_of(value)
 
 
-def frame(messages: list[tuple[Any, ...]]) -> bytes:
+def frame(messages: list[Frame]) -> bytes:
     """Messages as one frame."""
     body = marshal.dumps(messages)
     return _LENGTH.pack(len(body)) + body
@@ -40,11 +43,11 @@ class Reader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[tuple[Any, ...]]:
+    def feed(self, data: bytes) -> list[Frame]:
         """Messages of the frames that ``data`` completes."""
         buffer = self._buffer
         buffer += data
-        messages: list[tuple[Any, ...]] = []
+        messages: list[Frame] = []
         at = 0
         while len(buffer) - at >= 8:
             (size,) = _LENGTH.unpack_from(buffer, at)

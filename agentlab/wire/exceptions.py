@@ -18,7 +18,7 @@ import marshal
 import pickle
 import sys
 import traceback
-from typing import Any
+from typing import Any, TypeAlias
 
 from agentlab import errors
 from agentlab.errors import AgentDown, NotRunning, StartFailed
@@ -35,6 +35,9 @@ DATA, PICKLE = b"d", b"p"
 
 
 PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
+
+Term: TypeAlias = "int | str | float | bool | bytes | tuple[Term, ...] | None"
+"""An exit reason as a frame holds it: a word, or any plain term; what was raised begins with ``CRASH``."""
 
 
 def _known() -> dict[str, type[BaseException]]:
@@ -238,20 +241,19 @@ def as_reason(term: Any, default: str = "normal") -> Any:
     return term if isinstance(term, Crash) else _plain(term) if isinstance(term, tuple) and term else text_of(term)
 
 
-def encode_reason(reason: Any) -> Any:
+def encode_reason(reason: Any) -> Term:
     """An exit reason in plain parts, for a frame."""
     if isinstance(reason, Crash):
         return (CRASH, reason.type, reason.message, reason.traceback, reason.form)
     return _plain(reason) if isinstance(reason, tuple) else text_of(reason)
 
 
-def _plain(term: Any, depth: int = 20) -> Any:
+def _plain(term: Any, depth: int = 20) -> Term:
     """A term that a frame can hold: what is neither text, number nor tuple becomes its text."""
     if isinstance(term, tuple) and depth:
         return tuple(_plain(part, depth - 1) for part in term)
-    if type(term) in PLAIN and type(term) is not str:
-        return term
-    return text_of(term)
+    plain: Term = term if type(term) in PLAIN and type(term) is not str else text_of(term)
+    return plain
 
 
 def text_of(term: Any) -> str:
@@ -272,8 +274,9 @@ def repr_of(value: Any) -> str:
         return f"(its repr raised {type(failed).__name__})"
 
 
-def decode_reason(reason: Any) -> Any:
+def decode_reason(reason: Term) -> Any:
     """The reason that ``encode_reason`` took apart."""
     if isinstance(reason, tuple) and len(reason) == 5 and reason[0] == CRASH:
-        return Crash(*reason[1:])
+        parts: Any = reason[1:]
+        return Crash(*parts)
     return reason

@@ -178,6 +178,21 @@ def test_the_floors_of_the_design_are_the_floors_that_are_checked():
         assert re.search(rf"^\| `{name}/?` \|", section, re.MULTILINE), f"DESIGN.md does not say what {name} is"
 
 
+def test_every_file_that_the_design_names_is_there():
+    """Its walks lead from file to file, so a file that moved takes its name in DESIGN.md along."""
+    folders = {path.parent.name: path.parent for path in (ROOT / "agentlab").glob("*/__init__.py")}
+    folders |= {"tests": ROOT / "tests", "agentlab_widgets": ROOT / "widgets" / "agentlab_widgets"}
+    named = re.findall(r"`(\w+)/(\w+)(?:\.\w+)?`", (ROOT / "DESIGN.md").read_text(encoding="utf-8"))
+    missing = [
+        f"{folder}/{name}"
+        for folder, name in named
+        if folder in folders and not any((folders[folder] / f"{name}{end}").exists() for end in ("", ".py"))
+    ]
+
+    assert len(named) > 50
+    assert missing == []
+
+
 @pytest.mark.parametrize("folder", sorted(p.parent.name for p in (ROOT / "agentlab").glob("*/__init__.py")))
 def test_a_folder_says_what_it_is(folder):
     """Five lines: what it is, what it may import, where to start, its invariant, how to add to it."""

@@ -7,7 +7,7 @@ newest first.
 
 from __future__ import annotations
 
-from agentlab.node.journal import REACHES
+from agentlab.node.replay import REACHES
 from agentlab.wire.frames import KeptStep, Mark
 
 

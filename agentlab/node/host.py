@@ -19,7 +19,6 @@ from agentlab.agent.base import HOOKS, Agent
 from agentlab.agent.snapshot import Image
 from agentlab.errors import InvalidArgument
 from agentlab.exits import Crash, Exit
-from agentlab.node.changing import build, committed, put, take_back, upgrade
 from agentlab.node.forked import watch
 from agentlab.node.line import Line
 from agentlab.node.link import InsideLink, awaited
@@ -27,6 +26,7 @@ from agentlab.node.log import AgentLog
 from agentlab.node.mailbox import Delivery, Item, Replace, Stop
 from agentlab.node.orders import Orders, hearing_of
 from agentlab.node.resident import Blame, Died, Resident, current, nothing, revived, shown
+from agentlab.node.states import build, committed, put, take_back, upgrade
 from agentlab.ref.link import links
 from agentlab.slicing.sliced import Owner
 from agentlab.slicing.slices import Slicer

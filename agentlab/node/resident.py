@@ -14,8 +14,8 @@ from agentlab.agent.base import Agent, Field
 from agentlab.agent.snapshot import Change
 from agentlab.errors import InvalidState
 from agentlab.exits import Crash
-from agentlab.node.journal import NO_STEPS, Journal
 from agentlab.node.mailbox import NOTHING, Delivery, Item
+from agentlab.node.replay import NO_STEPS, Journal
 from agentlab.slicing.sliced import Owner, owner_of
 from agentlab.wire.exceptions import repr_of, revive
 

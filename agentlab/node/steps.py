@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from agentlab import tools
 from agentlab.errors import ToolFailed
 from agentlab.ground.redaction import redact, redact_name
-from agentlab.node.journal import Kept, digest_of, label
+from agentlab.node.replay import Kept, digest_of, label
 from agentlab.node.resident import Died, Resident, current
 from agentlab.tools import Tool
 from agentlab.wire.exceptions import describe

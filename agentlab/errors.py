@@ -101,11 +101,11 @@ class InvalidArgument(AgentLabError, TypeError):
 
 
 class MailboxFull(AgentLabError):
-    """The mailbox holds ``max_mailbox`` messages; nothing accepted before is dropped."""
+    """The mailbox holds as many messages as it may; nothing accepted before is dropped."""
 
 
 class MessageTooLarge(AgentLabError, ValueError):
-    """An argument, a reply or a state is larger than ``max_message`` bytes."""
+    """An argument, a reply or a state takes more bytes than it may (``agent/fields.MAX_MESSAGE``)."""
 
 
 class InvalidSpec(AgentLabError, ValueError):

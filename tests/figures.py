@@ -107,6 +107,7 @@ FIGURES: dict[str, Callable[[House], int | str]] = {
     "lines": lambda house: sum(module.lines for module in house.modules.values()),
     "import floors": lambda house: len(house.layers),
     "imports of one module by another": lambda house: fan_in(house).total(),
+    "imports a module": lambda house: f"{fan_in(house).total() / len(house.modules):.1f}",
     f"modules known by more than {KNOWN_BY} others": lambda house: sum(n > KNOWN_BY for n in fan_in(house).values()),
     f"functions with more than {POSITIONAL} positional parameters": lambda house: sum(
         positional(function) > POSITIONAL for function in functions(house)

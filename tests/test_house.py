@@ -19,9 +19,14 @@ import yaml
 from packaging.requirements import Requirement
 
 import agentlab
+import tests.figures
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS = {path.parent.name: path.parent for path in (ROOT / "agentlab").glob("*/__init__.py")} | {
+    "agentlab_widgets": ROOT / "widgets" / "agentlab_widgets",
+    "tests": ROOT / "tests",
+}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 MENU = {
@@ -178,19 +183,43 @@ def test_the_floors_of_the_design_are_the_floors_that_are_checked():
         assert re.search(rf"^\| `{name}/?` \|", section, re.MULTILINE), f"DESIGN.md does not say what {name} is"
 
 
+def files_named_in(text: str) -> list[str]:
+    """Files and folders of the house that a text names in backticks, as ``folder/file``."""
+    return [f"{folder}/{name}" for folder, name in re.findall(r"`(\w+)/(\w+)(?:\.\w+)?`", text) if folder in FOLDERS]
+
+
+def is_there(name: str) -> bool:
+    """Whether there is such a file, or such a folder."""
+    folder, file = name.split("/")
+    return any((FOLDERS[folder] / f"{file}{end}").exists() for end in ("", ".py"))
+
+
 def test_every_file_that_the_design_names_is_there():
     """Its walks lead from file to file, so a file that moved takes its name in DESIGN.md along."""
-    folders = {path.parent.name: path.parent for path in (ROOT / "agentlab").glob("*/__init__.py")}
-    folders |= {"tests": ROOT / "tests", "agentlab_widgets": ROOT / "widgets" / "agentlab_widgets"}
-    named = re.findall(r"`(\w+)/(\w+)(?:\.\w+)?`", (ROOT / "DESIGN.md").read_text(encoding="utf-8"))
-    missing = [
-        f"{folder}/{name}"
-        for folder, name in named
-        if folder in folders and not any((folders[folder] / f"{name}{end}").exists() for end in ("", ".py"))
-    ]
+    named = files_named_in((ROOT / "DESIGN.md").read_text(encoding="utf-8"))
 
     assert len(named) > 50
-    assert missing == []
+    assert [name for name in named if not is_there(name)] == []
+
+
+def test_every_file_that_a_docstring_names_is_there():
+    """The same for what the files say of each other."""
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "agentlab").rglob("*.py")}
+    gone = {
+        str(path.relative_to(ROOT)): [name for name in files_named_in(text) if not is_there(name)]
+        for path, text in sources.items()
+    }
+
+    assert {path: names for path, names in gone.items() if names} == {}
+
+
+def test_the_figures_of_the_design_are_those_that_are_counted():
+    """DESIGN.md has a row for each figure that ``tests/figures.py`` prints, and that counts this checkout."""
+    counted = tests.figures.table({".": tests.figures.read_house(ROOT)}).splitlines()
+    section = (ROOT / "DESIGN.md").read_text(encoding="utf-8").split("## The house in figures")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| ")]
+
+    assert set(rows) >= {line.split(" | ")[0] for line in counted[2:]}
 
 
 @pytest.mark.parametrize("folder", sorted(p.parent.name for p in (ROOT / "agentlab").glob("*/__init__.py")))

@@ -31,7 +31,7 @@ from agentlab.ground.redaction import leaked
 from agentlab.ref.ref import Ref, named
 
 MAX_MESSAGE = 64 * 1024 * 1024
-"""Bytes that one value may take: a field of a state, an argument, a reply (``max_message``)."""
+"""Bytes that one value may take: a field of a state, an argument, a reply."""
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "(required)"})()
 """The default of a field that has none."""

@@ -346,7 +346,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if not (isinstance(cls, type) and issubclass(cls, Agent)):
             raise InvalidSpec(f"upgrade: give an agent class; got {shown(cls)}", kind="invalid_class", value=cls)
         runtime = self._live
-        return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls, runtime.idleness.turn)))
+        return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls)))
 
     def resume(self) -> list[Ref]:
         """Run the agents that are parked since the lab was opened again; their refs.

@@ -173,6 +173,11 @@ class Entry:
         return self.moving or self.waking or self.ending
 
     @property
+    def is_reachable(self) -> bool:
+        """Whether its life can be asked something: on its node, or on the one that it would get for that."""
+        return self.life != 0 and not self.is_starting and (self.dormant or self.place != 0)
+
+    @property
     def handles_messages(self) -> bool:
         """Whether a node may begin its next message."""
         return self.is_up and not (self.suspended or self.asleep)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from agentlab.agent.snapshot import Image
 from agentlab.books.agents import Entry
+from agentlab.books.below import Below
 from agentlab.books.classes import Kind
 from agentlab.supervision.records import Record
 
@@ -59,6 +60,7 @@ class Entries(dict[str, Entry]):
     def __init__(self, find: Callable[[str], Record | None], lives: dict[int, Entry]) -> None:
         super().__init__()
         self.dormant = 0
+        self._below = Below()
         self._find = find
         self._lives = lives
 
@@ -66,6 +68,20 @@ class Entries(dict[str, Entry]):
         """The agent at a path; None if there is none."""
         entry = super().get(path)
         return entry if entry is not None else self.make(self._find(path))
+
+    def put(self, entry: Entry) -> None:
+        """Keep an agent's entry at its path."""
+        self[entry.path] = entry
+        self._below.add(entry.path)
+
+    def remove(self, path: str) -> None:
+        """Forget the entry at a path."""
+        self.pop(path, None)
+        self._below.remove(path)
+
+    def below(self, path: str) -> list[Entry]:
+        """The agents below a supervisor that have entries."""
+        return [self[place] for place in self._below.of(path)]
 
     def peek(self, path: str) -> Entry | None:
         """The same if it has an entry; any thread may look."""
@@ -84,7 +100,7 @@ class Entries(dict[str, Entry]):
         note: Dormant = record.note
         entry = note.entry(record)
         if self._find(entry.path) in (None, record):
-            self[entry.path] = entry  # else its supervisor ends slowly, and its successor has such a child already
+            self.put(entry)  # else its supervisor ends slowly, and its successor has such a child already
             self.dormant -= 1
         if entry.life:
             self._lives[entry.life] = entry

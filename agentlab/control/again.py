@@ -84,7 +84,7 @@ async def start_again(  # as lab.start takes them
             except (AlreadyStarted, AlreadyPresent):  # somebody else was quicker
                 continue
         if patient and record.state == "starting" and record.restarts == 0:
-            await runtime.idleness.turn(0.05)
+            await runtime.desk.changes.at(record.path)
             continue
         refuse_other(record, spec, given)
         return await found(runtime, record, spec)

@@ -5,7 +5,6 @@ Each operation exists once, as a function in the runtime's loop; ``operations`` 
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import time
@@ -179,32 +178,25 @@ async def set_state(runtime: Runtime, entry: Entry, image: Image, op: str) -> No
     """Set fields in a checkpoint of its own: between two messages of an agent that runs, else in the books."""
     end = runtime.now() + REPLACE_SECONDS
     while entry.life:
-        if not entry.is_starting and await _replaced(runtime, entry, image, end - runtime.now()):
+        await runtime.desk.changes.until(lambda: not entry.life or entry.is_reachable, entry.path, end)
+        if entry.is_reachable and await _replaced(runtime, entry, image, end - runtime.now()):
             return
         if runtime.now() >= end:
             raise CallTimeout(
                 f"{op}: {entry.path!r} did not come to the end of a message within {REPLACE_SECONDS:g} s. "
                 "Nothing was replaced yet; look: ref.info()."
             )
-        await runtime.idleness.turn(0.05)
     entry.next_seq()
     runtime.desk.ledger.checkpoint(entry, difference(entry.image(), image))
 
 
 async def _replaced(runtime: Runtime, entry: Entry, image: Image, timeout: float) -> bool:
-    """Whether this life has set the fields; it may end before."""
-    life = entry.life
+    """Whether this life has set the fields; it may end before, or leave its node."""
 
     def ask(node: ToNode, ticket: int) -> None:
         node.replace(placement=entry.place, ticket=ticket, fields=image)
 
-    asked = asyncio.ensure_future(runtime.desk.ask(entry, ask, timeout=max(0.0, timeout)))
-    while not asked.done() and entry.life == life:
-        await runtime.idleness.turn(0.05)
-    if asked.done():
-        return asked.result() is not None
-    asked.cancel()
-    return False
+    return await runtime.desk.ask(entry, ask, timeout=max(0.0, timeout)) is not None
 
 
 # doubt
@@ -345,9 +337,11 @@ async def _stop_life(runtime: Runtime, entry: Entry, reason: Any) -> None:
     else:
         say.stop(placement=entry.place, reason=encode_reason(reason))
     while entry.life == life:
-        if end is not None and runtime.now() >= end:
+        left = None if end is None else end - runtime.now()
+        if left is not None and left <= 0:
             runtime.lives.end(entry, "killed")
-        await runtime.idleness.turn(0.05)
+            left = None
+        await runtime.desk.changes.at(entry.path, left)
 
 
 async def restart(runtime: Runtime, path: str) -> None:

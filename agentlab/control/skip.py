@@ -41,8 +41,7 @@ async def skip(runtime: Runtime, path: str) -> None:
 async def _held(runtime: Runtime, entry: Entry) -> Message | None:
     """The message of which no word has come yet: it has only just begun, is about to, or C code holds the node."""
     end = runtime.now() + PATIENCE_SECONDS
-    while entry.pending and entry.is_coming_up and runtime.now() < end:
-        await runtime.idleness.turn(0.05)
+    await runtime.desk.changes.until(lambda: not (entry.pending and entry.is_coming_up), entry.path, end)
     if not (entry.pending and entry.handles_messages):
         return None
     key = await runtime.desk.ask(
@@ -57,8 +56,8 @@ async def _held(runtime: Runtime, entry: Entry) -> Message | None:
 async def _ended(runtime: Runtime, entry: Entry, message: Message) -> None:
     """Wait until nothing of the message shows; a life that does not let go of it is ended."""
     end = runtime.now() + PATIENCE_SECONDS
-    while message in entry.pending:
-        if runtime.now() >= end:
+    if not await runtime.desk.changes.until(lambda: message not in entry.pending, entry.path, end):
+        while message in entry.pending:
             runtime.lives.leave_message(entry)
-        await runtime.idleness.turn(0.05)
+            await runtime.desk.changes.at(entry.path)
     runtime.flush()

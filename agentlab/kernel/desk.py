@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from agentlab.books.numbers import Numbers
 from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
 from agentlab.exits import reason_text
+from agentlab.kernel.changes import Changes
+from agentlab.kernel.questions import Questions
 from agentlab.kernel.turn import Ledger
 from agentlab.pool.pool import Node, Pool, SayToNode
 from agentlab.supervision.tree import Tree
@@ -50,6 +53,8 @@ class Desk:
         remarks: What is to be said in a notebook, by the way.
         active: Agents that keep the lab from being idle.
         topics: Subscribers by topic, in the order in which they came.
+        questions: What nodes were asked.
+        changes: For those who wait until something is so.
         waiting: What a lab that was opened again has not resumed.
         wake: Gives a dormant life a node; the placing sets it.
     """
@@ -76,7 +81,8 @@ class Desk:
         self.topics: dict[str, dict[str, None]] = {}
         self.waiting = Waiting()
         self.numbers = Numbers()
-        self.asked: dict[int, asyncio.Future[Any]] = {}
+        self.questions = Questions(loop, self.numbers)
+        self.changes = Changes(loop)
         self.wake: Callable[[Entry], None]
 
     def due(self) -> None:
@@ -130,20 +136,14 @@ class Desk:
         return self.reach(entry, wake=wake) or NOBODY
 
     async def ask(self, entry: Entry, question: Callable[[ToNode, int], None], *, timeout: float) -> Any:
-        """Ask the life's node under a ticket; None if it does not answer within ``timeout`` seconds."""
-        ticket = next(self.numbers)
-        future = self.asked[ticket] = self.loop.create_future()
+        """Ask the life's node; None if it does not answer within ``timeout`` seconds, or the life leaves it."""
+        say = self.reach(entry)
+        if say is None:
+            return None
         try:
-            say = self.reach(entry)
-            if say is None:
-                return None
-            question(say, ticket)
-            async with asyncio.timeout(timeout):
-                return await future
+            return await self.questions.put(entry.place, functools.partial(question, say), timeout=timeout)
         except TimeoutError:
             return None
-        finally:
-            self.asked.pop(ticket, None)
 
     def status(self, entry: Entry) -> str:
         """The agent's status, a word of the contract."""

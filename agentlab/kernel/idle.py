@@ -37,12 +37,6 @@ class Idleness:
             return desk.tree.idle and not (desk.active or self._posts or self._placing.waiting)
         return desk.entries.peek(path) not in desk.active and not self._posts
 
-    async def turn(self, seconds: float) -> None:
-        """Let the loop go on, until something was committed or so many seconds have passed."""
-        waiter = self._desk.loop.create_future()
-        self._waiters.append(waiter)
-        await asyncio.wait([waiter], timeout=seconds)
-
     def look_again(self) -> None:
         """A turn has ended: whoever waits looks again."""
         waiters, self._waiters = self._waiters, []

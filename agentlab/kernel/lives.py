@@ -100,6 +100,7 @@ class Lives:
         old = self._desk.lives[entry.life] = entry.outlive()
         if old.place:
             self._desk.placed[old.place] = old
+            self._desk.questions.left(old.place)  # what was asked was asked of the agent
         self._desk.settle(old)
 
     def signal(self, command: SignalWorker) -> None:
@@ -231,8 +232,7 @@ class Lives:
             heir = now if now is not fact.record else None
             for record in noted(fact.record):  # it may have ended before it had brought all of them back
                 desk.entries.make(record)
-            below = [e for place, e in desk.entries.items() if place.startswith(path + "/")]
-            for entry in [e for e in below if heir is None or not e.record.is_below(heir)]:
+            for entry in [e for e in desk.entries.below(path) if heir is None or not e.record.is_below(heir)]:
                 if fact.kind == "removed":
                     self.forget(entry, fact.reason)
                 else:
@@ -245,7 +245,7 @@ class Lives:
         self._mail.drop(entry, self._mail.doubt(entry) or reason, gone=True)
         if desk.entries.peek(entry.path) is not entry:
             return  # a dormant one, and another has its path
-        desk.entries.pop(entry.path, None)
+        desk.entries.remove(entry.path)
         if not entry.life:
             desk.active.discard(entry)
         self._leave_topics(entry)
@@ -269,7 +269,8 @@ class Lives:
         record.note = None
         what: Any = record.spec.what
         if entry is None:
-            entry = desk.entries[path] = Entry(record, desk.kinds.of(what))
+            entry = Entry(record, desk.kinds.of(what))
+            desk.entries.put(entry)
             desk.ledger.recall(entry)
             birth = self.births.get(id(record.spec)) or self.births.get(id(record.fields))
             if birth is not None:
@@ -351,6 +352,7 @@ class Lives:
         if changes:  # a set, say, whose JSON has another order there
             entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
+        self._desk.settle(entry)
 
     def on_failed(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
         """A life did not come up; ``Exit("normal")`` in ``on_start`` is OTP's *ignore*."""

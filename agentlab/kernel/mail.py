@@ -460,6 +460,7 @@ class Mail:
         """
         if self._desk.ledger.closing:
             self._leave(entry, reason)
+        self._desk.ledger.touch(entry.path)
         doubted = entry.pending[0] if not gone and self.doubt(entry) is not None else None
         kept = [m for m in entry.pending if m is doubted or (m.answer is None and not casts)]
         dropped = [m for m in entry.pending if m not in kept]

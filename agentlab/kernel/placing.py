@@ -87,6 +87,7 @@ class Placing:
     def leave(self, entry: Entry) -> None:
         """The life is on no node any more; a node of its own goes with it."""
         self._desk.placed.pop(entry.place, None)
+        self._desk.questions.left(entry.place)
         entry.place = 0
         node = self._desk.pool.nodes.get(entry.node or 0)
         if node is not None:

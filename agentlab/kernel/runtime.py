@@ -215,16 +215,14 @@ class Runtime:
         self.desk.noted(node)
 
     def _on_told(self, node: Node, ticket: int, value: Any) -> None:
-        future = self.desk.asked.get(ticket)
-        if future is not None and not future.done():
-            future.set_result(value)
+        self.desk.questions.answer(ticket, value)
 
     def _on_replaced(self, node: Node, place: int, ticket: int, changes: list[Any]) -> None:
         entry = self.desk.placed.get(place)
         if entry is not None and not self.desk.is_outlived(entry):
             entry.next_seq()
             self.desk.ledger.checkpoint(entry, changes)
-            self.desk.ledger.after_commit(self._on_told, node, ticket, True)
+            self.desk.ledger.after_commit(self.desk.questions.answer, ticket, True)
 
     def _on_ask(self, node: Node, place: int, ticket: int, op: str, *args: Any) -> None:
         caller = self.desk.placed.get(place)
@@ -286,6 +284,7 @@ class Runtime:
     def flush(self) -> None:
         """Commit what this turn did, then send what waited for that."""
         self.desk.is_due = False
+        touched = self.desk.ledger.touched
         if self.desk.ledger.closed:
             return
         try:
@@ -296,6 +295,7 @@ class Runtime:
             self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.desk.due)
         self.desk.pool.flush()
         self.idleness.look_again()
+        self.desk.changes.tell(touched)
         self.desk.ledger.store.trim()
 
     def _uncommitted(self, error: StoreError) -> None:

@@ -7,7 +7,7 @@ Everything that must be durable before anybody sees it passes through here: chec
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from agentlab.books.agents import Entry
@@ -74,6 +74,11 @@ class Ledger(Notes):
         self._tell()
         if full and self._refused is None:
             self.event("store_written", "/", detail="there is space again; all that waited is stored")
+
+    @property
+    def touched(self) -> Collection[str]:
+        """The places of the tree that look different, until that is told."""
+        return self._touched
 
     @property
     def waits(self) -> bool:

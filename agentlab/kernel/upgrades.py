@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 from agentlab.agent.base import Agent
@@ -30,8 +31,6 @@ PATIENCE = 1.0
 MIGRATION_SECONDS = 10.0
 """How long a node may take to migrate the state of an agent that does not run."""
 
-Turn = Callable[[float], Awaitable[None]]
-
 
 class Upgrades:
     """The upgrades of a lab's agents."""
@@ -41,7 +40,7 @@ class Upgrades:
         self._refusals: dict[Entry, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def upgrade(self, cls: type[Agent], turn: Turn) -> list[tuple[str, str, str | None]]:
+    async def upgrade(self, cls: type[Agent]) -> list[tuple[str, str, str | None]]:
         """Give the class to all agents of a class of that name; path, what became of it, why, for each."""
         kind = self._desk.kinds.of(cls)
         for record in list(self._desk.tree.records()):
@@ -54,8 +53,8 @@ class Upgrades:
             self._refusals.pop(entry, None)
             self._ask(entry)
         end = self._desk.loop.time() + PATIENCE
-        while any(entry.wants is kind for entry in entries) and self._desk.loop.time() < end:
-            await turn(0.05)
+        for entry in entries:
+            await self._desk.changes.until(functools.partial(_is_decided, entry, kind), entry.path, end)
         return [self._told(entry, kind) for entry in entries]
 
     def _told(self, entry: Entry, kind: Kind) -> tuple[str, str, str | None]:
@@ -102,17 +101,15 @@ class Upgrades:
         if node is None:
             return {}, "no node is there to migrate its state"
         teach(node, kind)
-        ticket = next(desk.numbers)
-        told = desk.asked[ticket] = desk.loop.create_future()
-        node.say.migrate(ticket=ticket, number=kind.number, image=image)
+
+        def ask(ticket: int) -> None:
+            node.say.migrate(ticket=ticket, number=kind.number, image=image)
+
         desk.due()
         try:
-            async with asyncio.timeout(MIGRATION_SECONDS):
-                made, why = await told
+            made, why = await desk.questions.put(0, ask, timeout=MIGRATION_SECONDS)
         except TimeoutError:
             return {}, f"its state was not migrated within {MIGRATION_SECONDS:g} s"
-        finally:
-            del desk.asked[ticket]
         return made or {}, why
 
     def on_upgraded(self, node: Node, place: int, number: int, changes: list[Change] | None, why: str | None) -> None:
@@ -152,6 +149,10 @@ class Upgrades:
         shown = ", ".join(sorted({name for name, *_ in changes})) or None
         self._desk.ledger.event("upgraded", entry.path, incarnation=entry.incarnation, detail=shown)
         self._desk.settle(entry)
+
+
+def _is_decided(entry: Entry, kind: Kind) -> bool:
+    return entry.wants is not kind
 
 
 def _whole(entry: Entry) -> Image:

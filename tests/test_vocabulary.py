@@ -7,13 +7,17 @@ import typing
 
 import pytest
 
+from agentlab.lab import Lab
 from agentlab.node.orders import Orders, hearing_of
 from agentlab.wire.codec import Reader, frame
-from agentlab.wire.frames import ToNode
+from agentlab.wire.frames import ToKernel, ToNode
 from agentlab.wire.stubs import hearing, named, sender, vocabulary
 
-WORDS = [pytest.param(words, name, id=f"{words.__name__}.{name}") for words in (ToNode,) for name in vocabulary(words)]
-RECEIVERS = {ToNode: Orders}
+WORDS = [
+    pytest.param(words, name, id=f"{words.__name__}.{name}")
+    for words in (ToKernel, ToNode)
+    for name in vocabulary(words)
+]
 SAMPLES = {
     int: 1 << 40, float: 0.25, bool: True, bytes: b"\x00\xff", str: "lone \ud800, NUL \x00, é",
     tuple: ("a", ("b", None), 3), list: [("field", None, 2, ["1"])], dict: {"field": ["1", "2"]}, type(None): None,
@@ -32,9 +36,12 @@ class Listener:
 
 def sample(kind):
     """A value that a parameter of this type takes."""
-    options = typing.get_args(kind) if typing.get_origin(kind) not in (tuple, list, dict) else ()
-    kind = options[0] if options else kind
-    return SAMPLES[typing.get_origin(kind) or kind]
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return options[0]
+    if origin in (tuple, list, dict):
+        return SAMPLES[origin]
+    return SAMPLES[kind] if not options else sample(options[0])
 
 
 @pytest.mark.parametrize(("words", "name"), WORDS)
@@ -64,19 +71,42 @@ def test_a_frame_arrives_as_it_was_said(words, name):
     assert named(words, out[0]) == parts
 
 
-@pytest.mark.parametrize(("words", "name"), WORDS)
-def test_a_frame_has_a_receiver_that_takes_its_parts(words, name):
-    """The same names and types at both ends; beside them a receiver may ask who spoke."""
-    said, heard = (inspect.signature(getattr(place, name)) for place in (words, RECEIVERS[words]))
+@pytest.fixture(scope="module")
+def handlers():
+    """Of a real lab and a real node: what is called with the parts of each frame."""
+    with Lab(nodes=1) as lab:
+        readers = {ToKernel: lab._runtime.reports.hears, ToNode: hearing_of(Orders(None))}
+    return {
+        (words, name): inspect.getclosurevars(reader).nonlocals["handler"]
+        for words, table in readers.items()
+        for name, reader in table.items()
+    }
 
-    assert vars(RECEIVERS[words])[name] is not getattr(words, name)
-    assert said == heard
+
+def test_every_frame_has_a_receiver_and_no_other_is_heard(handlers):
+    """What can be said is what is heard, on either side."""
+    said = {(words, name) for words in (ToKernel, ToNode) for name in vocabulary(words)}
+
+    assert handlers.keys() == said
+    assert all(handler.__qualname__.split(".")[0] != words.__name__ for (words, _), handler in handlers.items())
+
+
+@pytest.mark.parametrize(("words", "name"), WORDS)
+def test_a_receiver_takes_what_is_said(handlers, words, name):
+    """The same names and types at both ends; in the kernel a receiver is also told which node speaks."""
+    said = list(inspect.signature(getattr(words, name)).parameters.values())[1:]
+    heard = list(inspect.signature(handlers[words, name]).parameters.values())
+    speaker = [part.name for part in heard[: len(heard) - len(said)]]
+
+    assert speaker == (["node"] if words is ToKernel else [])
+    assert heard[len(speaker) :] == said
 
 
 def test_nothing_else_can_be_said():
-    """A frame that is not in the vocabulary has no word at either end."""
-    assert hearing_of(Orders(None)).keys() == vocabulary(ToNode).keys()
-    with pytest.raises(AttributeError, match="shout"):
-        sender(ToNode, __file__)([].append).shout(placement=1)
+    """A frame that is not in the vocabulary has no word, nor has a part that its frame does not have."""
+    for words in (ToKernel, ToNode):
+        say = sender(words, __file__)([].append)
+        with pytest.raises(AttributeError, match="shout"):
+            say.shout(placement=1)
     with pytest.raises(TypeError, match="keyee"):
-        sender(ToNode, __file__)([].append).withdraw(placement=1, keyee=2)
+        say.withdraw(placement=1, keyee=2)

@@ -35,13 +35,13 @@ from agentlab.exits import reason_text
 from agentlab.ground.given import text_of
 from agentlab.ground.words import few
 from agentlab.kernel.runtime import Runtime
-from agentlab.kernel.steps import Asker
 from agentlab.ref.link import links
 from agentlab.ref.many import Refs, Siblings
 from agentlab.ref.ref import Ref
 from agentlab.supervision.child import FLAGS, OPTIONS, Child, Supervisor
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Refused
+from agentlab.wire.frames import Asker
 
 COMPARED = tuple(name for name in OPTIONS if name != "id")
 """Options of a child; its id is how it was found."""

@@ -20,10 +20,11 @@ from agentlab.control.children import (
 from agentlab.control.operations import FUNCTIONS
 from agentlab.errors import AgentLabError, CallCycle
 from agentlab.kernel.runtime import Runtime
-from agentlab.kernel.steps import Act, Asker
+from agentlab.kernel.steps import Act
 from agentlab.node.steps import brief
 from agentlab.ref.link import links
 from agentlab.wire.asks import read_control, read_start
+from agentlab.wire.frames import Asker
 from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack
 

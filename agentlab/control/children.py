@@ -26,12 +26,12 @@ from agentlab.errors import (
 from agentlab.exits import reason_text
 from agentlab.ground.given import shown, text_of
 from agentlab.kernel.runtime import Runtime
-from agentlab.kernel.steps import Asker
 from agentlab.ref.link import links
 from agentlab.ref.ref import Ref
 from agentlab.supervision.child import Child, Limit, Supervisor, check_complete, child
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import ChildInfo, Instance, Refused, Up
+from agentlab.wire.frames import Asker
 from agentlab.wire.packing import pack
 
 ROOT_LIMIT = Limit(3, 5.0)

@@ -22,12 +22,12 @@ from agentlab.control.children import entry_at, expect, is_simple, join, promise
 from agentlab.errors import InvalidSpec, InvalidState, NotRunning, UnknownCheckpoint, UnknownMessage
 from agentlab.ground.given import shown
 from agentlab.kernel.runtime import Runtime
-from agentlab.kernel.steps import Asker
 from agentlab.ref.link import links
 from agentlab.ref.many import Refs
 from agentlab.ref.ref import Ref
 from agentlab.supervision.checks import check_id
 from agentlab.supervision.records import Record
+from agentlab.wire.frames import Asker
 
 Mark = int | tuple[int, int] | None
 """A checkpoint's ``seq``; a message's ``seq`` and one of its steps; or the last checkpoint."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
 from agentlab.books.dormant import Dormant
 from agentlab.books.messages import Message
@@ -21,12 +22,12 @@ from agentlab.kernel.machine import Machine
 from agentlab.kernel.mail import SKIPPED, Mail
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.signals import Signals
-from agentlab.node.resident import Blame
 from agentlab.pool.pool import Node
 from agentlab.supervision.past import noted
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Begun, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started, Then
-from agentlab.wire.exceptions import decode_reason, encode_reason
+from agentlab.wire.exceptions import Term, decode_reason, encode_reason
+from agentlab.wire.frames import Blame
 
 FENCE_SECONDS = 0.25
 """So long the successor of a life that was ended waits for the word of its node."""
@@ -313,9 +314,9 @@ class Lives:
 
     # what nodes report
 
-    def on_started(self, node: Node, place: int, changes: list[Any]) -> None:
+    def on_started(self, node: Node, *, placement: int, changes: list[Change]) -> None:
         """A life is up: what waited for it is handed over."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is None or entry.dying is not None:
             return
         if entry.waking:
@@ -345,7 +346,7 @@ class Lives:
         if entry.path not in self.unread:
             self._desk.tell(entry).open(placement=entry.place)
 
-    def _on_awake(self, entry: Entry, changes: list[Any]) -> None:
+    def _on_awake(self, entry: Entry, changes: list[Change]) -> None:
         """A life that was dormant is on its node; it had started long before."""
         entry.waking = False
         self._desk.tell(entry).open(placement=entry.place)
@@ -354,9 +355,9 @@ class Lives:
             self._desk.ledger.checkpoint(entry, changes)
         self._desk.settle(entry)
 
-    def on_failed(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
+    def on_failed(self, node: Node, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
         """A life did not come up; ``Exit("normal")`` in ``on_start`` is OTP's *ignore*."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is not None:
             self.failed(entry, decode_reason(reason))
 
@@ -376,17 +377,17 @@ class Lives:
             self.machine.feed(Failed(life, reason))
         self._desk.settle(entry)
 
-    def on_burnt(self, node: Node, place: int) -> None:
+    def on_burnt(self, node: Node, *, placement: int) -> None:
         """Who keeps using up its slices has left its node between two messages; one that ends gets no other."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is not None and (entry.ending or self._desk.is_outlived(entry)):
             self.over(entry, entry.reason_to_end)
         else:
-            self._placing.on_burnt(node, place)
+            self._placing.on_burnt(placement)
 
-    def on_exit(self, node: Node, place: int, reason: Any, key: int | None, blame: Blame) -> None:
+    def on_ended(self, node: Node, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
         """A life ended by itself, or as it was told."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is not None:
             self.over(entry, decode_reason(reason), key=key, blame=blame)
 

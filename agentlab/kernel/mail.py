@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from agentlab.agent.base import HOOKS
+from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
 from agentlab.books.messages import NOTHING, Asking, Message
 from agentlab.books.specs import is_missing, unknown
@@ -31,9 +32,9 @@ from agentlab.ground.redaction import leaked
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.notes import Outcome
 from agentlab.kernel.timers import Timers
-from agentlab.node.resident import Blame
 from agentlab.pool.pool import Node
 from agentlab.wire.exceptions import Term, describe, encode_reason
+from agentlab.wire.frames import Asker, Blame, Cast, Later
 
 HERE: Any = object()
 """Stands for an answer that the caller, on the same node, has already."""
@@ -55,15 +56,15 @@ class Mail:
         self._timers = timers
         timers.deliver = self.send
         self._redeliver = redeliver
-        self.asked: dict[tuple[int, int], Message] = {}  # calls of agents under way, by message and step of the asker
+        self.asked: dict[Asker, Message] = {}  # calls of agents under way, by message and step of the asker
         self.posted: dict[int, Message] = {}  # calls within a node, by key
         self.refused: dict[int, Asking | None] = {}  # who asked what was refused: the node may handle it all the same
         self.start_over: Callable[[Entry], None]  # starts an agent again from its last commit; a floor above
-        self.answers: dict[tuple[int, int], bytes] = {}  # and those answered, until the asker's message is over
+        self.answers: dict[Asker, bytes] = {}  # and those answered, until the asker's message is over
 
     def send(
         self, path: str, method: str, payload: bytes, *, sender: str = "", answer: Answer | None = None,
-        redeliver: bool | None = None, origin: tuple[int, int] | None = None,
+        redeliver: bool | None = None, origin: Asker | None = None,
     ) -> Message:  # fmt: skip
         """Accept a message, or say why not: to the caller, or for a cast as a dead letter."""
         again = self._redeliver if redeliver is None else redeliver
@@ -132,14 +133,19 @@ class Mail:
             self.send(path, method, payload, sender=sender)
         return len(subscribers)
 
-    def call_from(self, caller: Entry | None, ticket: int, path: str, answer: Answer, call: tuple[Any, ...]) -> None:
+    def on_call(
+        self, node: Node, *, placement: int, ticket: int, path: str, method: str, payload: bytes, redeliver: bool,
+        origin: Asker | None,
+    ) -> None:  # fmt: skip
         """A call of an agent: refused at once if it would close a circle of agents that wait for each other.
 
         A call that its caller has made before, in an earlier delivery of the same message, is not made again:
         it is answered from the record, or joins the one that is under way.
         """
-        method, payload, redeliver, key = call
-        origin = (key[0], key[1]) if key is not None else None
+        caller = self._desk.placed.get(placement)
+        if placement and caller is None:
+            return  # who asked is gone
+        answer = answer_to(self._desk, node, ticket)
         if origin is not None and origin in self.answers:
             answer(self.answers[origin])
             return
@@ -187,12 +193,12 @@ class Mail:
 
     # calls within a node
 
-    def on_posted(  # noqa: PLR0917  # a frame, in the order of its parts
-        self, node: Node, place: int, ticket: int, origin: tuple[int, int], target: int, key: int, path: str,
+    def on_posted(
+        self, node: Node, *, placement: int, ticket: int, origin: Asker, target: int, key: int, path: str,
         method: str, payload: bytes, redeliver: bool, sent_at: int,
     ) -> None:  # fmt: skip
         """An agent has called a neighbour on its node, which may have begun, or be done, already."""
-        caller, entry = self._desk.placed.get(place), self._desk.entries.get(path)
+        caller, entry = self._desk.placed.get(placement), self._desk.entries.get(path)
         answer = answer_to(self._desk, node, ticket)
 
         def answered(value: Any, error: BaseException | None = None) -> None:
@@ -203,7 +209,7 @@ class Mail:
 
         sender = caller.path if caller is not None else ""
         message = Message(key, method, payload, sender, answered, redeliver=redeliver, origin=origin)
-        asker = Asking(caller, place) if caller is not None else None
+        asker = Asking(caller, placement) if caller is not None else None
         message.sent_at, message.asker = sent_at, asker
         message.place = next(self._desk.numbers)  # its key is one of its node's own
         error = self._cycle(caller, path, method) or self._refusal(entry, path, message)
@@ -249,9 +255,9 @@ class Mail:
 
     # what nodes report
 
-    def on_begun(self, node: Node, place: int, key: int, at: int, shown: str | None) -> None:
+    def on_begun(self, node: Node, *, placement: int, key: int, at: int, shown: str | None) -> None:
         """A handler begins."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         message = self._in_hand(entry, key) if entry is not None else None
         if entry is not None and message is not None:
             message.begun = at
@@ -259,14 +265,14 @@ class Mail:
                 self._desk.ledger.traced(entry, message, shown)
             self._desk.settle(entry)
 
-    def on_done(  # noqa: PLR0917  # a frame, in the order of its parts
-        self, node: Node, place: int, key: int, answer: bytes, changes: list[Any], casts: list[Any], timers: list[Any],
-        started: int, took: float, answered: bool,
+    def on_done(
+        self, node: Node, *, placement: int, key: int, answer: bytes, changes: list[Change], casts: list[Cast],
+        timers: list[Later], started: int, took: float, answered: bool,
     ) -> None:  # fmt: skip
         """A handler returned: state, outcome, timers and casts are one commit, and the answer follows it."""
         if casts or answered:
             self._desk.noted(node)
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         message = self._in_hand(entry, key) if entry is not None else None
         if entry is None or message is None:  # a life that is over: its message was or will be delivered again
             self._disown(entry, key, answered=answered)
@@ -357,18 +363,18 @@ class Mail:
         else:
             say.withdraw(placement=entry.place, key=message.key)
 
-    def on_withdrawn(self, node: Node, place: int, key: int) -> None:
+    def on_withdrawn(self, node: Node, *, placement: int, key: int) -> None:
         """A node has dropped a message, or has interrupted its handler and forgotten what that did."""
         self.refused.pop(key, None)
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         message = next((m for m in entry.pending if m.key == key), None) if entry is not None else None
         if entry is not None and message is not None:
             self._withdrawn(entry, message)
 
-    def on_refused(self, node: Node, place: int, key: int, why: str, argument: str) -> None:
+    def on_refused(self, node: Node, *, placement: int, key: int, why: str, argument: str) -> None:
         """A message whose arguments its agent does not take: its sender is told, the agent is as before."""
         self.refused.pop(key, None)
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         message = self._in_hand(entry, key) if entry is not None else None
         if entry is not None and message is not None:
             entry.pending.popleft()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry, Undo
 from agentlab.books.clock import Timer
 from agentlab.books.dormant import Dormant
@@ -22,11 +23,11 @@ from agentlab.events import Event, EventKind, Move
 from agentlab.exits import Crash, is_graceful, reason_text
 from agentlab.ground.redaction import leaked, redact, redact_name
 from agentlab.kernel.bulk import Alike, Facts, First, Paths, child_rows
-from agentlab.node.steps import Tokens
 from agentlab.store.database import Batch, Rows, Store
 from agentlab.store.schema import SPENT
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Fact, FactKind, GaveUp, Used
+from agentlab.wire.frames import Tokens
 from agentlab.wire.packing import JSON
 
 
@@ -93,7 +94,7 @@ class Notes:
         """Say that this place of the tree looks different now."""
         self._touched.add(path)
 
-    def checkpoint(self, entry: Entry, changes: list[tuple[str, str | None, int, list[str]]]) -> None:
+    def checkpoint(self, entry: Entry, changes: list[Change]) -> None:
         """The state as it is after the message just handled (or after ``on_start``)."""
         undone = entry.apply(changes)
         if self._outcome is not None:

@@ -119,9 +119,9 @@ class Placing:
         entry.moving, entry.dormant = False, True
         self._desk.ledger.started(entry)
 
-    def on_burnt(self, node: Node, place: int) -> None:
+    def on_burnt(self, placement: int) -> None:
         """An agent that keeps using up its slices has left its node between two messages."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is not None and entry.dying is None:
             entry.lowered = True
             self.move(entry, "low_priority")

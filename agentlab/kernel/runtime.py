@@ -13,17 +13,19 @@ import asyncio
 import concurrent.futures
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from agentlab.books.agents import Entry
 from agentlab.errors import NodeDown, StoreError
 from agentlab.events import Hub
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.idle import Idleness
 from agentlab.kernel.lives import Lives
-from agentlab.kernel.mail import Mail, answer_to
+from agentlab.kernel.mail import Answer, Mail
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.posts import Posts
+from agentlab.kernel.reports import Reports
 from agentlab.kernel.signals import Signals
 from agentlab.kernel.simulator import LabSimulator
 from agentlab.kernel.steps import Steps
@@ -33,19 +35,16 @@ from agentlab.kernel.turn import AGAIN_SECONDS, Ledger
 from agentlab.kernel.upgrades import Upgrades
 from agentlab.kernel.watch import Patience, Watch
 from agentlab.pool.fork import shared
-from agentlab.pool.memory import memory_of
 from agentlab.pool.pool import Node, Pool
 from agentlab.store.database import Store
 from agentlab.supervision.child import Supervisor
 from agentlab.supervision.tree import Tree
 from agentlab.supervision.words import Shutdown
+from agentlab.wire.codec import Frame
 from agentlab.wire.pickles import role
 
 Serve = Callable[..., Coroutine[Any, Any, None]]
 """``serve(runtime, caller, op, args, answer)``: answers one question of an agent."""
-
-KEYS = 1 << 32
-"""Numbers that a node gets at once, for calls within it."""
 
 CLOSED_PER_SECOND = 10_000
 """Agents that end in a second, at the least, when a lab closes."""
@@ -92,6 +91,10 @@ class Runtime:
         self.machine = self.lives.machine
         self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk)
+        self.reports = Reports(
+            self.desk, mail=self.mail, lives=self.lives, steps=self.steps, timers=self.timers, upgrades=self.upgrades,
+            serve=self._begin_to_serve,
+        )  # fmt: skip
         self.idleness = Idleness(self.desk, self.posts, self.placing)
         self.simulator = LabSimulator()
         self.began = time.time_ns()
@@ -101,7 +104,6 @@ class Runtime:
         self.begun = False
         self._cut = asyncio.Event()  # who closes the lab does not wait for its agents
         self._ended: asyncio.Task[None] | None = None
-        self._reports: dict[str, Callable[..., None]] = self._report_table()
 
     # from any thread
 
@@ -169,76 +171,13 @@ class Runtime:
         """The loop's time, for the machine (seconds)."""
         return self.desk.loop.time()
 
-    # what nodes report
+    # nodes
 
-    def _report_table(self) -> dict[str, Callable[..., None]]:
-        lives, mail, steps = self.lives, self.mail, self.steps
-        return {
-            "ready": self._on_ready, "started": self._on_started, "failed": lives.on_failed, "exit": lives.on_exit,
-            "begun": mail.on_begun, "posted": mail.on_posted, "done": mail.on_done,
-            "step": steps.on_step, "stepped": steps.on_stepped, "called": steps.on_called,
-            "replayed": steps.on_replayed, "diverged": steps.on_diverged, "timer": self.timers.on_timer,
-            "log": self._on_log, "emit": self._on_emit, "cast": self._on_cast, "ask": self._on_ask,
-            "told": self._on_told, "replaced": self._on_replaced,
-            "burnt": lives.on_burnt, "withdrawn": mail.on_withdrawn, "refused": mail.on_refused,
-            "upgraded": self.upgrades.on_upgraded,
-        }  # fmt: skip
+    def _hear(self, node: Node, frames: list[Frame]) -> None:
+        self.reports.hear(node, frames)
 
-    def _hear(self, node: Node, messages: list[tuple[Any, ...]]) -> None:
-        for message in messages:
-            self._reports[message[0]](node, *message[1:])
-        self.desk.due()
-
-    def _on_ready(self, node: Node, number: int, pid: int) -> None:
-        node.ready, node.born_with = True, memory_of(pid) or 0
-        self.desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
-        node.say.keys(first=self.desk.numbers.take(KEYS), count=KEYS)
-
-    def _on_started(self, node: Node, place: int, changes: list[Any]) -> None:
-        self.lives.on_started(node, place, changes)
-        self.upgrades.again(place)
-
-    def _on_log(self, node: Node, place: int, line: str) -> None:
-        entry = self.desk.placed.get(place)
-        if entry is None:
-            self.desk.ledger.event("log", "/", node=node.number, detail=line)
-        else:
-            self.desk.ledger.log(entry, line)
-
-    def _on_emit(self, node: Node, place: int, text: str) -> None:
-        entry = self.desk.placed.get(place)
-        if entry is not None:
-            self.desk.ledger.emitted(entry, text)
-
-    def _on_cast(self, node: Node, path: str, method: str, payload: bytes) -> None:
-        self.mail.send(path, method, payload)
-        self.desk.noted(node)
-
-    def _on_told(self, node: Node, ticket: int, value: Any) -> None:
-        self.desk.questions.answer(ticket, value)
-
-    def _on_replaced(self, node: Node, place: int, ticket: int, changes: list[Any]) -> None:
-        entry = self.desk.placed.get(place)
-        if entry is not None and not self.desk.is_outlived(entry):
-            entry.next_seq()
-            self.desk.ledger.checkpoint(entry, changes)
-            self.desk.ledger.after_commit(self.desk.questions.answer, ticket, True)
-
-    def _on_ask(self, node: Node, place: int, ticket: int, op: str, *args: Any) -> None:
-        caller = self.desk.placed.get(place)
-        if place and caller is None:
-            return  # who asked is gone
-
-        answer = answer_to(self.desk, node, ticket)
-        if op == "call":
-            path, *rest = args
-            self.mail.call_from(caller, ticket, path, answer, tuple(rest))
-        elif op == "act" and caller is not None:
-            act = self.steps.act(caller, args[0], answer)
-            if act is not None:
-                self.spawn(self._serve(self, caller, args[1], args[2:], act))
-        else:
-            self.spawn(self._serve(self, caller, op, args, answer))
+    def _begin_to_serve(self, caller: Entry | None, op: str, args: Sequence[Any], answer: Answer) -> None:
+        self.spawn(self._serve(self, caller, op, args, answer))
 
     def _node_lost(self, node: Node) -> None:
         self.watch.lost(node, _died_of(node.process.wait()))

@@ -7,7 +7,6 @@ itself, once for each message and number; its answer leaves after the commit tha
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from agentlab.books.agents import Entry
 from agentlab.books.journal import Journal, Step
@@ -16,11 +15,8 @@ from agentlab.errors import NotRunning
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Answer
-from agentlab.node.steps import Tokens
 from agentlab.pool.pool import Node
-
-Asker = tuple[int, int]
-"""Whose step: the key of its message, and its number."""
+from agentlab.wire.frames import Asker, Mark, Tokens
 
 
 class Steps:
@@ -31,13 +27,13 @@ class Steps:
         self._desk = desk
         self._answers = answers
         self._acts: dict[Asker, Act] = {}  # what is under way
-        self._given: dict[tuple[int, int], str] = {}  # what running steps were given, by message and number
+        self._given: dict[Asker, str] = {}  # what running steps were given, by message and number
 
-    def on_step(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, place: int, key: int, number: int, mark: tuple[Any, ...], once: bool, at: int, given: str
-    ) -> None:
+    def on_step(
+        self, node: Node, *, placement: int, key: int, number: int, mark: Mark, once: bool, at: int, given: str
+    ) -> None:  # fmt: skip
         """A step begins."""
-        found = self._in_hand(place, key)
+        found = self._in_hand(placement, key)
         if found is None:
             self._desk.noted(node)
             return
@@ -52,21 +48,26 @@ class Steps:
         self._desk.ledger.touch(entry.path)
         self._desk.noted(node)
 
-    def on_stepped(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
-        tokens: Tokens = None,
+    def on_stepped(
+        self, node: Node, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None,
+        gave: str, tokens: Tokens,
     ) -> None:  # fmt: skip
         """A step ends."""
-        self.on_called(node, place, key, number, outcome, took, result, gave, tokens)
+        self._ended(placement, key, number, outcome=outcome, took=took, result=result, gave=gave, tokens=tokens)
         self._desk.noted(node)
 
-    def on_called(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, place: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
-        tokens: Tokens = None,
+    def on_called(
+        self, node: Node, *, placement: int, key: int, number: int, took: float, result: bytes, gave: str
     ) -> None:  # fmt: skip
         """A call was answered: a step that ends, and nobody waits for that to be committed."""
+        self._ended(placement, key, number, outcome="ok", took=took, result=result, gave=gave, tokens=None)
+
+    def _ended(
+        self, placement: int, key: int, number: int, *, outcome: str, took: float, result: bytes | None, gave: str,
+        tokens: Tokens,
+    ) -> None:  # fmt: skip
         given = self._given.pop((key, number), "")
-        found = self._in_hand(place, key)
+        found = self._in_hand(placement, key)
         step = found[1].journal.steps.get(number) if found is not None and found[1].journal is not None else None
         if found is None or step is None:
             return
@@ -79,25 +80,26 @@ class Steps:
         self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave, tokens=tokens)
         self._desk.ledger.touch(entry.path)
 
-    def on_replayed(  # noqa: PLR0917 - a frame, in the order of its parts
-        self, node: Node, place: int, key: int, number: int, mark: tuple[Any, ...], given: str, gave: str
-    ) -> None:
+    def on_replayed(
+        self, node: Node, *, placement: int, key: int, number: int, mark: Mark, given: str, gave: str
+    ) -> None:  # fmt: skip
         """The journal answered for a step that an earlier delivery finished."""
-        found = self._in_hand(place, key)
+        found = self._in_hand(placement, key)
         if found is not None:
             entry, message = found
             step = Step(number, mark, False, message.begun)
             self._desk.ledger.step_ended(entry, message, step, "ok", 0.0, None, given, gave, replayed=True)
 
-    def on_diverged(self, node: Node, place: int, key: int, name: str) -> None:
+    def on_diverged(self, node: Node, *, placement: int, key: int, name: str) -> None:
         """A handler that is delivered again asks for something else than before."""
-        found = self._in_hand(place, key)
+        found = self._in_hand(placement, key)
         if found is not None:
             self._desk.ledger.event("diverged", found[0].path, detail=f"{found[1].method} asked for {name}")
 
-    def act(self, entry: Entry, step: tuple[Any, ...], answer: Answer) -> Act | None:
+    def act(
+        self, entry: Entry, answer: Answer, *, key: int, number: int, mark: Mark, at: int, given: str
+    ) -> Act | None:  # fmt: skip
         """A handler asks for something; what is to be told how it went, or None if it is done or under way already."""
-        key, number, mark, at, given = step
         _, message = self._in_hand(entry.place, key) or (entry, None)
         if message is None:
             answer(None, NotRunning(f"{mark[1]}: the message of {entry.path!r} that asks for it is over."))
@@ -141,8 +143,8 @@ class Steps:
             ledger.after_commit(answer, result, error)
         self._desk.due()
 
-    def _in_hand(self, place: int, key: int) -> tuple[Entry, Message] | None:
-        entry = self._desk.placed.get(place)
+    def _in_hand(self, placement: int, key: int) -> tuple[Entry, Message] | None:
+        entry = self._desk.placed.get(placement)
         if entry is None or not entry.pending or entry.pending[0].key != key:
             return None
         return entry, entry.pending[0]

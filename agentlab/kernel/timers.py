@@ -41,11 +41,11 @@ class Timers:
         self.held = 0
         self.deliver: Callable[..., object]
 
-    def on_timer(  # noqa: PLR0917  # a frame, in the order of its parts
-        self, node: Node, place: int, seconds: float, again: bool, method: str, payload: bytes
-    ) -> None:
+    def on_timer(
+        self, node: Node, *, placement: int, seconds: float, again: bool, method: str, payload: bytes
+    ) -> None:  # fmt: skip
         """A timer of ``on_start``, which no message commits."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is not None:
             self.set(entry, seconds, again, method, payload)
 

@@ -64,9 +64,9 @@ class Upgrades:
             return entry.path, "waits", "it takes the new code after the message in hand"
         return entry.path, "refused", self._refusals.get(entry)
 
-    def again(self, place: int) -> None:
+    def again(self, placement: int) -> None:
         """A life is up that may have missed what was asked of the one before it."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is not None and entry.wants is not None:
             self._ask(entry)
 
@@ -112,9 +112,11 @@ class Upgrades:
             return {}, f"its state was not migrated within {MIGRATION_SECONDS:g} s"
         return made or {}, why
 
-    def on_upgraded(self, node: Node, place: int, number: int, changes: list[Change] | None, why: str | None) -> None:
+    def on_upgraded(
+        self, node: Node, *, placement: int, number: int, changes: list[Change] | None, why: str | None
+    ) -> None:  # fmt: skip
         """A node has given an agent its new code, or says why not."""
-        entry = self._desk.placed.get(place)
+        entry = self._desk.placed.get(placement)
         if entry is None or self._desk.is_outlived(entry):
             return
         kind = self._desk.kinds[number]

@@ -38,13 +38,19 @@ def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *part
     if resident is not None and resident.reason is not None:
         raise Died(resident.reason)  # what is left of a life that was ended changes nothing any more
     if resident is None or resident.key is None:
-        return host.spawn(_unpacked(host, host.put(op, *parts)))
+        return host.spawn(_unpacked(host, host.ask_now(op, *parts)))
     found = claim(resident, kind, name, given)
     text = given_text(given, {})
     if found.is_done and kind != "link":
         return host.spawn(_at_hand(answered(resident, found, text)))
-    step = (found.key, found.number, found.mark, time.time_ns(), text)
-    return host.spawn(_unpacked(host, host.put("act", step, op, *parts)))
+
+    def ask(life: int, ticket: int) -> None:
+        host.say.act(
+            placement=life, ticket=ticket, key=found.key, number=found.number, mark=found.mark, at=time.time_ns(),
+            given=text, op=op, args=parts,
+        )  # fmt: skip
+
+    return host.spawn(_unpacked(host, host.put(ask)))
 
 
 async def _unpacked(host: Host, answer: Awaitable[bytes]) -> Any:

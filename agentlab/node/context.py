@@ -85,7 +85,7 @@ class InsideContext:
 
     def emit(self, text: str) -> None:
         """Text for the live transcript; passes by, is never stored as state."""
-        self._resident.say("emit", str(text))
+        self._host.say.emit(placement=self._resident.life, text=str(text))
 
     def act(self, op: str, *args: Any) -> Awaitable[None]:
         """Ask the lab for something about this agent: sent now, awaited if wanted."""
@@ -109,9 +109,10 @@ class Later:
         def send(*args: Any, **kwargs: Any) -> None:
             signature_of(type(agent), method).check(args, kwargs, agent.path)
             what = f"the arguments of {agent.path}.{method}"
-            timer = (self._seconds, self._again, method, pack((args, kwargs), what, keep=self._resident.host.durable))
+            host = self._resident.host
+            timer = (self._seconds, self._again, method, pack((args, kwargs), what, keep=host.durable))
             if self._resident.key is None and self._resident.started:
-                self._resident.say("timer", *timer)
+                host.set_timer(self._resident, timer)
             else:
                 self._resident.timers.append(timer)
 

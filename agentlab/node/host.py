@@ -25,14 +25,14 @@ from agentlab.node.link import InsideLink, awaited
 from agentlab.node.log import AgentLog
 from agentlab.node.mailbox import Delivery, Item, Replace, Stop
 from agentlab.node.orders import Orders, hearing_of
-from agentlab.node.resident import Blame, Died, Resident, current, nothing, revived, shown
+from agentlab.node.resident import Died, Resident, current, nothing, revived, shown
 from agentlab.node.states import build, committed, put, take_back, upgrade
-from agentlab.ref.link import links
+from agentlab.ref.link import Outgoing, links
 from agentlab.slicing.sliced import Owner
 from agentlab.slicing.slices import Slicer
 from agentlab.wire.codec import Frame
 from agentlab.wire.exceptions import as_reason, describe, encode_reason, repr_of
-from agentlab.wire.frames import ToNode
+from agentlab.wire.frames import Asker, Blame, ToNode
 from agentlab.wire.packing import pack, unpack
 from agentlab.wire.stubs import named
 from agentlab.wire.word import Word
@@ -86,7 +86,7 @@ class Host(Line):
         self._slicer.install(slicing=self.kind != "kernel")
         self.hears = hearing_of(Orders(self))
         gone = await self.connect(self._sock)
-        self.say("ready", self.number, os.getpid())
+        self.say.ready(pid=os.getpid())
         return gone
 
     def end(self) -> None:
@@ -116,23 +116,24 @@ class Host(Line):
 
     def misheard(self, frame: Frame, error: BaseException) -> None:
         """What an agent made raised when the kernel's message was acted on."""
-        life = named(ToNode, frame).get("placement")
-        if frame[0] == "start" and life not in self.residents:
-            self.say("failed", life, encode_reason(Crash(*describe(error))), None, "own")
+        life: int | None = named(ToNode, frame).get("placement")
+        if frame[0] == "start" and life is not None and life not in self.residents:
+            self.say.failed(placement=life, reason=encode_reason(Crash(*describe(error))), key=None, blame="own")
         else:
             self.raised(None if life is None else self.residents.get(life), error)
 
     # calls within the node
 
     def post(
-        self, path: str, method: str, payload: bytes, redeliver: bool, origin: tuple[int | None, int]
-    ) -> asyncio.Future[Any] | None:
+        self, message: Outgoing, payload: bytes, origin: Asker, *, redeliver: bool
+    ) -> asyncio.Future[Any] | None:  # fmt: skip
         """Hand a call to a neighbour on this node, and tell the kernel; None if it must go by the kernel.
 
         The caller sees the answer before it is committed. Nothing that depends on it leaves the node earlier: what
         the node says is committed in its order, and an effect outside waits for ``settled``. A call must not
         overtake what its caller has sent before by the kernel.
         """
+        path, method = message.path, message.method
         caller, target = current.get(), self.paths.get(path)
         if caller is None or target is None or not target.open or target.suspended or target.reason is not None:
             return None
@@ -144,9 +145,10 @@ class Host(Line):
         ticket, answer = self._expect()
         self._posted[key] = answer
         answer.add_done_callback(lambda _: self._posted.pop(key, None))
-        self.say_later(
-            "posted", caller.life, ticket, origin, target.life, key, path, method, payload, redeliver, time.time_ns()
-        )
+        self.say_later.posted(
+            placement=caller.life, ticket=ticket, origin=origin, target=target.life, key=key, path=path, method=method,
+            payload=payload, redeliver=redeliver, sent_at=time.time_ns(),
+        )  # fmt: skip
         target.post(Delivery(key, method, payload, [], f"{path} {key}", redeliver))
         self.work(target)
         return answer
@@ -172,11 +174,11 @@ class Host(Line):
         changes = resident.changes()
         resident.keep(changes)
         resident.started = True
-        resident.say("started", [*migrated, *changes])
+        self.say.started(placement=resident.life, changes=[*migrated, *changes])
         for cast in resident.casts:  # as after a message: what a start that failed wanted to say is not said
             self.cast(resident, cast)
         for timer in resident.timers:
-            resident.say("timer", *timer)
+            self.set_timer(resident, timer)
         resident.casts, resident.timers = [], []
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)
@@ -210,7 +212,8 @@ class Host(Line):
         elif isinstance(item, Stop):
             await self._stop(resident, item.reason)
         elif isinstance(item, Replace):
-            resident.say("replaced", item.ticket, put(resident, item.fields, committed(resident)))
+            changes = put(resident, item.fields, committed(resident))
+            self.say.replaced(placement=resident.life, ticket=item.ticket, changes=changes)
         else:
             self._upgrade(resident, item.number)
 
@@ -224,7 +227,7 @@ class Host(Line):
         elif key not in self._posted and not self._fits(resident, key, method, args, kwargs):  # else checked when sent
             return
         trace = shown(method, args, kwargs) if resident.traced else None
-        self.say_later("begun", resident.life, key, started, trace)
+        self.say_later.begun(placement=resident.life, key=key, at=started, shown=trace)
         if not message.redeliver:  # whatever it does next, nobody begins it again
             self.flush()
         handler = getattr(resident.agent, method, *((nothing,) if method in HOOKS else ()))
@@ -238,7 +241,7 @@ class Host(Line):
         if resident.withdrawn == key:
             self._take_back(resident, key)
         else:
-            self._done(resident, key, method, result, started, time.perf_counter() - clock)
+            self._done(resident, message, result, started=started, took=time.perf_counter() - clock)
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)
         if self.kind == "pool" and self._burnt(resident):
@@ -252,7 +255,7 @@ class Host(Line):
             signature_of(type(resident.agent), method).check(args, kwargs, resident.agent.path)
         except InvalidArgument as error:
             resident.key = None
-            resident.say("refused", key, str(error), error.argument)
+            self.say.refused(placement=resident.life, key=key, why=str(error), argument=error.argument)
             return False
         return True
 
@@ -263,7 +266,7 @@ class Host(Line):
             return False
         resident.mailbox.clear()
         self._forget(resident)
-        resident.say("burnt")
+        self.say.burnt(placement=resident.life)
         return True
 
     def _forget(self, resident: Resident) -> None:
@@ -272,9 +275,8 @@ class Host(Line):
             del self.paths[resident.agent.path]
         self._log.finish(resident.life)
 
-    def _done(  # noqa: PLR0917  # a frame, in the order of its parts
-        self, resident: Resident, key: int, method: str, result: Any, started: int, took: float
-    ) -> None:
+    def _done(self, resident: Resident, message: Delivery, result: Any, *, started: int, took: float) -> None:
+        key, method = message.key, message.method
         changes = resident.changes()
         answer = pack(result, f"the result of {resident.agent.path}.{method}", keep=None if self.durable else False)
         lost = resident.journal.lost
@@ -290,7 +292,10 @@ class Host(Line):
         if casts:
             resident.sent = self.noted
         say = self.say_later if answered and not (casts or timers) else self.say
-        say("done", resident.life, key, answer, changes, casts, timers, started, took, answered)
+        say.done(
+            placement=resident.life, key=key, answer=answer, changes=changes, casts=casts, timers=timers,
+            started=started, took=took, answered=answered,
+        )  # fmt: skip
         resident.key = None
         if caller is not None and answered:
             caller.set_result(answer)
@@ -301,7 +306,7 @@ class Host(Line):
         if task is not None:
             task.uncancel()
         take_back(resident)
-        resident.say("withdrawn", key)
+        self.say.withdrawn(placement=resident.life, key=key)
 
     async def _stop(self, resident: Resident, reason: Any) -> None:
         hook = getattr(resident.agent, "on_stop", None)
@@ -319,7 +324,8 @@ class Host(Line):
         for task in tuple(resident.tasks or ()):
             task.cancel()
         resident.reason = reason  # what is left of its code begins no step and sends nothing
-        resident.say("exit" if resident.started else "failed", encode_reason(reason), resident.key, blame)
+        report = self.say.ended if resident.started else self.say.failed
+        report(placement=resident.life, reason=encode_reason(reason), key=resident.key, blame=blame)
 
     # lives that are ended from outside
 
@@ -349,11 +355,10 @@ class Host(Line):
 
     def _upgrade(self, resident: Resident, number: int) -> None:
         try:
-            changes = upgrade(resident, self.classes[number])
+            changes, why = upgrade(resident, self.classes[number]), None
         except Exception as error:  # whatever migrate raises
-            resident.say("upgraded", number, None, ": ".join(describe(error)[:2]))
-        else:
-            resident.say("upgraded", number, changes, None)
+            changes, why = None, ": ".join(describe(error)[:2])
+        self.say.upgraded(placement=resident.life, number=number, changes=changes, why=why)
 
 
 async def _done(work: Callable[[], Any]) -> Any:

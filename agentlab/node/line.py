@@ -1,6 +1,6 @@
 """The node's end of the line to the kernel: what is said, asked, answered, and known to be committed.
 
-Everything that leaves the node goes through ``say``, in order, and is sent once per loop turn.
+Everything that leaves the node goes through ``say`` or ``say_later``, in order, and is sent once per loop turn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from agentlab.errors import CallTimeout
 from agentlab.node.resident import Resident, current
 from agentlab.wire.codec import Frame, Reader, flat, frame
 from agentlab.wire.exceptions import Refused, Term, decode_reason
+from agentlab.wire.frames import Cast, Later, ToKernel
+from agentlab.wire.stubs import sender
+
+SayToKernel = sender(ToKernel, __file__)  # type: ignore[type-abstract]  # a protocol is what it reads
 
 SOON_SECONDS = 0.001
 """So long a message for which nobody waits may wait for others."""
@@ -34,7 +38,9 @@ class Line:
         self.noted = 0  # what was said that later things may depend on
         self._settled = 0  # so much of it is committed
         self._unsettled: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._out: list[tuple[Any, ...]] = []
+        self.say = SayToKernel(self._queue)  # what is said by it leaves at the end of the loop's turn, as one frame
+        self.say_later = SayToKernel(self._queue_later)  # nobody waits for that: it leaves with what is urgent, or soon
+        self._out: list[Frame] = []
         self._urgent = False  # it leaves at the end of this turn
         self._away: dict[int, Resident] = {}  # who asked what is not answered yet
         self._asked: dict[int, asyncio.Future[Any]] = {}
@@ -52,18 +58,16 @@ class Line:
         self._transport = transport
         return gone
 
-    def say(self, *message: Any) -> None:
-        """Queue one message for the kernel; the loop turn's messages leave as one frame."""
+    def _queue(self, said: Frame) -> None:
         if not self._urgent:
             self._urgent = True
             self._loop.call_soon(self.flush)
-        self._out.append(message)
+        self._out.append(said)
 
-    def say_later(self, *message: Any) -> None:
-        """Queue a message for which nobody waits: it leaves with the next that is urgent, or soon."""
+    def _queue_later(self, said: Frame) -> None:
         if not self._out:
             self._loop.call_later(SOON_SECONDS, self.flush)
-        self._out.append(message)
+        self._out.append(said)
 
     def flush(self) -> None:
         """Send what waits."""
@@ -73,7 +77,7 @@ class Line:
             try:
                 data = frame(out)
             except ValueError:  # a text of a class of its own, say
-                data = frame([flat(message) for message in out])
+                data = frame([flat(said) for said in out])
             self._transport.write(data)
 
     async def settled(self) -> None:
@@ -103,24 +107,38 @@ class Line:
 
     async def ask(self, op: str, *args: Any, timeout: float | None = None) -> Any:
         """Ask the kernel and wait for its answer, as the agent whose code runs."""
-        return await self.wait(self.put(op, *args), f"{op} {args[:2]}", timeout)
+        return await self.wait(self.ask_now(op, *args), f"{op} {args[:2]}", timeout)
 
-    def put(self, op: str, *args: Any) -> asyncio.Future[Any]:
-        """Put a question to the kernel now, as the agent whose code runs; what it will answer."""
+    def ask_now(self, op: str, *args: Any) -> asyncio.Future[Any]:
+        """Ask the kernel at once, as the agent whose code runs; what it will answer."""
+        return self.put(lambda life, ticket: self.say.ask(placement=life, ticket=ticket, op=op, args=args))
+
+    def put(self, question: Callable[[int, int], None]) -> asyncio.Future[Any]:
+        """Put a question to the kernel now, as the agent whose code runs; what it will answer.
+
+        Args:
+            question: Asks it, given the agent's placement (0: it is no agent's code) and the ticket for the answer.
+        """
         resident = current.get()
         ticket, answer = self._expect()
-        self.say("ask", resident.life if resident else 0, ticket, op, *args)
+        question(resident.life if resident else 0, ticket)
         if resident is not None:
             resident.away += 1
             self._away[ticket] = resident
         return answer
 
-    def cast(self, resident: Resident | None, cast: tuple[str, str, bytes]) -> None:
+    def cast(self, resident: Resident | None, cast: Cast) -> None:
         """Send a message that no commit holds; what its sender calls next comes after it."""
         self.noted += 1
-        self.say("cast", *cast)
+        path, method, payload = cast
+        self.say.cast(path=path, method=method, payload=payload)
         if resident is not None:
             resident.sent = self.noted
+
+    def set_timer(self, resident: Resident, timer: Later) -> None:
+        """Set a timer that no commit holds."""
+        seconds, again, method, payload = timer
+        self.say.timer(placement=resident.life, seconds=seconds, again=again, method=method, payload=payload)
 
     def _expect(self) -> tuple[int, asyncio.Future[Any]]:
         ticket = next(self._tickets)

@@ -17,6 +17,7 @@ from agentlab.ref.link import Outgoing
 from agentlab.ref.ref import Ref
 from agentlab.ref.reply import DEFAULT_TIMEOUT
 from agentlab.wire.asks import write_control, write_start
+from agentlab.wire.frames import Asker
 from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack, runs_code, unpack
 
@@ -109,13 +110,13 @@ class InsideLink:
         if resident is None or found is None:
             return await self._opened(await self._ask(message, payload, None))
         given = given_text(message.args, message.kwargs)
-        key = (found.key, found.number)  # the callee answers it once, however often it is asked
+        origin = (found.key, found.number)  # the callee answers it once, however often it is asked
         fresh = found.kept is None  # else it may have been answered, or be under way, which the kernel knows
-        work = functools.partial(self._answer, message, payload, key, fresh=fresh)
+        work = functools.partial(self._answer, message, payload, origin, fresh=fresh)
         return await carry_out(resident, found, work, once=False, given=given)
 
-    async def _answer(self, message: Outgoing, payload: bytes, key: tuple[int | None, int], *, fresh: bool) -> Any:
-        return await self._opened(await self._ask(message, payload, key, fresh=fresh))
+    async def _answer(self, message: Outgoing, payload: bytes, origin: Asker, *, fresh: bool) -> Any:
+        return await self._opened(await self._ask(message, payload, origin, fresh=fresh))
 
     async def _opened(self, data: bytes) -> Any:
         """An answer; what runs code of the class that it is of is sliced."""
@@ -123,16 +124,21 @@ class InsideLink:
             return await self._host.sliced(functools.partial(unpack, data, self))
         return unpack(data, self)
 
-    async def _ask(
-        self, message: Outgoing, payload: bytes, key: tuple[int | None, int] | None, *, fresh: bool = False
-    ) -> Any:
+    async def _ask(self, message: Outgoing, payload: bytes, origin: Asker | None, *, fresh: bool = False) -> Any:
         timeout = DEFAULT_TIMEOUT if message.timeout is None else message.timeout
         redeliver = message.redeliver is not False
-        if fresh and key is not None:
-            answer = self._host.post(message.path, message.method, payload, redeliver, key)
+        if fresh and origin is not None:
+            answer = self._host.post(message, payload, origin, redeliver=redeliver)
             if answer is not None:
                 return await self._host.wait(answer, f"{message.path}.{message.method}", timeout)
-        return await self._host.ask("call", message.path, message.method, payload, redeliver, key, timeout=timeout)
+
+        def ask(life: int, ticket: int) -> None:
+            self._host.say.call(
+                placement=life, ticket=ticket, path=message.path, method=message.method, payload=payload,
+                redeliver=redeliver, origin=origin,
+            )  # fmt: skip
+
+        return await self._host.wait(self._host.put(ask), f"call {(message.path, message.method)}", timeout)
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation, awaited."""

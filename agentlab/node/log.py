@@ -44,7 +44,7 @@ class AgentLog(io.TextIOBase):
             lines.append(rest[: self.LONGEST])
             rest = rest[self.LONGEST :]
         for line in lines:
-            self._host.say("log", key, redact(line))
+            self._host.say.log(placement=key, line=redact(line))
         if rest:
             self._open[key] = rest
 

@@ -60,9 +60,10 @@ class Orders(ToNode):
     def migrate(self, *, ticket: int, number: int, image: Image) -> None:
         """The state as the class wants it, or why that cannot be."""
         try:
-            self._host.say("told", ticket, (migrated(self._host.classes[number], image), None))
+            made: tuple[Image | None, str | None] = (migrated(self._host.classes[number], image), None)
         except BaseException as error:  # whatever migrate raises
-            self._host.say("told", ticket, (None, ": ".join(describe(error)[:2])))
+            made = (None, ": ".join(describe(error)[:2]))
+        self._host.say.told(ticket=ticket, value=made)
 
     # to one life
 
@@ -109,7 +110,7 @@ class Orders(ToNode):
         found = next((item for item in resident.mailbox if isinstance(item, Delivery) and item.key == key), None)
         if found is not None:
             resident.mailbox.remove(found)
-            resident.say("withdrawn", key)
+            self._host.say.withdrawn(placement=placement, key=key)
 
     def stop(self, *, placement: int, reason: Term) -> None:
         """Last in the mailbox."""
@@ -149,19 +150,20 @@ class Orders(ToNode):
     def held(self, *, placement: int, ticket: int) -> None:
         """The message in hand by its key; 0 if there is none."""
         resident = self._host.residents.get(placement)
-        self._host.say("told", ticket, 0 if resident is None else resident.key or 0)
+        self._host.say.told(ticket=ticket, value=0 if resident is None else resident.key or 0)
 
     def draft(self, *, placement: int, ticket: int) -> None:
         """The state in hand; what does not fit its type is shown as text."""
         resident = self._host.residents.get(placement)
         if resident is not None:
-            self._host.say("told", ticket, draft(resident.agent))
+            self._host.say.told(ticket=ticket, value=draft(resident.agent))
 
     def meter(self, *, placement: int, ticket: int) -> None:
         """What it costs; nothing is said of a life that is over."""
         resident = self._host.residents.get(placement)
         if resident is not None:
-            self._host.say("told", ticket, (resident.cpu, sum(map(len, draft(resident.agent).values()))))
+            size = sum(map(len, draft(resident.agent).values()))
+            self._host.say.told(ticket=ticket, value=(resident.cpu, size))
 
     def replace(self, *, placement: int, ticket: int, fields: Image) -> None:
         """Before the next message."""

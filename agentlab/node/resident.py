@@ -8,7 +8,7 @@ import json
 import math
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.base import Agent, Field
 from agentlab.agent.snapshot import Change
@@ -18,6 +18,7 @@ from agentlab.node.mailbox import NOTHING, Delivery, Item
 from agentlab.node.replay import NO_STEPS, Journal
 from agentlab.slicing.sliced import Owner, owner_of
 from agentlab.wire.exceptions import repr_of, revive
+from agentlab.wire.frames import Blame, Cast, Later
 
 if TYPE_CHECKING:
     from agentlab.node.host import Host
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assignment]  # owners of a host are residents
 """The agent whose code runs."""
-
-Blame = Literal["none", "charged", "own"]
-"""What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it."""
 
 
 class Died(BaseException):
@@ -65,8 +63,8 @@ class Resident(Owner):
         self.traced = False
         self.started = False
         self.open = False  # it has all that waited for it, so its neighbours may call it
-        self.casts: list[tuple[str, str, bytes]] = []
-        self.timers: list[tuple[float, bool, str, bytes]] = []
+        self.casts: list[Cast] = []
+        self.timers: list[Later] = []
         self.journal = NO_STEPS
         self.diverged = False
         self.away = 0  # what it has asked the kernel for and not been answered yet
@@ -80,10 +78,6 @@ class Resident(Owner):
         if self.chance is None:
             self.chance = random.Random(self.seed or None)  # noqa: S311  # to be repeatable, not secret
         return self.chance
-
-    def say(self, kind: str, *parts: Any) -> None:
-        """Report to the kernel, as this life."""
-        self.host.say(kind, self.life, *parts)
 
     def take(self, message: Delivery) -> None:
         """Take a message in hand."""
@@ -106,11 +100,6 @@ class Resident(Owner):
             self.mailbox = NOTHING
         if self.key is None:
             self.journal = NO_STEPS
-
-    def note(self, kind: str, key: int, *parts: Any) -> None:
-        """Report something about a step of a message; ``Host.settled`` waits until that is committed."""
-        self.host.noted += 1
-        self.say(kind, key, *parts)
 
     def changes(self) -> list[Change]:
         """The fields that differ from the last commit; InvalidState if one does not fit its type."""

@@ -19,14 +19,11 @@ from agentlab.node.replay import Kept, digest_of, label
 from agentlab.node.resident import Died, Resident, current
 from agentlab.tools import Tool
 from agentlab.wire.exceptions import describe
-from agentlab.wire.frames import Mark
+from agentlab.wire.frames import Mark, Tokens
 from agentlab.wire.packing import pack, unpack
 
 LONGEST = 2000
 """Characters of a step's input and output that the steps' frame shows."""
-
-Tokens = tuple[int, int] | None
-"""Taken in and given by a model call; None for other steps."""
 
 around: contextvars.ContextVar[str] = contextvars.ContextVar("agentlab_around", default="")
 """The label of the step whose effect runs."""
@@ -53,7 +50,7 @@ def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
     number, mark, kept = resident.journal.next(kind, name, f"{outer}\n{digest}" if outer else digest)
     if kept is None and resident.journal.left and not resident.diverged:
         resident.diverged = True
-        resident.say("diverged", resident.key, name)
+        resident.host.say.diverged(placement=resident.life, key=resident.key, name=name)
     return Claim(resident.key, number, mark, kept)
 
 
@@ -79,17 +76,18 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
         result = pack(value, f"the result of step {found.mark[1]!r}", keep=host.durable)
     except BaseException as error:
         gave = cut(": ".join(describe(error)[:2]))
-        took = time.perf_counter() - clock
-        resident.note("stepped", found.key, found.number, "failed", took, None, gave, billed(found.mark, error))
+        took, tokens = time.perf_counter() - clock, billed(found.mark, error)
+        _ended(resident, found, outcome="failed", took=took, result=None, gave=gave, tokens=tokens)
         raise
     finally:
         around.set(before)
     took = time.perf_counter() - clock
     if found.mark[0] == "call":  # its answer is on record already: asked again, it is answered from there
-        host.say_later("called", resident.life, found.key, found.number, "ok", took, result, brief(value))
+        host.say_later.called(
+            placement=resident.life, key=found.key, number=found.number, took=took, result=result, gave=brief(value)
+        )
         return value
-    tokens = billed(found.mark, value)
-    resident.note("stepped", found.key, found.number, "ok", took, result, brief(value), tokens)
+    _ended(resident, found, took=took, result=result, gave=brief(value), tokens=billed(found.mark, value))
     await host.settled()  # a handler that has seen a result may act on it in ways that nobody journals
     return value
 
@@ -121,7 +119,9 @@ def answered(resident: Resident, found: Claim, given: str) -> Any:
     assert found.kept is not None
     assert found.kept.result is not None
     value = unpack(found.kept.result, resident.host.link)
-    resident.say("replayed", found.key, found.number, found.mark, given, brief(value))
+    resident.host.say.replayed(
+        placement=resident.life, key=found.key, number=found.number, mark=found.mark, given=given, gave=brief(value)
+    )
     return value
 
 
@@ -129,7 +129,22 @@ def begin(resident: Resident, found: Claim, *, once: bool, given: str) -> None:
     """Tell the kernel that a step begins."""
     resident.host.noted += 1
     say = resident.host.say if once else resident.host.say_later  # nobody waits for the begin of any other
-    say("step", resident.life, found.key, found.number, found.mark, once, time.time_ns(), given)
+    say.step(
+        placement=resident.life, key=found.key, number=found.number, mark=found.mark, once=once, at=time.time_ns(),
+        given=given,
+    )  # fmt: skip
+
+
+def _ended(
+    resident: Resident, found: Claim, *, outcome: str = "ok", took: float, result: bytes | None, gave: str,
+    tokens: Tokens = None,
+) -> None:  # fmt: skip
+    """Tell the kernel that a step has ended; ``settled`` waits until that is committed."""
+    resident.host.noted += 1
+    resident.host.say.stepped(
+        placement=resident.life, key=found.key, number=found.number, outcome=outcome, took=took, result=result,
+        gave=gave, tokens=tokens,
+    )  # fmt: skip
 
 
 def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
@@ -142,7 +157,7 @@ def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
     begin(resident, found, once=False, given="")
     value = work()
     result = pack(value, kind, keep=resident.host.durable)
-    resident.note("stepped", found.key, found.number, "ok", 0.0, result, brief(value))
+    _ended(resident, found, took=0.0, result=result, gave=brief(value))
     return value
 
 
@@ -175,9 +190,8 @@ def told(resident: Resident, tool: Tool) -> None:
     if tool.name not in said:
         said.add(tool.name)
         text = "is not journaled, and runs again when the message is delivered again"
-        resident.say(
-            "log", f"{tool.name} was called without a step: it {text}. Write: await self.step({tool.name}, ...)."
-        )
+        line = f"{tool.name} was called without a step: it {text}. Write: await self.step({tool.name}, ...)."
+        resident.host.say.log(placement=resident.life, line=line)
 
 
 def _outside(tool: Tool) -> None:

@@ -7,9 +7,9 @@ node; no other life ever gets it, so what is said of one that is over is not hea
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
-from agentlab.agent.snapshot import Image
+from agentlab.agent.snapshot import Change, Image
 from agentlab.ground.tracebacks import Source
 from agentlab.wire.exceptions import Term
 
@@ -21,6 +21,130 @@ The digest of a step inside another step begins with the ``label`` of that one a
 
 KeptStep = tuple[int, Mark, bool, str | None, bytes | None]
 """A step that an earlier delivery began: number, mark, whether it is ``once``, outcome, result."""
+
+Asker = tuple[int, int]
+"""Whose step a call is: the key of the message that makes it, and the step's number there."""
+
+Tokens = tuple[int, int] | None
+"""Taken in and given by a model call; None for other steps."""
+
+Blame = Literal["none", "charged", "own"]
+"""What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it."""
+
+Cast = tuple[str, str, bytes]
+"""A message without a reply: path, method, packed arguments."""
+
+Later = tuple[float, bool, str, bytes]
+"""A message of an agent to itself: in how many seconds, whether every so many again, method, packed arguments."""
+
+Told = int | dict[str, str] | tuple[float, int] | tuple[Image | None, str | None]
+"""What a node says when it is asked: of ``held``, ``draft``, ``meter``, ``migrate`` (the new state, or why not)."""
+
+
+class ToKernel(Protocol):
+    """What a node says to the kernel."""
+
+    # of the node itself
+
+    def ready(self, *, pid: int) -> None:
+        """The node serves, in the process with this number."""
+
+    def log(self, *, placement: int, line: str) -> None:
+        """A line that an agent printed; placement 0: the node itself."""
+
+    def told(self, *, ticket: int, value: Told) -> None:
+        """What the kernel has asked for under this ticket."""
+
+    # of one life
+
+    def started(self, *, placement: int, changes: list[Change]) -> None:
+        """The life is up; how its state differs from what the kernel has of it."""
+
+    def failed(self, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
+        """The life did not come up."""
+
+    def ended(self, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
+        """The life is over, by itself or as it was told; which message it had in hand, and whether that is to blame."""
+
+    def burnt(self, *, placement: int) -> None:
+        """The agent keeps using up its slices; it has left the node, between two messages."""
+
+    def replaced(self, *, placement: int, ticket: int, changes: list[Change]) -> None:
+        """The fields are set that the kernel wanted set."""
+
+    def upgraded(self, *, placement: int, number: int, changes: list[Change] | None, why: str | None) -> None:
+        """The agent goes on with the class of that number; or, without changes, why it does not."""
+
+    def emit(self, *, placement: int, text: str) -> None:
+        """Text for who looks on."""
+
+    def timer(self, *, placement: int, seconds: float, again: bool, method: str, payload: bytes) -> None:
+        """A message to the agent itself, later, that no commit holds."""
+
+    def cast(self, *, path: str, method: str, payload: bytes) -> None:
+        """A message to anybody that no commit holds."""
+
+    # of the message in hand
+
+    def begun(self, *, placement: int, key: int, at: int, shown: str | None) -> None:
+        """A handler begins; ``shown``: the message as text, if the agent is traced."""
+
+    def done(
+        self, *, placement: int, key: int, answer: bytes, changes: list[Change], casts: list[Cast],
+        timers: list[Later], started: int, took: float, answered: bool,
+    ) -> None:  # fmt: skip
+        """A handler has returned; ``answered``: who asked is on this node, and has the answer already."""
+
+    def withdrawn(self, *, placement: int, key: int) -> None:
+        """A message was taken back: nothing of it shows."""
+
+    def refused(self, *, placement: int, key: int, why: str, argument: str) -> None:
+        """The agent does not take these arguments; it is as before."""
+
+    # of the steps of the message in hand
+
+    def step(
+        self, *, placement: int, key: int, number: int, mark: Mark, once: bool, at: int, given: str
+    ) -> None:  # fmt: skip
+        """A step begins."""
+
+    def stepped(
+        self, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
+        tokens: Tokens,
+    ) -> None:  # fmt: skip
+        """A step has ended; its handler waits until that is committed."""
+
+    def called(self, *, placement: int, key: int, number: int, took: float, result: bytes, gave: str) -> None:
+        """A call was answered: a step that has ended, and nobody waits for that to be committed."""
+
+    def replayed(self, *, placement: int, key: int, number: int, mark: Mark, given: str, gave: str) -> None:
+        """The journal answered for a step that an earlier delivery finished."""
+
+    def diverged(self, *, placement: int, key: int, name: str) -> None:
+        """A handler that is delivered again asks for something else than before."""
+
+    # questions of an agent, or (placement 0) of who is none; each is answered under its ticket
+
+    def call(
+        self, *, placement: int, ticket: int, path: str, method: str, payload: bytes, redeliver: bool,
+        origin: Asker | None,
+    ) -> None:  # fmt: skip
+        """A call, in a step or outside of any."""
+
+    def posted(
+        self, *, placement: int, ticket: int, origin: Asker, target: int, key: int, path: str, method: str,
+        payload: bytes, redeliver: bool, sent_at: int,
+    ) -> None:  # fmt: skip
+        """A call of a neighbour on this node, which may have begun, or be done, already."""
+
+    def ask(self, *, placement: int, ticket: int, op: str, args: tuple[Any, ...]) -> None:
+        """An operation of the lab, with what ``asks`` makes of its arguments."""
+
+    def act(
+        self, *, placement: int, ticket: int, key: int, number: int, mark: Mark, at: int, given: str, op: str,
+        args: tuple[Any, ...],
+    ) -> None:  # fmt: skip
+        """An operation of the lab that is a step of the message in hand: the kernel carries it out once."""
 
 
 class ToNode(Protocol):

@@ -57,10 +57,10 @@ class Heard(Generic[Parts]):
     def __init__(self, word: Callable[Concatenate[Any, Parts], None]) -> None:
         self._word: Any = word
 
-    def by(self, handler: Callable[Concatenate[Who, Parts], None]) -> Callable[[Who, Frame], None]:
-        """What to do with the frame: call the handler with who spoke, then with its parts by their names."""
-        read: Callable[[Who, Frame], None] = _reader(self._word.__name__, _parts(self._word), "who, ")(handler)
-        return read
+    def by(self, handler: Callable[Concatenate[Who, Parts], None]) -> tuple[str, Callable[[Who, Frame], None]]:
+        """A row of the table of what to do: call the handler with who spoke, then with the frame's parts by name."""
+        name: str = self._word.__name__
+        return name, _reader(name, _parts(self._word), "who, ")(handler)
 
 
 def _parts(word: Callable[..., None]) -> tuple[str, ...]:

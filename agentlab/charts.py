@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # both cost more than the rest of the package together, and m
 MOST = 20  # bars in one chart: more are not read
 WIDTH = WIDTHS["wide"]  # pixels at which a still picture is drawn; a page makes it as wide as its cell
 LONGEST = 40  # characters of a label on an axis; of a longer path the end is shown, where paths differ
-FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # whoever measures it here and draws it there agree most
+FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"  # measured here, drawn in a browser: these differ least
 INK = "#737b87"  # text and axes: as legible on a light page as on a dark one
 REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
 
@@ -46,7 +46,7 @@ class HasFrames(Protocol):
 
 
 def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
-    """Who was restarted how often, and why: a bar per agent, a colour per kind of exit, most restarted first.
+    """How often each agent was restarted, and why: a bar per agent, a colour per kind of exit, most restarted first.
 
     Restarts are of one kind if their exceptions are of one class; what each of them said is in the tooltip. More than
     20 agents: the others are one bar at the end, which is cut where the longest of the 20 ends.

@@ -1,4 +1,4 @@
-"""Facts about a lab's life, and the hub that hands them to whoever watches.
+"""Facts about a lab's life, and the hub that hands them to watchers.
 
 The hub gets what was committed, never more. A feed is one watcher's inbox: it can be taken from any
 thread, holds a bounded number of events, and says "everything may have changed" when it had to drop some.

@@ -4,7 +4,7 @@ Both are pure. ``KINDS`` is the table behind them: for each kind how far it reac
 may mend it (``transient``). What to do about a kind is another table's business.
 
 A provider's own exceptions are recognised by their shape (``status_code``, ``type``, ``error_code``, the class's
-name), never by import, so classifying costs nobody the import of a client library.
+name), never by import, so classifying costs no import of a client library.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Fault:
 
     Args:
         kind: A key of ``KINDS``.
-        scope: Who else is hit: only this call, this agent, everybody who uses the model, the provider, the tool.
+        scope: How far it reaches: only this call, this agent, all users of the model, the provider, the tool.
         transient: Whether the same thing may work later.
         retry_after: Seconds the other side asked to wait, uncapped; ``None`` if it did not say.
     """

@@ -1,7 +1,7 @@
 """Whether two classes are the same code: a cell that is run again unchanged defines nothing new.
 
 What a method does counts, not where it stands: lines, file names and comments may differ. What a method takes from
-the notebook's other cells is not looked at. The runtime's thread asks, so nobody's own ``__eq__`` or ``__getattr__``
+the notebook's other cells is not looked at. The runtime's thread asks, so no class's own ``__eq__`` or ``__getattr__``
 is called: objects are compared by what they are made of.
 """
 

@@ -131,7 +131,7 @@ class Field:
             raise InvalidState(self._misfit(value, str(error))) from None
 
     def dump_given(self, value: Any) -> str:
-        """The same as JSON text, sure to come back; raises as ``dump``."""
+        """A given value as JSON text, sure to come back; raises as ``dump``."""
         return self.dump(self.given(value))
 
     def _fit(self, value: Any) -> Any:
@@ -206,7 +206,7 @@ class Field:
             raise InvalidState(self._misfit(text, str(error))) from None
 
     def read(self, text: str) -> Any:
-        """The value of a JSON text that somebody gave for the field; nothing is made to fit.
+        """The value of a JSON text that was given for the field; nothing is made to fit.
 
         Raises:
             InvalidState: It does not fit the type.

@@ -38,7 +38,7 @@ class Transcript(Sequence[Any]):
         self._items.append(copied)
 
     def extend(self, items: Iterable[Any]) -> None:
-        """Add several items."""
+        """Add several items at the end, each copied."""
         if isinstance(items, (str, bytes, Mapping)):
             raise InvalidState(f"a transcript takes a list of items; got one {type(items).__name__}. Use append().")
         for item in items:

@@ -9,7 +9,7 @@ from agentlab.agent.snapshot import Image
 from agentlab.wire.packing import pack, pack_class
 
 NONE_GIVEN: Image = {}
-"""What a child spec sets that sets no field; it is everybody's, and nobody changes it."""
+"""What a child spec sets that sets no field; all share it, and none changes it."""
 
 
 class Kind:

@@ -1,6 +1,6 @@
-"""Agents that run and that nobody has reached for yet: the books know them by one note for all, and no node has them.
+"""Agents that run and that nothing has reached for yet: the books know them by one note for all, and no node has them.
 
-They were started together (``agentlab.control.many``). Each gets an entry when somebody asks for it, and a node when
+They were started together (``agentlab.control.many``). Each gets an entry when it is asked for, and a node when
 there is something to tell it.
 """
 
@@ -16,9 +16,9 @@ from agentlab.supervision.records import Record
 
 
 class Dormant:
-    """What the books have of agents that were started together and that nobody has touched since.
+    """What the books have of agents that were started together and were not touched since.
 
-    It stands on the record of each (``note``), which has no entry until somebody asks for one.
+    It stands on the record of each (``note``), which has no entry until one is asked for.
 
     Attributes:
         kind: Their class.
@@ -38,7 +38,7 @@ class Dormant:
         return self.kind.first(record.initial) if record.fields else self.image
 
     def entry(self, record: Record) -> Entry:
-        """One of them as an agent with an entry of its own."""
+        """Make an entry of its own for one of these agents."""
         entry = Entry(record, self.kind)
         entry.incarnation, entry.since = 1, self.at
         for name, saved in self.image_of(record).items():
@@ -84,7 +84,7 @@ class Entries(dict[str, Entry]):
         return [self[place] for place in self._below.of(path)]
 
     def peek(self, path: str) -> Entry | None:
-        """The same if it has an entry; any thread may look."""
+        """The agent at a path, if it has an entry; any thread may look."""
         return super().get(path)
 
     def __missing__(self, path: str) -> Entry:

@@ -1,6 +1,6 @@
 """The past of an agent as the store has it: its checkpoints, its messages, the journals of these; also of forks.
 
-A fork's past is that of its base, up to where they parted, and nothing of it is copied. So whoever reads an
+A fork's past is that of its base, up to where they parted, and nothing of it is copied. So a reader of an
 agent's past goes from base to base; a fork of a fork is no exception.
 """
 

@@ -12,7 +12,7 @@ from collections import Counter
 
 
 class Links:
-    """Who is linked to whom, and who monitors whom, by life."""
+    """Which lives are linked, and which monitor which."""
 
     def __init__(self) -> None:
         self._links: dict[int, set[int]] = {}
@@ -20,7 +20,7 @@ class Links:
         self._watches: dict[int, set[int]] = {}  # watcher: targets
 
     def link(self, one: int, other: int) -> None:
-        """Tie two lives together; twice is once, and nobody is linked to itself."""
+        """Tie two lives together; twice is once, and no life is linked to itself."""
         if one != other:
             self._links.setdefault(one, set()).add(other)
             self._links.setdefault(other, set()).add(one)
@@ -35,12 +35,12 @@ class Links:
                     del self._links[life]
 
     def monitor(self, watcher: int, target: int) -> None:
-        """One more word to ``watcher`` when ``target`` ends."""
+        """Promise ``watcher`` one more word when ``target`` ends."""
         self._watchers.setdefault(target, Counter())[watcher] += 1
         self._watches.setdefault(watcher, set()).add(target)
 
     def demonitor(self, watcher: int, target: int) -> None:
-        """One word less; nothing if there was none."""
+        """Take one promised word back; nothing if there was none."""
         words = self._watchers.get(target)
         if words is None or watcher not in words:
             return
@@ -57,7 +57,7 @@ class Links:
         return frozenset(self._watches.get(life, ()))
 
     def end(self, life: int) -> tuple[list[int], list[int]]:
-        """A life ends: who was linked to it, and its watchers, one entry per monitor. It is forgotten."""
+        """A life ends and is forgotten; the lives linked to it, and its watchers, one entry per monitor."""
         peers = sorted(self._links.pop(life, ()))
         for peer in peers:
             self.unlink(peer, life)

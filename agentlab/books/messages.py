@@ -42,23 +42,23 @@ class Message:
         self.origin = origin  # of a call by an agent: its message, and the step there
         self.kept = False  # whether the store has it
         self.seed: str | None = None  # of its chance, where that is not its own
-        self.asker: Asking | None = None  # of a call within a node: who may have seen its answer already
+        self.asker: Asking | None = None  # of a call within a node: the agent that may have seen its answer already
         self.tried = False  # a life that is over had it in hand
-        self.withdrawn = ""  # the outcome, once somebody has ended it: its node has not said so yet
+        self.withdrawn = ""  # the outcome, once a person or a caller has ended it: its node has not said so yet
 
 
 class Asking(NamedTuple):
-    """Who asked a neighbour on its node; another placement of the agent has seen no answer of that."""
+    """The agent that asked a neighbour on its node; another placement of it has seen no answer of that."""
 
     entry: Entry
     place: int
 
 
 class _Nothing(deque[Message]):
-    """The mailbox of whoever has no message: an empty one of its own takes more than all the rest of an entry."""
+    """The mailbox of every agent without a message: an empty one each would take more than all the rest of an entry."""
 
     def append(self, message: Message) -> None:
-        raise TypeError("this mailbox is everybody's; Entry.accept gives the agent its own")
+        raise TypeError("this mailbox is shared by all agents; Entry.accept gives the agent its own")
 
 
 NOTHING = _Nothing()

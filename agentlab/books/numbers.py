@@ -15,7 +15,7 @@ class Numbers:
         return next(self._count)
 
     def take(self, many: int) -> int:
-        """Give so many numbers running to somebody who numbers things himself; the first of them."""
+        """Give so many numbers running to a node that numbers messages itself; the first of them."""
         first = next(self._count)
         self._count = itertools.count(first + many)
         return first

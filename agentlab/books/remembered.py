@@ -20,7 +20,7 @@ from agentlab.store.database import Store
 from agentlab.supervision.child import Child, Supervisor
 
 AGAIN = "the lab was opened again"
-"""Why the incarnation before ended, of who is back."""
+"""Why the incarnation before ended, of an agent that is back."""
 
 ASKED = "the lab was opened again; lab.resume() runs it"
 
@@ -55,7 +55,7 @@ class Place:
 
     @functools.cached_property
     def strategy(self) -> str | None:
-        """Of a supervisor; None of an agent."""
+        """The strategy of a supervisor; None for an agent."""
         flags = json.loads(self.spec).get("supervisor")
         return None if flags is None else str(flags["strategy"])
 
@@ -114,7 +114,7 @@ def remembered(store: Store) -> list[Place]:
     for path, parent, *_ in rows:
         if parent in places:
             places[parent].below.append(places[path])
-        elif parent == "/":  # else its supervisor did not come up: whoever asked for that one asks again
+        elif parent == "/":  # else its supervisor did not come up: the caller that asked for that one asks again
             top.append(places[path])
     return top
 
@@ -141,7 +141,7 @@ class Waiting:
                 found.why = ASKED if why == ASKED else f"{place.path} waits: {why}"
 
     def remove(self, place: Place) -> None:
-        """It is resumed, or gone."""
+        """Forget a place that is resumed, or gone."""
         self.places.pop(place.path, None)
         for found in place.walk():
             found.why = None

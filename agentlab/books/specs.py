@@ -188,5 +188,5 @@ def to_run(module: str, qualname: str) -> str:
 
 
 def home(cls: type) -> str:
-    """Where a class that is missing has to come from, in words."""
+    """The place where a class that is missing has to come from, in words."""
     return f"{to_run(cls.__module__, cls.__qualname__)}, then lab.resume()"

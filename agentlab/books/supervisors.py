@@ -15,7 +15,7 @@ class Supervisors:
     """Which life of a supervisor is the present one at a path, and the incarnation that each life is."""
 
     def __init__(self) -> None:
-        self._coming: list[str] = []  # paths of those that are stopped to be started again; one for each who asked
+        self._coming: list[str] = []  # paths of those that are stopped to be started again; one for each that asked
         self._present: dict[str, int] = {}
         self._ends: dict[int, str] = {}  # paths, by life, of those that do not run and still end
         self._numbers: dict[int, int] = {}  # incarnations, by life, until it ends

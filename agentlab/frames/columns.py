@@ -1,6 +1,6 @@
 """Columns of a DataFrame from rows of a store, a chunk at a time: a million rows in a few seconds.
 
-A store may come from somebody else, and SQLite puts any value into any column: what does not fit its column
+A store may come from another person, and SQLite puts any value into any column: what does not fit its column
 is a damaged store, not an odd frame.
 """
 

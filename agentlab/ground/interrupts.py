@@ -1,7 +1,7 @@
 """What a signal's handler raises at a bad moment is kept until the work in hand is whole, or can be undone.
 
 Ctrl-C is an exception that may be raised between any two instructions of the main thread: after a file was locked
-and before anybody knows of it, say. While a lab opens or closes, the handlers of such signals run as ever; what
+and before its caller knows of it, say. While a lab opens or closes, the handlers of such signals run as ever; what
 they raise is kept, and raised where the work waits for something or has come to its end. So it can clean up.
 
 Waits that a person may interrupt go by ``wait``: a thread that blocks is not woken by a signal that came just
@@ -28,7 +28,7 @@ SIGNALS = ("SIGALRM", "SIGHUP", "SIGTERM", "SIGINT")
 """Whose handlers may raise; the one that people press is put back last."""
 
 WAKE = 0.25
-"""Seconds between two wake-ups of who waits: an interrupt lands at the next one."""
+"""Seconds between two wake-ups of a thread that waits: an interrupt lands at the next one."""
 
 
 class _Guard:

@@ -58,7 +58,7 @@ def known() -> dict[str, str]:
 
 def learn(found: dict[str, str]) -> None:
     """Take secrets of another process too: a node began before a cell set the variable."""
-    if not found.items() <= known().items():  # else who tells others what it knows would tell it again
+    if not found.items() <= known().items():  # else a node that tells others what it knows would tell it again
         _learnt.update(found)
         _seen.clear()
 
@@ -77,7 +77,7 @@ def redact(text: str) -> str:
 
 
 def redact_name(text: str) -> str:
-    """The same for a name, of a step or a method, which comes again and again."""
+    """Redact a name, of a step or a method, which comes again and again."""
     if len(text) < LEAST:
         return text
     known()  # forgets the names when there are other secrets

@@ -42,7 +42,7 @@ def _shown(name: str, svg: str) -> str:
 
 
 def fit(spec: dict[str, Any], width: int) -> dict[str, Any]:
-    """The same chart for another width: fewer columns in its legend, a subtitle of several lines."""
+    """A chart for another width: fewer columns in its legend, a subtitle of several lines."""
     fitted = copy.deepcopy(spec)
     fitted["config"]["view"] |= {"continuousWidth": width, "discreteWidth": width}
     if width == WIDTHS["wide"]:

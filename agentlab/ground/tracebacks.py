@@ -1,4 +1,4 @@
-"""Tracebacks that teach: the lines of whoever reads them, by the names of their cells, and nothing of how it got there.
+"""Tracebacks that teach: the lines of their reader, by the names of their cells, and nothing of how it got there.
 
 An agent's class may come from a notebook's cell. Its node has no such file, so the cells' sources and names travel
 with the class (``sources`` there, ``learn`` here). What an agent raised shows the agent's own frames; an error of
@@ -98,7 +98,7 @@ def _cell(file: str) -> Source | None:
 
 
 def learn(cells: dict[str, Source]) -> None:
-    """Cells of a class that has come: whoever formats a traceback here finds their lines."""
+    """Keep the cells of a class that has come: a traceback that is formatted here finds their lines."""
     for file, (name, text) in cells.items():
         _names[file] = name
         linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
@@ -126,7 +126,7 @@ def _homes(*names: str) -> tuple[str, ...]:
 
 
 HOUSE = (str(Path(__file__).parent.parent) + os.sep, *_homes("asyncio", "anyio", "concurrent.futures"))
-"""Where frames come from that say nothing to who wrote the agent."""
+"""Where frames come from that say nothing to the agent's author."""
 
 
 def traceback_of(error: BaseException) -> str:
@@ -199,7 +199,7 @@ def _everything(error: BaseException) -> list[str]:
 
 
 def _own_frames(at: TracebackType | None) -> list[str]:
-    """The frames of whoever called: the outermost and the innermost."""
+    """The frames of the caller: the outermost and the innermost."""
     found = []
     hidden = (*HOUSE, *_homes("IPython", "ipykernel"))
     while at is not None:
@@ -218,7 +218,7 @@ def _frame(code: CodeType, line: int) -> list[str]:
 
 
 def _because(error: BaseException, room: int) -> list[str]:
-    """Where in the agent it was raised; else what our error came from, in a line."""
+    """The place in the agent where it was raised; else what our error came from, in a line."""
     causes = [error] if error.__cause__ is None else [error, error.__cause__]
     note = next((note for cause in causes for note in _notes(cause) if note.startswith(IN_THE_AGENT)), None)
     if note is not None:
@@ -228,7 +228,7 @@ def _because(error: BaseException, room: int) -> list[str]:
 
 
 def _agents_lines(note: str, room: int) -> list[str]:
-    """Where it was raised and what it was, with as many frames as there is room for; of a chain, both ends."""
+    """The error and its frames, as many as there is room for; of a chain, both ends."""
     lines = [line for line in note.splitlines()[1:] if line.strip(" ^~") and not line.startswith("Traceback (")]
     links: list[list[str]] = [[]]
     for line in lines:

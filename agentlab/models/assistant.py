@@ -179,7 +179,7 @@ async def _client_for(base_url: str | None = None, api_key: str | None = None) -
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     key = (base_url, api_key)
     if key not in clients:
-        # In a thread: the library takes up to seconds to import, and reading the certificates holds whoever does it
+        # In a thread: the library takes up to seconds to import, and reading the certificates holds its thread
         # in C code, where the kernel takes it for stalled. The agents beside this one go on meanwhile.
         made = await asyncio.to_thread(_made, base_url, api_key)
         clients.setdefault(key, made)

@@ -85,7 +85,7 @@ class Lanes:
 
 @functools.cache
 def _certificates() -> ssl.SSLContext:
-    """One for all lanes: reading the certificates takes 40 ms."""
+    """The TLS settings of all lanes: reading the certificates takes 40 ms."""
     import httpx2
 
     return httpx2.create_ssl_context()

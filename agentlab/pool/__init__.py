@@ -2,6 +2,6 @@
 
 May import: the floors below.
 Start with: ``pool``; ``fork`` is the way of ordinary nodes.
-Invariant: no process outlives its lab, whoever dies first; every start has a deadline.
+Invariant: no process outlives its lab, whichever dies first; every start has a deadline.
 To add: another kind of node answers as ``fork.NodeProcess`` does.
 """

@@ -17,7 +17,7 @@ from agentlab.wire.word import Word
 
 
 class NodeThread:
-    """To the pool it looks like a process."""
+    """A thread that stands in for a node's process, and looks like one to the pool."""
 
     pid = None
 

@@ -1,7 +1,7 @@
 """``python -m agentlab.sim --fd N``: serve in a process of one's own.
 
 Writes one JSON line, ``{"base_url": ..., "api_key": ...}``, to file descriptor N when it is ready, and ends when its
-standard input does: whoever holds the other end of that pipe owns it.
+standard input does: the process that holds the other end of that pipe owns it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _die_with_parent() -> None:
 
 
 def _raise_file_limit() -> None:
-    """One connection, one descriptor: the usual soft limit of 1,024 is too few for thousands of agents."""
+    """Raise the limit of open files: the usual soft one of 1,024 connections is too few for thousands of agents."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

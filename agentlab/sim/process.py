@@ -1,4 +1,4 @@
-"""The simulator in a process of its own, for whoever starts it from an asyncio loop."""
+"""The simulator in a process of its own, started from an asyncio loop."""
 
 from __future__ import annotations
 

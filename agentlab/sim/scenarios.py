@@ -87,7 +87,7 @@ class Profile(BaseModel):
 
     @classmethod
     def read(cls, value: Any) -> Profile:  # JSON off the wire
-        """From a list of rules or an object; raises ``ValueError`` that names field, value and rule."""
+        """Read a profile from a list of rules or an object; raises ``ValueError`` that names field, value and rule."""
         try:
             return cls.model_validate({"faults": value} if isinstance(value, list) else value)
         except ValidationError as error:
@@ -148,7 +148,7 @@ class Engine:
             return False
         if rule.times is not None and self.struck[index] >= rule.times:
             return False
-        # Not a running random stream: which of many parallel requests is struck may not depend on who came first.
+        # Not a running random stream: which of many parallel requests is struck may not depend on their order.
         chance = int(digest(self.seed, index, call.key, repeat)[:12], 16) / 16**12
         return chance < rule.rate
 
@@ -176,7 +176,7 @@ def api_error(status: int, message: str, *, type_: str | None = None, code: str 
 
 
 def html(status: int) -> Mode:
-    """A page from somebody in between."""
+    """A page from a proxy in between."""
 
     def spoil(reply: Reply, rule: Rule, call: Call) -> Reply:
         page = f"<html><body><h1>{rule.message or status}</h1></body></html>".encode()

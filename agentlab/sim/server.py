@@ -133,7 +133,7 @@ class Simulator:
     # Requests
 
     def _answer(self, request: Request) -> tuple[Reply, JSON]:
-        """The reply, and the log's row about it (one that nobody keeps, if the path is not the API's)."""
+        """The reply, and the log's row about it (one that is not kept, if the path is not the API's)."""
         entry: JSON = {}
         try:
             self._authorize(request)

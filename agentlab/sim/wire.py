@@ -56,7 +56,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """One request; header names are lower case."""
+    """A request as it was read; header names are lower case."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""Python code in turns: whoever computes gives its thread to the neighbours after two milliseconds.
+"""Python code in turns: code that computes gives its thread to its neighbours after two milliseconds.
 
 May import: nothing of agentlab.
 Start with: ``slices``, whose first lines say how a slice ends; ``places`` says where code must not be left.

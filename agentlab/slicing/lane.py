@@ -17,8 +17,8 @@ QUIET = 3  # loop turns without a step: a timer that is due needs one to ring an
 class Lane:
     """Lets parked steps go on in the order in which they were parked, one slice each.
 
-    Whoever has just been woken goes first: a parked step goes on after ``QUIET`` loop turns in which no other
-    began, or when ``patience`` is over. So a neighbour's wait is the rest of one slice, and nobody starves.
+    The task that has just been woken goes first: a parked step goes on after ``QUIET`` loop turns in which no other
+    began, or when ``patience`` is over. So a neighbour's wait is the rest of one slice, and no task starves.
 
     Args:
         slicer: Knows the loop, and how many slices have begun.

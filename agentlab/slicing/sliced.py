@@ -1,4 +1,4 @@
-"""One coroutine whose steps run in time slices, and whom they run for."""
+"""One coroutine whose steps run in time slices, and the owner for whom they run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARKED: Final = object()
 
 
 class Owner:
-    """Whom steps run for: an agent's life. Its steps follow one another, and the costs are added up here."""
+    """An agent's life, for which steps run. Its steps follow one another, and the costs are added up here."""
 
     __slots__ = ("busy", "cpu", "error", "life", "limit", "line", "tasks")
 
@@ -140,7 +140,7 @@ class Step(Coroutine[Any, Any, Any]):
     def throw(
         self, kind: BaseException | type[BaseException], value: Any = None, traceback: TracebackType | None = None, /
     ) -> Any:
-        """The same, with an exception raised where the coroutine stands."""
+        """Run the next step with an exception that is raised where the coroutine stands."""
         error = kind if isinstance(kind, BaseException) else value if isinstance(value, kind) else kind()
         line = self.owner.line
         try:
@@ -160,7 +160,7 @@ class Step(Coroutine[Any, Any, Any]):
         self._coro.close()
 
     def _advance(self, job: Job, error: BaseException | None = None) -> Any:
-        """One slice. Its calls are few, and its bookkeeping is written out, for every step comes by here."""
+        """Run one slice. Its calls are few, and its bookkeeping is written out, for every step comes by here."""
         slicer, owner, worker = self._slicer, self.owner, self._parked
         if slicer.running is not None:  # stepped by hand, inside another step
             return job.send(None)
@@ -272,7 +272,7 @@ class Step(Coroutine[Any, Any, Any]):
         return self._wait()
 
     def _comes_again(self, error: BaseException | None) -> bool:
-        """A scope of anyio cancels nobody whose future is done, lest a result be lost: it tries again until it ends."""
+        """Whether a scope of anyio will try again: it cancels no task whose future is done, lest a result be lost."""
         return not self._bare and error is not None and str(error).startswith("Cancelled via cancel scope")
 
     def _wait(self) -> asyncio.Future[None]:

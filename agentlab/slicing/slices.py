@@ -13,11 +13,11 @@ What an agent may rely on:
   two awaits its state is its own, as in plain asyncio. Only *other* agents run meanwhile.
 * A cancellation is raised at the next await, as ever; in a step that comes to none within a grace period, where
   it stands. ``interrupt`` does not wait. (An agent's own tasks cannot cancel its endless loop, since they wait for
-  it: that takes a timeout or a cancel scope around it, or somebody else.)
+  it: that takes a timeout or a cancel scope around it, or another task.)
 * Context variables, ``current_task`` and ``sys.exc_info`` are those of its own task.
 
 What it may not: a ``threading.Lock`` that agents of one node share can be held by a parked step, and an
-``RLock`` keeps nobody out, since all of them run in one thread. Where code may be left is said in ``places``.
+``RLock`` keeps no task out, since all of them run in one thread. Where code may be left is said in ``places``.
 Callbacks (``call_later``, ``add_done_callback``) run on the loop's own stack and are not sliced.
 """
 
@@ -177,7 +177,7 @@ class Slicer:
             self.loop.call_soon(self._on_busy, owner)
 
     def hire(self) -> Any:
-        """One more stack for steps; it waits for its first."""
+        """Make one more stack for steps; it waits for its first."""
         if not self.slicing:
             return _Straight(self)
         worker = greenlet.greenlet(self._serve)

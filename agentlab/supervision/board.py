@@ -31,11 +31,11 @@ Handler = Callable[..., Any]  # (process, lane, *args) -> Waiting or, if it need
 
 
 class Waiter(Protocol):
-    """Whoever waits for news of a life."""
+    """A part of the machine that waits for news of a life."""
 
     @property
     def lane(self) -> Lane:
-        """Where messages about its child wait meanwhile."""
+        """The lane in which messages about its child wait meanwhile."""
 
     def tell(self, kind: str, life: int, value: Any) -> None:  # any term
         """The news."""
@@ -98,7 +98,7 @@ class Lane:
         return self
 
     def tell(self, kind: str, life: int, value: Any) -> None:  # any term
-        """Go on with the message in hand, soon: whoever tells may itself be in the middle of one."""
+        """Go on with the message in hand, soon: the caller may itself be in the middle of one."""
         self.process.board.ready.append((self, News(kind, life, value)))
 
     def post(self, message: Message) -> None:
@@ -157,7 +157,7 @@ class Lane:
 
 
 class Board:
-    """Who lives, who waits for what, and what is to be said."""
+    """Which lives there are, which lanes wait for what, and which commands are to be given."""
 
     __slots__ = (
         "asks",
@@ -180,7 +180,7 @@ class Board:
         self.commands: list[Command] = []
         self.lives: dict[int, Record] = {}  # of whatever starts or runs
         self.processes: dict[int, Host] = {}  # of the supervisors among them
-        self.waiters: dict[int, Waiter] = {}  # by life: who waits for its news
+        self.waiters: dict[int, Waiter] = {}  # by life: the waiter for its news
         self.timers: dict[int, tuple[Lane | None, Record | None]] = {}  # a shutdown's lane, or a back-off's record
         self.ready: deque[tuple[Lane, News | None]] = deque()
 
@@ -232,13 +232,13 @@ class Board:
             process.parent_exited(reason)
 
     def started(self, record: Record, info: Any) -> None:  # any term
-        """The life in hand came up: tell who waits, unless it is already wanted gone."""
+        """The life in hand came up: tell its waiter, unless it is already wanted gone."""
         if record.state == "starting" and record.life is not None:
             record.state = "running"
             self._tell("started", record.life, info)
 
     def ended(self, record: Record, kind: str, reason: Any, then: Then = "") -> None:  # any term
-        """The life is over: tell who waits for it, or its supervisor, as an exit signal would."""
+        """The life is over: tell its waiter, or its supervisor, as an exit signal would."""
         life, parent = record.life, record.parent
         if life is None:
             return

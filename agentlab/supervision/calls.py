@@ -27,7 +27,7 @@ def start_child(process: Process, lane: Lane, *args: Any) -> Waiting:  # what _a
 
 
 def start_children(process: Process, lane: Lane, items: list[Any]) -> Waiting:  # Child, or what _admit takes
-    """The same for many, side by side; a list of results in the order of the items."""
+    """Start many children side by side; a list of results in the order of the items."""
     bulk = Bulk(process, lane)
     process.bulks.append(lane)
     for item in items:
@@ -75,7 +75,7 @@ class Bulk:
         self.results.append(made)
 
     def tell(self, kind: str, life: int, value: Any) -> None:  # any term
-        """One of them came up, or did not; the lane is woken by the last."""
+        """Note that a child came up, or did not; the last one wakes the lane."""
         place = self.places[life]
         record = self.results[place]
         if isinstance(record, Record):
@@ -234,7 +234,7 @@ def get_childspec(process: Process, lane: Lane, target: str | int | Instance) ->
 
 
 def _find(process: Process, target: str | int | Instance) -> Record | Refused:
-    """By id; under ``simple_one_for_one`` an id names nobody, as in OTP."""
+    """The child with this id; under ``simple_one_for_one`` an id names none, as in OTP."""
     if process.is_simple:
         return Refused("simple_one_for_one")
     record = process.children.get(target) if isinstance(target, str) else None

@@ -59,7 +59,7 @@ def check_fields(what: object, fields: Mapping[str, object], options: Sequence[s
     Args:
         what: An agent class or a supervisor.
         fields: The values by name.
-        options: What else could have been given, for who misspells one of them.
+        options: What else could have been given, to name it when one of them is misspelt.
         where: The child, for the message.
 
     Raises:

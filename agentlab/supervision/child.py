@@ -139,7 +139,7 @@ class Child:
 
 
 OPTIONS = tuple(f.name for f in dataclasses.fields(Child) if f.name not in ("what", "fields", "type", "checked"))
-"""What :func:`child` takes beside fields. An option is a field of ``Child``; whoever lists options lists these."""
+"""What :func:`child` takes beside fields. An option is a field of ``Child``; every list of options is this one."""
 
 
 Backoff.__init__ = spelt(Backoff.__init__, "Backoff")  # type: ignore[method-assign]  # the same, with a hint
@@ -154,7 +154,7 @@ class Supervisor:
         name: Its id among its siblings.
         children: ``child(...)``, another ``Supervisor``, or an agent class; started from left to right,
             stopped from right to left.
-        strategy: Who is restarted with a crashed child: nobody else (``one_for_one``), all
+        strategy: Which siblings are restarted with a crashed child: none (``one_for_one``), all
             (``one_for_all``), those started after it (``rest_for_one``). ``simple_one_for_one`` takes one
             child as a template and starts instances of it on demand.
         max_restarts: Restarts allowed inside one window; one more and the supervisor gives up.
@@ -212,7 +212,7 @@ class Supervisor:
         max_children: int | None = None,
         bring_back: bool = True,
     ) -> Supervisor:
-        """The same without a look: what cannot be is refused when the supervisor starts, as OTP does."""
+        """Make a supervisor without a look: what cannot be is refused when it starts, as OTP does."""
         made = cls.__new__(cls)
         flags = (strategy, max_restarts, max_seconds, auto_shutdown, max_children, bring_back)
         _fill(made, name, children, *flags)
@@ -426,7 +426,7 @@ def _check_shutdown(value: object, who: str) -> None:
 
 
 def _check_extras(spec: Child, who: str) -> None:
-    """What OTP does not have, after all that it has."""
+    """Refuse options that OTP does not have, after all that it has."""
     if spec.backoff is not None:
         instance(spec.backoff, Backoff, f"{who}: backoff", "invalid_backoff")
     if spec.own_limit is not None:

@@ -1,8 +1,9 @@
-"""Whom a supervisor brings back when it is started again: the children that calls had added while it ran.
+"""What a supervisor brings back when it is started again: the children that calls had added while it ran.
 
 A supervisor's process takes its records along when it ends. So before its children are stopped, it notes on its own
-record who had been added to it, in which order and how they were; and the same for the supervisors in its spec, whose
-records end with it. The next process finds that there. Beyond OTP: with ``bring_back=False`` they are forgotten.
+record which children had been added to it, in which order and how they were; and the same for the supervisors in its
+spec, whose records end with it. The next process finds that there. Beyond OTP: with ``bring_back=False`` all
+are forgotten.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ DOWN: tuple[State, ...] = ("undefined", "parked")
 
 
 def note_past(process: Keeper) -> None:
-    """Note who comes back, as things are now; what was noted and has not come back yet still stands."""
+    """Note which children come back, as things are now; what was noted and has not come back yet still stands."""
     record = process.record
     if record.past is None:
         record.past = _past(process)
@@ -43,7 +44,7 @@ def _declared(process: Keeper) -> frozenset[str]:
 
 
 def bring_back(process: Keeper) -> tuple[list[Record], list[Record]]:
-    """Add who was noted after those in the spec: who is to be started, in order, and who stays down."""
+    """Add the noted children after those in the spec; the ones to start, in order, and the ones that stay down."""
     past, process.record.past = process.record.past, None
     if past is None:
         return [], []

@@ -79,7 +79,7 @@ class Process(Host):
         lane.post(Message(handler, call, args, key))
 
     def _lane_about(self, lanes: dict[str, Lane], key: str) -> Lane:
-        """Where the message in hand about this child id is, also if it is one of a bulk; else a new lane."""
+        """The lane of the message in hand about this child id, also if it is one of a bulk; else a new one."""
         lane, record = lanes.get(key), self.children.get(key)
         if lane is None and record is not None and record.life in self.board.waiters:
             lane = self.board.waiters[record.life].lane
@@ -199,7 +199,7 @@ class Process(Host):
 
     @abstractmethod
     def start_added(self, lane: Lane, records: list[Record]) -> Waiting:
-        """Start those that come back although no spec says so; one that fails is retried, as in any restart."""
+        """Start children that come back although no spec says so; one that fails is retried, as in any restart."""
 
     def begin(self, waiter: Waiter, record: Record) -> None:
         """Begin a start attempt; the waiter is told how it went."""
@@ -271,12 +271,12 @@ class Process(Host):
             errors.append(reason)
 
     def _stop_in_turn(self, lane: Lane) -> Waiting:
-        """One after another, in reverse start order."""
+        """Stop the children one after another, in reverse start order."""
         for record in reversed(list(self.children.values())):
             yield from self.stop(lane, record)
 
     def _stop_together(self, lane: Lane) -> Waiting:
-        """All asked in reverse start order, none waited for before the next; one timer per timeout."""
+        """Ask all children in reverse start order, without a wait before the next; one timer per timeout."""
         waiting: dict[int, Record] = {}
         errors: list[Any] | None = [] if self.is_simple else None  # any terms
         for record in reversed(list(self.children.values())):
@@ -304,7 +304,7 @@ class Process(Host):
         self._report_together(errors or [])
 
     def _report_together(self, errors: list[Any]) -> None:  # any terms
-        """One report per reason, with the number of instances; a reason need not be hashable."""
+        """Report each reason once, with the number of instances; a reason need not be hashable."""
         while errors:
             reason = errors[0]
             alike = [error for error in errors if error == reason]
@@ -353,11 +353,11 @@ class Process(Host):
             record.trouble.timer = None
 
     def remember_former(self, record: Record) -> None:
-        """An instance between two lives is known by the one that ended, as OTP keeps it under its old pid."""
+        """Know an instance between two lives by the one that ended, as OTP keeps it under its old pid."""
         if self.is_simple and record.trouble is not None and record.trouble.last is not None:
             self.former[record.trouble.last] = record
 
     def forget_former(self, record: Record) -> None:
-        """It is between two lives no longer."""
+        """Forget the old life of an instance: it is between two lives no longer."""
         if record.trouble is not None and record.trouble.last is not None:
             self.former.pop(record.trouble.last, None)

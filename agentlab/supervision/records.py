@@ -79,7 +79,7 @@ class Record:
 
     @property
     def path(self) -> str:
-        """From the root, ``/`` between ids; the root is ``/``."""
+        """The ids from the root down, with ``/`` between them; the root is ``/``."""
         parts: list[str] = []
         record: Record = self
         while record.parent is not None:
@@ -104,11 +104,11 @@ class Record:
 
     @property
     def children(self) -> Mapping[str, Record]:
-        """By id, in start order; empty for an agent."""
+        """Its children by id, in start order; none for an agent."""
         return {}
 
     def is_below(self, above: Record) -> bool:
-        """Whether that supervisor keeps it, or keeps who does; one that took its path later does not."""
+        """Whether that supervisor keeps it, or keeps the one that does; one that took its path later does not."""
         record = self.supervisor
         while record is not None and record is not above:
             record = record.supervisor
@@ -131,7 +131,7 @@ class SupervisorRecord(Record):
 
     Attributes:
         keeper: The process, while it runs.
-        past: Who comes back with its next process, from the end of one to when that has come up.
+        past: The children that come back with its next process, from the end of one to when that has come up.
     """
 
     __slots__ = ("keeper", "past")
@@ -143,12 +143,12 @@ class SupervisorRecord(Record):
 
     @property
     def children(self) -> Mapping[str, Record]:
-        """By id, in start order; none while it does not run."""
+        """Its children by id, in start order; none while it does not run."""
         return {} if self.keeper is None else self.keeper.children
 
 
 class Former(NamedTuple):
-    """A child that had been added to a supervisor: its record, how it was then, and who had been added to it."""
+    """A child that had been added to a supervisor: its record, how it was then, and what had been added to it."""
 
     record: Record
     state: State
@@ -156,7 +156,7 @@ class Former(NamedTuple):
 
 
 class Past(NamedTuple):
-    """Who had been added to a supervisor, in order, by id; and to the supervisors in its spec."""
+    """The children that had been added to a supervisor, in order, by id; and to the supervisors in its spec."""
 
     added: dict[str, Former]
     below: dict[str, Past]

@@ -1,4 +1,4 @@
-"""When a child ends: whether it is restarted, when, with whom, and when the supervisor gives up.
+"""When a child ends: whether it is restarted, when, with which siblings, and when the supervisor gives up.
 
 Rules: OTP's exit table, restart strategies, intensity, ``auto_shutdown``. Beyond OTP: ``backoff`` delays a
 restart (the siblings that restart with the child are stopped before the wait and started after it), and
@@ -126,7 +126,7 @@ class Supervising(Process):
             yield from self._restart(lane, record)
 
     def on_retry(self, lane: Lane, child: str) -> Waiting:
-        """A start failed during a restart: count and try again, unless somebody has settled it since."""
+        """A start failed during a restart: count and try again, unless a call has settled it since."""
         record = self.children.get(child)
         if record is not None and record.state == "restarting" and record.trouble is not None:
             yield from self._recover(lane, record, record.trouble.reason)
@@ -202,7 +202,7 @@ class Supervising(Process):
             record.restarts += 1
 
     def _clear(self, lane: Lane, record: Record) -> Waiting:
-        """Stop whom the strategy restarts with this child, last first; who is to be started, in order."""
+        """Stop the siblings that the strategy restarts with this child, last first; those to start, in order."""
         if self.spec.strategy in ("one_for_one", "simple_one_for_one"):
             return [record]
         group = list(self.children.values())

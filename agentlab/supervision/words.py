@@ -15,7 +15,7 @@ from agentlab.supervision.records import Record
 
 @dataclass(slots=True)
 class Started:
-    """The life's start succeeded; ``info`` is handed to whoever asked for the start."""
+    """The life's start succeeded; ``info`` is handed to the caller that asked for the start."""
 
     life: int
     info: Any = None  # any term
@@ -85,7 +85,7 @@ Operation = Literal[
 
 
 class Instance(NamedTuple):
-    """An instance of a ``simple_one_for_one`` supervisor by its id, for whom OTP has only pids."""
+    """An instance of a ``simple_one_for_one`` supervisor by its id; OTP has only pids for them."""
 
     id: str
 
@@ -123,7 +123,7 @@ class StopSupervisor:
 
 @dataclass(slots=True)
 class Shutdown:
-    """The orderly end of the whole tree, asked for by whoever started the root."""
+    """The orderly end of the whole tree, asked for by the process that started the root."""
 
     call: int
     reason: Any = "shutdown"  # any term
@@ -232,7 +232,7 @@ class Fact:
 
     @property
     def path(self) -> str:
-        """Of the record."""
+        """The path of its record."""
         return self.record.path
 
 

@@ -8,7 +8,9 @@ import typing
 import pytest
 
 from agentlab.lab import Lab
+from agentlab.node.line import Line
 from agentlab.node.orders import Orders, hearing_of
+from agentlab.slicing.places import Kind, kind_of
 from agentlab.wire.codec import Reader, frame
 from agentlab.wire.frames import ToKernel, ToNode
 from agentlab.wire.stubs import hearing, named, sender, vocabulary
@@ -100,6 +102,13 @@ def test_a_receiver_takes_what_is_said(handlers, words, name):
 
     assert speaker == (["node"] if words is ToKernel else [])
     assert heard[len(speaker) :] == said
+
+
+def test_what_a_node_says_is_said_whole():
+    """Slices leave a life in code of its own, never in that of its node, and a sender's counts as such."""
+    say = Line().say
+
+    assert {kind_of(getattr(say, name).__code__.co_filename) for name in vocabulary(ToKernel)} == {Kind.ATOMIC}
 
 
 def test_nothing_else_can_be_said():

@@ -3,5 +3,5 @@
 May import: the floors below.
 Start with: ``runtime``; ``mail`` is the way of a message, ``lives`` that of a crash.
 Invariant: commit before reply; publish after commit; everything here belongs to one thread.
-To add: what nodes report is a method ``on_...`` of the part whom it concerns.
+To add: what nodes report is a row in ``reports`` and a method ``on_...`` of the part that it concerns.
 """

@@ -1,7 +1,7 @@
 """Two numbers that a node shares with the kernel: whose code runs, and how many slices have begun.
 
 They lie in shared memory, so that the kernel can read them from a node that answers nothing any more, or that
-is dead: the node notes the life before it lets its code run.
+is dead: the node notes a life, by its placement, before it lets that run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Word:
         self.cells = memoryview(self._map).cast("Q")
 
     def read(self) -> tuple[int, int]:
-        """The life whose code runs (0: none) and the count of slices so far, both of the same moment."""
+        """The placement whose code runs (0: none) and the count of slices so far, both of the same moment."""
         while True:
             count = self.cells[1]
-            life = self.cells[0]
+            placement = self.cells[0]
             if self.cells[1] == count:
-                return life, count
+                return placement, count
 
     def close(self) -> None:
         """Let go of the memory and the descriptor; the other side keeps its own."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from agentlab.books.journal import Journal
+from agentlab.wire.frames import Asker
 
 if TYPE_CHECKING:
     from agentlab.books.agents import Entry
 
-Answer = Callable[[bytes | None, BaseException | None], None]
-"""Takes the packed result of a call, or the error that ended it."""
+
+class Answer(Protocol):
+    """Takes the packed result of a call, or the error that ended it."""
+
+    def __call__(self, value: bytes | None, error: BaseException | None = None, /) -> None:
+        """It is there."""
 
 
 class Message:
@@ -26,7 +30,7 @@ class Message:
 
     def __init__(
         self, key: int, method: str, payload: bytes, sender: str, answer: Answer | None, *, redeliver: bool = True,
-        origin: tuple[int, int] | None = None,
+        origin: Asker | None = None,
     ) -> None:  # fmt: skip
         self.key = self.place = key  # the place: before whom it is handled; keys come in the order of acceptance
         self.method = method

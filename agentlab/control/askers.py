@@ -9,6 +9,7 @@ from typing import Any
 
 from agentlab.agent.base import Agent
 from agentlab.books.agents import Entry
+from agentlab.books.messages import Answer
 from agentlab.control.again import start_again
 from agentlab.control.children import (
     entry_at,
@@ -29,9 +30,7 @@ from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack
 
 
-async def serve(
-    runtime: Runtime, caller: Entry | None, op: str, args: Sequence[Any], answer: Callable[..., None]
-) -> None:
+async def serve(runtime: Runtime, caller: Entry | None, op: str, args: Sequence[Any], answer: Answer) -> None:
     """Answer what an agent asked of its lab, perhaps in a step."""
     act = answer if isinstance(answer, Act) else None
     try:

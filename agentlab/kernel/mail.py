@@ -15,7 +15,7 @@ from typing import Any, Literal
 from agentlab.agent.base import HOOKS
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
-from agentlab.books.messages import NOTHING, Asking, Message
+from agentlab.books.messages import NOTHING, Answer, Asking, Message
 from agentlab.books.specs import is_missing, unknown
 from agentlab.errors import (
     AgentDown,
@@ -44,8 +44,6 @@ SKIPPED: Literal["skipped"] = "skipped"
 
 MAX_DELIVERIES = 3
 MAX_MAILBOX = 10_000
-
-Answer = Callable[..., None]
 
 
 class Mail:
@@ -157,7 +155,7 @@ class Mail:
         if caller is not None:
             caller.asking[asked] = path
 
-        def answered(value: Any, error: BaseException | None = None) -> None:
+        def answered(value: bytes | None, error: BaseException | None = None) -> None:
             if caller is not None:
                 caller.asking.pop(asked, None)
             answer(value, error)
@@ -201,7 +199,7 @@ class Mail:
         caller, entry = self._desk.placed.get(placement), self._desk.entries.get(path)
         answer = answer_to(self._desk, node, ticket)
 
-        def answered(value: Any, error: BaseException | None = None) -> None:
+        def answered(value: bytes | None, error: BaseException | None = None) -> None:
             if caller is not None:
                 caller.asking.pop(origin, None)
             if value is not HERE:
@@ -507,7 +505,7 @@ class Mail:
 def answer_to(desk: Desk, node: Node, ticket: int) -> Answer:
     """Answers a question of a node."""
 
-    def answer(value: Any, error: BaseException | None = None) -> None:
+    def answer(value: bytes | None, error: BaseException | None = None) -> None:
         node.say.answer(ticket=ticket, value=value, error=None if error is None else _told(error))
         desk.due()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab.books.numbers import Numbers
+from agentlab.wire.frames import Told
 
 
 class Questions:
@@ -41,7 +42,7 @@ class Questions:
         finally:
             del self._open[ticket]
 
-    def answer(self, ticket: int, value: Any) -> None:
+    def answer(self, ticket: int, value: Told) -> None:
         """A node has answered; perhaps nobody waits for it any more."""
         _, future = self._open.get(ticket, (0, None))
         if future is not None and not future.done():

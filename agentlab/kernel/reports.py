@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
+from agentlab.books.messages import Answer
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives
-from agentlab.kernel.mail import Answer, Mail, answer_to
+from agentlab.kernel.mail import Mail, answer_to
 from agentlab.kernel.steps import Steps
 from agentlab.kernel.timers import Timers
 from agentlab.kernel.upgrades import Upgrades
@@ -19,9 +20,6 @@ from agentlab.wire.codec import Frame
 from agentlab.wire.frames import Mark, ToKernel, Told
 from agentlab.wire.stubs import Heard
 
-Serve = Callable[[Entry | None, str, Sequence[Any], Answer], None]
-"""``serve(caller, op, args, answer)``: begins to answer one question of an agent, or of who is none."""
-
 KEYS = 1 << 32
 """Numbers that a node gets at once, for calls within it."""
 
@@ -30,8 +28,10 @@ class Reports:
     """Hands each frame of a node to the part of the runtime that it concerns."""
 
     def __init__(
-        self, desk: Desk, *, mail: Mail, lives: Lives, steps: Steps, timers: Timers, upgrades: Upgrades, serve: Serve
+        self, desk: Desk, *, mail: Mail, lives: Lives, steps: Steps, timers: Timers, upgrades: Upgrades,
+        serve: Callable[[Entry | None, str, tuple[Any, ...], Answer], None],
     ) -> None:  # fmt: skip
+        """Make the table; ``serve`` begins to answer one question of an agent, or (None) of code that is no agent's."""
         self._desk = desk
         self._mail = mail
         self._lives = lives

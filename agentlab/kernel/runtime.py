@@ -13,16 +13,17 @@ import asyncio
 import concurrent.futures
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from agentlab.books.agents import Entry
+from agentlab.books.messages import Answer
 from agentlab.errors import NodeDown, StoreError
 from agentlab.events import Hub
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.idle import Idleness
 from agentlab.kernel.lives import Lives
-from agentlab.kernel.mail import Answer, Mail
+from agentlab.kernel.mail import Mail
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.posts import Posts
 from agentlab.kernel.reports import Reports
@@ -176,7 +177,7 @@ class Runtime:
     def _hear(self, node: Node, frames: list[Frame]) -> None:
         self.reports.hear(node, frames)
 
-    def _begin_to_serve(self, caller: Entry | None, op: str, args: Sequence[Any], answer: Answer) -> None:
+    def _begin_to_serve(self, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer) -> None:
         self.spawn(self._serve(self, caller, op, args, answer))
 
     def _node_lost(self, node: Node) -> None:

@@ -10,11 +10,10 @@ import time
 
 from agentlab.books.agents import Entry
 from agentlab.books.journal import Journal, Step
-from agentlab.books.messages import Message
+from agentlab.books.messages import Answer, Message
 from agentlab.errors import NotRunning
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
-from agentlab.kernel.mail import Answer
 from agentlab.pool.pool import Node
 from agentlab.wire.frames import Asker, Mark, Tokens
 

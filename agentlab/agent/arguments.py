@@ -17,7 +17,7 @@ from typing import Any
 
 import pydantic
 
-from agentlab.agent.fields import CONFIG, parts, same, type_name
+from agentlab.agent.fields import CONFIG, is_same_value, type_name, type_parts
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown
 from agentlab.ground.words import meant
@@ -57,14 +57,16 @@ class Rule:
         try:
             fit = self._validator.validate_python([value] if self._boxed else value, strict=True)
         except pydantic.ValidationError as error:
-            if type(value) is type(self._default) and same(value, self._default):  # a copy, if it has travelled
+            if type(value) is type(self._default) and is_same_value(
+                value, self._default
+            ):  # a copy, if it has travelled
                 return False
             first = error.errors(include_url=False, include_context=False)[0]
             place = first["loc"][1:] if self._boxed else first["loc"]
             raise self._misfit(value, first["msg"], place, first["input"]) from None
         except Exception as error:  # a validator of the annotation's own may raise anything, and recurse too deep
             raise self._misfit(value, f"its check raised {shown(error)}", (), value) from None
-        if self._boxed and not same([value], fit):  # strict or not, pydantic makes a model of a dict
+        if self._boxed and not is_same_value([value], fit):  # strict or not, pydantic makes a model of a dict
             raise self._misfit(value, f"pydantic would make {shown(fit[0])} of it", (), value)
         return self._plain
 
@@ -84,7 +86,7 @@ def _validator(annotation: Any) -> tuple[Any, bool]:
     """
     if annotation in (Any, object, UNREAD):
         return None, False
-    boxed = any(isinstance(part, type) and _brings_config(part) for part in parts(annotation))
+    boxed = any(isinstance(part, type) and _brings_config(part) for part in type_parts(annotation))
     try:
         return pydantic.TypeAdapter(list[annotation] if boxed else annotation, config=ARBITRARY).validator, boxed
     except Exception:  # pydantic has no common base for what it cannot read
@@ -133,14 +135,14 @@ class Signature:
         if shape in self._fit:
             return
         try:
-            self.take(args, kwargs)
+            self.check_shape(args, kwargs)
             if self._check_values(args, kwargs) and len(self._fit) < MOST_FIT:
                 self._fit.add(shape)
         except InvalidArgument as error:
             what = f"{path}{'.' if path else ''}{self._function.__name__}{self._signature}"
             raise InvalidArgument(f"{what}: {error}", argument=error.argument) from None
 
-    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def check_shape(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Refuse a wrong number of arguments and names that are no parameters.
 
         Raises:

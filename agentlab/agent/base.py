@@ -346,7 +346,7 @@ def _own_messages(cls: type) -> list[str]:
 
 def _check_hook(cls: type, name: str, function: Callable[..., Any]) -> None:
     try:
-        Signature(function).take(HOOKS[name], {})
+        Signature(function).check_shape(HOOKS[name], {})
     except TypeError as error:
         given = ", ".join(("self", *HOOKS[name]))
         raise _unfit(cls, name, f"the runtime calls it as {name}({given}), which fails: {error}") from None

@@ -49,7 +49,7 @@ class Field:
         self.default = default
         self.plain = annotation in (int, str, float, bool)
         self._exact = comes_back(annotation)
-        self._has_refs = Ref in parts(annotation)
+        self._has_refs = Ref in type_parts(annotation)
         self._adapter: Any = None
 
     @property
@@ -80,7 +80,7 @@ class Field:
         bad = _no_key(self.annotation)
         if bad is not None:
             raise self._refused(f"whose dict keys JSON can hold as text, and {type_name(bad)} comes back otherwise")
-        if self.annotation is not Transcript and Transcript in parts(self.annotation):
+        if self.annotation is not Transcript and Transcript in type_parts(self.annotation):
             raise self._refused("in which Transcript stands alone: a transcript is stored item by item")
         if '"writeOnly": true' in json.dumps(schema, default=str):
             raise self._refused("that shows what it holds: a secret belongs into the environment, not into a store")
@@ -191,7 +191,7 @@ class Field:
         except InvalidState as error:
             raise InvalidState(self._misfit(value, f"its checkpoint could not be read back: {error}")) from None
         alike = self._has_refs and self._text(back) == text  # a ref that belongs to no lab yet comes back as a lab's
-        if not alike and not same(value, back):
+        if not alike and not is_same_value(value, back):
             raise InvalidState(
                 self._misfit(value, f"it would come back from its checkpoint as {shown(back)}; use a narrower type")
             )
@@ -324,7 +324,7 @@ def comes_back(annotation: Any) -> bool:
     return origin is typing.Literal and {type(arg) for arg in args} in ({str}, {int})
 
 
-def same(value: Any, back: Any) -> bool:
+def is_same_value(value: Any, back: Any) -> bool:
     """Whether what came back is what was stored; NaN is NaN, and a class without ``==`` is its attributes."""
     if isinstance(value, deque) and isinstance(back, deque) and value.maxlen != back.maxlen:
         return False
@@ -338,11 +338,11 @@ def same(value: Any, back: Any) -> bool:
     if isinstance(value, float):
         return bool(value != value and back != back)  # noqa: PLR0124  # NaN
     if isinstance(value, Mapping):
-        return value.keys() == back.keys() and all(same(value[key], back[key]) for key in value)
+        return value.keys() == back.keys() and all(is_same_value(value[key], back[key]) for key in value)
     if isinstance(value, (list, tuple, deque)):
-        return len(value) == len(back) and all(map(same, value, back))
+        return len(value) == len(back) and all(map(is_same_value, value, back))
     if hasattr(value, "__dict__"):
-        return same(vars(value), vars(back))
+        return is_same_value(vars(value), vars(back))
     return bool(getattr(type(value), "__eq__", None) == object.__eq__)
 
 
@@ -359,19 +359,19 @@ def _stays(value: Any, back: Any) -> bool:
     return True
 
 
-def parts(annotation: Any) -> Iterator[Any]:
+def type_parts(annotation: Any) -> Iterator[Any]:
     """The type and all types inside its brackets."""
     yield annotation
     for arg in typing.get_args(annotation):
         if not isinstance(arg, list):
-            yield from parts(arg)
+            yield from type_parts(arg)
 
 
 def _no_key(annotation: Any) -> Any:
     """A type of dict keys, somewhere in the type, that JSON's text keys cannot give back; None if there is none."""
-    for part in parts(annotation):
+    for part in type_parts(annotation):
         if isinstance(typing.get_origin(part), type) and issubclass(typing.get_origin(part), Mapping):
-            for key in parts(typing.get_args(part)[0]):
+            for key in type_parts(typing.get_args(part)[0]):
                 if _is_no_key(key):
                     return key
     return None

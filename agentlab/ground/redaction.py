@@ -39,7 +39,7 @@ _learnt: dict[str, str] = {}
 _names: dict[str, str] = {}
 
 
-def known() -> dict[str, str]:
+def known_secrets() -> dict[str, str]:
     """Values and the names of their variables; a cell may set one at any time, so the environment is compared.
 
     Another dict as soon as it says something else.
@@ -58,7 +58,7 @@ def known() -> dict[str, str]:
 
 def learn(found: dict[str, str]) -> None:
     """Take secrets of another process too: a node began before a cell set the variable."""
-    if not found.items() <= known().items():  # else a node that tells others what it knows would tell it again
+    if not found.items() <= known_secrets().items():  # else a node that tells others what it knows would tell it again
         _learnt.update(found)
         _seen.clear()
 
@@ -67,7 +67,7 @@ def redact(text: str) -> str:
     """The text with every secret in it replaced by ``***``."""
     if len(text) < LEAST:
         return text
-    for value in known():
+    for value in known_secrets():
         if value in text:
             text = text.replace(value, "***")
     for sign, shape in SHAPES:
@@ -80,7 +80,7 @@ def redact_name(text: str) -> str:
     """Redact a name, of a step or a method, which comes again and again."""
     if len(text) < LEAST:
         return text
-    known()  # forgets the names when there are other secrets
+    known_secrets()  # forgets the names when there are other secrets
     found = _names.get(text)
     if found is None:
         if len(_names) >= MOST_NAMES:
@@ -93,7 +93,7 @@ def leaked(text: str) -> str | None:
     """What secret is in the text, in words: the value of a variable, or what looks like a key; None if none is."""
     if len(text) < LEAST:
         return None
-    for value, name in known().items():
+    for value, name in known_secrets().items():
         if value in text:
             return f"the value of ${name}"
     for sign, shape in SHAPES:

@@ -81,7 +81,7 @@ class Accumulator:
         if not self._stopped:
             raise self.incomplete("no_stop", "the stream ended without message_stop")
         content = [block for block in map(self._close, self._blocks) if block is not None]
-        return checked({**self._message, "content": content, "usage": self.usage})
+        return checked_message({**self._message, "content": content, "usage": self.usage})
 
     def incomplete(self, kind: str, what: str, fault_kind: str = "cut_stream") -> IncompleteStream:
         """The error for a stream that stops here."""
@@ -201,7 +201,7 @@ _EVENTS: Mapping[str, Callable[[Accumulator, JSON], None]] = {
 }
 
 
-def checked(message: Any) -> JSON:  # whatever the server sent as a message
+def checked_message(message: Any) -> JSON:  # whatever the server sent as a message
     """Return a message, cleaned of what no store can hold, or raise ``ModelFailed`` with what is wrong about it."""
     if not isinstance(message, dict):
         raise _garbage(f"it is {type(message).__name__}, not an object: {message!r:.200}")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from agentlab.errors import ModelFailed, StepFailed
 from agentlab.faults import classify, fault
-from agentlab.models.accumulator import JSON, Accumulator, checked
+from agentlab.models.accumulator import JSON, Accumulator, checked_message
 from agentlab.models.lanes import Lanes
 
 _IDLE_S = 90.0
@@ -100,7 +100,7 @@ class MessagesClient:
             with self._lanes.lane() as client:
                 reply = await client.messages.with_raw_response.create(**body, stream=False)
                 text = await reply.text()
-        return checked(json.loads(text))
+        return checked_message(json.loads(text))
 
     async def _count(self, body: JSON) -> int:
         async with asyncio.timeout(self.deadline_s):

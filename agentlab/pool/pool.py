@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentlab.errors import NodeDown
-from agentlab.ground.redaction import known
+from agentlab.ground.redaction import known_secrets
 from agentlab.pool.fork import NodeProcess, advice, shared
 from agentlab.pool.thread import NodeThread
 from agentlab.wire.codec import Frame, Reader, frame
@@ -65,7 +65,7 @@ class Node:
         """Send what waits."""
         if self._out and self.transport is not None:
             out: list[Frame] = []
-            if (secrets := known()) is not self._knows:
+            if (secrets := known_secrets()) is not self._knows:
                 self._knows = secrets
                 SayToNode(out.append).secrets(found=secrets)  # before what may hold one
             out += self._out

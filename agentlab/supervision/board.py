@@ -37,7 +37,7 @@ class Waiter(Protocol):
     def lane(self) -> Lane:
         """The lane in which messages about its child wait meanwhile."""
 
-    def tell(self, kind: str, life: int, value: Any) -> None:  # any term
+    def tell_news(self, kind: str, life: int, value: Any) -> None:  # any term
         """The news."""
 
 
@@ -62,7 +62,7 @@ class Host(Keeper, ABC):
         """Put a message last in the mailbox; ``key`` is the child id it is about."""
 
     @abstractmethod
-    def rest(self, lane: Lane) -> None:
+    def lane_rests(self, lane: Lane) -> None:
         """The lane has nothing more to do."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Lane:
         """Itself: where messages wait while it waits."""
         return self
 
-    def tell(self, kind: str, life: int, value: Any) -> None:  # any term
+    def tell_news(self, kind: str, life: int, value: Any) -> None:  # any term
         """Go on with the message in hand, soon: the caller may itself be in the middle of one."""
         self.process.board.ready.append((self, News(kind, life, value)))
 
@@ -136,7 +136,7 @@ class Lane:
             board.ready.append((self, None))
         else:
             self.busy = False
-            self.process.rest(self)
+            self.process.lane_rests(self)
 
     def close(self, refusal: Refused) -> None:
         """Give up the message in hand and all that wait."""
@@ -255,7 +255,7 @@ class Board:
         waiter = self.waiters.pop(life, None)
         if waiter is None:
             return False
-        waiter.tell(kind, life, value)
+        waiter.tell_news(kind, life, value)
         return True
 
     def pump(self) -> list[Command]:

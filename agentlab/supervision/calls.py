@@ -74,7 +74,7 @@ class Bulk:
             self.left += 1
         self.results.append(made)
 
-    def tell(self, kind: str, life: int, value: Any) -> None:  # any term
+    def tell_news(self, kind: str, life: int, value: Any) -> None:  # any term
         """Note that a child came up, or did not; the last one wakes the lane."""
         place = self.places[life]
         record = self.results[place]
@@ -84,7 +84,7 @@ class Bulk:
             if self.lane.queue:
                 self.process.release(record.id, self.lane)
             if not self.left:
-                self.lane.tell(kind, life, value)
+                self.lane.tell_news(kind, life, value)
 
 
 def _admit(process: Process, args: tuple[Any, ...]) -> Record | Refused:
@@ -126,13 +126,13 @@ def _next_name(process: Process, template: str) -> str:
 
 def _conclude(process: Process, record: Record, news: News) -> Up | Refused:
     """The result of a start that was asked for."""
-    news = process.settle(record, news)
+    news = process.note_start(record, news)
     if news.kind == "started":
         return Up(record, news.number, news.value)
     if news.kind == "ignored":
         process.put_down(record, "ignored")
         return Up(record, None)
-    process.drop(record, news.value)
+    process.forget_record(record, news.value)
     return Refused("start_failed", news.value)
 
 
@@ -196,7 +196,7 @@ def delete_child(process: Process, lane: Lane, target: str) -> Refused | None:
     record = _down(process, target)
     if isinstance(record, Refused):
         return record
-    process.drop(record, "deleted")
+    process.forget_record(record, "deleted")
     return None
 
 

@@ -135,13 +135,13 @@ def refuse_secret_names(cls: type, names: Iterable[str]) -> None:
     )  # fmt: skip
 
 
-def one_of(value: object, allowed: tuple[str, ...], what: str, kind: str) -> None:
+def check_one_of(value: object, allowed: tuple[str, ...], what: str, kind: str) -> None:
     """Refuse a value that is none of the allowed words."""
     if not isinstance(value, str) or value not in allowed:
         raise InvalidSpec(f"{what} must be one of {', '.join(allowed)}; got {shown(value)}", kind=kind, value=value)
 
 
-def instance(value: object, cls: type, what: str, kind: str) -> None:
+def check_instance(value: object, cls: type, what: str, kind: str) -> None:
     """Refuse what is no instance of the class."""
     if not isinstance(value, cls):
         raise InvalidSpec(f"{what} must be a {cls.__name__}(...) or None; got {shown(value)}", kind=kind, value=value)
@@ -152,7 +152,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def number(
+def check_number(
     value: object,
     what: str,
     kind: str,
@@ -171,13 +171,13 @@ def number(
         raise InvalidSpec(f"{what} must be a number {' and '.join(rules)}; got {shown(value)}", kind=kind, value=value)
 
 
-def count(value: object, what: str, kind: str, *, least: int = 0) -> None:
+def check_count(value: object, what: str, kind: str, *, least: int = 0) -> None:
     """Refuse what is no whole number, or is too small."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InvalidSpec(f"{what} must be an int >= {least}; got {shown(value)}", kind=kind, value=value)
 
 
-def period(value: object, what: str) -> None:
+def check_period(value: object, what: str) -> None:
     """Refuse what is no span of time in seconds."""
     if not is_number(value) or not value > 0:  # type: ignore[operator]  # a number, the line above says
         raise InvalidSpec(f"{what} must be seconds > 0; got {shown(value)}", kind="invalid_period", value=value)

@@ -21,14 +21,14 @@ from agentlab.ground.given import shown
 from agentlab.ground.words import spelt
 from agentlab.supervision.checks import (
     check_complete,
+    check_count,
     check_fields,
     check_id,
-    count,
-    instance,
+    check_instance,
+    check_number,
+    check_one_of,
+    check_period,
     is_number,
-    number,
-    one_of,
-    period,
     refuse_secret_names,
 )
 
@@ -77,10 +77,10 @@ class Backoff:
 
     def __post_init__(self) -> None:
         """Refuse what is no back-off."""
-        number(self.initial, "backoff: initial", "invalid_backoff", least=0.0)
-        number(self.factor, "backoff: factor", "invalid_backoff", least=1.0)
-        number(self.maximum, "backoff: maximum", "invalid_backoff", least=self.initial)
-        number(self.jitter, "backoff: jitter", "invalid_backoff", least=0.0, most=1.0)
+        check_number(self.initial, "backoff: initial", "invalid_backoff", least=0.0)
+        check_number(self.factor, "backoff: factor", "invalid_backoff", least=1.0)
+        check_number(self.maximum, "backoff: maximum", "invalid_backoff", least=self.initial)
+        check_number(self.jitter, "backoff: jitter", "invalid_backoff", least=0.0, most=1.0)
 
     def delay(self, attempt: int, random: float) -> float:
         """Seconds to wait before restart number ``attempt`` (from 1); ``random`` is drawn from [0, 1)."""
@@ -105,8 +105,8 @@ class Limit:
 
     def __post_init__(self) -> None:
         """Refuse what is no limit."""
-        count(self.max_restarts, "limit: max_restarts", "invalid_intensity")
-        period(self.max_seconds, "limit: max_seconds")
+        check_count(self.max_restarts, "limit: max_restarts", "invalid_intensity")
+        check_period(self.max_seconds, "limit: max_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,9 +312,9 @@ def check_child(spec: Child, *, auto_shutdown: object = None, where: str = "") -
         raise InvalidSpec(f"{who}: there is nothing to start; give an agent class", kind="missing_start")
     if isinstance(spec.what, type):  # its names may have been set, or become secret, since it was defined
         refuse_secret_names(spec.what, ())
-    one_of(spec.restart, RESTARTS, f"{who}: restart", "invalid_restart_type")
+    check_one_of(spec.restart, RESTARTS, f"{who}: restart", "invalid_restart_type")
     _check_significant(spec, auto_shutdown, who)
-    one_of(spec.type, TYPES, f"{who}: type", "invalid_child_type")
+    check_one_of(spec.type, TYPES, f"{who}: type", "invalid_child_type")
     _check_shutdown(spec.shutdown, who)
     _check_extras(spec, who)
 
@@ -336,12 +336,12 @@ def check_flags(spec: Supervisor, *, where: str) -> None:
         InvalidSpec: With OTP's name of the fault in ``kind``.
     """
     who = f"supervisor {where}:"
-    one_of(spec.strategy, STRATEGIES, f"{who} strategy", "invalid_strategy")
-    count(spec.max_restarts, f"{who} max_restarts", "invalid_intensity")
-    period(spec.max_seconds, f"{who} max_seconds")
-    one_of(spec.auto_shutdown, AUTO_SHUTDOWNS, f"{who} auto_shutdown", "invalid_auto_shutdown")
+    check_one_of(spec.strategy, STRATEGIES, f"{who} strategy", "invalid_strategy")
+    check_count(spec.max_restarts, f"{who} max_restarts", "invalid_intensity")
+    check_period(spec.max_seconds, f"{who} max_seconds")
+    check_one_of(spec.auto_shutdown, AUTO_SHUTDOWNS, f"{who} auto_shutdown", "invalid_auto_shutdown")
     if spec.max_children is not None:
-        count(spec.max_children, f"{who} max_children", "invalid_max_children")
+        check_count(spec.max_children, f"{who} max_children", "invalid_max_children")
     if not isinstance(spec.bring_back, bool):
         raise InvalidSpec(
             f"{who} bring_back must be True or False; got {shown(spec.bring_back)}",
@@ -428,13 +428,13 @@ def _check_shutdown(value: object, who: str) -> None:
 def _check_extras(spec: Child, who: str) -> None:
     """Refuse options that OTP does not have, after all that it has."""
     if spec.backoff is not None:
-        instance(spec.backoff, Backoff, f"{who}: backoff", "invalid_backoff")
+        check_instance(spec.backoff, Backoff, f"{who}: backoff", "invalid_backoff")
     if spec.own_limit is not None:
-        instance(spec.own_limit, Limit, f"{who}: own_limit", "invalid_own_limit")
-    one_of(spec.restore, RESTORES, f"{who}: restore", "invalid_restore")
-    one_of(spec.isolation, ISOLATIONS, f"{who}: isolation", "invalid_isolation")
+        check_instance(spec.own_limit, Limit, f"{who}: own_limit", "invalid_own_limit")
+    check_one_of(spec.restore, RESTORES, f"{who}: restore", "invalid_restore")
+    check_one_of(spec.isolation, ISOLATIONS, f"{who}: isolation", "invalid_isolation")
     if spec.max_busy is not None:
-        number(spec.max_busy, f"{who}: max_busy", "invalid_max_busy", above=0.0)
+        check_number(spec.max_busy, f"{who}: max_busy", "invalid_max_busy", above=0.0)
         if spec.isolation == "kernel":
             raise InvalidSpec(
                 f"{who}: max_busy cannot be held in the kernel's process, where code is not sliced; "
@@ -444,7 +444,7 @@ def _check_extras(spec: Child, who: str) -> None:
             )
     if spec.max_memory is None:
         return
-    count(spec.max_memory, f"{who}: max_memory", "invalid_max_memory", least=1)
+    check_count(spec.max_memory, f"{who}: max_memory", "invalid_max_memory", least=1)
     if spec.isolation != "process":
         raise InvalidSpec(
             f"{who}: max_memory holds only for a node of its own; add isolation='process'",

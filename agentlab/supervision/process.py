@@ -94,7 +94,7 @@ class Process(Host):
                 lane.queue.remove(message)
                 self.post(message.handler, *message.args, call=message.call, key=key)
 
-    def rest(self, lane: Lane) -> None:
+    def lane_rests(self, lane: Lane) -> None:
         """The lane has nothing more to do."""
         if lane.key is not None and self.lanes is not None and self.lanes.get(lane.key) is lane:
             del self.lanes[lane.key]
@@ -215,9 +215,9 @@ class Process(Host):
         """Start the child and wait; the news is ``started``, ``ignored`` or ``failed``."""
         self.begin(lane, record)
         news = yield
-        return self.settle(record, news)
+        return self.note_start(record, news)
 
-    def settle(self, record: Record, news: News) -> News:
+    def note_start(self, record: Record, news: News) -> News:
         """Note how a start went."""
         if news.kind == "started":
             if record.trouble is not None:
@@ -316,12 +316,12 @@ class Process(Host):
         self.forget_backoff(record)
         record.state = "undefined"
         if record.spec.restart == "temporary" or self.is_simple:
-            self.drop(record, reason)
+            self.forget_record(record, reason)
         else:
             self.board.say("down", record, reason, "asked" if asked else None)
         record.life = None
 
-    def drop(self, record: Record, reason: Any) -> None:  # any term
+    def forget_record(self, record: Record, reason: Any) -> None:  # any term
         """Forget the record for good."""
         self.forget_former(record)
         if self.children.get(record.id) is record:

@@ -168,7 +168,7 @@ class Supervising(Process):
                     rest.clear()
             else:
                 record = waiting.pop(news.number)
-                self._came_up(record, self.settle(record, news))
+                self._came_up(record, self.note_start(record, news))
 
     def _start_in_turn(self, lane: Lane, records: list[Record]) -> Waiting:
         for start in range(0, len(records), PART):
@@ -188,7 +188,7 @@ class Supervising(Process):
         if news.kind == "failed":
             self.board.say("start_error", record, news.value)
             if record.spec.restart == "temporary":
-                self.drop(record, news.value)
+                self.forget_record(record, news.value)
                 return
             self.trouble_of(record).reason = news.value
             record.state = "restarting"
@@ -212,5 +212,5 @@ class Supervising(Process):
         for member in reversed(group):
             reason = yield from self.stop(lane, member)
             if member.spec.restart == "temporary":
-                self.drop(member, reason)
+                self.forget_record(member, reason)
         return [member for member in group if member.spec.restart != "temporary"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agentlab import Agent, Backoff, Exit, Lab, Limit, Supervisor, child
+from agentlab.books.phase import Phase
 from agentlab.errors import AgentDown, InvalidSpec, MaxChildren
 from agentlab.supervision import Exited, Failed, Signal, Started, Tree
 from agentlab.supervision.child import Child
@@ -274,7 +275,7 @@ def test_dormant_children_come_back_dormant(lab: Lab) -> None:
     assert agents.loc["/many", "status"] == "running"
     assert lab["/many"].count_children()["active"] == 1000
     assert lab._runtime is not None
-    assert sum(entry.dormant for entry in lab._runtime.desk.entries.values()) == 1000
+    assert sum(entry.phase is Phase.DORMANT for entry in lab._runtime.desk.entries.values()) == 1000
     assert refs[999].call.add(1).result(30) == 1
     assert refs[999].incarnation == 2
 

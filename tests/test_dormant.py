@@ -13,6 +13,7 @@ import pytest
 
 from agentlab import Agent, Lab, Ref, Supervisor, Transcript, child
 from agentlab.books.agents import Entry
+from agentlab.books.phase import Phase
 from agentlab.errors import AgentDown, ChildRunning, InvalidSpec, MaxChildren, NotRunning, SimpleOneForOne
 from agentlab.ref.many import Refs
 from tests.agents import Counter
@@ -65,7 +66,7 @@ def entry(lab: Lab, path: str) -> Entry | None:
 def dormant(lab: Lab, ref: Ref) -> bool:
     """Whether no node has the agent."""
     found = entry(lab, ref.path)
-    return found is None or found.dormant
+    return found is None or found.phase is Phase.DORMANT
 
 
 def nodes(lab: Lab) -> list[int]:

@@ -207,7 +207,7 @@ def test_two_who_ask_for_one_id_do_not_get_each_others_past(lab: Lab, gate: Path
     counter.call.add(7).result(30)
     held = threading.Thread(target=lab["/team"].terminate_child, args=("slow",))  # the supervisor waits for it
     held.start()
-    wait_for(lambda: lab._runtime is not None and lab._runtime.desk.entries["/team/slow"].ending)
+    wait_for(lambda: lab._runtime is not None and lab._runtime.desk.entries["/team/slow"].is_ending)
     first = threading.Thread(target=lab.start, args=(Counter,), kwargs={"id": "x", "under": "/team"})
     first.start()
     wait_for(lambda: queued(lab, "/team") == 1)

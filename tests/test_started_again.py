@@ -146,7 +146,7 @@ def test_starting_over_in_the_middle_of_a_stop_is_a_stop(lab: Lab, slow: Ref, tm
     wait_for(lambda: slow.info()["step"] == "pay")
     stopping = threading.Thread(target=slow.stop)
     stopping.start()
-    wait_for(lambda: runtime.desk.entries[slow.path].ending)
+    wait_for(lambda: runtime.desk.entries[slow.path].is_ending)
 
     runtime.run(lambda: runtime.lives.start_over(runtime.desk.entries[slow.path]))
     stopping.join(30)

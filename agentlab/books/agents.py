@@ -14,6 +14,7 @@ from typing import Any, Literal
 from agentlab.agent.snapshot import Image, plain
 from agentlab.books.classes import Kind
 from agentlab.books.messages import NOTHING, Message
+from agentlab.books.phase import DORMANT, MOVING, STARTING, WAKING, Phased
 from agentlab.supervision.records import Record
 
 LOG_LINES = 1000
@@ -22,36 +23,30 @@ LOG_LINES = 1000
 Status = Literal["starting", "running", "busy", "waiting", "suspended", "backing_off", "parked", "stopped"]
 """What an agent does now, in the words of the contract."""
 
+UNSETTLED = ("starting", "restarting", "stopping", "backing_off")
+"""What the machine says of an agent for which something is still to come."""
+
 Undo = tuple[str, str | list[str] | None, int | None]
 """A field as it was: its name and value; or, of a transcript, its end and where that began."""
 
 
-class Entry:
+class Entry(Phased):
     """One agent in the books, for as long as its supervisor keeps its spec."""
 
     __slots__ = (
-        "asked",
         "asking",
-        "dormant",
-        "down",
-        "dying",
-        "ending",
         "fields",
         "handled",
         "incarnation",
         "initial",
         "isolated",
         "kind",
-        "life",
         "log",
         "lowered",
-        "moving",
         "node",
         "offences",
-        "parks",
         "path",
         "pending",
-        "place",
         "reason",
         "restarts",
         "rewound",
@@ -65,17 +60,15 @@ class Entry:
         "suspicions",
         "topics",
         "traced",
-        "waking",
         "wants",
     )  # fmt: skip
 
     def __init__(self, record: Record, kind: Kind) -> None:
+        super().__init__()
         self.path = record.path
         self.spec = record.spec
         self.kind = kind
         self.record = record
-        self.life = 0
-        self.place = 0  # the number of its life's placement on a node
         self.incarnation = 0
         self.node: int | None = None
         self.shunned: int | None = None  # a node that the next life had better not get
@@ -88,15 +81,7 @@ class Entry:
         self.handled = 0
         self.reason: Any = None
         self.since = time.time_ns()
-        self.ending = False  # told to die; its exit has not come yet
-        self.dying: Any = None  # the reason, if it was told to die at once
-        self.asked = False  # somebody asked for an orderly stop, for good
-        self.parks = ""  # how the end in hand was asked for: "stop" for good, "restart", or "again" by the kernel
         self.suspended = False
-        self.down = False  # kept without a process, and not about to get one
-        self.dormant = False  # its life runs, and no node has it yet: nobody has reached for it
-        self.waking = False  # a node has just got such a life, and has not said yet that it is up
-        self.moving = False  # from a node that died; the machine knows it as running
         self.offences = 0  # nodes that died while they ran it
         self.suspicions = 0  # nodes that died with the message in hand, by nobody's visible fault
         self.lowered = False  # it keeps using up its slices, and runs at low priority
@@ -118,10 +103,9 @@ class Entry:
     def outlive(self) -> Entry:
         """Its life still ends although a successor starts: the entry that is left to that life."""
         old = Entry(self.record, self.kind)
-        old.life, old.incarnation, old.node, old.log = self.life, self.incarnation, self.node, self.lines()
-        old.place, self.place = self.place, 0
-        old.ending, old.asking, self.asking = self.ending, self.asking, {}
-        old.dormant, old.waking = self.dormant, self.waking
+        old.incarnation, old.node, old.log = self.incarnation, self.node, self.lines()
+        old.asking, self.asking = self.asking, {}
+        self.pass_on(old)
         return old
 
     def ask_no_more(self) -> None:
@@ -143,19 +127,14 @@ class Entry:
     # where it stands
 
     @property
-    def asleep(self) -> bool:
-        """Whether its life runs without a node that could tell anything of it."""
-        return self.dormant or self.waking
-
-    @property
     def is_starting(self) -> bool:
         """Whether the life is not up yet: no message is handed to it."""
-        return self.moving or self.record.state in ("starting", "undefined")
+        return self.phase is MOVING or self.record.state in ("starting", "undefined")
 
     @property
     def is_first_start(self) -> bool:
         """Whether the machine waits for word of this start; of a life that moves it knows that it runs."""
-        return not self.moving and self.record.state in ("starting", "undefined")
+        return self.phase is STARTING and self.record.state in ("starting", "undefined")
 
     @property
     def is_up(self) -> bool:
@@ -165,32 +144,27 @@ class Entry:
     @property
     def is_coming_up(self) -> bool:
         """Whether word is awaited that it runs on its node."""
-        return self.waking or self.is_starting
+        return self.phase is WAKING or self.is_starting
 
     @property
     def is_known_to_run(self) -> bool:
         """Whether a start that fails is the end of a life: the machine knows it as running, or as being ended."""
-        return self.moving or self.waking or self.ending
+        return self.phase is MOVING or self.phase is WAKING or self.is_ending
 
     @property
     def is_reachable(self) -> bool:
         """Whether its life can be asked something: on its node, or on the one that it would get for that."""
-        return self.life != 0 and not self.is_starting and (self.dormant or self.place != 0)
+        return self.is_up and (self.phase is DORMANT or self.place != 0)
 
     @property
     def handles_messages(self) -> bool:
         """Whether a node may begin its next message."""
-        return self.is_up and not (self.suspended or self.asleep)
-
-    @property
-    def has_node(self) -> bool:
-        """Whether its life has a node, or waits for one; what has none is as the books say."""
-        return self.life != 0 and not self.dormant
+        return self.is_up and not (self.suspended or self.is_asleep)
 
     @property
     def may_run_code(self) -> bool:
         """Whether its node, if that lives, may be running code of its life now."""
-        return self.place != 0 and (bool(self.pending) or self.ending or self.is_starting)
+        return self.place != 0 and (bool(self.pending) or self.is_ending or self.is_starting)
 
     @property
     def may_rest(self) -> bool:
@@ -201,13 +175,13 @@ class Entry:
     @property
     def may_sleep(self) -> bool:
         """Whether a life that has to leave its node needs no other one now: it runs, and nothing waits for it."""
-        runs = self.record.state == "running" and not (self.moving or self.ending or self.pending)
+        runs = self.record.state == "running" and not (self.phase is MOVING or self.is_ending or self.pending)
         return runs and self.may_rest
 
     @property
     def waits_for_its_turn(self) -> bool:
         """Whether its start or its next message has not begun, so that another node may serve it."""
-        return not self.ending and (self.is_starting or (bool(self.pending) and self.in_hand is None))
+        return not self.is_ending and (self.is_starting or (bool(self.pending) and self.in_hand is None))
 
     @property
     def in_hand(self) -> Message | None:
@@ -215,26 +189,21 @@ class Entry:
         return self.pending[0] if self.pending and self.pending[0].begun else None
 
     @property
-    def reason_to_end(self) -> Any:  # any term
-        """Why its life ends, if nobody can say more: as it was told, if at once."""
-        return "killed" if self.dying is None else self.dying
-
-    @property
     def takes_calls(self) -> bool:
         """Whether somebody may wait for its answer: it runs, or is about to."""
-        return not self.down
+        return not self.is_down
 
     @property
     def takes_casts(self) -> bool:
         """The same, or it is parked: casts wait until somebody starts it again."""
-        return not self.down or (self.record.state == "parked" and not self.asked)
+        return not self.is_down or (self.record.state == "parked" and not self.is_asked_to_stop)
 
     @property
     def is_active(self) -> bool:
         """Whether it keeps the lab from being idle."""
-        if self.pending and not self.down and (not self.suspended or self.pending[0].begun):
+        if self.pending and not self.is_down and (not self.suspended or self.pending[0].begun):
             return True
-        return self.ending or self.moving or self.record.state in ("starting", "restarting", "stopping", "backing_off")
+        return self.is_ending or self.phase is MOVING or self.record.state in UNSETTLED
 
     def status(self, *, closing: bool) -> Status:
         """Its status, a word of the contract.
@@ -244,12 +213,12 @@ class Entry:
         """
         state = self.record.state
         if state == "parked":
-            return "stopped" if self.asked else "parked"
+            return "stopped" if self.is_asked_to_stop else "parked"
         if state == "undefined":
-            return "stopped" if self.down or closing else _between(self.record)
+            return "stopped" if self.is_down or closing else _between(self.record)
         if state == "backing_off":
             return "backing_off"
-        if state in ("starting", "restarting") or self.moving:
+        if state in ("starting", "restarting") or self.phase is MOVING:
             return "starting"
         if state == "running" and not self.life:  # its end waits for its supervisor, which is at work on another's
             return "starting"
@@ -313,7 +282,8 @@ class Entry:
         return state
 
     def __repr__(self) -> str:
-        return f"Entry({self.path}, life {self.life}, incarnation {self.incarnation}, {len(self.pending)} pending)"
+        lives = f"{self.phase.name}, life {self.life}, incarnation {self.incarnation}"
+        return f"Entry({self.path}, {lives}, {len(self.pending)} pending)"
 
 
 def _between(record: Record) -> Status:

@@ -44,7 +44,8 @@ class Dormant:
         for name, saved in self.image_of(record).items():
             entry.fields[name] = saved if isinstance(saved, str) else list(saved)
         if record.life is not None and record.state != "starting":
-            entry.life, entry.dormant = record.life, True
+            entry.begin(record.life)
+            entry.lie_down()
         return entry
 
 

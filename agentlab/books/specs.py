@@ -33,7 +33,7 @@ def child_row(record: Record, entry: Entry | None, incarnation: int = 1) -> tupl
     """The row of the table ``child``: path, parent, spec, dynamic, status, incarnation, restarts, seq."""
     parent = record.supervisor
     status = {"undefined": "stopped", "parked": "parked"}.get(record.state, "running")
-    if entry is not None and entry.asked and status == "parked":
+    if entry is not None and entry.is_asked_to_stop and status == "parked":
         status = "stopped"
     past = (incarnation, record.restarts, 0) if entry is None else (entry.incarnation, entry.restarts, entry.seq)
     spec = entry.spec_text if entry is not None and entry.spec_text else dump(record)

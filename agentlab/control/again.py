@@ -124,7 +124,7 @@ async def found(runtime: Runtime, record: Record, spec: Child) -> tuple[Ref, lis
 
 def _has_ended(runtime: Runtime, record: Record) -> bool:
     entry = runtime.desk.entries.get(record.path)
-    return record.state == "undefined" or (entry is not None and entry.asked and not entry.life)
+    return record.state == "undefined" or (entry is not None and entry.is_stopped)
 
 
 def _newer(kept: Child, spec: Child) -> Child:

@@ -108,7 +108,7 @@ async def info(runtime: Runtime, path: str) -> dict[str, Any]:
 
 async def _meter(runtime: Runtime, entry: Entry) -> tuple[float, int] | None:
     """CPU seconds and bytes of state; of a life that no node has, the books know both."""
-    if entry.asleep:
+    if entry.is_asleep:
         return 0.0, sum(len(json.dumps(value)) for value in entry.state().values())
     found: tuple[float, int] | None = await runtime.desk.ask(
         entry, lambda node, ticket: node.meter(placement=entry.place, ticket=ticket), timeout=ANSWER_SECONDS
@@ -120,7 +120,7 @@ async def draft(runtime: Runtime, path: str) -> dict[str, Any]:
     """The state in hand: uncommitted while a message is handled, else the same as ``state``."""
     entry = entry_at(runtime, path)
     texts = None
-    if entry.life and not entry.asleep:
+    if entry.life and not entry.is_asleep:
         texts = await runtime.desk.ask(
             entry, lambda node, ticket: node.draft(placement=entry.place, ticket=ticket), timeout=ANSWER_SECONDS
         )
@@ -314,19 +314,17 @@ async def stop(runtime: Runtime, path: str, reason: Any = "normal") -> None:
         return
     entry = entry_at(runtime, path)
     if not entry.life:
-        if not entry.down:
+        if not entry.is_down:
             await administer(runtime, record, "terminate_child", record.id)
-        elif record.state == "parked" and not entry.asked:
+        elif record.state == "parked" and not entry.is_stopped:
             runtime.lives.stop_parked(entry, reason)
         return
-    entry.asked = True
-    entry.parks = "stop" if entry.spec.restart == "permanent" else ""
+    entry.order_end(reason, then="parked" if entry.spec.restart == "permanent" else "judged", for_good=True)
     await _stop_life(runtime, entry, reason)
 
 
 async def _stop_life(runtime: Runtime, entry: Entry, reason: Any) -> None:
     """Ask a life to end after the messages before; past its ``shutdown`` seconds it is killed."""
-    entry.ending = True
     life = entry.life
     runtime.desk.settle(entry)
     limit = entry.spec.shutdown
@@ -356,7 +354,8 @@ async def restart(runtime: Runtime, path: str) -> None:
     if entry is not None and entry.life:
         if entry.is_starting:
             raise NotRunning(f"restart: {path!r} is still starting. Wait for it, or kill() it.")
-        entry.parks, entry.lowered = "restart", False
+        entry.order_end("shutdown", then="returns", for_good=False)
+        entry.lowered = False
         await _stop_life(runtime, entry, "shutdown")
     elif entry is not None and (doubt := runtime.mail.doubt(entry)) is not None:
         raise NotRunning(f"restart: {path!r} is {doubt}.")

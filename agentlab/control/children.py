@@ -216,7 +216,7 @@ def is_simple(supervisor: Record | None) -> bool:
 def free_again(runtime: Runtime, parent: Record, record: Record) -> bool:
     """Whether a child that was added has ended for good, so that its id is free: stopped, or under the root ended."""
     entry = runtime.desk.entries.peek(record.path)  # one without an entry has not been reached for, let alone stopped
-    stopped = entry is not None and entry.asked and not entry.life and is_dynamic(record)
+    stopped = entry is not None and entry.is_stopped and is_dynamic(record)
     return stopped or (parent.supervisor is None and record.state == "undefined")
 
 

@@ -149,7 +149,7 @@ def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:
     doubt = runtime.mail.doubt(entry) if entry.pending and not entry.pending[0].begun else None
     if doubt is not None:
         told.append(f"Its message {entry.pending[0].method} is {doubt}")
-    elif now == "stopped" and entry.asked:
+    elif now == "stopped" and entry.is_asked_to_stop:
         told.append(f"It was asked to stop ({reason_text(entry.reason)}), so nobody restarts it")
     elif now in ("parked", "stopped"):
         told.append("ref.restart() starts it again")

@@ -85,7 +85,7 @@ async def _adopt(runtime: Runtime, place: Place, spec: Child, reason: str) -> No
         return
     entry = runtime.desk.entries.get(place.path)
     if entry is not None and place.status == "stopped":
-        entry.asked = True
+        entry.stop_for_good()
 
 
 async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
@@ -229,7 +229,7 @@ def _taken_out(runtime: Runtime, places: list[Place]) -> dict[str, list[Message]
         if path in runtime.desk.waiting.mail:
             found[path] = runtime.desk.waiting.mail.pop(path)
         entry = runtime.desk.entries.peek(path)
-        if entry is not None and entry.down and entry.pending:
+        if entry is not None and entry.is_down and entry.pending:
             found[path] = list(entry.pending)
             entry.pending.clear()
     return found

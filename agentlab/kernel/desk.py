@@ -15,6 +15,7 @@ from agentlab.books.dormant import Entries
 from agentlab.books.links import Links
 from agentlab.books.messages import NOTHING
 from agentlab.books.numbers import Numbers
+from agentlab.books.phase import DORMANT
 from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
 from agentlab.exits import reason_text
@@ -123,10 +124,10 @@ class Desk:
             entry: The agent.
             wake: Whether a dormant life gets a node for that. What the books have its node is told with the start.
         """
-        if entry.dormant and wake:
+        if entry.phase is DORMANT and wake:
             self.wake(entry)
         node = self.pool.nodes.get(entry.node or 0)
-        if node is None or entry.dormant or not entry.place:
+        if node is None or not entry.place:
             return None
         self.due()
         return node.say

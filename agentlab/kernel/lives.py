@@ -15,6 +15,7 @@ from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
 from agentlab.books.dormant import Dormant
 from agentlab.books.messages import Message
+from agentlab.books.phase import DORMANT, MOVING, RETURNING, WAKING, After
 from agentlab.books.specs import is_dynamic
 from agentlab.exits import has_diverged, reason_text
 from agentlab.kernel.desk import Desk
@@ -31,6 +32,9 @@ from agentlab.wire.frames import Blame
 
 FENCE_SECONDS = 0.25
 """So long the successor of a life that was ended waits for the word of its node."""
+
+THEN: dict[After, Then] = {"judged": "", "moves": "", "parked": "park", "returns": "park", "again": "again"}
+"""What the machine is told to do after a life."""
 
 
 class Lives:
@@ -72,22 +76,13 @@ class Lives:
 
     def _come_back(self, record: Record) -> None:
         """One of a stored lab: its next incarnation has nothing to do either."""
-        entry = self._entry_of(record)
-        entry.life = record.life or 0
-        self._desk.lives[entry.life] = entry
+        entry = self._begin(record, record.life or 0)
         entry.restarts += 1
         self._placing.lull(entry)
 
     def start(self, command: Start) -> None:
         """Start a life."""
-        before = self._desk.entries.get(command.record.path)
-        if before is not None and before.life:  # its supervisor was killed: it still runs its on_stop
-            self._outlive(before)
-        entry = self._entry_of(command.record)
-        entry.life, entry.ending, entry.asked, entry.down = command.life, False, False, False
-        entry.dying = None
-        entry.suspended, entry.parks = False, ""
-        self._desk.lives[command.life] = entry
+        entry = self._begin(command.record, command.life)
         if _lies_down(entry):
             entry.restarts += 1
             self._placing.lull(entry)
@@ -96,9 +91,21 @@ class Lives:
             self._placing.place(entry)
         self._desk.settle(entry)
 
+    def _begin(self, record: Record, life: int) -> Entry:
+        """The entry of an agent whose next life begins."""
+        before = self._desk.entries.get(record.path)
+        if before is not None and before.life:  # its supervisor was killed: it still runs its on_stop
+            self._outlive(before)
+        entry = self._entry_of(record)
+        entry.begin(life)
+        entry.suspended = False
+        self._desk.lives[life] = entry
+        return entry
+
     def _outlive(self, entry: Entry) -> None:
         self._mail.judge(entry, "killed", None)
-        old = self._desk.lives[entry.life] = entry.outlive()
+        old = entry.outlive()
+        self._desk.lives[old.life] = old
         if old.place:
             self._desk.placed[old.place] = old
             self._desk.questions.left(old.place)  # what was asked was asked of the agent
@@ -115,7 +122,7 @@ class Lives:
         if command.reason == "kill" or not traps:
             self.end(entry, "killed" if command.reason == "kill" else command.reason)
             return
-        entry.ending = True
+        entry.order_end(command.reason)
         self._desk.settle(entry)
         say = self._desk.reach(entry)
         if say is None:
@@ -197,12 +204,12 @@ class Lives:
         if fact.kind == "removed":
             self.forget(entry, fact.reason)
             return
-        if entry.parks == "restart":
+        if entry.phase is RETURNING:
             return  # it is about to be started again: its messages wait
-        entry.down = True
+        entry.go_down()
         if fact.kind == "parked":
             entry.reason = fact.reason
-        for_good = fact.kind == "down" or entry.asked
+        for_good = fact.kind == "down" or entry.is_asked_to_stop
         self._mail.drop(entry, fact.reason, casts=for_good)
         if for_good:
             self._leave_topics(entry)
@@ -212,7 +219,8 @@ class Lives:
     def stop_parked(self, entry: Entry, reason: Any) -> None:
         """Somebody wants an agent that is parked already to be over, for good: its id is free again."""
         desk = self._desk
-        entry.asked, entry.reason = True, reason
+        entry.stop_for_good()
+        entry.reason = reason
         desk.ledger.event("stopped", entry.path, incarnation=entry.incarnation, reason=reason_text(reason))
         self._mail.drop(entry, reason)
         self._leave_topics(entry)
@@ -237,7 +245,7 @@ class Lives:
                 if fact.kind == "removed":
                     self.forget(entry, fact.reason)
                 else:
-                    entry.down = True
+                    entry.go_down()
                     self._mail.drop(entry, fact.reason)
 
     def forget(self, entry: Entry, reason: Any) -> None:
@@ -317,20 +325,20 @@ class Lives:
     def on_started(self, node: Node, *, placement: int, changes: list[Change]) -> None:
         """A life is up: what waited for it is handed over."""
         entry = self._desk.placed.get(placement)
-        if entry is None or entry.dying is not None:
+        if entry is None or entry.is_fenced:
             return
-        if entry.waking:
+        if entry.phase is WAKING:
             self._on_awake(entry, changes)
             return
         entry.incarnation += 1
-        entry.restarts += entry.incarnation > 1 and not entry.moving
+        entry.restarts += entry.incarnation > 1 and entry.phase is not MOVING
         entry.since = time.time_ns()
         if changes:
             if entry.incarnation > 1:  # the first state is checkpoint 0, each later one has its own number
                 entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
         self._desk.ledger.started(entry)
-        entry.moving = False
+        entry.come_up()
         self.machine.feed(Started(entry.life))
         if self._mail.doubt(entry) is not None:  # its siblings, a person or a new kernel started it too early
             self.drop(entry, "shutdown")
@@ -348,7 +356,7 @@ class Lives:
 
     def _on_awake(self, entry: Entry, changes: list[Change]) -> None:
         """A life that was dormant is on its node; it had started long before."""
-        entry.waking = False
+        entry.come_up()
         self._desk.tell(entry).open(placement=entry.place)
         if changes:  # a set, say, whose JSON has another order there
             entry.next_seq()
@@ -380,7 +388,7 @@ class Lives:
     def on_burnt(self, node: Node, *, placement: int) -> None:
         """Who keeps using up its slices has left its node between two messages; one that ends gets no other."""
         entry = self._desk.placed.get(placement)
-        if entry is not None and (entry.ending or self._desk.is_outlived(entry)):
+        if entry is not None and (entry.is_ending or self._desk.is_outlived(entry)):
             self.over(entry, entry.reason_to_end)
         else:
             self._placing.on_burnt(placement)
@@ -399,20 +407,20 @@ class Lives:
             return
         if not self._may_run(entry):
             self.drop(entry, reason)
-        elif entry.dying in (None, SKIPPED) or (reason == "killed" and entry.dying != "killed"):
-            entry.ending = True
+        elif entry.heeds(reason):
+            entry.order_end_at_once(reason)
             self._fence(entry, reason)
 
     def _fence(self, entry: Entry, reason: Any) -> None:
         """Have its node end a life; who comes after it waits for the node's word."""
-        entry.dying = reason
         self._desk.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
         self._desk.loop.call_later(FENCE_SECONDS, self._overdue, entry, entry.place)
         self._desk.settle(entry)
 
     def leave_message(self, entry: Entry) -> None:
         """Its code does not let go of a message that was skipped: it goes on in another life, uncounted."""
-        if entry.life and entry.dying is None:
+        if entry.life and not entry.is_fenced:
+            entry.order_to_leave(SKIPPED)
             self._fence(entry, SKIPPED)
 
     def _may_run(self, entry: Entry) -> bool:
@@ -421,14 +429,14 @@ class Lives:
 
     def _overdue(self, entry: Entry, place: int) -> None:
         """Its node is busy with somebody else's code, or with its own in C: the successor gets another node."""
-        if entry.place == place and entry.dying is not None:
+        if entry.place == place and entry.is_fenced:
             entry.shunned = entry.node
-            self.drop(entry, entry.dying)
+            self.drop(entry, entry.reason_to_end)
             self._desk.due()
 
     def drop(self, entry: Entry, reason: Any) -> None:
         """A life is over although its node has not said so: what it still says is not heard."""
-        if not entry.dormant:
+        if entry.phase is not DORMANT:
             self._desk.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
         self.over(entry, reason)
 
@@ -444,11 +452,11 @@ class Lives:
         desk, life = self._desk, entry.life
         if life not in desk.lives:
             return
-        if entry.dying == SKIPPED and not entry.ending:
+        if entry.is_leaving_a_message:
             self._mail.judge(entry, SKIPPED, key)
             self._placing.move(entry, "fenced")
             return
-        then: Then = "again" if entry.parks == "again" else "park" if entry.parks else ""
+        then = THEN[entry.ordered.then] if entry.ordered is not None else ""
         self._leave(entry)
         entry.reason = reason
         desk.ledger.ended(entry, reason, late=desk.is_outlived(entry))
@@ -469,15 +477,13 @@ class Lives:
             self._placing.leave(entry)
             self._placing.place(entry)
             return
-        if entry.dying is None:
-            entry.parks = entry.parks or ("stop" if entry.ending else "again")
+        entry.order_to_start_over()
         self.drop(entry, entry.reason_to_end)
 
     def _leave(self, entry: Entry) -> None:
         self._desk.lives.pop(entry.life, None)
         self._placing.leave(entry)
-        entry.life, entry.ending, entry.moving, entry.dying = 0, False, False, None
-        entry.dormant = entry.waking = False
+        entry.be_over()
         entry.ask_no_more()
 
 

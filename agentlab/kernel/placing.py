@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kind
+from agentlab.books.phase import WAKING
 from agentlab.errors import NodeDown
 from agentlab.events import Move
 from agentlab.ground.tracebacks import sources
@@ -41,18 +42,18 @@ class Placing:
             self._homeless.append(entry.life)
             return
         entry.node, entry.shunned = node.number, None
-        entry.place = next(self._desk.numbers)
+        entry.settle_at(next(self._desk.numbers))
         self._desk.placed[entry.place] = entry
         node.agents += 1
         teach(node, entry.kind)
-        if entry.spec.restore == "fresh" and entry.incarnation and not entry.waking:
+        if entry.spec.restore == "fresh" and entry.incarnation and entry.phase is not WAKING:
             entry.fields = {}
         node.say.start(
             placement=entry.place, number=entry.kind.number, path=entry.path,
-            incarnation=entry.incarnation + (not entry.waking), max_busy=entry.spec.max_busy,
+            incarnation=entry.incarnation + (entry.phase is not WAKING), max_busy=entry.spec.max_busy,
             initial=entry.initial, kept=entry.fields,
         )  # fmt: skip
-        if entry.waking:
+        if entry.phase is WAKING:
             self.steer(entry)
         self._desk.due()
 
@@ -74,7 +75,7 @@ class Placing:
 
     def wake(self, entry: Entry) -> None:
         """Somebody reaches for a dormant life: it gets a node, which makes it from its last commit."""
-        entry.dormant, entry.waking = False, True
+        entry.wake()
         self.place(entry)
 
     def steer(self, entry: Entry) -> None:
@@ -86,9 +87,9 @@ class Placing:
 
     def leave(self, entry: Entry) -> None:
         """The life is on no node any more; a node of its own goes with it."""
-        self._desk.placed.pop(entry.place, None)
-        self._desk.questions.left(entry.place)
-        entry.place = 0
+        place = entry.leave_place()
+        self._desk.placed.pop(place, None)
+        self._desk.questions.left(place)
         node = self._desk.pool.nodes.get(entry.node or 0)
         if node is not None:
             node.agents -= 1
@@ -100,8 +101,7 @@ class Placing:
         self._desk.tell(entry, wake=False).end(placement=entry.place, reason=reason)
         self.leave(entry)
         sleeps = entry.may_sleep
-        entry.moving = entry.moving or not entry.is_starting
-        entry.waking, entry.dying = False, None
+        entry.move()
         entry.reason = reason
         entry.ask_no_more()
         self._desk.ledger.moved(entry, reason)
@@ -116,13 +116,13 @@ class Placing:
         entry.incarnation += 1
         entry.since = time.time_ns()
         entry.node, entry.shunned = None, avoid
-        entry.moving, entry.dormant = False, True
+        entry.lie_down()
         self._desk.ledger.started(entry)
 
     def on_burnt(self, placement: int) -> None:
         """An agent that keeps using up its slices has left its node between two messages."""
         entry = self._desk.placed.get(placement)
-        if entry is not None and entry.dying is None:
+        if entry is not None and not entry.is_fenced:
             entry.lowered = True
             self.move(entry, "low_priority")
 
@@ -135,8 +135,9 @@ class Placing:
         homeless, self._homeless = self._homeless, []
         found = [entry for entry in map(self._desk.present, homeless) if entry is not None]
         for entry in found:
-            self.place(entry)
-        return [entry for entry in found if entry.waking]
+            if not entry.place:  # a start that was begun again while it waited is here twice
+                self.place(entry)
+        return [entry for entry in found if entry.phase is WAKING]
 
     @property
     def waiting(self) -> bool:

@@ -138,7 +138,7 @@ class Watch:
         for number, entry in here.items():
             if entry.place != number:  # what became of one before ended it too
                 continue
-            if entry.ending or self._desk.is_outlived(entry):
+            if entry.is_ending or self._desk.is_outlived(entry):
                 self._lives.over(entry, entry.reason_to_end)
             elif entry is guilty:
                 self._blame(entry, node, why)

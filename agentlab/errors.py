@@ -7,6 +7,7 @@
     ├── CallCycle                      a call that would close a circle of waiting agents
     ├── UnknownMessage (AttributeError)
     ├── InvalidArgument (TypeError)    an argument that does not fit the message; nothing was sent
+    ├── NotAwaited (TypeError, AttributeError)  an agent took an answer for its result
     ├── MailboxFull
     ├── MessageTooLarge (ValueError)
     ├── InvalidSpec (ValueError)       a child, a supervisor or an agent class that cannot be
@@ -98,6 +99,10 @@ class InvalidArgument(AgentLabError, TypeError):
     def __init__(self, message: str, *, argument: str = "") -> None:
         super().__init__(message)
         self.argument = argument
+
+
+class NotAwaited(AgentLabError, TypeError, AttributeError):
+    """An agent took for its result what its lab had not answered yet: ``await ref.status`` is the word."""
 
 
 class MailboxFull(AgentLabError):

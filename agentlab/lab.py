@@ -39,6 +39,7 @@ from agentlab.ground.words import counted, spelt
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.watch import Patience
 from agentlab.pool.fork import close_shared
+from agentlab.ref.cell import RefInCell
 from agentlab.ref.many import Refs
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store, Synchronous
@@ -216,7 +217,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def start(
         self, what: type[Agent] | Child | Supervisor, *, id: str | None = None, under: Ref | str | None = None,
         exist_ok: bool = False, **fields: Any,
-    ) -> Ref:  # fmt: skip
+    ) -> RefInCell:  # fmt: skip
         """Start an agent, a child or a supervisor; returns when its first incarnation runs.
 
         With ``exist_ok=True`` a cell may be run any number of times: what runs already is found, undisturbed; what is
@@ -247,13 +248,13 @@ class Lab(Frames, metaclass=OneLabPerFile):
         ref, told = found if exist_ok else (found, [])
         tell(told)
         remark(runtime.desk.remarks)
-        made: Ref = ref
+        made: RefInCell = ref
         return made
 
     def start_many(
         self, cls: type[Agent], n_or_fields: int | Iterable[Mapping[str, Any]], *, under: Ref | str | None = None,
         exist_ok: bool = False, **options: Any,
-    ) -> Refs:  # fmt: skip
+    ) -> Refs[RefInCell]:  # fmt: skip
         """Start many agents of one class in one go: a number of them, or one per mapping of fields.
 
         ``options`` are those of ``child``, and initial values, for all of them; a mapping may say otherwise for one.
@@ -280,10 +281,10 @@ class Lab(Frames, metaclass=OneLabPerFile):
         remark(runtime.desk.remarks)
         refs, told = found if exist_ok else (found, [])
         tell(told)
-        made: Refs = refs
+        made: Refs[RefInCell] = refs
         return made
 
-    def __getitem__(self, path: str) -> Ref:
+    def __getitem__(self, path: str) -> RefInCell:
         """The ref at a path; KeyError if there is nothing."""
         path = text_of(path, "lab[...]: a path", "a text like '/team/writer'", "path")
         ref = self.whereis(path if path.startswith("/") else "/" + path)
@@ -294,13 +295,13 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def _ipython_key_completions_(self) -> list[str]:
         return [] if self.closed else [row.path for row in self.rows()]
 
-    def whereis(self, id: str) -> Ref | None:
+    def whereis(self, id: str) -> RefInCell | None:
         """The ref at a path or of that id, or None."""
         runtime = self._live
-        ref: Ref | None = runtime.run(whereis, runtime, path_of(id, "whereis", "id"))
+        ref: RefInCell | None = runtime.run(whereis, runtime, path_of(id, "whereis", "id"))
         return ref
 
-    def __iter__(self) -> Iterator[Ref]:
+    def __iter__(self) -> Iterator[RefInCell]:
         """The refs of all agents, in start order."""
         return iter([self[row.path] for row in self.rows() if row.kind == "agent"])
 
@@ -348,13 +349,13 @@ class Lab(Frames, metaclass=OneLabPerFile):
         runtime = self._live
         return frames.upgrades(answer_of(runtime.submit(runtime.upgrades.upgrade, cls)))
 
-    def resume(self) -> list[Ref]:
+    def resume(self) -> list[RefInCell]:
         """Run the agents that are parked since the lab was opened again; their refs.
 
         Says which stay parked because their classes are not defined, and what to run for them.
         """
         runtime = self._live
-        found: list[Ref] = answer_of(runtime.submit(resume, runtime))
+        found: list[RefInCell] = answer_of(runtime.submit(resume, runtime))
         tell(filter(None, [missing_line(runtime.run(runtime.desk.waiting.missing))]))
         return found
 

@@ -22,6 +22,7 @@ from agentlab.agent.declared import declared, refuse_bare, refuse_undeclared
 from agentlab.agent.fields import MISSING, Field
 from agentlab.agent.transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
+from agentlab.ref.inside import RefInside
 from agentlab.ref.ref import Ref
 from agentlab.supervision.checks import refuse_secret_names
 from agentlab.supervision.child import OPTIONS
@@ -52,7 +53,7 @@ class Context(Protocol):
         """The last part of the path."""
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> RefInside:
         """The agent's own ref."""
 
     @property
@@ -134,7 +135,7 @@ class Agent:
         return self._context.path
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> RefInside:
         """The agent's own ref, to hand to others."""
         return self._context.ref
 

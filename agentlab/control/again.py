@@ -175,7 +175,7 @@ def _agents(path: str, spec: Child) -> Iterator[tuple[str, type]]:
 
 async def start_many_again(
     runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress
-) -> tuple[Refs, list[str]]:  # fmt: skip
+) -> tuple[Refs[Ref], list[str]]:  # fmt: skip
     """Find, resume or start agents of one class, whose ids are its name and the numbers from 1."""
     while True:
         try:
@@ -186,7 +186,7 @@ async def start_many_again(
 
 async def _start_absent(
     runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress
-) -> tuple[Refs, list[str]]:  # fmt: skip
+) -> tuple[Refs[Ref], list[str]]:  # fmt: skip
     """Start those that are not there, find or resume the others."""
     parent = supervising(runtime, under or "/")
     base = cls.__name__.lower()

@@ -20,7 +20,9 @@ from agentlab.errors import CallTimeout, UnknownMessage
 from agentlab.ground.words import few
 from agentlab.kernel.runtime import Runtime
 from agentlab.node.resident import current
+from agentlab.ref.cell import RefInCell
 from agentlab.ref.link import Outgoing, links
+from agentlab.ref.ref import Ref
 from agentlab.ref.reply import Sent, interruptible
 from agentlab.wire.asks import reasons
 from agentlab.wire.exceptions import as_seen
@@ -106,14 +108,20 @@ class KernelLink:
         self.lab_id = runtime.lab_id
         links[self.lab_id] = self
 
-    @property
-    def awaited(self) -> bool:
+    def ref(self, path: str, cls_name: str = "?") -> Ref:
+        """A ref as cells hold it; where an agent of this lab runs in this process, as that agent does."""
+        inside = current.get()
+        if inside is not None and inside.host.link.lab_id == self.lab_id:
+            return inside.host.link.ref(path, cls_name)
+        return RefInCell(self, path, cls_name)
+
+    def may_wait(self) -> bool:
         """Nothing blocks in the runtime's thread, an agent, or a forked child: not even a ref's repr."""
-        if self._runtime.thread.away:
-            return True
+        if self._runtime.thread.away or current.get() is not None:
+            return False
         with contextlib.suppress(RuntimeError):
-            return current.get() is not None or asyncio.get_running_loop() is self._runtime.desk.loop
-        return False
+            return asyncio.get_running_loop() is not self._runtime.desk.loop
+        return True
 
     def send(self, message: Outgoing) -> Any:
         """Hand a message to the runtime; a call gives its ``Reply``, a cast its ``Sent``."""

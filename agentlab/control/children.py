@@ -171,7 +171,7 @@ async def _start_as(runtime: Runtime, parent: Record, spec: Child, id: str | Non
     made: Any = spec.what
     name = "Supervisor" if isinstance(made, Supervisor) else made.__name__
     path = join(parent.path, spec.id)
-    with promised(runtime, asker, path, Ref(links[runtime.lab_id], path, name)):
+    with promised(runtime, asker, path, links[runtime.lab_id].ref(path, name)):
         return await _start(runtime, parent, spec, id)
 
 
@@ -281,7 +281,7 @@ def join(parent: str, id: str) -> str:
 def ref_of(runtime: Runtime, record: Record) -> Ref:
     """The ref of a record."""
     what: Any = record.spec.what
-    return Ref(links[runtime.lab_id], record.path, "Supervisor" if record.is_supervisor else what.__name__)
+    return links[runtime.lab_id].ref(record.path, "Supervisor" if record.is_supervisor else what.__name__)
 
 
 def whereis(runtime: Runtime, id: str) -> Ref | None:
@@ -293,7 +293,7 @@ def whereis(runtime: Runtime, id: str) -> Ref | None:
     if record is not None:
         return ref_of(runtime, record)
     place = runtime.desk.waiting.below(path) or (runtime.desk.waiting.named(id) if "/" not in id else None)
-    return Ref(links[runtime.lab_id], place.path, place.cls_name) if place is not None else None
+    return links[runtime.lab_id].ref(place.path, place.cls_name) if place is not None else None
 
 
 def record_status(record: Record) -> str:

@@ -18,6 +18,7 @@ from agentlab.control.crowd import look
 from agentlab.kernel.runtime import Runtime
 from agentlab.ref.link import links
 from agentlab.ref.many import Refs, Siblings
+from agentlab.ref.ref import Ref
 from agentlab.supervision.checks import check_complete, check_fields
 from agentlab.supervision.child import OPTIONS, Child
 from agentlab.supervision.records import Record
@@ -36,7 +37,7 @@ Progress = Callable[[int], object]
 async def start_many(  # noqa: PLR0917 - as lab.start_many takes them
     runtime: Runtime, cls: type[Agent], fields: list[dict[str, Any]], under: str | None, progress: Progress,
     names: list[str] | None = None, options: dict[str, Any] | None = None,
-) -> Refs:  # fmt: skip
+) -> Refs[Ref]:  # fmt: skip
     """Start many agents of one class in one go.
 
     Args:

@@ -93,7 +93,7 @@ async def _image(runtime: Runtime, entry: Entry, seq: int) -> Image:
 async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     runtime: Runtime, path: str, at: Mark, id: str | None, n: int, fields: dict[str, Any], *,
     asker: Asker | None = None,
-) -> Ref | Refs:  # fmt: skip
+) -> Ref | Refs[Ref]:  # fmt: skip
     """Start agents beside this one that share its past, up to a checkpoint or a step; ``asker``: the step that asks."""
     entry = entry_at(runtime, path)
     _check_fork(entry, n)
@@ -104,7 +104,7 @@ async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     assert parent is not None
     names = _names(runtime, parent, id, f"{entry.record.id}-fork", n)
     paths = [join(parent.path, name) for name in names]
-    made = [Ref(links[runtime.lab_id], place, entry.kind.name) for place in paths]
+    made = [links[runtime.lab_id].ref(place, entry.kind.name) for place in paths]
     refs = made[0] if n == 1 else Refs(made)
     with promised(runtime, asker, paths[0], refs):
         await _start(runtime, entry, parent, dict.fromkeys(names, fields), _birth(runtime, path, origin, changed))

@@ -10,7 +10,6 @@ from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Mail
 from agentlab.ref.link import links
-from agentlab.ref.ref import Ref
 from agentlab.wire.packing import pack
 
 
@@ -82,9 +81,7 @@ class Signals:
     def _hook(self, entry: Entry, hook: str, path: str, reason: Any) -> None:
         what: Any = self._desk.tree.find(path)
         name = getattr(getattr(what, "spec", None), "what", None)
-        ref = Ref(
-            links[self._lab_id], path or "/", getattr(name, "__name__", "Supervisor" if name is not None else "?")
-        )
+        ref = links[self._lab_id].ref(path or "/", getattr(name, "__name__", "Supervisor" if name is not None else "?"))
         self._mail.send(entry.path, hook, pack(((ref, reason), {}), f"the arguments of {hook}"), sender=path)
 
     def tell_others(self, life: int, path: str, reason: Any) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab.node.resident import Died, current
 from agentlab.node.steps import answered, claim, given_text
+from agentlab.ref.inside import Answer
 from agentlab.wire.exceptions import Refused
 from agentlab.wire.packing import unpack
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from agentlab.node.host import Host
 
 
-def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *parts: Any) -> Awaitable[Any]:
+def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *parts: Any, asked: str) -> Answer[Any]:
     """Ask the kernel for something: now, and awaited if wanted.
 
     Args:
@@ -33,16 +34,17 @@ def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *part
         given: What it is given, as the handler gave it.
         op: The kernel's word for it.
         parts: What the kernel needs, as it travels.
+        asked: How an agent writes it.
     """
     resident = current.get()
     if resident is not None and resident.reason is not None:
         raise Died(resident.reason)  # what is left of a life that was ended changes nothing any more
     if resident is None or resident.key is None:
-        return host.spawn(_unpacked(host, host.ask_now(op, *parts)))
+        return host.answer(_unpacked(host, host.ask_now(op, *parts)), asked)
     found = claim(resident, kind, name, given)
     text = given_text(given, {})
     if found.is_done and kind != "link":
-        return host.spawn(_at_hand(answered(resident, found, text)))
+        return host.answer(_at_hand(answered(resident, found, text)), asked)
 
     def ask(life: int, ticket: int) -> None:
         host.say.act(
@@ -50,7 +52,7 @@ def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *part
             given=text, op=op, args=parts,
         )  # fmt: skip
 
-    return host.spawn(_unpacked(host, host.put(ask)))
+    return host.answer(_unpacked(host, host.put(ask)), asked)
 
 
 async def _unpacked(host: Host, answer: Awaitable[bytes]) -> Any:

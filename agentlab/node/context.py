@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from agentlab.ground.redaction import redact
 from agentlab.node.acts import act
 from agentlab.node.resident import Resident
 from agentlab.node.steps import at_once, carry_out, check_given, claim, given_text, inside_step, name_of
-from agentlab.ref.ref import Ref
+from agentlab.ref.inside import Answer, RefInside
 from agentlab.slicing.places import run
 from agentlab.wire.exceptions import as_reason
 from agentlab.wire.packing import pack
@@ -43,9 +43,9 @@ class InsideContext:
         return self.path.rsplit("/", 1)[-1]
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> RefInside:
         """The agent's own ref."""
-        return Ref(self._host.link, self.path, self._cls_name)
+        return RefInside(self._host.link, self.path, self._cls_name)
 
     @property
     def lab(self) -> LabInside:
@@ -87,9 +87,9 @@ class InsideContext:
         """Text for the live transcript; passes by, is never stored as state."""
         self._host.say.emit(placement=self._resident.life, text=str(text))
 
-    def act(self, op: str, *args: Any) -> Awaitable[None]:
+    def act(self, op: str, *args: Any) -> Answer[None]:
         """Ask the lab for something about this agent: sent now, awaited if wanted."""
-        return act(self._host, "link", op, args, op, *args)
+        return act(self._host, "link", op, args, op, *args, asked=f"self.{op}(...)")
 
 
 class Later:

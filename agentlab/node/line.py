@@ -10,16 +10,20 @@ import itertools
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from agentlab.errors import CallTimeout
 from agentlab.node.resident import Resident, current
+from agentlab.ref.inside import Answer
 from agentlab.wire.codec import Frame, Reader, flat, frame
 from agentlab.wire.exceptions import Refused, Term, decode_reason
 from agentlab.wire.frames import Cast, Later, ToKernel
 from agentlab.wire.stubs import sender
 
 SayToKernel = sender(ToKernel, __file__)  # type: ignore[type-abstract]  # a protocol is what it reads
+
+T = TypeVar("T")
+Task = TypeVar("Task", bound="asyncio.Task[Any]")
 
 SOON_SECONDS = 0.001
 """So long a message for which nobody waits may wait for others."""
@@ -163,7 +167,13 @@ class Line:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
-        task = asyncio.Task(work, loop=self._loop)
+        return self._kept(asyncio.Task(work, loop=self._loop))
+
+    def answer(self, work: Coroutine[Any, Any, T], asked: str) -> Answer[T]:
+        """Begin the work of an answer, as ``spawn``; ``asked``: how an agent writes what it asked."""
+        return self._kept(Answer(work, self._loop, asked))
+
+    def _kept(self, task: Task) -> Task:
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import NotRunning, UnknownMessage
@@ -13,6 +13,7 @@ from agentlab.ground.redaction import leaked, redact
 from agentlab.node.acts import act
 from agentlab.node.resident import Died, Resident, current
 from agentlab.node.steps import Claim, carry_out, claim, given_text
+from agentlab.ref.inside import Answer, RefInside, written
 from agentlab.ref.link import Outgoing
 from agentlab.ref.ref import Ref
 from agentlab.ref.reply import DEFAULT_TIMEOUT
@@ -37,27 +38,29 @@ class LabInside:
 
     def start(
         self, what: Any, *, id: str | None = None, under: Any = None, exist_ok: bool = False, **options: Any
-    ) -> Awaitable[Ref]:  # fmt: skip
+    ) -> Answer[RefInside]:  # fmt: skip
         """Start an agent, a child or a supervisor; as ``lab.start`` in a cell."""
         under_path = under.path if isinstance(under, Ref) else under
         data = write_start(what, id, under_path, options, self._host.number_of)
         also = (True,) if exist_ok else ()
-        return act(self._host, "start", _name(what), (id, under_path, options, *also), "start", data, *also)
+        given = (id, under_path, options, *also)
+        return act(self._host, "start", _name(what), given, "start", data, *also, asked="self.lab.start(...)")
 
-    def whereis(self, id: str) -> Awaitable[Ref | None]:
+    def whereis(self, id: str) -> Answer[RefInside | None]:
         """The ref of the agent with this id or path, or None."""
-        return act(self._host, "look", "whereis", (id,), "whereis", id)
+        return act(self._host, "look", "whereis", (id,), "whereis", id, asked="self.lab.whereis(...)")
 
-    def __getitem__(self, path: str) -> Ref:
+    def __getitem__(self, path: str) -> RefInside:
         """The ref of that path, unchecked: a message to nobody raises NotRunning."""
         if (secret := leaked(path)) is not None:
             raise NotRunning(f"there is nothing at {redact(path)!r} in this lab: the path holds {secret}.")
-        return Ref(self._host.link, path if path.startswith("/") else "/" + path)
+        return RefInside(self._host.link, path if path.startswith("/") else "/" + path)
 
-    def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> Awaitable[int]:
+    def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> Answer[int]:
         """Cast to every subscriber of a topic, now; how many there are. A handler that dies later published it."""
         payload = pack((args, kwargs), f"what is published to {topic!r}", keep=self._host.durable)
-        return act(self._host, "publish", f"{topic}.{method}", (args, kwargs), "publish", topic, method, payload)
+        name, asked = f"{topic}.{method}", "self.lab.publish(...)"
+        return act(self._host, "publish", name, (args, kwargs), "publish", topic, method, payload, asked=asked)
 
     async def simulator(self) -> dict[str, str]:
         """Where the lab's simulator listens: ``base_url`` and ``api_key``; no step, as the next kernel has another."""
@@ -80,11 +83,17 @@ def what_of(message: Outgoing) -> str:
 class InsideLink:
     """A ref's link inside a node: calls go to the kernel, casts leave with the commit."""
 
-    awaited = True  # what send and control give must be awaited; the kernel's link blocks
-
     def __init__(self, host: Host, lab_id: str) -> None:
         self._host = host
         self.lab_id = lab_id
+
+    def ref(self, path: str, cls_name: str = "?") -> RefInside:
+        """A ref as agents hold it."""
+        return RefInside(self, path, cls_name)
+
+    def may_wait(self) -> bool:
+        """Nobody waits in a node's loop; who wants an answer awaits it."""
+        return False
 
     def send(self, message: Outgoing) -> Any:
         """A call gives an awaitable; a cast waits for the commit of the message in hand."""
@@ -145,7 +154,7 @@ class InsideLink:
         data = write_control(op, args, self._host.number_of)
         kind = "look" if OPERATIONS[op].looks else "start" if op == "start_child" else "control"
         given = tuple(map(_name, args)) if kind == "start" else args
-        return act(self._host, kind, f"{path}.{op}", given, "control", op, path, data)
+        return act(self._host, kind, f"{path}.{op}", given, "control", op, path, data, asked=written(op))
 
     def keep(self, value: Any) -> bytes:
         """A value as a journal keeps it."""

@@ -8,14 +8,20 @@ from weakref import WeakValueDictionary
 
 from agentlab.errors import LabClosed, UnknownMessage
 
-if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
-    pass
+if TYPE_CHECKING:
+    from agentlab.ref.ref import Ref
 
 
 class Link(Protocol):
     """What carries messages and control operations to agents."""
 
     lab_id: str
+
+    def ref(self, path: str, cls_name: str = "?") -> Ref:
+        """A ref as whoever runs here holds it: of a cell, or of an agent."""
+
+    def may_wait(self) -> bool:
+        """Whether the code that runs here may wait for an answer."""
 
     def send(self, message: Outgoing) -> Any:
         """Send a call (returns its reply) or a cast."""
@@ -64,7 +70,6 @@ class Nowhere:
     """The link of a ref that is written down where no lab is: in a child spec, as a field's default."""
 
     lab_id = ""
-    awaited = True  # nobody can be asked
 
     def here(self) -> None:
         """Nobody's code runs."""

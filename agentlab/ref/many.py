@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from agentlab.ground.given import seconds
 from agentlab.ground.words import counted, spelt
@@ -13,6 +13,8 @@ from agentlab.ref.link import Link
 from agentlab.ref.messages import Messages, check_options
 from agentlab.ref.ref import Ref
 from agentlab.ref.reply import DEFAULT_TIMEOUT, Replies
+
+R = TypeVar("R", bound=Ref)
 
 
 class Siblings(Sequence[Ref]):
@@ -33,17 +35,18 @@ class Siblings(Sequence[Ref]):
     def __getitem__(self, index: int | slice) -> Ref | Siblings:
         if isinstance(index, slice):
             return Siblings(self._link, self._above, self._ids[index], self._cls_name)
-        return Ref(self._link, self._above + self._ids[index], self._cls_name)
+        return self._link.ref(self._above + self._ids[index], self._cls_name)
 
     def __len__(self) -> int:
         return len(self._ids)
 
 
-class Refs(Sequence[Ref]):
+class Refs(Sequence[R]):
     """Many refs as one: a message to all of them, a wait for all of them."""
 
-    def __init__(self, refs: Sequence[Ref]) -> None:
-        self._refs: Sequence[Ref] = refs if isinstance(refs, Siblings) else tuple(refs)
+    def __init__(self, refs: Sequence[R]) -> None:
+        made_when_seen = isinstance(refs, Siblings)
+        self._refs: Sequence[R] = refs if made_when_seen else tuple(refs)
 
     @property
     def call(self) -> Broadcast:
@@ -62,16 +65,16 @@ class Refs(Sequence[Ref]):
             ref._link.control("wait_idle", ref.path, max(0.0, end - time.monotonic()))
 
     @overload
-    def __getitem__(self, index: int) -> Ref: ...
+    def __getitem__(self, index: int) -> R: ...
     @overload
-    def __getitem__(self, index: slice) -> Refs: ...
-    def __getitem__(self, index: int | slice) -> Ref | Refs:
+    def __getitem__(self, index: slice) -> Refs[R]: ...
+    def __getitem__(self, index: int | slice) -> R | Refs[R]:
         return Refs(self._refs[index]) if isinstance(index, slice) else self._refs[index]
 
     def __len__(self) -> int:
         return len(self._refs)
 
-    def __iter__(self) -> Iterator[Ref]:
+    def __iter__(self) -> Iterator[R]:
         return iter(self._refs)
 
     def __repr__(self) -> str:

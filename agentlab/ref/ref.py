@@ -1,17 +1,20 @@
 """What a person or an agent holds to reach an agent: ``Ref``.
 
 A ref is a path and a *link*. The link carries messages and control operations: in the kernel it is the
-runtime, in a node it is the host. So the same ``Ref`` works in a cell, in a script and inside an agent;
-inside an agent everything it returns is awaited, and in a handler each call and each control operation is a step:
-done once for a message, however often that is delivered. That is what "once" covers: a message that is given up (its
-deliveries are used up, it is skipped or cancelled) leaves its calls to come to their ends, and whoever asks anew sends
-another message, whose calls are made anew. What must not happen twice even then needs a key among its arguments.
+runtime, in a node it is the host. A link makes the refs of its side: in a cell they are ``RefInCell``, whose operations
+give values, inside an agent ``RefInside``, whose operations give answers to await. ``Ref`` is what both are, and the
+one to annotate with; each operation is written once, here.
+
+In a handler each call and each operation is a step: done once for a message, however often that is delivered. That is
+what "once" covers: a message that is given up (its deliveries are used up, it is skipped or cancelled) leaves its calls
+to come to their ends, and whoever asks anew sends another message, whose calls are made anew. What must not happen
+twice even then needs a key among its arguments.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import core_schema
@@ -20,18 +23,23 @@ from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.ground.given import shown
 from agentlab.ref.link import NOWHERE, Link, links
 from agentlab.ref.messages import Messages
+from agentlab.ref.operation import DONE, fact, operation, starter
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
     import pandas as pd
+
+    from agentlab.supervision.child import Child
 
 UNSET: Any = type("Unset", (), {"__repr__": lambda self: "(not given)"})()
 
 
 def _land(lab_id: str, path: str, cls_name: str) -> Ref:
-    link = links.get(lab_id) if lab_id else NOWHERE
+    if not lab_id:
+        return Ref(NOWHERE, path, cls_name)
+    link = links.get(lab_id)
     if link is None:
         raise LabClosed(f"ref to {path!r}: its lab is not in this process. Refs travel only inside their lab.")
-    return Ref(link, path, cls_name)
+    return link.ref(path, cls_name)
 
 
 class Ref:
@@ -67,41 +75,47 @@ class Ref:
             f"ref.cast), or between two of them by ref.replace_state({name}=...)."
         )
 
+    def _carry_out(self, op: str, *args: Any) -> Awaitable[None]:
+        """Carry out what has no value; cells may await that too, as people do by habit."""
+        answer: Awaitable[None] | None = self._link.control(op, self.path, *args)
+        return DONE if answer is None else answer
+
     @property
     def id(self) -> str:
         """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
 
-    @property
-    def status(self) -> Any:
+    @fact
+    def status(self) -> str:
         """``starting running busy waiting backing_off suspended parked stopped``."""
         return self._link.control("status", self.path)
 
-    @property
-    def incarnation(self) -> Any:
+    @fact
+    def incarnation(self) -> int:
         """Which of its lives this is, from 1; 0 before the first one runs."""
         return self._link.control("incarnation", self.path)
 
-    @property
-    def node(self) -> Any:
+    @fact
+    def node(self) -> int | None:
         """The number of the node that holds the agent, or None."""
         return self._link.control("node", self.path)
 
-    @property
-    def state(self) -> Any:
+    @fact
+    def state(self) -> dict[str, Any]:
         """The committed state, a dict; while a message is handled, still the last committed one."""
         return self._link.control("state", self.path)
 
-    @property
-    def draft(self) -> Any:
+    @fact
+    def draft(self) -> dict[str, Any]:
         """The state in hand, not committed: what the handler has made of it so far."""
         return self._link.control("draft", self.path)
 
-    def info(self) -> Any:
+    @operation
+    def info(self) -> dict[str, Any]:
         """A dict: status, mailbox length, message in hand and its age, restarts, last reason."""
         return self._link.control("info", self.path)
 
-    def crash(self, error: BaseException | type[BaseException] | None = None) -> Any:
+    def crash(self, error: BaseException | type[BaseException] | None = None) -> Awaitable[None]:
         """End the agent with ``error`` as its reason, also in an endless loop; its supervisor reacts as to any crash.
 
         What its handler does in ``finally`` has 50 ms. Returns at once; ``wait_idle`` waits for the next incarnation.
@@ -113,35 +127,35 @@ class Ref:
                 f"crash: error must be an exception; got {shown(error)}. Try: ref.crash(RuntimeError('...')).",
                 argument="error",
             )
-        return self._link.control("crash", self.path, error)
+        return self._carry_out("crash", error)
 
-    def kill(self) -> Any:
+    def kill(self) -> Awaitable[None]:
         """End the agent at once, also in an endless loop: not trappable, no ``on_stop``; its supervisor reacts.
 
         Its successor starts when the node says that it is gone; after 0.25 s on another node, if C code holds this one.
         """
-        return self._link.control("kill", self.path)
+        return self._carry_out("kill")
 
-    def stop(self, reason: Any = "normal") -> Any:  # a reason is any term, as in OTP
+    def stop(self, reason: Any = "normal") -> Awaitable[None]:  # a reason is any term, as in OTP
         """End in good order, after the message in hand, through ``on_stop``.
 
         An agent ends for good, whatever its restart type. A supervisor ends with its children, and the one
         above it reacts as to any exit: a permanent supervisor starts again.
         """
-        return self._link.control("stop", self.path, reason)
+        return self._carry_out("stop", reason)
 
-    def restart(self) -> Any:
+    def restart(self) -> Awaitable[None]:
         """Stop it in good order, if it runs, and start its next incarnation; also unparks.
 
         Messages that wait are handled by the next incarnation, of a supervisor those of all below it that come back.
         """
-        return self._link.control("restart", self.path)
+        return self._carry_out("restart")
 
-    def exit(self, reason: Any = "shutdown") -> Any:  # a reason is any term, as in OTP
+    def exit(self, reason: Any = "shutdown") -> Awaitable[None]:  # a reason is any term, as in OTP
         """Send an exit signal, as OTP's ``exit/2``: ``normal`` is ignored, ``kill`` cannot be trapped."""
-        return self._link.control("exit", self.path, reason)
+        return self._carry_out("exit", reason)
 
-    def skip(self) -> Any:
+    def skip(self) -> Awaitable[None]:
         """End the message in hand for good; the agent goes on with the next one from its last checkpoint.
 
         The way out of a message that no death ends: ``crash``, ``kill``, ``restart`` and ``stop`` are not charged to
@@ -157,21 +171,23 @@ class Ref:
         Raises:
             NotRunning: No message is in hand.
         """
-        return self._link.control("skip", self.path)
+        return self._carry_out("skip")
 
-    def suspend(self) -> Any:
+    def suspend(self) -> Awaitable[None]:
         """Take no more messages; the one in hand is finished, the others wait in the mailbox."""
-        return self._link.control("suspend", self.path)
+        return self._carry_out("suspend")
 
-    def resume(self) -> Any:
+    def resume(self) -> Awaitable[None]:
         """Go on after ``suspend``."""
-        return self._link.control("resume", self.path)
+        return self._carry_out("resume")
 
-    def replace_state(self, **fields: Any) -> Any:
+    @operation
+    def replace_state(self, /, **fields: Any) -> dict[str, Any]:
         """Set fields between two messages: validated, checkpointed, logged. Returns the new state."""
         return self._link.control("replace_state", self.path, fields)
 
-    def rewind(self, to: int) -> Any:
+    @operation
+    def rewind(self, to: int) -> dict[str, Any]:
         """Set the agent back to a checkpoint: its state is that of then, in a new checkpoint. Returns it.
 
         What came after stays in the history. An agent that runs is set back between two messages; its mailbox,
@@ -206,15 +222,16 @@ class Ref:
         """
         return self._link.control("fork", self.path, at, id, n, fields)
 
-    def trace(self, on: bool = True) -> Any:
+    def trace(self, on: bool = True) -> Awaitable[None]:
         """Note every message of this agent, with its arguments, as an event of kind ``message``."""
-        return self._link.control("trace", self.path, on)
+        return self._carry_out("trace", on)
 
-    def doubts(self) -> Any:
+    @operation
+    def doubts(self) -> list[dict[str, Any]]:
         """``once`` steps that began and did not finish, so that nobody knows whether they happened: dicts."""
         return self._link.control("doubts", self.path)
 
-    def settle(self, step: int | str, result: Any = UNSET, *, retry: bool = False) -> Any:  # any result
+    def settle(self, step: int | str, result: Any = UNSET, *, retry: bool = False) -> Awaitable[None]:  # any result
         """Say what became of a step in doubt; when none is left, the agent goes on with the message.
 
         Args:
@@ -224,62 +241,68 @@ class Ref:
         """
         if (result is UNSET) != retry:
             raise InvalidSpec("settle: give either result=... (it happened) or retry=True (it did not).")
-        return self._link.control("settle", self.path, step, None if retry else self._link.keep(result))
+        return self._carry_out("settle", step, None if retry else self._link.keep(result))
 
-    def log(self) -> Any:
+    @operation
+    def log(self) -> str:
         """What the agent printed, as one text, oldest line first."""
         return self._link.control("log", self.path)
 
+    @operation
     def checkpoints(self) -> pd.DataFrame:
         """This agent's checkpoints, one row each, as in ``lab.checkpoints()``."""
-        frame: pd.DataFrame = self._link.control("checkpoints", self.path)
-        return frame
+        return self._link.control("checkpoints", self.path)
 
-    def start_child(self, spec: Any, *, exist_ok: bool = False) -> Any:
+    @starter
+    def start_child(self, spec: Any, *, exist_ok: bool = False) -> Ref:
         """Start a child under this supervisor; returns its ref. Raises OTP's errors by name.
 
         ``exist_ok=True``: one with its id that is there already is found, resumed or started, as by ``lab.start``.
         """
         return self._link.control("start_child", self.path, spec, *((True,) if exist_ok else ()))
 
-    def terminate_child(self, id: str) -> Any:
+    def terminate_child(self, id: str) -> Awaitable[None]:
         """Stop the child in good order and keep its spec (a temporary child's is dropped)."""
-        return self._link.control("terminate_child", self.path, id)
+        return self._carry_out("terminate_child", id)
 
-    def restart_child(self, id: str) -> Any:
+    @starter
+    def restart_child(self, id: str) -> Ref:
         """Start a child that is kept but not running; returns its ref."""
         return self._link.control("restart_child", self.path, id)
 
-    def delete_child(self, id: str) -> Any:
+    def delete_child(self, id: str) -> Awaitable[None]:
         """Forget a child that is not running."""
-        return self._link.control("delete_child", self.path, id)
+        return self._carry_out("delete_child", id)
 
-    def which_children(self) -> Any:
+    @operation
+    def which_children(self) -> list[tuple[str, Ref | str | None, str]]:
         """The children, newest first: tuples of id, ref or None or "restarting", type."""
         return self._link.control("which_children", self.path)
 
-    def count_children(self) -> Any:
+    @operation
+    def count_children(self) -> dict[str, int]:
         """A dict: specs, active, supervisors, workers."""
         return self._link.control("count_children", self.path)
 
-    def get_childspec(self, id: str) -> Any:
+    @operation
+    def get_childspec(self, id: str) -> Child:
         """The child spec with its defaults filled in."""
         return self._link.control("get_childspec", self.path, id)
 
-    def __getattr__(self, name: str) -> Any:
-        """Nothing; but who asks a ref for a message or a field is told where it is."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        if name in (self._link.methods(self.path) or ()):
-            raise AttributeError(
-                f"{name!r} is a message of {self.path!r}: ref.call.{name}(...) or ref.cast.{name}(...)"
-            )
-        raise AttributeError(f"a Ref has no {name!r}. Messages: ref.call, ref.cast; fields: ref.state[{name!r}].")
+    if not TYPE_CHECKING:  # a checker shall refuse what there is not
+
+        def __getattr__(self, name: str) -> Any:
+            """Nothing; but who asks a ref for a message or a field is told where it is."""
+            if name.startswith("_"):
+                raise AttributeError(name)
+            if name in (self._link.methods(self.path) or ()):
+                raise AttributeError(
+                    f"{name!r} is a message of {self.path!r}: ref.call.{name}(...) or ref.cast.{name}(...)"
+                )
+            raise AttributeError(f"a Ref has no {name!r}. Messages: ref.call, ref.cast; fields: ref.state[{name!r}].")
 
     def __repr__(self) -> str:
-        if getattr(self._link, "awaited", False):  # in a node; a repr does not wait for another process
-            return f"Ref({self.path!r}, {self._cls_name})"
-        return f"Ref({self.path!r}, {self._cls_name}, {self.status})"
+        return f"Ref({self.path!r}, {self._cls_name})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ref) and (other.path, other._link.lab_id) == (self.path, self._link.lab_id)
@@ -312,13 +335,13 @@ _put_link, _put_name, _put_call, _put_cast, _put_path = (
 def _read(value: Any) -> Ref:
     if isinstance(value, Ref):
         return value
-    link = next(reversed(list(links.values())), NOWHERE)  # the lab that was opened last is the one that reads
+    link: Link = next(reversed(list(links.values())), NOWHERE)  # the lab that was opened last is the one that reads
     if not isinstance(value, dict) or value.keys() != {"path", "agent"}:
         raise ValueError("Input should be a Ref of this lab")
     path, here = value["path"], link.here()
     if here is not None and not path.startswith("/"):
         path = posixpath.normpath(posixpath.join(here, path))  # "../w1": a neighbour of who reads it
-    return Ref(link, path, value["agent"])
+    return link.ref(path, value["agent"]) if link is not NOWHERE else Ref(NOWHERE, path, value["agent"])
 
 
 def named(path: str) -> Ref:

@@ -138,9 +138,9 @@ def _read(found: dict[str, Any], link: Link | None, *, objects: bool) -> Any:
     if kind in ("set", "frozenset"):
         return set(value) if kind == "set" else frozenset(value)
     if kind == "ref" and link is not None:
-        return Ref(link, *value)
+        return link.ref(*value)
     if kind == "refs" and link is not None:
-        return Refs([Ref(link, *parts) for parts in value])
+        return Refs([link.ref(*parts) for parts in value])
     if kind == "object" and not objects:
         raise TypeError(f"an instance of {found['c']} cannot be handed to the lab. Pass plain data.")
     if kind == "object":

@@ -369,6 +369,6 @@ def exit_signal(runtime: Runtime, path: str, reason: Any) -> None:
     """An exit signal from a stranger, as OTP's ``exit/2``."""
     record = find(runtime, path)
     if not record.is_supervisor:
-        runtime.signals.exit_signal(living(runtime, path, "exit"), reason, "")
+        runtime.lives.exit_signal(living(runtime, path, "exit"), reason, "")
     elif record.life:
         runtime.machine.feed(Signal(record.life, reason))

@@ -143,7 +143,7 @@ def _unsubscribe(runtime: Runtime, caller: Entry, topic: str) -> None:
 
 
 SELF: dict[str, Callable[..., None]] = {
-    "link": lambda runtime, caller, path: runtime.signals.link(caller, path),
+    "link": lambda runtime, caller, path: runtime.lives.link(caller, path),
     "unlink": lambda runtime, caller, path: runtime.signals.unlink(caller, path),
     "monitor": lambda runtime, caller, path: runtime.signals.monitor(caller, path),
     "demonitor": lambda runtime, caller, path: runtime.signals.demonitor(caller, path),

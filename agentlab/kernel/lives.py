@@ -22,7 +22,7 @@ from agentlab.kernel.desk import Desk
 from agentlab.kernel.machine import Machine
 from agentlab.kernel.mail import SKIPPED, Mail
 from agentlab.kernel.placing import Placing
-from agentlab.kernel.signals import Signals
+from agentlab.kernel.signals import Fatal, Signals
 from agentlab.pool.pool import Node
 from agentlab.supervision.past import noted
 from agentlab.supervision.records import Record
@@ -46,8 +46,6 @@ class Lives:
         self._placing = placing
         self._signals = signals
         self.machine = Machine(desk, self)
-        signals.end = self.end
-        mail.start_over = self.start_over
         # What a fork begins with, by the identity of its spec, or of an instance's fields, while it is asked for.
         self.births: dict[int, Callable[[Entry], None]] = {}
         self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
@@ -233,7 +231,7 @@ class Lives:
         desk, path = self._desk, fact.path
         if fact.kind == "supervisor_exited":
             desk.supervisors.ended(path, fact.life or 0)
-            self._signals.tell_others(fact.life or 0, path, fact.reason)
+            self.tell_others(fact.life or 0, path, fact.reason)
         elif fact.kind == "down" and desk.supervisors.comes_back(path):
             return  # as after a crash: those below start again with it, or are removed, and messages wait
         elif fact.kind in ("down", "parked", "removed") and not desk.ledger.closing:
@@ -401,6 +399,23 @@ class Lives:
 
     # ends
 
+    def tell_others(self, life: int, path: str, reason: Any) -> None:
+        """A life ended: those linked to it get a signal, which may end them too, and its watchers a word."""
+        for fatal in self._signals.over(life, path, reason):
+            self.end(*fatal)
+
+    def link(self, entry: Entry, path: str) -> None:
+        """Link two lives; a link to nobody may end who asks for it."""
+        self._heed(self._signals.link(entry, path))
+
+    def exit_signal(self, entry: Entry, reason: Any, sender: str) -> None:
+        """An exit signal from a stranger."""
+        self._heed(self._signals.arrive(entry, reason, sender))
+
+    def _heed(self, fatal: Fatal | None) -> None:
+        if fatal is not None:
+            self.end(*fatal)
+
     def end(self, entry: Entry, reason: Any) -> None:
         """End a life, whatever it does: one at rest at once, else when its node says that it is gone."""
         if not entry.life:
@@ -465,8 +480,15 @@ class Lives:
         if doubt is not None or has_diverged(reason):
             then, reason = "park", doubt or reason
         self.machine.feed(Exited(life, reason, then))
-        self._signals.tell_others(life, entry.path, reason)
+        self.tell_others(life, entry.path, reason)
         desk.settle(entry)
+
+    def start_over_misled(self) -> None:
+        """Whoever may have seen an answer that never was goes back to its last commit; a later life of it has not."""
+        while self._mail.misled:
+            entry, place = self._mail.misled.popleft()
+            if entry.place == place:
+                self.start_over(entry)
 
     def start_over(self, entry: Entry) -> None:
         """What its node has is past its last commit: it starts again from there; no crash, so not counted."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Literal
 
 from agentlab.agent.base import HOOKS
@@ -57,7 +56,7 @@ class Mail:
         self.asked: dict[Asker, Message] = {}  # calls of agents under way, by message and step of the asker
         self.posted: dict[int, Message] = {}  # calls within a node, by key
         self.refused: dict[int, Asking | None] = {}  # who asked what was refused: the node may handle it all the same
-        self.start_over: Callable[[Entry], None]  # starts an agent again from its last commit; a floor above
+        self.misled: deque[Asking] = deque()  # who builds on what never was; ``Lives`` starts them over
         self.answers: dict[Asker, bytes] = {}  # and those answered, until the asker's message is over
 
     def send(
@@ -230,14 +229,9 @@ class Mail:
         if key in self.refused:
             del self.refused[key]
             if entry is not None:
-                self.start_over(entry)
-        if answered:
-            self._misled(asker)
-
-    def _misled(self, asker: Asking | None) -> None:
-        """Whoever asked may have seen an answer that never was; a later life of it has not."""
-        if asker is not None and asker.entry.place == asker.place:
-            self.start_over(asker.entry)
+                self.misled.append(Asking(entry, entry.place))
+        if answered and asker is not None:
+            self.misled.append(asker)
 
     def _in_hand(self, entry: Entry, key: int) -> Message | None:
         """The message with that key, brought to the head of the mailbox: its node has begun it."""
@@ -312,7 +306,8 @@ class Mail:
             self.answers.pop(message.origin, None)
         answer, message.answer = message.answer, None
         self._give_up(entry, message, f"its outcome could not be stored: {error}", letter=answer is None)
-        self._misled(message.asker)
+        if message.asker is not None:
+            self.misled.append(message.asker)
         if answer is not None:
             what = f"{entry.path}.{message.method}"
             down = AgentDown(f"{what} was handled, but its outcome could not be stored: {error}", "store")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
@@ -24,20 +24,27 @@ KEYS = 1 << 32
 """Numbers that a node gets at once, for calls within it."""
 
 
+class Answering(Protocol):
+    """Who knows all that may be asked of a lab; a floor above."""
+
+    def serve(self, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer) -> None:
+        """Begin to answer one question of an agent, or (None) of code that is no agent's."""
+
+
 class Reports:
     """Hands each frame of a node to the part of the runtime that it concerns."""
 
     def __init__(
         self, desk: Desk, *, mail: Mail, lives: Lives, steps: Steps, timers: Timers, upgrades: Upgrades,
-        serve: Callable[[Entry | None, str, tuple[Any, ...], Answer], None],
+        above: Answering,
     ) -> None:  # fmt: skip
-        """Make the table; ``serve`` begins to answer one question of an agent, or (None) of code that is no agent's."""
+        """Make the table; ``above`` answers what agents ask."""
         self._desk = desk
         self._mail = mail
         self._lives = lives
         self._steps = steps
         self._upgrades = upgrades
-        self._serve = serve
+        self._above = above
         self.hears: dict[str, Callable[[Node, Frame], None]] = dict([
             Heard(ToKernel.ready).by(self.on_ready),
             Heard(ToKernel.log).by(self.on_log),
@@ -71,6 +78,8 @@ class Reports:
         hears = self.hears
         for frame in frames:
             hears[frame[0]](node, frame)
+            if self._mail.misled:
+                self._lives.start_over_misled()
         self._desk.due()
 
     def on_ready(self, node: Node, *, pid: int) -> None:
@@ -119,7 +128,7 @@ class Reports:
         """A question outside a message, which nothing records; who asks may be gone."""
         caller = self._desk.placed.get(placement)
         if caller is not None or not placement:
-            self._serve(caller, op, args, answer_to(self._desk, node, ticket))
+            self._above.serve(caller, op, args, answer_to(self._desk, node, ticket))
 
     def on_act(
         self, node: Node, *, placement: int, ticket: int, key: int, number: int, mark: Mark, at: int, given: str,
@@ -132,4 +141,4 @@ class Reports:
         answer = answer_to(self._desk, node, ticket)
         act = self._steps.act(caller, answer, key=key, number=number, mark=mark, at=at, given=given)
         if act is not None:
-            self._serve(caller, op, args, act)
+            self._above.serve(caller, op, args, act)

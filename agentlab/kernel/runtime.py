@@ -14,7 +14,7 @@ import concurrent.futures
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
@@ -44,8 +44,15 @@ from agentlab.supervision.words import Shutdown
 from agentlab.wire.codec import Frame
 from agentlab.wire.pickles import role
 
-Serve = Callable[..., Coroutine[Any, Any, None]]
-"""``serve(runtime, caller, op, args, answer)``: answers one question of an agent."""
+
+class Serve(Protocol):
+    """Answers what agents ask of their lab; it stands a floor above, with all that may be asked."""
+
+    def __call__(
+        self, runtime: Runtime, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer, /
+    ) -> Coroutine[Any, Any, None]:  # fmt: skip
+        """Answer one question."""
+
 
 CLOSED_PER_SECOND = 10_000
 """Agents that end in a second, at the least, when a lab closes."""
@@ -84,17 +91,17 @@ class Runtime:
         self.timers = Timers(self.desk)
         self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
         self.posts = Posts(self.desk, self.mail, self.thread, self.lab_id)
-        self.steps = Steps(self.desk, self.mail.answers)
+        self.steps = Steps(self.desk, self.mail)
         self.placing = Placing(self.desk)
         self.placing.refill = self._refill
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
         self.machine = self.lives.machine
-        self.watch = Watch(self.desk, self.mail, self.placing, self.signals, self.lives, patience or Patience())
+        self.watch = Watch(self.desk, self.mail, self.placing, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk)
         self.reports = Reports(
             self.desk, mail=self.mail, lives=self.lives, steps=self.steps, timers=self.timers, upgrades=self.upgrades,
-            serve=self._begin_to_serve,
+            above=self,
         )  # fmt: skip
         self.idleness = Idleness(self.desk, self.posts, self.placing)
         self.simulator = LabSimulator()
@@ -177,7 +184,8 @@ class Runtime:
     def _hear(self, node: Node, frames: list[Frame]) -> None:
         self.reports.hear(node, frames)
 
-    def _begin_to_serve(self, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer) -> None:
+    def serve(self, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer) -> None:
+        """Begin to answer one question of an agent, or (None) of code that is no agent's."""
         self.spawn(self._serve(self, caller, op, args, answer))
 
     def _node_lost(self, node: Node) -> None:
@@ -243,6 +251,7 @@ class Runtime:
         outcomes = self.desk.ledger.take_back(error)
         for outcome in outcomes:
             self.mail.fail(outcome, error)
+            self.lives.start_over_misled()
         for entry in dict.fromkeys(outcome.entry for outcome in outcomes):
             self.lives.start_over(entry)
 

@@ -14,6 +14,7 @@ from agentlab.books.messages import Answer, Message
 from agentlab.errors import NotRunning
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
+from agentlab.kernel.mail import Mail
 from agentlab.pool.pool import Node
 from agentlab.wire.frames import Asker, Mark, Tokens
 
@@ -21,10 +22,9 @@ from agentlab.wire.frames import Asker, Mark, Tokens
 class Steps:
     """The journals of the messages in hand."""
 
-    def __init__(self, desk: Desk, answers: dict[Asker, bytes]) -> None:
-        """Begin without any; ``answers``: what an earlier kernel has answered already."""
+    def __init__(self, desk: Desk, mail: Mail) -> None:
         self._desk = desk
-        self._answers = answers
+        self._mail = mail
         self._acts: dict[Asker, Act] = {}  # what is under way
         self._given: dict[Asker, str] = {}  # what running steps were given, by message and number
 
@@ -119,8 +119,8 @@ class Steps:
         act.answers.append(answer)
         self._desk.ledger.step_began(message, begun)
         message.step = begun.name
-        if begun.reaches and origin in self._answers:
-            act(self._answers[origin])
+        if begun.reaches and origin in self._mail.answers:  # an earlier kernel has done it
+            act(self._mail.answers[origin])
             return None
         self._desk.ledger.touch(entry.path)
         return act

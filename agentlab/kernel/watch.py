@@ -19,7 +19,6 @@ from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail
 from agentlab.kernel.placing import Placing
-from agentlab.kernel.signals import Signals
 from agentlab.pool.memory import memory_of
 from agentlab.pool.pool import Node
 
@@ -46,13 +45,10 @@ class Patience(NamedTuple):
 class Watch:
     """Looks at the nodes, and sees to what follows from their ends."""
 
-    def __init__(  # noqa: PLR0917  # the parts that it joins
-        self, desk: Desk, mail: Mail, placing: Placing, signals: Signals, lives: Lives, patience: Patience
-    ) -> None:
+    def __init__(self, desk: Desk, mail: Mail, placing: Placing, lives: Lives, patience: Patience) -> None:
         self._desk = desk
         self._mail = mail
         self._placing = placing
-        self._signals = signals
         self._lives = lives
         self._patience = patience
         self._looks = 0
@@ -167,7 +163,7 @@ class Watch:
             self._lives.over(entry, "node_down")
             return
         # An incarnation ended though the machine's life goes on: its links and monitors are told.
-        self._signals.tell_others(entry.life, entry.path, "node_down")
+        self._lives.tell_others(entry.life, entry.path, "node_down")
         self._placing.move(entry, "node_down", avoid=node.number)
 
     def isolate(self, entry: Entry, why: str) -> None:

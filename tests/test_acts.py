@@ -307,11 +307,12 @@ KERNEL = """
 import os, signal, sys
 from agentlab import Lab
 from agentlab.store.database import Store
+from agentlab.store.rows import ChildRow
 from tests.test_acts import Boss
 
 def commit(self, batch, real=Store.commit):
     real(self, batch)
-    if any(table == "child" and row[0] == "/helper" for table, row in batch.rows):
+    if any(table == "child" and ChildRow(*row).path == "/helper" for table, row in batch.rows):
         print("written", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 

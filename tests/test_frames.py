@@ -14,7 +14,8 @@ import pytest
 
 from agentlab import Lab, Supervisor, child, open_store
 from agentlab.errors import AgentDown, StoreDamaged
-from agentlab.store.database import Batch, Store
+from agentlab.store.batch import Batch
+from agentlab.store.database import Store
 from tests.agents import Counter
 from tests.hostile import Dying
 from tests.states import Diary, Odd

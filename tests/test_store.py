@@ -17,7 +17,8 @@ import pytest
 
 from agentlab import Lab, open_store
 from agentlab.errors import StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly, StoreTooNew
-from agentlab.store.database import Batch, Rows, Store
+from agentlab.store.batch import Batch, Rows
+from agentlab.store.database import Store
 from agentlab.store.schema import VERSION
 from tests.agents import Counter
 

@@ -21,8 +21,9 @@ import pytest
 import agentlab
 from agentlab import Agent, Lab, Transcript, open_store
 from agentlab.errors import AgentLabError, InvalidState, StoreDamaged, StoreError
+from agentlab.store.batch import Batch
 from agentlab.store.checksums import with_sums
-from agentlab.store.database import Batch, Store
+from agentlab.store.database import Store
 from agentlab.store.schema import COLUMNS, listed
 from tests.conftest import wait_for
 

@@ -16,7 +16,8 @@ import pytest
 
 import agentlab
 from agentlab import Lab
-from agentlab.store.database import Batch, Rows, Store
+from agentlab.store.batch import Batch, Rows
+from agentlab.store.database import Store
 from tests.agents import Counter
 from tests.conftest import wait_for
 

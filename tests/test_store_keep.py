@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from agentlab import Agent, Lab, Transcript, open_store
 from agentlab.errors import InvalidSpec, StoreError
 from agentlab.frames import checkpoints
-from agentlab.store.database import Batch, Store
+from agentlab.store.batch import Batch
+from agentlab.store.database import Store
 from agentlab.store.retention import Trimmer
 from agentlab.store.schema import VERSION
 
@@ -73,6 +74,7 @@ def trimmed(store: Store) -> None:
     """Trim until nothing is left to trim."""
     trimmer = store._trimmer
     assert trimmer is not None
+    store.select("SELECT 1")  # a store in memory writes when somebody reads
     while trimmer.work(store._db, time.monotonic() + 1):
         pass
 

@@ -17,6 +17,7 @@ from agentlab.agent.snapshot import plain
 from agentlab.books.messages import Message
 from agentlab.books.specs import class_named, is_missing, known, load, to_run
 from agentlab.store.database import Store
+from agentlab.store.rows import ChildRow
 from agentlab.supervision.child import Child, Supervisor
 
 AGAIN = "the lab was opened again"
@@ -98,24 +99,23 @@ def remembered(store: Store) -> list[Place]:
             " UNION ALL SELECT path, max(seq) FROM checkpoint GROUP BY path) GROUP BY path"
         )
     )
-    rows = store.select(
-        "SELECT path, parent, spec, dynamic, status, incarnation, restarts, seq FROM child ORDER BY rowid"
-    )
+    children = store.select_rows(ChildRow, "ORDER BY rowid")
     places: dict[str, Place] = {}
     top: list[Place] = []
-    for path, _, spec, dynamic, status, incarnation, restarts, seq in rows:
-        places[path] = Place(path, spec, bool(dynamic), status, (incarnation, restarts, max(seq, seqs.get(path, 0))))
+    for row in children:
+        past = row.incarnation, row.restarts, max(row.seq, seqs.get(row.path, 0))
+        places[row.path] = Place(row.path, row.spec, bool(row.dynamic), row.status, past)
     if any(place.status == "parked" for place in places.values()):
         for path, reason, _ in store.select(
             "SELECT path, reason, max(seq) FROM event WHERE kind = 'parked' GROUP BY path"
         ):
             if path in places:
                 places[path].down = reason
-    for path, parent, *_ in rows:
-        if parent in places:
-            places[parent].below.append(places[path])
-        elif parent == "/":  # else its supervisor did not come up: the caller that asked for that one asks again
-            top.append(places[path])
+    for row in children:
+        if row.parent in places:
+            places[row.parent].below.append(places[row.path])
+        elif row.parent == "/":  # else its supervisor did not come up: the caller that asked for that one asks again
+            top.append(places[row.path])
     return top
 
 

@@ -19,6 +19,7 @@ from agentlab.agent.code import same_code
 from agentlab.books.agents import Entry
 from agentlab.errors import UnknownMessage
 from agentlab.ground.redaction import redact
+from agentlab.store.rows import ChildRow
 from agentlab.supervision.child import FLAGS, OPTIONS, Backoff, Child, Limit, Supervisor
 from agentlab.supervision.records import Record
 
@@ -29,18 +30,19 @@ PLAIN = tuple(name for name in OPTIONS if name != "id" and name not in TABLES)
 """Options that are JSON as they are; one that an older store does not have yet has its default."""
 
 
-def child_row(record: Record, entry: Entry | None, incarnation: int = 1) -> tuple[Any, ...]:
-    """The row of the table ``child``: path, parent, spec, dynamic, status, incarnation, restarts, seq."""
+def child_row(record: Record, entry: Entry | None, incarnation: int = 1) -> ChildRow:
+    """What the store keeps of a child, so that the lab can be opened again."""
     parent = record.supervisor
     status = {"undefined": "stopped", "parked": "parked"}.get(record.state, "running")
     if entry is not None and entry.is_asked_to_stop and status == "parked":
         status = "stopped"
-    past = (incarnation, record.restarts, 0) if entry is None else (entry.incarnation, entry.restarts, entry.seq)
     spec = entry.spec_text if entry is not None and entry.spec_text else dump(record)
     if entry is not None:
         entry.spec_text = spec
-    return (
-        record.path, parent.path if parent else None, spec, int(is_dynamic(record)), status, *past,
+    return ChildRow(
+        path=record.path, parent=parent.path if parent else None, spec=spec, dynamic=int(is_dynamic(record)),
+        status=status, incarnation=incarnation if entry is None else entry.incarnation,
+        restarts=record.restarts if entry is None else entry.restarts, seq=0 if entry is None else entry.seq,
     )  # fmt: skip
 
 

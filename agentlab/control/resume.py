@@ -22,7 +22,7 @@ from agentlab.errors import NotRunning
 from agentlab.kernel.runtime import Runtime
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store
-from agentlab.store.schema import listed
+from agentlab.store.rows import AnswerRow, BegunRow, InboxRow, TimerRow
 from agentlab.supervision.child import Child
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Refused
@@ -153,21 +153,20 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
     """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
     store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
-    rows = store.select(f"SELECT {listed('inbox')} FROM inbox ORDER BY place")  # noqa: S608  # our own words
-    asking = {row[0] for row in rows}
-    for asker, step, payload in store.select("SELECT asker, asker_step, payload FROM answer"):
-        if asker in asking:
-            mail.answers[asker, step] = JSON + payload.encode()
-    for number, path, method, payload, due_at, every in store.select(
-        f"SELECT {listed('timer')} FROM timer"  # noqa: S608  # our own words
-    ):
-        clock.add(Timer(number, path, method, JSON + payload.encode(), due_at, every))
+    unhandled = store.select_rows(InboxRow, "ORDER BY place")
+    asking = {row.key for row in unhandled}
+    for answer in store.select_rows(AnswerRow):
+        if answer.asker in asking:
+            mail.answers[answer.asker, answer.asker_step] = JSON + answer.payload.encode()
+    for timer in store.select_rows(TimerRow):
+        payload = JSON + timer.payload.encode()
+        clock.add(Timer(timer.id, timer.path, timer.method, payload, timer.due_at, timer.every_s))
     found: dict[str, list[Message]] = {}
-    for row in rows:
+    for row in unhandled:
         message = _message(store, row)
         if message.origin is not None and message.origin[0] not in asking:
             message.origin = None  # who asked is decided: nobody will ask for the answer again
-        found.setdefault(row[1], []).append(message)
+        found.setdefault(row.path, []).append(message)
     (highest,) = store.select(
         "SELECT max(n) FROM (SELECT max(max(key), max(place)) n FROM inbox UNION ALL SELECT max(message_key) FROM step"
         " UNION ALL SELECT max(id) FROM timer UNION ALL SELECT max(asker) FROM answer"
@@ -178,22 +177,23 @@ def unread(runtime: Runtime) -> dict[str, list[Message]]:
     return found
 
 
-def _message(store: Store, row: tuple[Any, ...]) -> Message:
-    key, path, method, payload, sender, sent_at, redeliver, deliveries, asker, asker_step, place = row
-    origin = (asker, asker_step) if asker is not None else None
-    message = Message(key, method, JSON + payload.encode(), sender, None, redeliver=bool(redeliver), origin=origin)
-    message.sent_at, message.place, message.deliveries, message.kept = sent_at, place, deliveries, True
-    done = steps(store, key)
-    begun = store.select("SELECT step, mark, at, once FROM begun WHERE message_key = ?", (key,))
+def _message(store: Store, row: InboxRow) -> Message:
+    origin = (row.asker, row.asker_step) if row.asker is not None and row.asker_step is not None else None
+    message = Message(
+        row.key, row.method, JSON + row.payload.encode(), row.sender, None, redeliver=bool(row.redeliver), origin=origin
+    )
+    message.sent_at, message.place, message.deliveries, message.kept = row.sent_at, row.place, row.deliveries, True
+    done = steps(store, row.key)
+    begun = store.select_rows(BegunRow, "WHERE message_key = ?", (row.key,))
     if done or begun:
         message.journal = journal(done)
-        for number, mark, at, once in begun:
-            step = message.journal.steps.get(number)
+        for began in begun:
+            step = message.journal.steps.get(began.step)
             if step is None:
-                message.journal.begin(number, tuple(json.loads(mark)), bool(once), at)
+                message.journal.begin(began.step, tuple(json.loads(began.mark)), bool(began.once), began.at)
             else:
-                step.once = bool(once)
-    message.seed = seed(store, path, key)
+                step.once = bool(began.once)
+    message.seed = seed(store, row.path, row.key)
     return message
 
 

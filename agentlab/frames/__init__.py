@@ -3,7 +3,7 @@
 May import: ``store`` and below.
 Start with: ``tables``, one function per frame.
 Invariant: only what was committed; times are Unix nanoseconds in the store and timestamps here.
-To add: a column is a line in its function in ``tables``.
+To add: a column is a word in its frame's dict in ``tables``; ``store/rows`` says what it means.
 """
 
 from agentlab.frames.tables import (

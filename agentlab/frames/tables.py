@@ -9,7 +9,7 @@ Pandas is imported when the first frame is made.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.snapshot import plain
@@ -19,7 +19,8 @@ from agentlab.frames.columns import FLOAT, INT, TEXT, TIME, WORD, column, frame
 from agentlab.ground.given import path_of, text_of
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store
-from agentlab.store.schema import SPENT, whole
+from agentlab.store.rows import ChildRow
+from agentlab.store.schema import LARGE, SPENT, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ MESSAGES = {
     "path": WORD, "seq": INT, "method": WORD, "sender": WORD, "sent_at": TIME, "started_at": TIME, "ended_at": TIME,
     "wait_s": FLOAT, "took_s": FLOAT, "deliveries": INT, "outcome": WORD, "error": TEXT,
 }  # fmt: skip
+DURATIONS = {"wait_s": "(started_at - sent_at) / 1e9", "took_s": "(ended_at - started_at) / 1e9"}
 STEPS = {
     "path": WORD, "message_seq": INT, "step": INT, "attempt": INT, "kind": WORD, "name": WORD, "started_at": TIME,
     "took_s": FLOAT, "outcome": WORD, "fault": WORD, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT,
@@ -66,11 +68,7 @@ def events(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
 
 def messages(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per handled message, in the order of their outcomes; shape (n, 12). Durations in seconds."""
-    columns = (
-        "path, seq, method, sender, sent_at, started_at, ended_at, (started_at - sent_at) / 1e9,"
-        " (ended_at - started_at) / 1e9, deliveries, outcome, error"
-    )
-    return _read(store, "message", MESSAGES, "id", path, columns=columns)
+    return _read(store, "message", MESSAGES, "id", path, made=DURATIONS)
 
 
 def steps(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
@@ -80,8 +78,7 @@ def steps(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     store has whole. ``tokens_in``, ``tokens_out`` Int64: what a model call was billed, NA for one that the journal
     answered.
     """
-    columns = ", ".join(_cut(whole(name)) if STEPS[name] == TEXT else name for name in STEPS)
-    return _read(store, "step", STEPS, "id", path, columns=columns)
+    return _read(store, "step", STEPS, "id", path, made={name: _cut(whole(name)) for name in LARGE["step"]})
 
 
 def _cut(text: str) -> str:
@@ -96,8 +93,7 @@ def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
 
 def dead_letters(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per message that could not be handled and was not sent again; shape (n, 7). ``number``: for retry."""
-    columns = "id, at, path, method, sender, deliveries, reason"
-    return _read(store, "dead", DEAD_LETTERS, "id", path, columns=columns)
+    return _read(store, "dead", DEAD_LETTERS, "id", path, made={"number": "id"})
 
 
 def upgrades(rows: Sequence[tuple[str, str, str | None]]) -> pd.DataFrame:
@@ -219,21 +215,22 @@ def _kind(row: Row) -> str:
 
 def stored_agents(store: Store) -> pd.DataFrame:
     """``agents`` of a lab that may not run: what the store knows, in the same order."""
-    rows = store.select("SELECT path, spec, status, incarnation, restarts, rowid FROM child")
+    children = store.select_rows(ChildRow, "ORDER BY rowid")
     counts = dict(store.select("SELECT path, count(*) FROM message WHERE outcome = 'ok' GROUP BY path"))
     since = dict(store.select("SELECT path, max(at) FROM event WHERE kind = 'started' GROUP BY path"))
     spent = {path: tokens for path, *tokens in store.select(SPENT)}
-    order = {path: number for path, *_, number in rows}
-    rows.sort(key=lambda row: [order.get(above, 0) for above in _above(row[0])])
+    order = {row.path: number for number, row in enumerate(children, 1)}
+    children.sort(key=lambda row: [order.get(above, 0) for above in _above(row.path)])
     began = store.select("SELECT min(at) FROM event")[0][0]
     data: list[tuple[Any, ...]] = [("/", "running", "lab", "supervisor", 1, 0, None, 0, 0, began, None, None, None)]
-    for path, text, status, incarnation, restarted, _ in rows:
-        spec = _spec(store, path, text)
+    for row in children:
+        spec = _spec(store, row.path, row.spec)
         kind = "supervisor" if "supervisor" in spec else spec["agent"][1].rsplit(".", 1)[-1]
-        shown = "stopped" if status == "undefined" else status
-        lives = max(incarnation, 1) if kind == "supervisor" else incarnation
-        row = (path, shown, spec["id"], kind, lives, restarted, None, 0, counts.get(path, 0), since.get(path))
-        data.append((*row, *spent.get(path, (None, None)), None))
+        shown = "stopped" if row.status == "undefined" else row.status
+        lives = max(row.incarnation, 1) if kind == "supervisor" else row.incarnation
+        now = (row.path, shown, spec["id"], kind, lives, row.restarts, None, 0)
+        seen = (counts.get(row.path, 0), since.get(row.path), *spent.get(row.path, (None, None)), None)
+        data.append((*now, *seen))
     return frame([data], AGENTS)
 
 
@@ -248,8 +245,11 @@ def _path(path: str | Ref | None) -> str | None:
 
 
 def _read(
-    store: Store, table: str, spec: dict[str, str], order: str, path: str | Ref | None = None, *, columns: str = ""
-) -> pd.DataFrame:
+    store: Store, table: str, spec: dict[str, str], order: str, path: str | Ref | None = None,
+    *, made: Mapping[str, str] = {},
+) -> pd.DataFrame:  # fmt: skip
+    """A frame of a table; ``made``: SQL for columns that the table does not have, or has otherwise."""
     where, args = ("", ()) if path is None else (" WHERE path = ?", (_path(path),))
-    sql = f"SELECT {columns or ', '.join(spec)} FROM {table}{where} ORDER BY {order}"  # noqa: S608  # our names
+    columns = ", ".join(made.get(name, name) for name in spec)
+    sql = f"SELECT {columns} FROM {table}{where} ORDER BY {order}"  # noqa: S608  # our names
     return store.read(sql, args, lambda pieces: frame(pieces, spec))

@@ -14,8 +14,14 @@ from agentlab.agent.snapshot import Image
 from agentlab.books.dormant import Dormant
 from agentlab.books.specs import dump
 from agentlab.events import Event, EventKind
-from agentlab.store.database import Batch, Rows
+from agentlab.store.batch import Batch, Rows, row_of
+from agentlab.store.rows import CheckpointRow, ChildRow, FieldRow, ItemRow
 from agentlab.supervision.records import Keeper, Record
+
+child_row = row_of(ChildRow)
+checkpoint_row = row_of(CheckpointRow)
+field_row = row_of(FieldRow)
+item_row = row_of(ItemRow)
 
 
 class Paths(Sequence[str]):
@@ -97,23 +103,23 @@ class First:
             for path in self._paths:
                 yield path, image
 
-    def _fields(self) -> Iterator[tuple[str, str, int, str]]:
+    def _fields(self) -> Iterator[tuple[Any, ...]]:
         for path, image in self._each():
             for name, saved in image.items():
                 if isinstance(saved, str):
-                    yield path, name, 0, saved
+                    yield field_row(path=path, name=name, seq=0, value=saved)
 
-    def _items(self) -> Iterator[tuple[str, str, int, int, str]]:
+    def _items(self) -> Iterator[tuple[Any, ...]]:
         for path, image in self._each():
             for name, saved in image.items():
                 if isinstance(saved, list):
                     for place, item in enumerate(saved):
-                        yield path, name, 0, place, item
+                        yield item_row(path=path, name=name, seq=0, place=place, value=item)
 
-    def _checkpoints(self) -> Iterator[tuple[str, int, int, int, int, str]]:
+    def _checkpoints(self) -> Iterator[tuple[Any, ...]]:
         at, cls = self._note.at, self._note.kind.name
         for path, image in self._each():
-            yield path, 0, at, 1, size_of(image), cls
+            yield checkpoint_row(path=path, seq=0, at=at, incarnation=1, bytes=size_of(image), cls=cls)
 
 
 def size_of(image: Image) -> int:
@@ -121,11 +127,13 @@ def size_of(image: Image) -> int:
     return sum(len(saved) if isinstance(saved, str) else sum(map(len, saved)) for saved in image.values())
 
 
-def child_rows(records: list[Record], paths: Paths, above: str) -> Iterator[tuple[object, ...]]:
+def child_rows(records: list[Record], paths: Paths, above: str) -> Iterator[tuple[Any, ...]]:
     """The rows of the table ``child`` of agents that were started together, as ``books/specs.child_row`` makes them."""
     model = records[0]
     text = dump(Record(None, model.id, model.spec, None))
     head, tail = text.split(f'"id": {json.dumps(model.id)}', 1)
     for record, path in zip(records, paths, strict=True):
         spec = dump(record) if record.fields else f'{head}"id": {json.dumps(record.id)}{tail}'
-        yield path, above, spec, 1, "running", 1, 0, 0
+        yield child_row(
+            path=path, parent=above, spec=spec, dynamic=1, status="running", incarnation=1, restarts=0, seq=0
+        )

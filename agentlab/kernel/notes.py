@@ -23,7 +23,8 @@ from agentlab.events import Event, EventKind, Move
 from agentlab.exits import Crash, is_graceful, reason_text
 from agentlab.ground.redaction import leaked, redact, redact_name
 from agentlab.kernel.bulk import Alike, Facts, First, Paths, child_rows
-from agentlab.store.database import Batch, Rows, Store
+from agentlab.store.batch import Batch, Rows
+from agentlab.store.database import Store
 from agentlab.store.schema import SPENT
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Fact, FactKind, GaveUp, Used
@@ -102,24 +103,28 @@ class Notes:
         size = 0
         for (name, text, start, items), (_, old, _) in zip(changes, undone, strict=True):
             if text is None and (old or not items) and (start >= 0 or isinstance(old, list)):  # it began anew there
-                self._batch.add("item", entry.path, name, entry.seq, max(0, start), None)
+                self._batch.add_item(path=entry.path, name=name, seq=entry.seq, place=max(0, start), value=None)
             if text is not None or start < 0:
-                self._batch.add("field", entry.path, name, entry.seq, text)
+                self._batch.add_field(path=entry.path, name=name, seq=entry.seq, value=text)
                 size += len(text or "")
             for place, item in enumerate(items, start):
-                self._batch.add("item", entry.path, name, entry.seq, place, item)
+                self._batch.add_item(path=entry.path, name=name, seq=entry.seq, place=place, value=item)
                 size += len(item)
-        born = max(1, entry.incarnation)
-        self._batch.add("checkpoint", entry.path, entry.seq, time.time_ns(), born, size, entry.kind.name)
+        self._batch.add_checkpoint(
+            path=entry.path, seq=entry.seq, at=time.time_ns(), incarnation=max(1, entry.incarnation), bytes=size,
+            cls=entry.kind.name,
+        )  # fmt: skip
 
-    def handled(  # noqa: PLR0917 - a row, in the order of its columns
+    def handled(  # noqa: PLR0917 - of whom, of what, how it went
         self, entry: Entry, message: Message, outcome: str, error: str | None, started: int, took: int
     ) -> None:
         """One message's outcome."""
-        row = (entry.path, entry.seq, message.method, message.sender, message.sent_at, started, started + took)
-        deliveries = message.deliveries + 1 if outcome == "ok" else max(1, message.deliveries)
-        payload = self.text(message.payload) if message.journal is not None else None  # without steps: said again
-        self._batch.add("message", *row, deliveries, outcome, error, message.key, payload)
+        self._batch.add_message(
+            path=entry.path, seq=entry.seq, method=message.method, sender=message.sender, sent_at=message.sent_at,
+            started_at=started, ended_at=started + took, outcome=outcome, error=error, key=message.key,
+            deliveries=message.deliveries + 1 if outcome == "ok" else max(1, message.deliveries),
+            payload=self.text(message.payload) if message.journal is not None else None,  # without steps: said again
+        )  # fmt: skip
 
     def text(self, packed: bytes | None) -> str | None:
         """A packed value as the store keeps it; None if it cannot. A store in memory, which nobody else reads, can."""
@@ -136,9 +141,12 @@ class Notes:
         if text is None or message.payload[:1] != JSON:
             return
         message.kept = True
-        row = (message.key, path, message.method, text, message.sender, message.sent_at)
-        asker = message.origin or (None, None)
-        self._batch.add("inbox", *row, int(message.redeliver), message.deliveries, *asker, message.place)
+        asker, asker_step = message.origin or (None, None)
+        self._batch.add_inbox(
+            key=message.key, path=path, method=message.method, payload=text, sender=message.sender,
+            sent_at=message.sent_at, redeliver=int(message.redeliver), deliveries=message.deliveries, asker=asker,
+            asker_step=asker_step, place=message.place,
+        )  # fmt: skip
 
     def delivered(self, message: Message) -> None:
         """It was charged one more delivery."""
@@ -157,7 +165,8 @@ class Notes:
         """What an agent's call was answered, kept until the asker's message is over."""
         text = self.text(answer) if self.durable and answer[:1] == JSON else None
         if text is not None:
-            self._batch.add("answer", *origin, text)
+            asker, asker_step = origin
+            self._batch.add_answer(asker=asker, asker_step=asker_step, payload=text)
 
     def promise(self, origin: tuple[int, int], path: str, answer: bytes) -> None:
         """A step starts what will be at ``path``. Whoever asks for it again, in a new kernel, gets this answer."""
@@ -174,32 +183,27 @@ class Notes:
         """A step whose start must be known after a crash: a ``once`` step, or one that others know by its number."""
         if self.durable and (step.once or step.reaches):
             mark = json.dumps(step.mark)
-            self._batch.add("begun", message.key, step.number, mark, int(step.once), step.began)
+            self._batch.add_begun(
+                message_key=message.key, step=step.number, mark=mark, once=int(step.once), at=step.began
+            )  # fmt: skip
 
-    def step_ended(  # noqa: PLR0917 - a row, in the order of its columns
+    def step_ended(  # noqa: PLR0917 - of whom, of what, how it went
         self, entry: Entry, message: Message, step: Step, outcome: str, took: float, result: bytes | None,
         given: str, gave: str, *, replayed: bool = False, seq: int | None = None, tokens: Tokens = None,
     ) -> None:  # fmt: skip
         """One attempt at one effect, of the message in hand or of the one with the number ``seq``."""
         kind, name, _, _ = step.mark
-        row = (
-            entry.path,
-            entry.seq + 1 if seq is None else seq,
-            step.number,
-            message.deliveries + 1,
-            kind,
-            name,
-            step.began,
-            took,
-            outcome,
-        )
-        kept = (message.key, json.dumps(step.mark), self.text(result), int(step.once))
-        fault = gave.split(":", 1)[0] if outcome == "failed" else None
         took_in, gave_out = tokens or (None, None)
         if tokens is not None:
             before = self.spent.get(entry.path, (0, 0))
             self.spent[entry.path] = (before[0] + tokens[0], before[1] + tokens[1])
-        self._batch.add("step", *row, fault, took_in, gave_out, None, int(replayed), given, gave, *kept)
+        self._batch.add_step(
+            path=entry.path, message_seq=entry.seq + 1 if seq is None else seq, message_key=message.key,
+            step=step.number, attempt=message.deliveries + 1, kind=kind, name=name, mark=json.dumps(step.mark),
+            once=int(step.once), started_at=step.began, took_s=took, outcome=outcome, replayed=int(replayed),
+            fault=gave.split(":", 1)[0] if outcome == "failed" else None, tokens_in=took_in, tokens_out=gave_out,
+            cost_usd=None, input=given, output=gave, result=self.text(result),
+        )  # fmt: skip
 
     def step_forgotten(self, message: Message, step: Step) -> None:
         """A step in doubt may run again."""
@@ -217,7 +221,10 @@ class Notes:
         """A timer that outlives the kernel; ``ahead``: how far the wall clock is ahead of the lab's own time (ns)."""
         payload = self.text(timer.payload) if self.durable and timer.payload[:1] == JSON else None
         if payload is not None:
-            self._batch.add("timer", timer.number, timer.path, timer.method, payload, timer.due_at + ahead, timer.every)
+            self._batch.add_timer(
+                id=timer.number, path=timer.path, method=timer.method, payload=payload, due_at=timer.due_at + ahead,
+                every_s=timer.every,
+            )  # fmt: skip
 
     def timer_gone(self, number: int) -> None:
         """A timer is done."""
@@ -226,9 +233,11 @@ class Notes:
 
     def dead(self, path: str, message: Message, reason: str) -> None:
         """A message that nobody will handle; nobody has seen whether there is such a path or method."""
-        payload, path, method = self.text(message.payload), redact_name(path), redact_name(message.method)
-        row = (time.time_ns(), path, method, payload, message.sender, message.deliveries, reason)
-        self._batch.add("dead", *row)
+        path, method = redact_name(path), redact_name(message.method)
+        self._batch.add_dead(
+            at=time.time_ns(), path=path, method=method, payload=self.text(message.payload), sender=message.sender,
+            deliveries=message.deliveries, reason=reason,
+        )  # fmt: skip
         self.letters[path] += 1
         self.touch("/")
         self.event("dead_letter", path, reason=reason, detail=method)
@@ -247,11 +256,11 @@ class Notes:
         if entry.incarnation > 1:
             supervisor = entry.record.supervisor
             now = time.time_ns()
-            crash = entry.reason
-            self._batch.add(
-                "restart", entry.path, now, entry.incarnation, reason_text(crash), _fault(crash),
-                supervisor.path if supervisor else None, _strategy(supervisor), None,
-                (now - ended) / 1e9 if ended else None, entry.rewound,
+            self._batch.add_restart(
+                path=entry.path, at=now, incarnation=entry.incarnation, reason=reason_text(entry.reason),
+                fault=_fault(entry.reason), supervisor=supervisor.path if supervisor else None,
+                strategy=_strategy(supervisor), backoff_s=None, downtime_s=(now - ended) / 1e9 if ended else None,
+                rewound=entry.rewound,
             )  # fmt: skip
         entry.rewound = 0
         self.keep_child(entry.record, entry)
@@ -387,14 +396,17 @@ class Notes:
             source: The same in words.
         """
         self._bases.add(base)
-        self._batch.add("fork", entry.path, base, seq, *(again or (None, None, None)))
+        key, base_key, base_step = again or (None, None, None)
+        self._batch.add_fork(
+            path=entry.path, base_path=base, base_seq=seq, key=key, base_key=base_key, base_step=base_step
+        )  # fmt: skip
         self.event("forked", entry.path, detail=source)
 
     # an earlier life of the lab
 
-    def expect(self, rows: dict[str, tuple[int, int, int]]) -> None:
+    def expect(self, past: dict[str, tuple[int, int, int]]) -> None:
         """Agents that the store remembers: path to incarnation, restarts, seq."""
-        self._recalled.update(rows)
+        self._recalled.update(past)
 
     def remembered(self, path: str) -> int:
         """How often a supervisor has come up in earlier kernels; told once."""

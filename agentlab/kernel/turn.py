@@ -17,7 +17,8 @@ from agentlab.events import Event, Hub
 from agentlab.ground.words import counted
 from agentlab.kernel.bulk import Facts
 from agentlab.kernel.notes import Notes, Outcome
-from agentlab.store.database import Batch, Store
+from agentlab.store.batch import Batch
+from agentlab.store.database import Store
 
 AGAIN_SECONDS = 0.25
 """After the store refused a commit, for so long no other is tried."""
@@ -109,7 +110,7 @@ class Ledger(Notes):
         rows = self._batch.rows
         if len(rows) > MOST_ROWS:
             past = len(rows) - MOST_ROWS
-            rows[:past] = [row for row in rows[:past] if row[0] not in ("event", "message")]
+            rows[:past] = [(table, row) for table, row in rows[:past] if table not in ("event", "message")]
 
     def _tell(self) -> None:
         self._outcomes.clear()

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from zlib import crc32
 
+from agentlab.store.rows import floats, places
 from agentlab.store.schema import COLUMNS
 
 FORMAT = 2
@@ -23,17 +24,11 @@ FORMAT = 2
 CHANGES = {"inbox": ("deliveries",)}
 """What is no part of a row's checksum, since it changes."""
 
-WORDS = frozenset({"took_s", "cost_usd", "every_s", "backoff_s", "downtime_s"})
-"""Columns that hold floats: SQLite makes a float of an int there."""
-
 _summed = {
     table: tuple(name for name in names if name not in CHANGES.get(table, ())) for table, names in COLUMNS.items()
 }
-_floats = {table: tuple(place for place, name in enumerate(names) if name in WORDS) for table, names in COLUMNS.items()}
-_left_out = {
-    table: tuple(place for place, name in enumerate(names) if name in CHANGES.get(table, ()))
-    for table, names in COLUMNS.items()
-}
+_floats = {table: floats(table) for table in COLUMNS}
+_left_out = {table: places(table, *CHANGES.get(table, ())) for table in COLUMNS}
 
 
 class Connection(sqlite3.Connection):
@@ -44,13 +39,13 @@ class Connection(sqlite3.Connection):
 
 def with_sums(table: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
     """Rows as they are written to a file, each with its checksum at the end."""
-    width, floats, left_out = len(COLUMNS[table]), _floats[table], _left_out[table]
+    width, numbers, left_out = len(COLUMNS[table]), _floats[table], _left_out[table]
     for row in rows:
         if len(row) != width:  # SQLite says what is wrong about it
             yield row
             continue
-        kept = row
-        for place in floats:
+        kept = tuple(row)  # marshal takes no named one
+        for place in numbers:
             if kept[place].__class__ is int:
                 kept = (*kept[:place], float(kept[place]), *kept[place + 1 :])
         for place in left_out:

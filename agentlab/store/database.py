@@ -19,10 +19,11 @@ import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, Literal, NamedTuple, TypeVar
 
 from agentlab.errors import LabClosed, StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
 from agentlab.ground.aside import aside
+from agentlab.store.batch import Batch, Rows, Written
 from agentlab.store.checksums import Connection, digest, guard, provide, with_sums
 from agentlab.store.file import (
     connect,
@@ -37,7 +38,8 @@ from agentlab.store.file import (
     unmade,
 )
 from agentlab.store.retention import Keep, Trimmer
-from agentlab.store.schema import APART, CREATE, INSERT, LARGE, SUMMED, VERSION, migration, whole
+from agentlab.store.rows import TABLES, places
+from agentlab.store.schema import APART, CREATE, INSERT, LARGE, SUMMED, VERSION, listed_whole, migration, whole
 
 UNREADABLE = ("Could not decode", "user-defined function")
 """How SQLite's errors begin where a text is none, or a checksum could not be made."""
@@ -45,6 +47,7 @@ UNREADABLE = ("Could not decode", "user-defined function")
 Synchronous = Literal["NORMAL", "FULL"]
 
 T = TypeVar("T")
+R = TypeVar("R", bound=NamedTuple)
 
 LAST = (1 << 63) - 1
 """The ``seq`` that no checkpoint passes."""
@@ -78,44 +81,6 @@ NAMES: tuple[tuple[str, tuple[type[StoreError], str]], ...] = (
     ("", (StoreDamaged, "The file was left as it is; restore it from a copy.")),
 )
 """What SQLite's error names mean here, the first that fits."""
-
-
-class Rows:
-    """Many rows of one table that are made when they are written; in memory that is when somebody reads."""
-
-    __slots__ = ("_make", "about")
-
-    def __init__(self, make: Callable[[], Iterable[tuple[Any, ...]]], about: int) -> None:
-        """Take what makes the rows, the same ones each time it is called, and ``about`` how many there are."""
-        self._make = make
-        self.about = about
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return iter(self._make())
-
-
-Written = tuple[str, tuple[Any, ...] | Rows]
-"""A table (a key of ``INSERT``), and a row for it, or many."""
-
-
-class Batch:
-    """Rows that become durable together, in the order in which they were added."""
-
-    __slots__ = ("rows",)
-
-    def __init__(self) -> None:
-        self.rows: list[Written] = []
-
-    def add(self, table: str, *row: Any) -> None:
-        """Add one row for ``table`` (a key of ``INSERT``)."""
-        self.rows.append((table, row))
-
-    def add_many(self, table: str, rows: Rows) -> None:
-        """Add many."""
-        self.rows.append((table, rows))
-
-    def __bool__(self) -> bool:
-        return bool(self.rows)
 
 
 _opened: weakref.WeakSet[Store] = weakref.WeakSet()
@@ -327,6 +292,11 @@ class Store:
         """Rows of what was committed; any thread may ask."""
         return self.read(sql, args, lambda pieces: [row for rows in pieces for row in rows])
 
+    def select_rows(self, kind: type[R], rest: str = "", args: Sequence[Any] = ()) -> list[R]:
+        """Rows of one table, whole and by name; ``rest`` of the SQL says which, and in which order."""
+        table = TABLES[kind]
+        return [kind(*row) for row in self.select(f"SELECT {listed_whole(table)} FROM {table} {rest}", args)]  # noqa: S608  # ours
+
     def read(self, sql: str, args: Sequence[Any], make: Callable[[Iterator[list[tuple[Any, ...]]]], T]) -> T:
         """What ``make`` makes of the rows, which come in pieces of ``CHUNK``: some tables are too long for memory."""
         self._refuse_left()
@@ -499,9 +469,12 @@ def _groups(rows: Iterable[Written]) -> Iterator[tuple[str, Iterable[tuple[Any, 
     yield from apart.items()
 
 
+_LARGE = {table: places(table, *columns) for table, columns in LARGE.items()}
+
+
 def _slim(table: str, row: tuple[Any, ...], apart: dict[str, list[tuple[Any, ...]]]) -> tuple[Any, ...]:
     """The row with its long texts replaced by their hashes, under which ``blob`` keeps them."""
-    long = [place for place in LARGE[table] if row[place] is not None and len(row[place]) > Store.LONG]
+    long = [place for place in _LARGE[table] if row[place] is not None and len(row[place]) > Store.LONG]
     if not long:
         return row
     parts = list(row)

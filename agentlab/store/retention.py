@@ -14,6 +14,7 @@ from typing import Any
 
 from agentlab.errors import InvalidSpec
 from agentlab.ground.given import shown
+from agentlab.store.rows import places
 from agentlab.store.schema import TEXTS
 
 Keep = int | timedelta | None
@@ -31,6 +32,9 @@ INDEXES = (
 
 TABLES = (("event", "seq", "at"), ("restart", "id", "at"), ("message", "id", "ended_at"), ("checkpoint", "id", "at"))
 """Tables that grow by one row per fact: their numbers and their times."""
+
+PATH = {table: places(table, "path")[0] for table in (*(table for table, _, _ in TABLES), "step")}
+"""Where in a row of what is trimmed its agent stands."""
 
 UNUSED = " AND ".join(
     f"NOT EXISTS (SELECT 1 FROM {table} WHERE typeof({column}) = 'blob' AND {column} = blob.hash)"  # noqa: S608  # ours
@@ -83,10 +87,8 @@ class Trimmer:
         """A commit wrote these."""
         self._commits += 1
         for table, row in rows:
-            if table in ("message", "checkpoint", "step", "restart"):
-                self._due[row[0]] = None
-            elif table == "event":
-                self._due[row[3]] = None
+            if table in PATH:
+                self._due[row[PATH[table]]] = None
 
     def trim(self, db: sqlite3.Connection) -> None:
         """Trim some agents, if it is time to."""

@@ -1,10 +1,12 @@
 """The tables of a store, how a new one is made, an old one brought up to date, and a row of each kind written.
 
-To change the tables: change ``SCHEMA``, count ``VERSION`` up, and say in ``MIGRATIONS`` how a store of the
-version before gets there. A test holds the two against each other.
+To change the tables: change ``SCHEMA`` and the row in ``rows``, count ``VERSION`` up, and say in ``MIGRATIONS`` how a
+store of the version before gets there. Tests hold the three against each other.
 """
 
 from __future__ import annotations
+
+from agentlab.store.rows import ROWS
 
 APPLICATION_ID = 0x61674C62  # "agLb"
 VERSION = 5
@@ -74,17 +76,14 @@ CREATE INDEX item_path ON item (path, name, place);
 """
 """What a new store gets, beside what ``uses`` says."""
 
-LARGE = {"field": (3,), "item": (4,), "step": (14, 15, 18), "message": (11,)}
-"""Which parts of a row may be large texts: the same text is kept once, and the row holds its hash."""
+LARGE = {"field": ("value",), "item": ("value",), "step": ("input", "output", "result"), "message": ("payload",)}
+"""Which columns may hold large texts: the same text is kept once, and the row holds its hash."""
 
-TEXTS = (
-    ("field", "value"), ("item", "value"), ("step", "input"), ("step", "output"), ("step", "result"),
-    ("message", "payload"),
-)  # fmt: skip
+TEXTS = tuple((table, column) for table, columns in LARGE.items() for column in columns)
 """The same as tables and columns."""
 
 
-def uses(texts: tuple[tuple[str, str], ...]) -> str:
+def uses(*texts: tuple[str, str]) -> str:
     """Indexes that find the rows that use a text, so that a text that nothing uses any more can go."""
     return "\n".join(
         f"CREATE INDEX {table}_{column}_blob ON {table} ({column}) WHERE typeof({column}) = 'blob';"
@@ -92,32 +91,15 @@ def uses(texts: tuple[tuple[str, str], ...]) -> str:
     )
 
 
-COLUMNS = {
-    table: tuple(names.split())
-    for table, names in {
-        "child": "path parent spec dynamic status incarnation restarts seq",
-        "event": "seq at kind path incarnation node reason detail took_s",
-        "message": "path seq method sender sent_at started_at ended_at deliveries outcome error key payload",
-        "checkpoint": "path seq at incarnation bytes cls",
-        "field": "path name seq value",
-        "item": "path name seq place value",
-        "step": "path message_seq step attempt kind name started_at took_s outcome fault tokens_in tokens_out cost_usd"
-        " replayed input output message_key mark result once",
-        "begun": "message_key step mark once at",
-        "inbox": "key path method payload sender sent_at redeliver deliveries asker asker_step place",
-        "answer": "asker asker_step payload",
-        "timer": "id path method payload due_at every_s",
-        "dead": "at path method payload sender deliveries reason",
-        "restart": "path at incarnation reason fault supervisor strategy backoff_s downtime_s rewound",
-        "fork": "path base_path base_seq key base_key base_step",
-    }.items()
-}
+COLUMNS: dict[str, tuple[str, ...]] = {table: row._fields for table, row in ROWS.items()}
 """What a row of each table that has checksums is written as; SQLite may add a number of its own."""
 
+PAYLOAD = ("message", "payload")
+
 MIGRATIONS: dict[int, str] = {
-    2: f"CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);\n{uses(TEXTS[:5])}",
+    2: f"CREATE TABLE blob (hash TEXT PRIMARY KEY, text TEXT);\n{uses(*(text for text in TEXTS if text != PAYLOAD))}",
     3: "ALTER TABLE message ADD COLUMN key INTEGER;\nALTER TABLE message ADD COLUMN payload TEXT;\n"
-    f"ALTER TABLE step ADD COLUMN once INTEGER;\n{uses(TEXTS[5:])}\n{FORK}",
+    f"ALTER TABLE step ADD COLUMN once INTEGER;\n{uses(PAYLOAD)}\n{FORK}",
     4: "ALTER TABLE inbox ADD COLUMN place INTEGER;\nUPDATE inbox SET place = place_of.n FROM"
     " (SELECT key, row_number() OVER (ORDER BY sent_at, key) n FROM inbox) place_of WHERE inbox.key = place_of.key;",
     5: "\n".join(f"ALTER TABLE {table} ADD COLUMN sum INTEGER;" for table in COLUMNS),
@@ -144,6 +126,11 @@ def migration(version: int) -> str:
 def listed(table: str) -> str:
     """A table's columns as a query names them."""
     return ", ".join(COLUMNS[table])
+
+
+def listed_whole(table: str) -> str:
+    """The same, with the texts that stand elsewhere."""
+    return ", ".join(whole(name) if name in LARGE.get(table, ()) else name for name in COLUMNS[table])
 
 
 def _insert(table: str, *more: str) -> str:
@@ -194,7 +181,7 @@ BEGIN;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 {SCHEMA}
-{uses(TEXTS)}
+{uses(*TEXTS)}
 COMMIT;
 """
 """A store that is half created would be no store, so it is one transaction."""

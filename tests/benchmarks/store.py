@@ -22,7 +22,8 @@ from typing import Annotated, Any, TypedDict
 from kit.report import Options, Report, Side, Values, in_turn, quantile
 
 from agentlab import Agent, Lab, Ref, Transcript, open_store
-from agentlab.store.database import Batch, Store
+from agentlab.store.batch import Batch
+from agentlab.store.database import Store
 
 TURN = 5000
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from agentlab.store.database import Batch, Store
+from agentlab.store.batch import Batch
+from agentlab.store.database import Store
+from agentlab.store.rows import InboxRow, StepRow
 from tests.crashes.world import write
 
 
@@ -51,15 +53,15 @@ class Watch:
 
     def _tell(self, folder: str, table: str, row: tuple[Any, ...]) -> None:
         if table == "step":
-            number, kind, outcome, replayed, given, key = row[2], row[4], row[8], row[13], row[14], row[16]
-            if kind == "step" and outcome == "ok" and not replayed and given:  # a person's word is no run
-                label = label_of(given)
-                self._labels[key, number] = label
+            step = StepRow(*row)
+            if step.kind == "step" and step.outcome == "ok" and not step.replayed and step.input:  # settled: no run
+                label = label_of(step.input)
+                self._labels[step.message_key, step.step] = label
                 write(folder, "finished", label)
         elif table == "rewound":
             write(folder, "rewound", self._labels[row])
-        elif table == "inbox" and row[2] == "work":
-            write(folder, "accepted", label_of(row[3]))
+        elif table == "inbox" and InboxRow(*row).method == "work":
+            write(folder, "accepted", label_of(InboxRow(*row).payload))
 
 
 def label_of(text: str) -> str:

@@ -1,5 +1,6 @@
 # make lab    set everything up and open the tour in JupyterLab
 # make test   set everything up and run every check
+# make quick  what matters most, in less than a minute: run it while you work
 #
 # PYTHON=python3.12 chooses the interpreter, and an environment of its own for it; LAB_ARGS=--no-browser is handed to
 # JupyterLab, BENCH_ARGS=--quick to the benchmarks: small sizes, one round.
@@ -8,22 +9,37 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-CHECKS := ruff format types floors tests notebooks browser others
+CHECKS := tests ruff format types floors notebooks browser others
+QUICK := core ruff format types floors
 
 # What depends on the interpreter's insides: run on every other Python that is found here.
 INSIDES := $(addprefix tests/test_,slices.py wire.py store.py store_interrupts.py forks.py kernel_life.py notebook_kernel.py \
   tree_widget.py agent.py arguments.py tools.py interpreter.py)
+
+# The core is tested first while one works: supervision, states, messages, the store, and that nothing is done twice.
+CORE := $(addprefix tests/test_,supervision.py oracle.py child.py agent.py arguments.py events.py wire.py lab.py ref.py \
+  links.py steering.py administration.py journal.py acts.py skip.py bring_back.py store.py house.py)
 
 # Jupyter refuses to start as root, which is who you are in most containers, unless told that it is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # `make -k` inside runs what is left after a failure, so that one run shows all that is wrong and still fails.
 RUN_ALL := $(MAKE) --no-print-directory --keep-going
 
-.PHONY: help lab test pythons bench clean insides $(CHECKS)
+# Two checks run side by side, the longest begins; each shows what it said when it is through.
+SIDE_BY_SIDE := $(RUN_ALL) -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+# As many tests at once as tests/conftest.py says. nbval, which only notebooks need, takes seconds to load.
+AT_ONCE := -p no:nbval -n auto --dist loadgroup
+
+# Nodes, kernels and scripts are started a thousand times: none of them shall compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help lab test quick pythons bench clean insides core $(CHECKS)
 
 help:
 	@echo "make lab     set everything up and open the tour in JupyterLab"
 	@echo "make test    set everything up and run every check: $(CHECKS)"
+	@echo "make quick   what matters most, in less than a minute: $(QUICK)"
 	@echo "make pythons run all tests and notebooks on every other Python that is found here"
 	@echo "make bench   measure agentlab beside its peers, a quarter of an hour, into tests/benchmarks/results.md"
 	@echo "make clean   remove the environment and everything that was built"
@@ -32,7 +48,10 @@ lab: $(VENV)/.installed
 	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_ARGS) notebooks/00-tour.ipynb
 
 test: $(VENV)/.installed-test
-	@$(RUN_ALL) $(CHECKS)
+	@+$(SIDE_BY_SIDE) $(CHECKS)
+
+quick: $(VENV)/.installed-test
+	@+$(SIDE_BY_SIDE) $(QUICK)
 
 ruff: $(VENV)/.installed-test
 	$(BIN)/ruff check
@@ -47,17 +66,20 @@ floors: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 tests: $(VENV)/.installed-test
-	$(BIN)/pytest --ignore=tests/browser
+	$(BIN)/pytest $(AT_ONCE) --ignore=tests/browser
+
+core: $(VENV)/.installed-test
+	$(BIN)/pytest $(AT_ONCE) $(CORE)
 
 notebooks: $(VENV)/.installed-test
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout=60 notebooks
 
 browser: $(VENV)/.installed-test
 	@AGENTLAB_BROWSER="$$($(BIN)/python tests/browser/install_browser.py)" && export AGENTLAB_BROWSER && set -x && \
-	$(BIN)/pytest tests/browser
+	$(BIN)/pytest -p no:nbval tests/browser
 
 insides: $(VENV)/.installed-test
-	$(BIN)/pytest $(INSIDES)
+	$(BIN)/pytest $(AT_ONCE) $(INSIDES)
 
 # Each other Python has an environment of its own; one that fails does not keep the next from running.
 on_others = found="$$($(BIN)/python tests/find_pythons.py)" && failed= && for each in $$found; do \
@@ -65,10 +87,10 @@ on_others = found="$$($(BIN)/python tests/find_pythons.py)" && failed= && for ea
   $(RUN_ALL) PYTHON=$${each\#*=} VENV=.venv-$${each%%=*} $(1) || failed=1; done && test -z "$$failed"
 
 others: $(VENV)/.installed-test
-	@$(call on_others,insides)
+	@+$(call on_others,insides)
 
 pythons: $(VENV)/.installed-test
-	@$(call on_others,tests notebooks)
+	@+$(call on_others,tests notebooks)
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks $(BENCH_ARGS)

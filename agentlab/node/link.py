@@ -52,6 +52,7 @@ class LabInside:
 
     def __getitem__(self, path: str) -> RefInside:
         """The ref of that path, unchecked: a message to nobody raises NotRunning."""
+        path = str.__str__(path)  # a text of a class of its own may do anything when it is looked at
         if (secret := leaked(path)) is not None:
             raise NotRunning(f"there is nothing at {redact(path)!r} in this lab: the path holds {secret}.")
         return RefInside(self._host.link, path if path.startswith("/") else "/" + path)

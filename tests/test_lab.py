@@ -10,12 +10,14 @@ import threading
 from collections import Counter as Tally
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agentlab import Agent, Lab, Supervisor, child
 from agentlab.errors import (
     AgentDown,
     AlreadyStarted,
+    CallTimeout,
     ChildNotFound,
     ChildRunning,
     LabClosed,
@@ -318,6 +320,25 @@ def test_a_closed_lab_says_so() -> None:
     assert repr(lab) == "Lab('memory', closed)"
     assert counter.status == "stopped"
     assert lab.events()["kind"].iloc[-1] is not None
+
+
+def test_a_lab_that_does_not_come_to_its_end_says_so_and_leaves_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever holds up the loop: close has a deadline, its error says what became of the lab, and nodes are gone."""
+    monkeypatch.setattr("agentlab.kernel.runtime.UNDONE_SECONDS", 0.2)
+    lab = Lab(nodes=1)
+    lab.start(Counter, id="c")
+    nodes = [psutil.Process(node.process.pid) for node in lab._runtime.desk.pool.nodes.values()]
+
+    async def never(timeout: float) -> None:
+        await asyncio.sleep(1000)
+
+    monkeypatch.setattr(lab._runtime, "_close", never)
+    with pytest.raises(CallTimeout, match=r"close: 1 agent had not ended after .* are ended all the same"):
+        lab.close(0.1)
+
+    assert lab._runtime.closed
+    psutil.wait_procs(nodes, 30)
+    assert not any(node.is_running() and node.status() != psutil.STATUS_ZOMBIE for node in nodes)
 
 
 def test_close_stops_children_in_reverse_order(lab: Lab) -> None:

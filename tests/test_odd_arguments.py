@@ -159,8 +159,7 @@ def test_the_table_has_every_public_method() -> None:
     assert public(StoredLab) == public(Frames) | {"agents", "close"}
     for cls, names in OTHERS.values():
         assert public(cls) == names
-    assert {name for name, value in vars(frames).items() if inspect.isfunction(value) and name[0] != "_"
-            and value.__module__ == frames.__name__} == set(FRAMES)  # fmt: skip
+    assert {name for name, value in vars(frames).items() if inspect.isfunction(value)} == set(FRAMES)
     assert set(dir(charts)) == set(CHARTS)
 
 

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
-from agentlab.errors import NodeDown, StoreError
+from agentlab.errors import CallTimeout, NodeDown, StoreError
 from agentlab.events import Hub
+from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.idle import Idleness
 from agentlab.kernel.lives import Lives
@@ -54,8 +55,8 @@ class Serve(Protocol):
         """Answer one question."""
 
 
-CLOSED_PER_SECOND = 10_000
-"""Agents that end in a second, at the least, when a lab closes."""
+CLOSED_PER_SECOND = 1_000
+"""Agents that end in a second, at the least, when a lab closes; on a machine that is busy with other things too."""
 
 UNDONE_SECONDS = 10.0
 """So long a lab may take to close that does not wait for its agents."""
@@ -154,16 +155,27 @@ class Runtime:
                 self._close_begun(timeout)
         finally:
             self.thread.end()
+            self.desk.pool.kill()  # whoever is left by a lab that did not come to its end
+            self.simulator.close()
 
     def _close_begun(self, timeout: float) -> None:
         many = len(self.desk.entries) + self.desk.entries.dormant
         closing = self.submit(self._close, timeout)
+        limit = timeout + UNDONE_SECONDS + many / CLOSED_PER_SECOND
         try:
-            closing.result(timeout + UNDONE_SECONDS + many / CLOSED_PER_SECOND)
-        except BaseException:
+            closing.result(limit)
+        except BaseException as error:
             self.thread.post(self._cut.set)
-            concurrent.futures.wait([closing], UNDONE_SECONDS)
-            raise
+            done, _ = concurrent.futures.wait([closing], UNDONE_SECONDS)
+            if not isinstance(error, TimeoutError):
+                raise
+            if done:  # cut short, it has closed all the same
+                closing.result(0)
+                return
+            raise CallTimeout(
+                f"close: {counted(many, 'agent')} had not ended after {limit + UNDONE_SECONDS:g} s; the lab and its "
+                "nodes are ended all the same, and what was committed is in the store. Longer: close(timeout=...)."
+            ) from None
 
     # in the loop
 

@@ -197,6 +197,11 @@ class Pool:
             node.word.close()
         self.nodes.clear()
 
+    def kill(self) -> None:
+        """Kill every node that is left, from any thread; nobody waits for them."""
+        for node in list(self.nodes.values()):
+            node.process.kill()
+
 
 _lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 """This process's ends of the lines to nodes."""

@@ -82,8 +82,8 @@ class Runtime:
         """
         self.lab_id = uuid.uuid4().hex
         self.hub = Hub()
+        ledger = Ledger(store, self.hub, in_memory=in_memory)  # it reads, which may fail: the thread begins after it
         self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
-        ledger = Ledger(store, self.hub, in_memory=in_memory)
         tree = Tree(Supervisor("lab", bring_back=False), independent_root=True)
         pool = Pool(
             nodes, self.lab_id, self._hear, self._node_lost, durable=ledger.durable, node_memory=node_memory

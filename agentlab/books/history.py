@@ -11,7 +11,8 @@ import time
 from typing import NamedTuple
 
 from agentlab.books.journal import Journal
-from agentlab.store.database import LAST, PAST, Store
+from agentlab.store.database import Store
+from agentlab.store.past import LAST, PAST
 from agentlab.store.schema import whole
 from agentlab.wire.packing import JSON
 

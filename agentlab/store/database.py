@@ -17,14 +17,14 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeVar
 
-from agentlab.errors import LabClosed, StoreDamaged, StoreError, StoreFull, StoreLocked, StoreReadOnly
+from agentlab.errors import LabClosed, StoreDamaged, StoreError
 from agentlab.ground.aside import aside
-from agentlab.store.batch import Batch, Rows, Written
-from agentlab.store.checksums import Connection, digest, guard, provide, with_sums
+from agentlab.store.batch import Batch, Written
+from agentlab.store.checksums import Connection, guard, provide
 from agentlab.store.file import (
     connect,
     empty,
@@ -37,9 +37,13 @@ from agentlab.store.file import (
     require_there,
     unmade,
 )
+from agentlab.store.past import LAST, state_of
+from agentlab.store.refusals import named
 from agentlab.store.retention import Keep, Trimmer
-from agentlab.store.rows import TABLES, places
-from agentlab.store.schema import APART, CREATE, INSERT, LARGE, SUMMED, VERSION, listed_whole, migration, whole
+from agentlab.store.rows import TABLES
+from agentlab.store.schema import CREATE, VERSION, listed_whole, migration
+from agentlab.store.waiting import WaitingRows
+from agentlab.store.writing import each_row, write_rows
 
 UNREADABLE = ("Could not decode", "user-defined function")
 """How SQLite's errors begin where a text is none, or a checksum could not be made."""
@@ -48,40 +52,6 @@ Synchronous = Literal["NORMAL", "FULL"]
 
 T = TypeVar("T")
 R = TypeVar("R", bound=NamedTuple)
-
-LAST = (1 << 63) - 1
-"""The ``seq`` that no checkpoint passes."""
-
-PAST = (
-    "WITH RECURSIVE past (path, until, depth) AS (SELECT ?, ?, 0 UNION ALL"
-    " SELECT fork.base_path, min(fork.base_seq, past.until), depth + 1 FROM past JOIN fork ON fork.path = past.path)"
-)
-"""Where an agent's history is, and up to which ``seq``: a fork's begins with its base's."""
-
-FIELDS = (
-    f"{PAST} SELECT name, {whole('value')} FROM past JOIN field ON field.path = past.path"  # noqa: S608  # our own words
-    " WHERE field.rowid IN (SELECT max(field.rowid) FROM past JOIN field ON field.path = past.path"
-    " AND field.seq <= past.until GROUP BY field.path, field.name) ORDER BY depth DESC"
-)
-ITEMS = (
-    f"{PAST} SELECT name, place, {whole('value')} FROM past JOIN item ON item.path = past.path"  # noqa: S608  # as above
-    " AND item.seq <= past.until ORDER BY depth DESC, item.rowid"
-)
-
-NAMES: tuple[tuple[str, tuple[type[StoreError], str]], ...] = (
-    ("SQLITE_FULL", (StoreFull, "Nothing was committed; free some space, then go on.")),
-    ("SQLITE_IOERR_WRITE", (StoreFull, "Nothing was committed; the disk, or your quota of it, may be full.")),
-    ("SQLITE_IOERR_SHMSIZE", (StoreFull, "Nothing was committed; the disk, or your quota of it, may be full.")),
-    ("SQLITE_READONLY", (StoreReadOnly, "Give write permission to the file and its folder.")),
-    ("SQLITE_CANTOPEN", (StoreReadOnly, "Give write permission to the file and its folder.")),
-    ("SQLITE_PERM", (StoreReadOnly, "Give write permission to the file and its folder.")),
-    ("SQLITE_BUSY", (StoreLocked, "Another program has it open to write; close it there.")),
-    ("SQLITE_LOCKED", (StoreLocked, "Another program has it open to write; close it there.")),
-    ("SQLITE_IOERR", (StoreError, "The disk failed; nothing was committed.")),
-    ("", (StoreDamaged, "The file was left as it is; restore it from a copy.")),
-)
-"""What SQLite's error names mean here, the first that fits."""
-
 
 _opened: weakref.WeakSet[Store] = weakref.WeakSet()
 
@@ -92,7 +62,6 @@ class Store:
     FLUSH = 20_000  # rows of a store in memory that wait in a list before SQLite gets them
     CHUNK = 500  # small enough to stay in the processor's cache while it becomes columns
     TRIM_SECONDS = 0.02  # for trimming a store in memory, after so many rows
-    LONG = 1024  # characters from which on a text is kept once, however many rows hold it
 
     def __init__(
         self, path: Path | None = None, *, read_only: bool = False, synchronous: Synchronous = "NORMAL",
@@ -116,10 +85,7 @@ class Store:
         self.read_only = read_only
         self.synchronous = synchronous
         self._lock = threading.RLock()  # held while the connection is used
-        self._waiting: list[list[Written]] = []  # the writer adds at the end, a flush takes away at the beginning
-        self._rows_added = 0  # only the writer counts here,
-        self._rows_flushed = 0  # and only a flush here
-        self._flushing = False
+        self._waiting = WaitingRows()
         self._asking = threading.RLock()  # held while the connection is used that answers what is asked often
         self._asked: Connection | None = None
         self._closed = False
@@ -177,11 +143,7 @@ class Store:
         return db
 
     def _named(self, error: sqlite3.Error) -> StoreError:
-        code = getattr(error, "sqlite_errorname", None)
-        if code is None:  # not the file's fault: the store is closed, or a value is none for SQLite
-            return StoreError(f"{self!r}: {error}.")
-        kind, advice = next(named for prefix, named in NAMES if code.startswith(prefix))
-        return kind(f"{self.path or 'store in memory'}: {error} ({code}). {advice}")
+        return named(error, repr(self), str(self.path or "store in memory"))
 
     def commit(self, batch: Batch) -> None:
         """Make a batch durable, all of it or nothing.
@@ -192,9 +154,8 @@ class Store:
         if self.path is not None:
             self._commit(batch.rows)
             return
-        self._waiting.append(batch.rows)
-        self._rows_added += len(batch.rows)
-        if self._rows_added - self._rows_flushed > self.FLUSH:
+        self._waiting.add_batch(batch.rows)
+        if len(self._waiting) > self.FLUSH:
             aside(self._relieve)
 
     def _commit(self, rows: list[Written]) -> None:
@@ -203,7 +164,7 @@ class Store:
             require_there(self.path, self._held)
             self._write(rows)
             if self._trimmer is not None:
-                self._trimmer.note(_each(rows))
+                self._trimmer.note(each_row(rows))
 
     def _relieve(self) -> None:
         """Flush some rows; whoever reads a long table must not hold up the writer, which flushes another time."""
@@ -214,49 +175,13 @@ class Store:
                 self._lock.release()
 
     def _flush(self, most: int | None = None) -> None:
-        """Give SQLite the rows that wait; the oldest, of which about ``most``, if that is given.
+        """Give SQLite the rows that wait, or about so many of them."""
+        self._waiting.flush_rows(self._write, self._trim_after, most)
 
-        Rows that are not made yet count only here: a bulk start holds nobody up, and is written bit by bit. A
-        finalizer that reads while this thread flushes sees what is written so far.
-        """
-        if self._flushing:
-            return
-        self._flushing = True
-        try:
-            batches = self._next(most)
-            if batches:
-                self._write_waiting(batches)
-        finally:
-            self._flushing = False
-
-    def _next(self, most: int | None) -> list[list[Written]]:
-        batches: list[list[Written]] = []
-        for rows in self._waiting:
-            if most is not None:
-                if most <= 0:
-                    break
-                most -= sum(row.about if isinstance(row, Rows) else 1 for _, row in rows)
-            batches.append(rows)
-        return batches
-
-    def _write_waiting(self, batches: list[list[Written]]) -> None:
-        try:
-            self._write([row for rows in batches for row in rows])
-        except StoreError:
-            for rows in batches:  # a bad one must not take the others with it
-                with contextlib.suppress(StoreError):
-                    self._write(rows)
-                self._forget(1)
-            raise
-        self._forget(len(batches))
+    def _trim_after(self, rows: list[Written]) -> None:
         if self._trimmer is not None:
-            self._trimmer.note(_each(row for rows in batches for row in rows))
+            self._trimmer.note(each_row(rows))
             self._trimmer.work(self._db, time.monotonic() + self.TRIM_SECONDS)
-
-    def _forget(self, batches: int) -> None:
-        """The first that wait are written, or never will be."""
-        self._rows_flushed += sum(map(len, self._waiting[:batches]))
-        del self._waiting[:batches]
 
     def trim(self) -> None:
         """Let a little of what need not be kept go, if it is time to; for moments when nobody waits for a commit."""
@@ -267,26 +192,9 @@ class Store:
 
     def _write(self, rows: Sequence[Written]) -> None:
         try:
-            self._transact(rows)
-        except UnicodeEncodeError:  # lone surrogates, which UTF-8 cannot hold: shown as \\ud800
-            self._transact([(table, tuple(map(_encodable, row))) for table, row in _each(rows)])
-
-    def _transact(self, rows: Sequence[Written]) -> None:
-        db = self._db
-        try:
-            db.execute("BEGIN")
-            for table, group in _groups(rows):
-                if self.path is not None and table in SUMMED:
-                    db.executemany(SUMMED[table], with_sums(table, group))
-                else:
-                    db.executemany(INSERT[table], group)
-            db.execute("COMMIT")
-        except BaseException as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise self._named(error) from error
-            raise
+            write_rows(self._db, rows, sums=self.path is not None)
+        except sqlite3.Error as error:
+            raise self._named(error) from error
 
     def select(self, sql: str, args: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of what was committed; any thread may ask."""
@@ -329,19 +237,8 @@ class Store:
             ) from None
 
     def state(self, path: str, at: int = LAST) -> dict[str, str | list[str]]:
-        """The last committed state of an agent: JSON text per field, a list of texts per transcript.
-
-        Args:
-            path: The agent. A fork's state begins with its base's.
-            at: A checkpoint's ``seq``: the state as it was then.
-        """
-        texts: dict[str, str | None] = dict(self._ask(FIELDS, (path, at)))
-        state: dict[str, str | list[str]] = {name: text for name, text in texts.items() if text is not None}
-        for name, place, text in self._ask(ITEMS, (path, at)):
-            known = state.setdefault(name, [])
-            if isinstance(known, list):  # a transcript that began anew leaves its old items behind
-                known[place:] = [] if text is None else [text]
-        return {name: value for name, value in state.items() if value or name not in texts}  # the others are no more
+        """The committed state of an agent, the last one or that of the checkpoint ``at``: see ``past.state_of``."""
+        return state_of(self._ask, path, at)
 
     def _ask(self, sql: str, args: Sequence[Any]) -> list[tuple[Any, ...]]:
         """A few rows by a connection that is there: to open another takes longer than to read them."""
@@ -430,66 +327,7 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-def _each(rows: Iterable[Written]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Row by row, also where many stand together."""
-    for table, row in rows:
-        if isinstance(row, Rows):
-            for one in row:
-                yield table, one
-        else:
-            yield table, row
-
-
-def _groups(rows: Iterable[Written]) -> Iterator[tuple[str, Iterable[tuple[Any, ...]]]]:
-    """Rows by statement, for bulk: neighbours together and in order, those of tables that only grow at the end."""
-    apart: dict[str, list[tuple[Any, ...]]] = {}
-    run: list[tuple[Any, ...]] = []
-    last = ""
-    for table, row in rows:
-        if isinstance(row, Rows):
-            if run:
-                yield last, run
-                run = []
-            yield table, (_slim(table, one, apart) for one in row) if table in LARGE else row
-            continue
-        if table in LARGE:
-            row = _slim(table, row, apart)  # noqa: PLW2901  # the row that is written
-        if table in APART:
-            apart.setdefault(table, []).append(row)
-            continue
-        if table != last and run:
-            yield last, run
-            run = []
-        if table == "forget_checkpoints" and "checkpoint" in apart:
-            yield "checkpoint", apart.pop("checkpoint")
-        last = table
-        run.append(row)
-    if run:
-        yield last, run
-    yield from apart.items()
-
-
-_LARGE = {table: places(table, *columns) for table, columns in LARGE.items()}
-
-
-def _slim(table: str, row: tuple[Any, ...], apart: dict[str, list[tuple[Any, ...]]]) -> tuple[Any, ...]:
-    """The row with its long texts replaced by their hashes, under which ``blob`` keeps them."""
-    long = [place for place in _LARGE[table] if row[place] is not None and len(row[place]) > Store.LONG]
-    if not long:
-        return row
-    parts = list(row)
-    for place in long:
-        text = parts[place]
-        parts[place] = hashed = digest(text)
-        apart.setdefault("blob", []).append((hashed, text))
-    return tuple(parts)
-
-
 def _fetch(db: sqlite3.Connection, sql: str, args: Sequence[Any]) -> Generator[list[tuple[Any, ...]]]:
     cursor = db.execute(sql, args)
     while rows := cursor.fetchmany(Store.CHUNK):
         yield rows
-
-
-def _encodable(value: Any) -> Any:
-    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value

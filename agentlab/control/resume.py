@@ -152,7 +152,7 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
 
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
     """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
-    store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.desk.clock
+    store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.own_time.clock
     unhandled = store.select_rows(InboxRow, "ORDER BY place")
     asking = {row.key for row in unhandled}
     for answer in store.select_rows(AnswerRow):

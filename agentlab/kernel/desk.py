@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kinds
-from agentlab.books.clock import Clock
 from agentlab.books.dormant import Entries
 from agentlab.books.links import Links
 from agentlab.books.messages import NOTHING
@@ -69,7 +68,6 @@ class Desk:
         self.pool = pool
         self.is_due = False  # the end of this turn has something to do
         self._flusher = flusher
-        self.clock = Clock()
         self.kinds = Kinds()
         self.lives: dict[int, Entry] = {}
         self.placed: dict[int, Entry] = {}

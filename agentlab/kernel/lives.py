@@ -21,6 +21,7 @@ from agentlab.exits import has_diverged, reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.machine import Machine
 from agentlab.kernel.mail import SKIPPED, Mail
+from agentlab.kernel.own_time import OwnTime
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.signals import Fatal, Signals
 from agentlab.pool.pool import Node
@@ -40,11 +41,12 @@ THEN: dict[After, Then] = {"judged": "", "moves": "", "parked": "park", "returns
 class Lives:
     """The lives of a lab's agents."""
 
-    def __init__(self, desk: Desk, mail: Mail, placing: Placing, signals: Signals) -> None:
+    def __init__(self, desk: Desk, mail: Mail, placing: Placing, signals: Signals, own_time: OwnTime) -> None:
         self._desk = desk
         self._mail = mail
         self._placing = placing
         self._signals = signals
+        self._time = own_time
         self.machine = Machine(desk, self)
         # What a fork begins with, by the identity of its spec, or of an instance's fields, while it is asked for.
         self.births: dict[int, Callable[[Entry], None]] = {}
@@ -256,9 +258,7 @@ class Lives:
         if not entry.life:
             desk.active.discard(entry)
         self._leave_topics(entry)
-        for number in desk.clock.drop(entry.path):
-            if not desk.ledger.closing:  # else they ring when the lab is opened again
-                desk.ledger.timer_gone(number)
+        self._time.forget(entry.path)
         desk.ledger.forget(entry.path)
 
     def _leave_topics(self, entry: Entry) -> None:

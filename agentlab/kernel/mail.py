@@ -30,7 +30,7 @@ from agentlab.exits import Crash, has_diverged, is_graceful, reason_text
 from agentlab.ground.redaction import leaked
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.notes import Outcome
-from agentlab.kernel.timers import Timers
+from agentlab.kernel.own_time import OwnTime
 from agentlab.pool.pool import Node
 from agentlab.wire.exceptions import Term, describe, encode_reason
 from agentlab.wire.frames import Asker, Blame, Cast, Later
@@ -48,10 +48,9 @@ MAX_MAILBOX = 10_000
 class Mail:
     """The mailboxes of a lab, kept in the kernel."""
 
-    def __init__(self, desk: Desk, timers: Timers, *, redeliver: bool) -> None:
+    def __init__(self, desk: Desk, own_time: OwnTime, *, redeliver: bool) -> None:
         self._desk = desk
-        self._timers = timers
-        timers.deliver = self.send
+        self._time = own_time
         self._redeliver = redeliver
         self.asked: dict[Asker, Message] = {}  # calls of agents under way, by message and step of the asker
         self.posted: dict[int, Message] = {}  # calls within a node, by key
@@ -287,7 +286,7 @@ class Mail:
         for path, method, payload in casts:
             outcome.sent.append((path, self.send(path, method, payload, sender=entry.path)))
         for timer in timers:
-            outcome.timers.append(self._timers.set(entry, *timer))
+            outcome.timers.append(self._time.set_timer(entry.path, *timer))
         ledger.end_outcome()
         self._desk.settle(entry)
 
@@ -301,7 +300,7 @@ class Mail:
                 target.pending.remove(sent)
                 self._desk.tell(target).withdraw(placement=target.place, key=sent.key)
                 self._desk.settle(target)
-        self._timers.drop(outcome.timers)
+        self._time.take_back(outcome.timers)
         if message.origin is not None:
             self.answers.pop(message.origin, None)
         answer, message.answer = message.answer, None

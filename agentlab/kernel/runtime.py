@@ -25,6 +25,7 @@ from agentlab.kernel.desk import Desk
 from agentlab.kernel.idle import Idleness
 from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail
+from agentlab.kernel.own_time import OwnTime
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.posts import Posts
 from agentlab.kernel.reports import Reports
@@ -89,14 +90,15 @@ class Runtime:
             nodes, self.lab_id, self._hear, self._node_lost, durable=ledger.durable, node_memory=node_memory
         )  # fmt: skip
         self.desk = Desk(ledger, self.thread.loop, tree, pool, self)
-        self.timers = Timers(self.desk)
-        self.mail = Mail(self.desk, self.timers, redeliver=redeliver)
+        self.own_time = OwnTime(self.desk)
+        self.mail = Mail(self.desk, self.own_time, redeliver=redeliver)
+        self.timers = Timers(self.desk, self.own_time, self.mail)
         self.posts = Posts(self.desk, self.mail, self.thread, self.lab_id)
         self.steps = Steps(self.desk, self.mail)
         self.placing = Placing(self.desk)
         self.placing.refill = self._refill
         self.signals = Signals(self.desk, self.mail, self.lab_id)
-        self.lives = Lives(self.desk, self.mail, self.placing, self.signals)
+        self.lives = Lives(self.desk, self.mail, self.placing, self.signals, self.own_time)
         self.machine = self.lives.machine
         self.watch = Watch(self.desk, self.mail, self.placing, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk)
@@ -253,6 +255,7 @@ class Runtime:
             self._uncommitted(error)
         if self.desk.ledger.waits and (self._again is None or self._again.when() <= self.now()):
             self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.desk.due)
+        self.timers.look()
         self.desk.pool.flush()
         self.idleness.look_again()
         self.desk.changes.tell(touched)

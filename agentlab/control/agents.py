@@ -110,7 +110,7 @@ async def _meter(runtime: Runtime, entry: Entry) -> tuple[float, int] | None:
     """CPU seconds and bytes of state; of a life that no node has, the books know both."""
     if entry.is_asleep:
         return 0.0, sum(len(json.dumps(value)) for value in entry.state().values())
-    found: tuple[float, int] | None = await runtime.desk.ask(
+    found: tuple[float, int] | None = await runtime.placing.ask(
         entry, lambda node, ticket: node.meter(placement=entry.place, ticket=ticket), timeout=ANSWER_SECONDS
     )
     return found
@@ -121,7 +121,7 @@ async def draft(runtime: Runtime, path: str) -> dict[str, Any]:
     entry = entry_at(runtime, path)
     texts = None
     if entry.life and not entry.is_asleep:
-        texts = await runtime.desk.ask(
+        texts = await runtime.placing.ask(
             entry, lambda node, ticket: node.draft(placement=entry.place, ticket=ticket), timeout=ANSWER_SECONDS
         )
     if texts is None:
@@ -151,7 +151,7 @@ def _suspended(runtime: Runtime, entry: Entry, on: bool) -> None:
     if entry.suspended != on:
         entry.suspended = on
         runtime.desk.ledger.event("suspended" if on else "resumed", entry.path, incarnation=entry.incarnation)
-        runtime.desk.tell(entry, wake=False).suspend(placement=entry.place, on=on)
+        runtime.placing.tell(entry, wake=False).suspend(placement=entry.place, on=on)
     runtime.desk.settle(entry)
 
 
@@ -161,7 +161,7 @@ def trace(runtime: Runtime, path: str, on: bool = True) -> None:
     if not isinstance(on, bool):  # a node could not be told of anything else, nor of what is told with it
         raise InvalidArgument(f"trace: on must be True or False; got {shown(on)}. Nothing was done.", argument="on")
     entry.traced = on
-    runtime.desk.tell(entry, wake=False).trace(placement=entry.place, on=on)
+    runtime.placing.tell(entry, wake=False).trace(placement=entry.place, on=on)
 
 
 async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ async def _replaced(runtime: Runtime, entry: Entry, image: Image, timeout: float
     def ask(node: ToNode, ticket: int) -> None:
         node.replace(placement=entry.place, ticket=ticket, fields=image)
 
-    return await runtime.desk.ask(entry, ask, timeout=max(0.0, timeout)) is not None
+    return await runtime.placing.ask(entry, ask, timeout=max(0.0, timeout)) is not None
 
 
 # doubt
@@ -329,7 +329,7 @@ async def _stop_life(runtime: Runtime, entry: Entry, reason: Any) -> None:
     runtime.desk.settle(entry)
     limit = entry.spec.shutdown
     end = runtime.now() + limit if isinstance(limit, (int, float)) else None
-    say = runtime.desk.reach(entry) if limit != "brutal_kill" else None
+    say = runtime.placing.reach(entry) if limit != "brutal_kill" else None
     if say is None:
         runtime.lives.end(entry, "killed")
     else:

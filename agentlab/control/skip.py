@@ -44,7 +44,7 @@ async def _held(runtime: Runtime, entry: Entry) -> Message | None:
     await runtime.desk.changes.until(lambda: not (entry.pending and entry.is_coming_up), entry.path, end)
     if not (entry.pending and entry.handles_messages):
         return None
-    key = await runtime.desk.ask(
+    key = await runtime.placing.ask(
         entry, lambda node, ticket: node.held(placement=entry.place, ticket=ticket), timeout=FENCE_SECONDS
     )
     held = next((message for message in entry.pending if message.key == key), None)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kinds
@@ -14,19 +12,13 @@ from agentlab.books.dormant import Entries
 from agentlab.books.links import Links
 from agentlab.books.messages import NOTHING
 from agentlab.books.numbers import Numbers
-from agentlab.books.phase import DORMANT
 from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
 from agentlab.exits import reason_text
 from agentlab.kernel.changes import Changes
-from agentlab.kernel.questions import Questions
 from agentlab.kernel.turn import Ledger
-from agentlab.pool.pool import Node, Pool, SayToNode
+from agentlab.pool.pool import Node, Pool
 from agentlab.supervision.tree import Tree
-from agentlab.wire.frames import ToNode
-
-NOBODY = SayToNode(lambda frame: None)
-"""What is said here nobody hears."""
 
 
 class Flusher(Protocol):
@@ -53,10 +45,8 @@ class Desk:
         remarks: What is to be said in a notebook, by the way.
         active: Agents that keep the lab from being idle.
         topics: Subscribers by topic, in the order in which they came.
-        questions: What nodes were asked.
         changes: For those who wait until something is so.
         waiting: What a lab that was opened again has not resumed.
-        wake: Gives a dormant life a node; the placing sets it.
     """
 
     def __init__(
@@ -80,9 +70,7 @@ class Desk:
         self.topics: dict[str, dict[str, None]] = {}
         self.waiting = Waiting()
         self.numbers = Numbers()
-        self.questions = Questions(loop, self.numbers)
         self.changes = Changes(loop)
-        self.wake: Callable[[Entry], None]
 
     def due(self) -> None:
         """Have this turn's work committed and sent at its end."""
@@ -114,35 +102,6 @@ class Desk:
         """The agent whose life this is, dormant ones too."""
         entry = self.lives.get(life)
         return entry if entry is not None else self.entries.make(self.tree.find_life(life))
-
-    def reach(self, entry: Entry, *, wake: bool = True) -> ToNode | None:
-        """Where to speak to the life's node, if there is one; ask for ``entry.place`` after that.
-
-        Args:
-            entry: The agent.
-            wake: Whether a dormant life gets a node for that. What the books have its node is told with the start.
-        """
-        if entry.phase is DORMANT and wake:
-            self.wake(entry)
-        node = self.pool.nodes.get(entry.node or 0)
-        if node is None or not entry.place:
-            return None
-        self.due()
-        return node.say
-
-    def tell(self, entry: Entry, *, wake: bool = True) -> ToNode:
-        """Where to speak to the life's node; if there is none, nobody hears it."""
-        return self.reach(entry, wake=wake) or NOBODY
-
-    async def ask(self, entry: Entry, question: Callable[[ToNode, int], None], *, timeout: float) -> Any:
-        """Ask the life's node; None if it does not answer within ``timeout`` seconds, or the life leaves it."""
-        say = self.reach(entry)
-        if say is None:
-            return None
-        try:
-            return await self.questions.put(entry.place, functools.partial(question, say), timeout=timeout)
-        except TimeoutError:
-            return None
 
     def status(self, entry: Entry) -> str:
         """The agent's status, a word of the contract."""

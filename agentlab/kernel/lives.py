@@ -50,7 +50,6 @@ class Lives:
         self.machine = Machine(desk, self)
         # What a fork begins with, by the identity of its spec, or of an instance's fields, while it is asked for.
         self.births: dict[int, Callable[[Entry], None]] = {}
-        self.unread: dict[str, list[Message]] = {}  # messages that a stored lab still has, by path
         self._holds = 0  # how many bring somebody back now; one may be asked for by an ``on_start`` that another runs
 
     # the machine's commands
@@ -108,7 +107,7 @@ class Lives:
         self._desk.lives[old.life] = old
         if old.place:
             self._desk.placed[old.place] = old
-            self._desk.questions.left(old.place)  # what was asked was asked of the agent
+            self._placing.questions.left(old.place)  # what was asked was asked of the agent
         self._desk.settle(old)
 
     def signal(self, command: SignalWorker) -> None:
@@ -124,7 +123,7 @@ class Lives:
             return
         entry.order_end(command.reason)
         self._desk.settle(entry)
-        say = self._desk.reach(entry)
+        say = self._placing.reach(entry)
         if say is None:
             self.drop(entry, command.reason)
         else:
@@ -292,15 +291,15 @@ class Lives:
         """A stored lab comes back: what it had in hand waits until everybody is there."""
         self._holds += 1
         for path, held in messages.items():
-            self.unread.setdefault(path, []).extend(held)
+            self._placing.unread.setdefault(path, []).extend(held)
 
     def release(self) -> None:
         """Everybody is back. A message that went on earlier might have reached for who was not there yet."""
         self._holds -= 1
         if self._holds:
             return
-        found = [(path, self._desk.entries.get(path), messages) for path, messages in self.unread.items()]
-        self.unread = {}
+        found = [(path, self._desk.entries.get(path), messages) for path, messages in self._placing.unread.items()]
+        self._placing.unread = {}
         for path, entry, messages in found:
             if entry is None and self._desk.waiting.below(path) is not None:
                 self._desk.waiting.mail[path] = messages + self._desk.waiting.mail.get(path, [])
@@ -315,8 +314,8 @@ class Lives:
                 self.drop(entry, "shutdown")
                 continue
             for message in messages:
-                self._mail.hand_over(entry, message)
-            self._desk.tell(entry).open(placement=entry.place)
+                self._placing.deliver(entry, message)
+            self._placing.tell(entry).open(placement=entry.place)
 
     # what nodes report
 
@@ -342,20 +341,13 @@ class Lives:
             self.drop(entry, "shutdown")
             return
         self._placing.steer(entry)
-        self.hand_over(entry)
+        self._placing.hand_over(entry)
         self._desk.settle(entry)
-
-    def hand_over(self, entry: Entry) -> None:
-        """Copy all its messages into its node's mailbox; from then on its neighbours there may call it themselves."""
-        for message in entry.pending:
-            self._mail.hand_over(entry, message)
-        if entry.path not in self.unread:
-            self._desk.tell(entry).open(placement=entry.place)
 
     def _on_awake(self, entry: Entry, changes: list[Change]) -> None:
         """A life that was dormant is on its node; it had started long before."""
         entry.come_up()
-        self._desk.tell(entry).open(placement=entry.place)
+        self._placing.tell(entry).open(placement=entry.place)
         if changes:  # a set, say, whose JSON has another order there
             entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
@@ -428,7 +420,7 @@ class Lives:
 
     def _fence(self, entry: Entry, reason: Any) -> None:
         """Have its node end a life; who comes after it waits for the node's word."""
-        self._desk.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
+        self._placing.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
         self._desk.loop.call_later(FENCE_SECONDS, self._overdue, entry, entry.place)
         self._desk.settle(entry)
 
@@ -452,7 +444,7 @@ class Lives:
     def drop(self, entry: Entry, reason: Any) -> None:
         """A life is over although its node has not said so: what it still says is not heard."""
         if entry.phase is not DORMANT:
-            self._desk.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
+            self._placing.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
         self.over(entry, reason)
 
     def over(self, entry: Entry, reason: Any, *, key: int | None = None, blame: Blame = "none") -> None:
@@ -495,7 +487,7 @@ class Lives:
         if not entry.life:
             return
         if entry.is_first_start:  # the same start, on a node that knows nothing of that
-            self._desk.tell(entry, wake=False).end(placement=entry.place, reason="killed")
+            self._placing.tell(entry, wake=False).end(placement=entry.place, reason="killed")
             self._placing.leave(entry)
             self._placing.place(entry)
             return

@@ -31,6 +31,7 @@ from agentlab.ground.redaction import leaked
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.notes import Outcome
 from agentlab.kernel.own_time import OwnTime
+from agentlab.kernel.placing import Placing
 from agentlab.pool.pool import Node
 from agentlab.wire.exceptions import Term, describe, encode_reason
 from agentlab.wire.frames import Asker, Blame, Cast, Later
@@ -48,8 +49,9 @@ MAX_MAILBOX = 10_000
 class Mail:
     """The mailboxes of a lab, kept in the kernel."""
 
-    def __init__(self, desk: Desk, own_time: OwnTime, *, redeliver: bool) -> None:
+    def __init__(self, desk: Desk, placing: Placing, own_time: OwnTime, *, redeliver: bool) -> None:
         self._desk = desk
+        self._placing = placing
         self._time = own_time
         self._redeliver = redeliver
         self.asked: dict[Asker, Message] = {}  # calls of agents under way, by message and step of the asker
@@ -80,7 +82,7 @@ class Mail:
                 self.asked[message.origin] = message
             self._desk.settle(entry)
             if entry.is_up:
-                self.hand_over(entry, message)
+                self._placing.deliver(entry, message)
         elif message.answer is None and leaked(message.method) is None and self._desk.waiting.takes(path, MAX_MAILBOX):
             self._desk.waiting.mail.setdefault(path, []).append(message)  # casts wait for whoever will be resumed
             self._desk.ledger.kept(path, message)
@@ -108,14 +110,6 @@ class Mail:
         if not has and (not is_missing(cls) or leaked(message.method)):  # nobody knows what a missing class takes
             return unknown(path, message.method, cls)
         return full(entry) if len(entry.pending) >= MAX_MAILBOX else None
-
-    def hand_over(self, entry: Entry, message: Message) -> None:
-        """Copy a message into the node's mailbox."""
-        journal = message.journal.for_node() if message.journal is not None else []
-        self._desk.tell(entry).deliver(
-            placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,
-            seed=message.seed or f"{entry.path} {message.key}", redeliver=message.redeliver,
-        )  # fmt: skip
 
     def heard_by(self, topic: str) -> list[Entry]:
         """Who would get what is published now."""
@@ -219,7 +213,7 @@ class Mail:
         self.asked[origin] = self.posted[key] = message
         self._desk.settle(entry)
         if entry.place != target and entry.is_up:
-            self.hand_over(entry, message)
+            self._placing.deliver(entry, message)
 
     def _disown(self, entry: Entry | None, key: int, *, answered: bool) -> None:
         """A node has handled a message in vain: whoever there builds on it goes back to its last commit."""
@@ -298,7 +292,7 @@ class Mail:
             target = self._desk.entries.get(path)
             if target is not None and sent in target.pending:
                 target.pending.remove(sent)
-                self._desk.tell(target).withdraw(placement=target.place, key=sent.key)
+                self._placing.tell(target).withdraw(placement=target.place, key=sent.key)
                 self._desk.settle(target)
         self._time.take_back(outcome.timers)
         if message.origin is not None:
@@ -349,7 +343,7 @@ class Mail:
     def take_back(self, entry: Entry, message: Message, outcome: str) -> None:
         """End a message: at once if no node has it, else when its node says that nothing of it shows."""
         message.withdrawn = outcome
-        say = self._desk.reach(entry) if entry.is_up else None
+        say = self._placing.reach(entry) if entry.is_up else None
         if say is None:
             self._withdrawn(entry, message)
         else:

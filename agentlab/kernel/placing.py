@@ -6,30 +6,44 @@ or ended since is not heard.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kind
-from agentlab.books.phase import WAKING
+from agentlab.books.messages import Message
+from agentlab.books.phase import DORMANT, WAKING
 from agentlab.errors import NodeDown
 from agentlab.events import Move
 from agentlab.ground.tracebacks import sources
 from agentlab.kernel.desk import Desk
-from agentlab.pool.pool import Node
+from agentlab.kernel.questions import Questions
+from agentlab.pool.pool import Node, SayToNode
+from agentlab.wire.frames import ToNode
 
 AGAIN_SECONDS = 1.0
 """After the system had no room for another process."""
 
 
+NOBODY = SayToNode(lambda frame: None)
+"""What is said here nobody hears."""
+
+
 class Placing:
-    """Places lives on nodes."""
+    """Places lives on nodes, and speaks to them there.
+
+    Attributes:
+        questions: What nodes were asked.
+        unread: Messages that a stored lab still has, by path: until these are read, neighbours wait.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._homeless: list[int] = []  # lives that wait for a node
-        self.refill: Callable[[], None]  # fills the pool and houses who waits; a floor above
-        desk.wake = self.wake
+        self.questions = Questions(desk.loop, desk.numbers)
+        self.unread: dict[str, list[Message]] = {}
 
     def place(self, entry: Entry, *, avoid: int | None = None) -> None:
         """Send a life to a node; it waits if there is none."""
@@ -81,15 +95,15 @@ class Placing:
     def steer(self, entry: Entry) -> None:
         """Tell a node that has just got a life what was asked of it before."""
         if entry.traced:
-            self._desk.tell(entry, wake=False).trace(placement=entry.place, on=True)
+            self.tell(entry, wake=False).trace(placement=entry.place, on=True)
         if entry.suspended:
-            self._desk.tell(entry, wake=False).suspend(placement=entry.place, on=True)
+            self.tell(entry, wake=False).suspend(placement=entry.place, on=True)
 
     def leave(self, entry: Entry) -> None:
         """The life is on no node any more; a node of its own goes with it."""
         place = entry.leave_place()
         self._desk.placed.pop(place, None)
-        self._desk.questions.left(place)
+        self.questions.left(place)
         node = self._desk.pool.nodes.get(entry.node or 0)
         if node is not None:
             node.agents -= 1
@@ -98,7 +112,7 @@ class Placing:
 
     def move(self, entry: Entry, reason: Move, *, avoid: int | None = None) -> None:
         """The life goes on elsewhere from its last commit, with its messages; its next incarnation is not counted."""
-        self._desk.tell(entry, wake=False).end(placement=entry.place, reason=reason)
+        self.tell(entry, wake=False).end(placement=entry.place, reason=reason)
         self.leave(entry)
         sleeps = entry.may_sleep
         entry.move()
@@ -126,12 +140,22 @@ class Placing:
             entry.lowered = True
             self.move(entry, "low_priority")
 
-    def house(self) -> list[Entry]:
-        """There are nodes again: place the lives that waited for one.
+    def refill(self) -> None:
+        """Fill the pool, and house the lives that waited for a node.
 
-        Returns:
-            Those that run already: they are not told of a start, so their messages can be handed over now.
+        Those that run already are not told of a start, so their messages are handed over now.
         """
+        if self._desk.ledger.closing:
+            return
+        try:
+            self._desk.pool.fill()
+        except (NodeDown, OSError) as error:
+            self.failed("/", error)
+        for entry in self._house():
+            self.hand_over(entry)
+        self._desk.due()
+
+    def _house(self) -> list[Entry]:
         homeless, self._homeless = self._homeless, []
         found = [entry for entry in map(self._desk.present, homeless) if entry is not None]
         for entry in found:
@@ -143,6 +167,52 @@ class Placing:
     def waiting(self) -> bool:
         """Whether a life waits for a node."""
         return bool(self._homeless)
+
+    # what is said to a life
+
+    def reach(self, entry: Entry, *, wake: bool = True) -> ToNode | None:
+        """Where to speak to the life's node, if there is one; ask for ``entry.place`` after that.
+
+        Args:
+            entry: The agent.
+            wake: Whether a dormant life gets a node for that. What the books have its node is told with the start.
+        """
+        if entry.phase is DORMANT and wake:
+            self.wake(entry)
+        node = self._desk.pool.nodes.get(entry.node or 0)
+        if node is None or not entry.place:
+            return None
+        self._desk.due()
+        return node.say
+
+    def tell(self, entry: Entry, *, wake: bool = True) -> ToNode:
+        """Where to speak to the life's node; if there is none, nobody hears it."""
+        return self.reach(entry, wake=wake) or NOBODY
+
+    async def ask(self, entry: Entry, question: Callable[[ToNode, int], None], *, timeout: float) -> Any:
+        """Ask the life's node; None if it does not answer within ``timeout`` seconds, or the life leaves it."""
+        say = self.reach(entry)
+        if say is None:
+            return None
+        try:
+            return await self.questions.put(entry.place, functools.partial(question, say), timeout=timeout)
+        except TimeoutError:
+            return None
+
+    def deliver(self, entry: Entry, message: Message) -> None:
+        """Copy a message into the node's mailbox."""
+        journal = message.journal.for_node() if message.journal is not None else []
+        self.tell(entry).deliver(
+            placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,
+            seed=message.seed or f"{entry.path} {message.key}", redeliver=message.redeliver,
+        )  # fmt: skip
+
+    def hand_over(self, entry: Entry) -> None:
+        """Copy all its messages into its node's mailbox; from then on its neighbours there may call it themselves."""
+        for message in entry.pending:
+            self.deliver(entry, message)
+        if entry.path not in self.unread:
+            self.tell(entry).open(placement=entry.place)
 
 
 def teach(node: Node, kind: Kind) -> None:

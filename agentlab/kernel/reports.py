@@ -11,6 +11,7 @@ from agentlab.books.messages import Answer
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail, answer_to
+from agentlab.kernel.placing import Placing
 from agentlab.kernel.steps import Steps
 from agentlab.kernel.timers import Timers
 from agentlab.kernel.upgrades import Upgrades
@@ -35,11 +36,12 @@ class Reports:
     """Hands each frame of a node to the part of the runtime that it concerns."""
 
     def __init__(
-        self, desk: Desk, *, mail: Mail, lives: Lives, steps: Steps, timers: Timers, upgrades: Upgrades,
-        above: Answering,
+        self, desk: Desk, *, placing: Placing, mail: Mail, lives: Lives, steps: Steps, timers: Timers,
+        upgrades: Upgrades, above: Answering,
     ) -> None:  # fmt: skip
         """Make the table; ``above`` answers what agents ask."""
         self._desk = desk
+        self._placing = placing
         self._mail = mail
         self._lives = lives
         self._steps = steps
@@ -98,7 +100,7 @@ class Reports:
 
     def on_told(self, node: Node, *, ticket: int, value: Told) -> None:
         """A node has answered what the kernel asked it."""
-        self._desk.questions.answer(ticket, value)
+        self._placing.questions.answer(ticket, value)
 
     def on_started(self, node: Node, *, placement: int, changes: list[Change]) -> None:
         """A life is up, and may have missed that its class has newer code."""
@@ -111,7 +113,7 @@ class Reports:
         if entry is not None and not self._desk.is_outlived(entry):
             entry.next_seq()
             self._desk.ledger.checkpoint(entry, changes)
-            self._desk.ledger.after_commit(self._desk.questions.answer, ticket, True)
+            self._desk.ledger.after_commit(self._placing.questions.answer, ticket, True)
 
     def on_emit(self, node: Node, *, placement: int, text: str) -> None:
         """Who looks on sees it."""

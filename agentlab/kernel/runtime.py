@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
-from agentlab.errors import CallTimeout, NodeDown, StoreError
+from agentlab.errors import CallTimeout, StoreError
 from agentlab.events import Hub
 from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
@@ -87,24 +87,23 @@ class Runtime:
         self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
         tree = Tree(Supervisor("lab", bring_back=False), independent_root=True)
         pool = Pool(
-            nodes, self.lab_id, self._hear, self._node_lost, durable=ledger.durable, node_memory=node_memory
+            nodes, self.lab_id, self, durable=ledger.durable, node_memory=node_memory
         )  # fmt: skip
         self.desk = Desk(ledger, self.thread.loop, tree, pool, self)
+        self.placing = Placing(self.desk)
         self.own_time = OwnTime(self.desk)
-        self.mail = Mail(self.desk, self.own_time, redeliver=redeliver)
+        self.mail = Mail(self.desk, self.placing, self.own_time, redeliver=redeliver)
         self.timers = Timers(self.desk, self.own_time, self.mail)
         self.posts = Posts(self.desk, self.mail, self.thread, self.lab_id)
         self.steps = Steps(self.desk, self.mail)
-        self.placing = Placing(self.desk)
-        self.placing.refill = self._refill
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.lives = Lives(self.desk, self.mail, self.placing, self.signals, self.own_time)
         self.machine = self.lives.machine
         self.watch = Watch(self.desk, self.mail, self.placing, self.lives, patience or Patience())
-        self.upgrades = Upgrades(self.desk)
+        self.upgrades = Upgrades(self.desk, self.placing)
         self.reports = Reports(
-            self.desk, mail=self.mail, lives=self.lives, steps=self.steps, timers=self.timers, upgrades=self.upgrades,
-            above=self,
+            self.desk, placing=self.placing, mail=self.mail, lives=self.lives, steps=self.steps, timers=self.timers,
+            upgrades=self.upgrades, above=self,
         )  # fmt: skip
         self.idleness = Idleness(self.desk, self.posts, self.placing)
         self.simulator = LabSimulator()
@@ -195,32 +194,17 @@ class Runtime:
 
     # nodes
 
-    def _hear(self, node: Node, frames: list[Frame]) -> None:
+    def hear(self, node: Node, frames: list[Frame]) -> None:
+        """A node says something."""
         self.reports.hear(node, frames)
+
+    def lost(self, node: Node) -> None:
+        """A node died."""
+        self.watch.lost(node)
 
     def serve(self, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer) -> None:
         """Begin to answer one question of an agent, or (None) of code that is no agent's."""
         self.spawn(self._serve(self, caller, op, args, answer))
-
-    def _node_lost(self, node: Node) -> None:
-        self.watch.lost(node, _died_of(node.process.wait()))
-        delay = self.desk.pool.refill_delay()
-        if delay and node.kind == "pool":
-            detail = f"nodes keep dying: the next ones are started in {delay:g} s"
-            self.desk.ledger.event("pool_unstable", "/", node=node.number, reason=node.why, detail=detail)
-        self.desk.loop.call_later(delay, self._refill)
-        self.desk.due()
-
-    def _refill(self) -> None:
-        if self.desk.ledger.closing:
-            return
-        try:
-            self.desk.pool.fill()
-        except (NodeDown, OSError) as error:
-            self.placing.failed("/", error)
-        for entry in self.placing.house():
-            self.lives.hand_over(entry)
-        self.desk.due()
 
     # waiting
 
@@ -298,9 +282,3 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         self.desk.ledger.close()
-
-
-def _died_of(code: int | None) -> str:
-    if code is None:
-        return "the line was cut"
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

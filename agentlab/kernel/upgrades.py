@@ -20,7 +20,7 @@ from agentlab.books.agents import Entry
 from agentlab.books.classes import Kind
 from agentlab.errors import InvalidState
 from agentlab.kernel.desk import Desk
-from agentlab.kernel.placing import teach
+from agentlab.kernel.placing import Placing, teach
 from agentlab.pool.pool import Node
 from agentlab.supervision.child import FLAGS, Child, Supervisor
 from agentlab.supervision.records import Record, SupervisorRecord
@@ -35,8 +35,9 @@ MIGRATION_SECONDS = 10.0
 class Upgrades:
     """The upgrades of a lab's agents."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, placing: Placing) -> None:
         self._desk = desk
+        self._placing = placing
         self._refusals: dict[Entry, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -80,7 +81,7 @@ class Upgrades:
             task.add_done_callback(self._tasks.discard)
         elif node is not None and not entry.is_starting:
             teach(node, kind)
-            self._desk.tell(entry).upgrade(placement=entry.place, number=kind.number)
+            self._placing.tell(entry).upgrade(placement=entry.place, number=kind.number)
 
     async def _at_rest(self, entry: Entry, kind: Kind) -> None:
         """Upgrade an agent that no node has: a node migrates what the books have of it."""
@@ -107,7 +108,7 @@ class Upgrades:
 
         desk.due()
         try:
-            made, why = await desk.questions.put(0, ask, timeout=MIGRATION_SECONDS)
+            made, why = await self._placing.questions.put(0, ask, timeout=MIGRATION_SECONDS)
         except TimeoutError:
             return {}, f"its state was not migrated within {MIGRATION_SECONDS:g} s"
         return made or {}, why

@@ -119,8 +119,17 @@ class Watch:
 
     # nodes that die
 
-    def lost(self, node: Node, how: str) -> None:
-        """A node died."""
+    def lost(self, node: Node) -> None:
+        """A node died: its agents go on elsewhere, and another takes its place."""
+        self._judge(node, _died_of(node.process.wait()))
+        delay = self._desk.pool.refill_delay()
+        if delay and node.kind == "pool":
+            detail = f"nodes keep dying: the next ones are started in {delay:g} s"
+            self._desk.ledger.event("pool_unstable", "/", node=node.number, reason=node.why, detail=detail)
+        self._desk.loop.call_later(delay, self._placing.refill)
+        self._desk.due()
+
+    def _judge(self, node: Node, how: str) -> None:
         why = how if node.why is None else f"killed because {node.why}"
         place, _ = node.word.read()
         here = {number: entry for number, entry in self._desk.placed.items() if entry.node == node.number}
@@ -171,3 +180,9 @@ class Watch:
         if not entry.isolated:
             entry.isolated = True
             self._desk.ledger.event("isolated", entry.path, incarnation=entry.incarnation, detail=why)
+
+
+def _died_of(code: int | None) -> str:
+    if code is None:
+        return "the line was cut"
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

@@ -13,9 +13,8 @@ import itertools
 import os
 import socket
 import weakref
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from agentlab.errors import NodeDown
 from agentlab.ground.redaction import known_secrets
@@ -81,6 +80,16 @@ class Node:
         return f"Node({self.number}, pid {self.process.pid}, {self.agents} agents)"
 
 
+class Kernel(Protocol):
+    """At whose end the lines to the nodes come together."""
+
+    def hear(self, node: Node, frames: list[Frame]) -> None:
+        """A node says something."""
+
+    def lost(self, node: Node) -> None:
+        """A node died by itself; it is among the nodes no more."""
+
+
 class Pool:
     """Keeps ``size`` nodes of the pool running. Everything happens in the runtime's loop."""
 
@@ -88,16 +97,14 @@ class Pool:
     BURST_SECONDS = 10.0
 
     def __init__(
-        self, size: int, lab_id: str, hear: Callable[[Node, list[Frame]], None],
-        lost: Callable[[Node], None], *, durable: bool, node_memory: int | None = None,
+        self, size: int, lab_id: str, kernel: Kernel, *, durable: bool, node_memory: int | None = None
     ) -> None:  # fmt: skip
         self.size = size
         self.share = node_memory or share_of_memory(size)
         self.nodes: dict[int, Node] = {}
         self._lab_id = lab_id
         self._durable = durable
-        self._hear = hear
-        self._lost = lost
+        self._kernel = kernel
         self._numbers = itertools.count(1)
         self._closing = False
         self._deaths: list[float] = []
@@ -173,8 +180,12 @@ class Pool:
         now = asyncio.get_running_loop().time()
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
         node.process.wait()
-        self._lost(node)
+        self._kernel.lost(node)
         node.word.close()
+
+    def hear(self, node: Node, frames: list[Frame]) -> None:
+        """A node says something."""
+        self._kernel.hear(node, frames)
 
     def refill_delay(self) -> float:
         """Seconds to wait before the next node: none, unless the pool keeps dying."""
@@ -253,7 +264,7 @@ class _Line(asyncio.Protocol):
         self._reader = Reader()
 
     def data_received(self, data: bytes) -> None:
-        self._pool._hear(self._node, self._reader.feed(data))
+        self._pool.hear(self._node, self._reader.feed(data))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._pool.ended(self._node)

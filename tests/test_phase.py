@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -9,17 +11,32 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agentlab import Lab, Supervisor, child
+from agentlab import Agent, Lab, Supervisor, child
 from agentlab.books.agents import Entry, Status
 from agentlab.books.classes import Kinds
 from agentlab.books.phase import LIFELESS, Order, Phase
+from agentlab.node.resident import Ending
 from agentlab.supervision.records import Keeper, State, SupervisorRecord
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.test_isolation import Bad
 
+LINGERING: list[Any] = []
+MARKS: list[str] = []
+
 REASONS = st.sampled_from([None, "", "killed", "shutdown", "skipped", ("shutdown", None), 0])
 STATES: tuple[State, ...] = get_args(State)
+
+
+class Stubborn(Agent):
+    """Goes on after it was ended."""
+
+    async def linger(self) -> None:
+        """Catch whatever ends it, and act on the world all the same."""
+        LINGERING.append(self)
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(3600)
+        await self.step(MARKS.append, "it went on")
 
 
 def new_entry() -> Entry:
@@ -300,3 +317,19 @@ def test_an_end_without_a_reason_waits_no_longer_than_any_other() -> None:
 
         wait_for(lambda: entry.place not in (0, place))
         assert node.word.read()[0] == place
+
+
+def test_code_that_is_left_of_a_life_begins_no_step_whatever_the_life_ended_for(lab: Lab) -> None:
+    """A node knows that it has ended a life also if it was told no reason."""
+    LINGERING.clear()
+    MARKS.clear()
+    ref = lab.start(child(Stubborn, isolation="kernel", restart="temporary"))
+    ref.cast.linger()
+    wait_for(lambda: LINGERING)
+    resident = LINGERING[0]._context._resident
+
+    resident.host._loop.call_soon_threadsafe(resident.host.end_life, resident, Ending(None))
+
+    wait_for(lambda: ref.status == "stopped")
+    wait_for(lambda: resident.task is None)
+    assert MARKS == []

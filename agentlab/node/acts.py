@@ -37,8 +37,8 @@ def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *part
         asked: How an agent writes it.
     """
     resident = current.get()
-    if resident is not None and resident.reason is not None:
-        raise Died(resident.reason)  # what is left of a life that was ended changes nothing any more
+    if resident is not None and resident.ending is not None:
+        raise Died(resident.ending)  # what is left of a life that was ended changes nothing any more
     if resident is None or resident.key is None:
         return host.answer(_unpacked(host, host.ask_now(op, *parts)), asked)
     found = claim(resident, kind, name, given)

@@ -13,7 +13,7 @@ from agentlab.agent.base import Agent
 from agentlab.errors import UnknownMessage
 from agentlab.ground.redaction import redact
 from agentlab.node.acts import act
-from agentlab.node.resident import Resident
+from agentlab.node.resident import Ending, Resident
 from agentlab.node.steps import at_once, carry_out, check_given, claim, given_text, inside_step, name_of
 from agentlab.ref.inside import Answer, RefInside
 from agentlab.slicing.places import run
@@ -81,7 +81,7 @@ class InsideContext:
 
     def stop(self, reason: Any) -> None:
         """End after this message."""
-        self._resident.stopping = as_reason(reason)
+        self._resident.stopping = Ending(as_reason(reason))
 
     def emit(self, text: str) -> None:
         """Text for the live transcript; passes by, is never stored as state."""

@@ -19,7 +19,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agentlab.exits import Exit
-from agentlab.node.resident import Died
+from agentlab.node.resident import Died, Ending
 from agentlab.slicing.sliced import Raised
 from agentlab.slicing.slices import Slicer
 
@@ -90,9 +90,9 @@ def _disown(host: Host) -> None:
     for resident in host.residents.values():
         if resident.mailbox:
             resident.mailbox.clear()
-        resident.reason = "forked"  # the handler that returns goes no further
+        resident.ending = Ending("forked")  # the handler that returns goes no further
     host._slicer.__class__ = Orphan
-    host._gone = lambda *_: _left(host)  # type: ignore[method-assign]
+    host._report_end = lambda *_: _left(host)  # type: ignore[method-assign]
     host.raised = lambda owner, error: leave(error)  # type: ignore[method-assign]
     loop: Any = host._loop
     loop._ready.clear()  # what was due is the node's

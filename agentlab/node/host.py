@@ -25,14 +25,14 @@ from agentlab.node.link import InsideLink, awaited
 from agentlab.node.log import AgentLog
 from agentlab.node.mailbox import Delivery, Item, Replace, Stop
 from agentlab.node.orders import Orders, hearing_of
-from agentlab.node.resident import Died, Resident, current, nothing, revived, shown
+from agentlab.node.resident import Died, Ending, Resident, current, nothing, revived, shown
 from agentlab.node.states import build, committed, put, take_back, upgrade
 from agentlab.ref.link import Outgoing, links
 from agentlab.slicing.sliced import Owner
 from agentlab.slicing.slices import Slicer
 from agentlab.wire.codec import Frame
 from agentlab.wire.exceptions import as_reason, describe, encode_reason, repr_of
-from agentlab.wire.frames import Asker, Blame, ToNode
+from agentlab.wire.frames import Asker, ToNode
 from agentlab.wire.packing import pack, unpack
 from agentlab.wire.stubs import named
 from agentlab.wire.word import Word
@@ -96,14 +96,14 @@ class Host(Line):
 
     def raised(self, owner: Owner | None, error: BaseException) -> None:
         """Something was raised where no handler catches it: the crash of the agent whose code it was."""
-        if not isinstance(owner, Resident) or owner.reason is not None or owner.life not in self.residents:
+        if not isinstance(owner, Resident) or owner.ending is not None or owner.life not in self.residents:
             self._log.write(repr_of(error) + "\n")
             return
         cells = self._word.cells
         ran, cells[0] = cells[0], owner.life  # its exception's methods are its code too
         crash = Crash(*describe(error))
         cells[0] = ran
-        self.end_life(owner, crash, blame="own")
+        self.end_life(owner, Ending(crash, "own"))
 
     async def sliced(self, work: Callable[[], Any]) -> Any:
         """Do what runs code of agents, as the agent whose code this is: in slices, and charged to it."""
@@ -135,7 +135,7 @@ class Host(Line):
         """
         path, method = message.path, message.method
         caller, target = current.get(), self.paths.get(path)
-        if caller is None or target is None or not target.open or target.suspended or target.reason is not None:
+        if caller is None or target is None or not target.open or target.suspended or target.ending is not None:
             return None
         if caller.away or self._settled < caller.sent or method not in type(target.agent).__agent_messages__:
             return None
@@ -195,11 +195,11 @@ class Host(Line):
             while resident.mailbox and (not resident.suspended or not isinstance(resident.mailbox[0], Delivery)):
                 await self._handle(resident, resident.mailbox.popleft())
         except Died as died:
-            self._gone(resident, died.reason)
+            self._report_end(resident, died.ending)
         except Exit as leave:
-            self._gone(resident, as_reason(leave.reason), "own")
+            self._report_end(resident, Ending(as_reason(leave.reason), "own"))
         except BaseException as error:  # whatever an agent raises is its crash, never the node's
-            self._gone(resident, None if resident.reason is not None else Crash(*describe(error)), "own")
+            self._report_end(resident, resident.ending or Ending(Crash(*describe(error)), "own"))
         finally:
             resident.task = None
             resident.rest()
@@ -210,7 +210,7 @@ class Host(Line):
         if isinstance(item, Delivery):
             await self._message(resident, item)
         elif isinstance(item, Stop):
-            await self._stop(resident, item.reason)
+            await self._stop(resident, Ending(item.reason))
         elif isinstance(item, Replace):
             changes = put(resident, item.fields, committed(resident))
             self.say.replaced(placement=resident.life, ticket=item.ticket, changes=changes)
@@ -234,10 +234,10 @@ class Host(Line):
         try:
             result = await awaited(handler(*args, **kwargs))
         except BaseException:  # however it ends when its message is taken back
-            if resident.withdrawn != key or resident.reason is not None:
+            if resident.withdrawn != key or resident.ending is not None:
                 raise
-        if resident.reason is not None:
-            raise Died(resident.reason)
+        if resident.ending is not None:
+            raise Died(resident.ending)
         if resident.withdrawn == key:
             self._take_back(resident, key)
         else:
@@ -281,7 +281,8 @@ class Host(Line):
         answer = pack(result, f"the result of {resident.agent.path}.{method}", keep=None if self.durable else False)
         lost = resident.journal.lost
         if lost:
-            raise Died(("diverged", f"{method} did not ask again for {', '.join(lost)}, which cannot be taken back"))
+            why = f"{method} did not ask again for {', '.join(lost)}, which cannot be taken back"
+            raise Died(Ending(("diverged", why)))
         casts, resident.casts = resident.casts, []
         timers, resident.timers = resident.timers, []
         resident.keep(changes)
@@ -308,33 +309,38 @@ class Host(Line):
         take_back(resident)
         self.say.withdrawn(placement=resident.life, key=key)
 
-    async def _stop(self, resident: Resident, reason: Any) -> None:
+    async def _stop(self, resident: Resident, ending: Ending) -> None:
         hook = getattr(resident.agent, "on_stop", None)
         if hook is not None:
-            await awaited(hook(reason))
-        raise Died(reason)
+            await awaited(hook(ending.reason))
+        raise Died(ending)
 
-    def _gone(self, resident: Resident, reason: Any, blame: Blame = "none") -> None:
-        """A life is over: by itself, with this reason and blame, unless it was ended from outside."""
+    def _report_end(self, resident: Resident, ended: Ending) -> None:
+        """Tell the kernel, once, that a life is over; none of its code acts on the world after this.
+
+        Args:
+            resident: The life. One that was reported already is left alone.
+            ended: How its own code ended. If it was ended from outside, that counts.
+        """
         if resident.life not in self.residents:
             return
         self._forget(resident)
-        if resident.reason is not None:
-            reason, blame = resident.reason, resident.blame
+        ending = resident.ending = resident.ending or ended
         for task in tuple(resident.tasks or ()):
             task.cancel()
-        resident.reason = reason  # what is left of its code begins no step and sends nothing
         report = self.say.ended if resident.started else self.say.failed
-        report(placement=resident.life, reason=encode_reason(reason), key=resident.key, blame=blame)
+        reason = encode_reason(ending.reason)
+        report(placement=resident.life, reason=reason, key=resident.key, blame=ending.blame)
 
     # lives that are ended from outside
 
-    def end_life(self, resident: Resident, reason: Any, *, blame: Blame = "none") -> None:
-        resident.reason, resident.blame = reason, blame
+    def end_life(self, resident: Resident, ending: Ending) -> None:
+        """End a life wherever its code stands; what counts is the last that was said of it."""
+        resident.ending = ending
         if resident.task is None:
-            self._gone(resident, reason)
+            self._report_end(resident, ending)
             return
-        self._loop.call_later(GONE_SECONDS, self._gone, resident, reason)
+        self._loop.call_later(GONE_SECONDS, self._report_end, resident, ending)
         self._reach(resident)
 
     def _reach(self, resident: Resident) -> None:
@@ -342,16 +348,17 @@ class Host(Line):
         task = resident.task
         if task is None or task.done():
             return
-        if not self._slicer.interrupt(resident, Died(resident.reason)):
+        assert resident.ending is not None
+        if not self._slicer.interrupt(resident, Died(resident.ending)):
             task.cancel()
         self._loop.call_later(REACH_SECONDS, self._reach, resident)
 
     def _too_busy(self, owner: Owner) -> None:
         """A message has held the node for longer than its agent may; called where it stands."""
         assert isinstance(owner, Resident)
-        if owner.reason is None and owner.life in self.residents:
+        if owner.ending is None and owner.life in self.residents:
             text = f"one message held the node for more than max_busy={owner.max_busy:g} s"
-            self.end_life(owner, Crash("TooBusy", text), blame="charged")
+            self.end_life(owner, Ending(Crash("TooBusy", text), "charged"))
 
     def _upgrade(self, resident: Resident, number: int) -> None:
         try:

@@ -108,8 +108,8 @@ class InsideLink:
             given = (message.args, message.kwargs)
             found = claim(resident, "call", what_of(message), given) if resident and resident.key is not None else None
             return self._host.spawn(self._call(message, payload, resident, found))  # sent now, awaited when wanted
-        if resident is not None and resident.reason is not None:
-            raise Died(resident.reason)
+        if resident is not None and resident.ending is not None:
+            raise Died(resident.ending)
         if resident is None or (resident.key is None and resident.started):
             self._host.cast(resident, (message.path, message.method, payload))
         else:

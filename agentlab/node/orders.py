@@ -11,7 +11,7 @@ from agentlab.ground import redaction, tracebacks
 from agentlab.ground.tracebacks import Source
 from agentlab.node.context import InsideContext
 from agentlab.node.mailbox import Delivery, Item, Replace, Stop, Upgrade
-from agentlab.node.resident import Resident, draft
+from agentlab.node.resident import Ending, Resident, draft
 from agentlab.wire.exceptions import Term, decode_reason, describe
 from agentlab.wire.frames import KeptStep, ToNode
 from agentlab.wire.packing import unpack
@@ -131,7 +131,7 @@ class Orders(ToNode):
         """Interrupt its code, wherever that stands."""
         resident = self._host.residents.get(placement)
         if resident is not None:
-            self._host.end_life(resident, decode_reason(reason))
+            self._host.end_life(resident, Ending(decode_reason(reason)))
 
     def suspend(self, *, placement: int, on: bool) -> None:
         """Let the mailbox wait, or go on with it."""

@@ -8,6 +8,7 @@ import json
 import math
 import random
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.base import Agent, Field
@@ -28,20 +29,28 @@ current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assi
 """The agent whose code runs."""
 
 
-class Died(BaseException):
-    """Carries an exit reason out of an agent's code; no ``except Exception`` of a user catches it."""
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a life ends: for any reason, None too, and with what it says of the message in hand."""
 
-    def __init__(self, reason: Any) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: Any
+    blame: Blame = "none"
+
+
+class Died(BaseException):
+    """Carries the end of a life out of its code; no ``except Exception`` of a user catches it."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.reason)
+        self.ending = ending
 
 
 class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
     __slots__ = (
-        "agent", "away", "blame", "burns", "casts", "chance", "diverged", "host", "journal", "key", "mailbox",
-        "max_busy", "open", "reason", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers",
+        "agent", "away", "burns", "casts", "chance", "diverged", "ending", "host", "journal", "key", "mailbox",
+        "max_busy", "open", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers",
         "traced", "withdrawn",
     )  # fmt: skip
 
@@ -56,9 +65,8 @@ class Resident(Owner):
         self.task: asyncio.Task[None] | None = None
         self.key: int | None = None  # the message in hand
         self.withdrawn: int | None = None  # the message that its caller has taken back
-        self.reason: Any = None  # set from outside: die with it
-        self.blame: Blame = "none"  # what that says of the message in hand
-        self.stopping: Any = None  # set by the agent itself: end after this message
+        self.ending: Ending | None = None  # it was ended: what is left of its code begins no step and sends nothing
+        self.stopping: Ending | None = None  # set by the agent itself: end after this message
         self.suspended = False
         self.traced = False
         self.started = False

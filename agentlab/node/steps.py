@@ -61,8 +61,8 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
     host = resident.host
     if found.mark[0] != "call":  # a call leaves behind everything noted before it, or stays in the node
         await host.settled()
-    if resident.reason is not None:
-        raise Died(resident.reason)  # what is left of a life that was ended begins no step: its successor may
+    if resident.ending is not None:
+        raise Died(resident.ending)  # what is left of a life that was ended begins no step: its successor may
     begin(resident, found, once=once, given=given)
     if once:
         await host.settled()

@@ -27,7 +27,18 @@ from agentlab.kernel.signals import Fatal, Signals
 from agentlab.pool.pool import Node
 from agentlab.supervision.past import noted
 from agentlab.supervision.records import Record
-from agentlab.supervision.words import Begun, Exited, Fact, Failed, Ignored, SignalWorker, Start, Started, Then
+from agentlab.supervision.words import (
+    Begun,
+    Exited,
+    Fact,
+    FactKind,
+    Failed,
+    Ignored,
+    SignalWorker,
+    Start,
+    Started,
+    Then,
+)
 from agentlab.wire.exceptions import Term, decode_reason, encode_reason
 from agentlab.wire.frames import Blame
 
@@ -160,7 +171,9 @@ class Lives:
             desk.ledger.gone(record)
             self._forget_waiting(fact.path)
         if record.is_supervisor:
-            self._note_supervisor(fact)
+            act = SUPERVISOR_ACTS.get(fact.kind)
+            if act is not None:
+                act(self, fact)
         elif fact.kind in ("parked", "down", "removed"):
             self._note_end(fact)
 
@@ -227,25 +240,38 @@ class Lives:
         desk.ledger.keep_child(entry.record, entry)
         desk.settle(entry)
 
-    def _note_supervisor(self, fact: Fact) -> None:
-        """A supervisor came up, or ended, or is gone and everything below it with it."""
-        desk, path = self._desk, fact.path
-        if fact.kind == "supervisor_exited":
-            desk.supervisors.ended(path, fact.life or 0)
-            self.tell_others(fact.life or 0, path, fact.reason)
-        elif fact.kind == "down" and desk.supervisors.comes_back(path):
-            return  # as after a crash: those below start again with it, or are removed, and messages wait
-        elif fact.kind in ("down", "parked", "removed") and not desk.ledger.closing:
-            now = desk.tree.find(path)
-            heir = now if now is not fact.record else None
-            for record in noted(fact.record):  # it may have ended before it had brought all of them back
-                desk.entries.make(record)
-            for entry in [e for e in desk.entries.below(path) if heir is None or not e.record.is_below(heir)]:
-                if fact.kind == "removed":
-                    self.forget(entry, fact.reason)
-                else:
-                    entry.go_down()
-                    self._mail.drop(entry, fact.reason)
+    def _supervisor_ended(self, fact: Fact) -> None:
+        """Linked and watching agents hear why, as OTP's exit signals."""
+        self._desk.supervisors.ended(fact.path, fact.life or 0)
+        self.tell_others(fact.life or 0, fact.path, fact.reason)
+
+    def _supervisor_down(self, fact: Fact) -> None:
+        """Its agents stay in the books but do not run: their callers are told now.
+
+        If it is stopped to be started again, all is as after a crash: those below start again with it, or are removed,
+        and messages wait.
+        """
+        if fact.kind == "down" and self._desk.supervisors.comes_back(fact.path):
+            return
+        for entry in self._left_below(fact.record):
+            entry.go_down()
+            self._mail.drop(entry, fact.reason)
+
+    def _supervisor_removed(self, fact: Fact) -> None:
+        """Its agents are gone for good with it."""
+        for entry in self._left_below(fact.record):
+            self.forget(entry, fact.reason)
+
+    def _left_below(self, record: Record) -> list[Entry]:
+        """The agents of a supervisor that is gone, but not of its successor; none in a lab that closes."""
+        desk, path = self._desk, record.path
+        if desk.ledger.closing:
+            return []
+        now = desk.tree.find(path)
+        heir = now if now is not record else None
+        for below in noted(record):  # it may have ended before it had brought all of them back
+            desk.entries.make(below)
+        return [entry for entry in desk.entries.below(path) if heir is None or not entry.record.is_below(heir)]
 
     def forget(self, entry: Entry, reason: Any) -> None:
         """The agent is gone for good; a later one with its id starts fresh."""
@@ -499,6 +525,15 @@ class Lives:
         self._placing.leave(entry)
         entry.be_over()
         entry.ask_no_more()
+
+
+SUPERVISOR_ACTS: dict[FactKind, Callable[[Lives, Fact], None]] = {
+    "supervisor_exited": Lives._supervisor_ended,
+    "down": Lives._supervisor_down,
+    "parked": Lives._supervisor_down,
+    "removed": Lives._supervisor_removed,
+}
+"""What a fact about a supervisor means for the agents below it and for those tied to it."""
 
 
 def _has_passed_on(record: Record) -> bool:

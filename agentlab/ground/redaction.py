@@ -65,6 +65,7 @@ def learn(found: dict[str, str]) -> None:
 
 def redact(text: str) -> str:
     """The text with every secret in it replaced by ``***``."""
+    text = str.__str__(text)  # one of a class of its own may do anything when it is looked at
     if len(text) < LEAST:
         return text
     for value in known_secrets():
@@ -78,6 +79,7 @@ def redact(text: str) -> str:
 
 def redact_name(text: str) -> str:
     """Redact a name, of a step or a method, which comes again and again."""
+    text = str.__str__(text)  # one of a class of its own may do anything when it is looked at
     if len(text) < LEAST:
         return text
     known_secrets()  # forgets the names when there are other secrets
@@ -91,6 +93,7 @@ def redact_name(text: str) -> str:
 
 def leaked(text: str) -> str | None:
     """What secret is in the text, in words: the value of a variable, or what looks like a key; None if none is."""
+    text = str.__str__(text)  # one of a class of its own may do anything when it is looked at
     if len(text) < LEAST:
         return None
     for value, name in known_secrets().items():

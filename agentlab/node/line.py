@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 from agentlab.errors import CallTimeout
 from agentlab.node.resident import Resident, current
 from agentlab.ref.inside import Answer
-from agentlab.wire.codec import Frame, Reader, flat, frame
+from agentlab.wire.codec import Frame, Reader, frame
 from agentlab.wire.exceptions import Refused, Term, decode_reason
 from agentlab.wire.frames import Cast, Later, ToKernel
+from agentlab.wire.plain import flat
 from agentlab.wire.stubs import sender
 
 SayToKernel = sender(ToKernel, __file__)  # type: ignore[type-abstract]  # a protocol is what it reads

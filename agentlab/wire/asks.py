@@ -11,7 +11,6 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -28,9 +27,10 @@ from agentlab.exits import Crash
 from agentlab.ref.link import Link
 from agentlab.ref.ref import Ref
 from agentlab.supervision.child import Backoff, Child, Limit, Supervisor
-from agentlab.wire.exceptions import PLAIN, as_reason, decode_reason, describe, encode_reason
+from agentlab.wire.exceptions import as_reason, decode_reason, describe, encode_reason
 from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack_class
+from agentlab.wire.plain import plain_number
 from agentlab.wire.values import decode, encode
 
 Numbers = Callable[[type], int | None]
@@ -69,14 +69,7 @@ def write_control(op: str, args: tuple[Any, ...], numbers: Numbers) -> str:
     elif OPERATIONS[op].fields:
         *rest, fields = args
         args = (*rest, {name: _text(op, name, value) for name, value in fields.items()})
-    return encode(tuple(map(_number, args)), f"the arguments of {op}")
-
-
-def _number(arg: Any) -> Any:
-    """A whole number as Python's own: one from a frame is NumPy's."""
-    if type(arg) is tuple:
-        return tuple(map(_number, arg))
-    return int(arg) if isinstance(arg, Integral) and type(arg) not in PLAIN else arg
+    return encode(tuple(map(plain_number, args)), f"the arguments of {op}")
 
 
 def _text(op: str, name: str, value: Any) -> str:

@@ -10,25 +10,10 @@ import marshal
 import struct
 from typing import Any
 
-from agentlab.wire.exceptions import PLAIN, text_of
-
 Frame = tuple[Any, ...]
 """One thing that is said: its name, a word of ``frames``, then its parts."""
 
 _LENGTH = struct.Struct("!Q")
-
-
-def flat(value: Any) -> Any:
-    """A value as a frame can hold it: texts and numbers of classes of their own become plain ones."""
-    if isinstance(value, (tuple, list)):
-        return tuple(map(flat, value)) if isinstance(value, tuple) else list(map(flat, value))
-    if isinstance(value, dict):
-        return {flat(key): flat(part) for key, part in value.items()}
-    if type(value) in PLAIN:
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else text_of(value)
 
 
 def frame(messages: list[Frame]) -> bytes:

@@ -26,17 +26,12 @@ from agentlab.exits import Crash, Exit
 from agentlab.ground.redaction import redact
 from agentlab.ground.tracebacks import IN_THE_AGENT, full, message_of, render, traceback_of
 from agentlab.wire.pickles import dump, load, refuse_carriers
-
-LONGEST = 20_000
-"""Characters of an exception's message and of its traceback; one whose form takes much more travels as text."""
+from agentlab.wire.plain import LONGEST, PLAIN, Plain, plain_term, text_of
 
 DATA, PICKLE = b"d", b"p"
 """The first byte of a form."""
 
-
-PLAIN = frozenset({int, str, float, bool, bytes, type(None)})
-
-Term: TypeAlias = "int | str | float | bool | bytes | tuple[Term, ...] | None"
+Term: TypeAlias = Plain
 """An exit reason as a frame holds it: a word, or any plain term; what was raised begins with ``CRASH``."""
 
 
@@ -238,32 +233,14 @@ def as_reason(term: Any, default: str = "normal") -> Any:
             return Crash(term.__name__, "")
     if isinstance(term, BaseException):
         return Crash(*describe(term))
-    return term if isinstance(term, Crash) else _plain(term) if isinstance(term, tuple) and term else text_of(term)
+    return term if isinstance(term, Crash) else plain_term(term) if isinstance(term, tuple) and term else text_of(term)
 
 
 def encode_reason(reason: Any) -> Term:
     """An exit reason in plain parts, for a frame."""
     if isinstance(reason, Crash):
         return (CRASH, reason.type, reason.message, reason.traceback, reason.form)
-    return _plain(reason) if isinstance(reason, tuple) else text_of(reason)
-
-
-def _plain(term: Any, depth: int = 20) -> Term:
-    """A term that a frame can hold: what is neither text, number nor tuple becomes its text."""
-    if isinstance(term, tuple) and depth:
-        return tuple(_plain(part, depth - 1) for part in term)
-    plain: Term = term if type(term) in PLAIN and type(term) is not str else text_of(term)
-    return plain
-
-
-def text_of(term: Any) -> str:
-    """A term's text without secrets, whatever its ``__str__`` does."""
-    try:
-        text = str.__str__(term) if isinstance(term, str) else str.__str__(str(term))
-    except BaseException as failed:  # a __str__ may raise anything
-        return f"(a {type(term).__name__} whose text raised {type(failed).__name__})"
-    text = redact(text)
-    return (text if len(text) <= LONGEST else text[:LONGEST] + "...").lstrip("\0")
+    return plain_term(reason) if isinstance(reason, tuple) else text_of(reason)
 
 
 def repr_of(value: Any) -> str:

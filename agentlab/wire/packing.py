@@ -9,8 +9,8 @@ from agentlab.agent.fields import MAX_MESSAGE
 from agentlab.errors import MessageTooLarge
 from agentlab.ground.redaction import leaked
 from agentlab.ref.link import Link
-from agentlab.wire.exceptions import PLAIN
 from agentlab.wire.pickles import dump, load
+from agentlab.wire.plain import PLAIN
 from agentlab.wire.values import decode, encode
 
 JSON, PICKLE, PLAIN_PICKLE = b"j", b"p", b"q"

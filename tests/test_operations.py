@@ -26,4 +26,4 @@ def test_what_ends_or_starts_somebody_does_not_only_look() -> None:
     """A step that only looked may be taken back by a rewind; what others have seen may not."""
     looks = {name for name, about in OPERATIONS.items() if about.looks}
 
-    assert not any(OPERATIONS[name].ends or OPERATIONS[name].starts or OPERATIONS[name].fields for name in looks)
+    assert not any(OPERATIONS[name].ends or OPERATIONS[name].promised or OPERATIONS[name].fields for name in looks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from agentlab.control.children import (
     free_again,
     is_simple,
     join,
+    promised,
     ref_of,
     start,
     supervising,
@@ -100,13 +102,14 @@ async def start_child(
     return ref
 
 
-async def restart_child(runtime: Runtime, path: str, id: str) -> Any:
-    """Start a child that is kept but does not run."""
+async def restart_child(runtime: Runtime, path: str, id: str, *, asker: Asker | None = None) -> Any:
+    """Start a child that is kept but does not run; ``asker``: the step that asks."""
     text_of(id, "restart_child: id", "the id of a child", "id")
     place = join(path, id)
-    if await resume_one(runtime, place, "restart_child"):
-        return ref_of(runtime, find(runtime, place))
-    return await call_named("restart_child")(runtime, path, id)
+    with promised(runtime, asker, place, functools.partial(ref_of, runtime), when=("running",)):
+        if await resume_one(runtime, place, "restart_child"):
+            return ref_of(runtime, find(runtime, place))
+        return await call_named("restart_child")(runtime, path, id)
 
 
 async def found(runtime: Runtime, record: Record, spec: Child) -> tuple[Ref, list[str]]:

@@ -88,11 +88,12 @@ async def _controlled(  # noqa: PLR0917  # as it was asked
             f"{path} asks for {name} of itself, which waits for the end of the message that asks: "
             f"{path} → {path}. Set the fields themselves: self.field = value."
         )
-    options = {"asker": asker} if about.starts else {}
+    ends = caller is not None and _ends(caller, name, path, given)
+    options = {"asker": None if ends else asker} if about.promised else {}
     value = FUNCTIONS[name](runtime, path, *given, **options)
     if not about.waits:
         return value
-    if caller is not None and _ends(caller, name, path, given):
+    if ends:
         runtime.spawn(_unheard(value))  # it ends when the handler does, which would wait for it
         return None
     return await value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from agentlab.books.agents import Entry
@@ -25,6 +26,7 @@ from agentlab.errors import (
 )  # fmt: skip
 from agentlab.exits import reason_text
 from agentlab.ground.given import shown, text_of
+from agentlab.kernel.promises import Place, Promise, place_of
 from agentlab.kernel.runtime import Runtime
 from agentlab.ref.link import links
 from agentlab.ref.ref import Ref
@@ -36,6 +38,12 @@ from agentlab.wire.packing import pack
 
 ROOT_LIMIT = Limit(3, 5.0)
 """The own limit of what is started directly under the root, which has no limit itself, unless it says otherwise."""
+
+STATUSES = ("running", "stopped", "parked")
+"""What the store says of a child that is kept; of one that is not, ``gone``."""
+
+ENDED = {"terminate_child": ("stopped", "gone"), "delete_child": ("gone",)}
+"""What it says when these are done."""
 
 Control = Callable[..., Any]
 
@@ -166,22 +174,24 @@ async def start(  # as lab.start takes them
 
 
 async def _start_as(runtime: Runtime, parent: Record, spec: Child, id: str | None, asker: Asker | None) -> Ref:
-    if is_simple(parent) and id is None:  # its supervisor numbers it
-        return await _start(runtime, parent, spec, id)
-    made: Any = spec.what
-    name = "Supervisor" if isinstance(made, Supervisor) else made.__name__
-    path = join(parent.path, spec.id)
-    with promised(runtime, asker, path, links[runtime.lab_id].ref(path, name)):
-        return await _start(runtime, parent, spec, id)
-
-
-async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) -> Ref:
     if is_simple(parent):
-        up = expect(
-            await runtime.machine.ask(parent.path, "start_child", id, dict(spec.fields)), parent.path, "start", (id,)
-        )
-        look(runtime.desk, parent)
-        return ref_of(runtime, up.record)
+        return await _start_one_more(runtime, parent, dict(spec.fields), id, asker)
+    with promised(runtime, asker, join(parent.path, spec.id), functools.partial(ref_of, runtime)):
+        return await _start(runtime, parent, spec)
+
+
+async def _start_one_more(
+    runtime: Runtime, parent: Record, fields: dict[str, Any], id: str | None, asker: Asker | None
+) -> Ref:  # fmt: skip
+    place = place_of(fields) if id is None else join(parent.path, id)  # without an id its supervisor numbers it
+    with promised(runtime, asker, place, functools.partial(ref_of, runtime)):
+        result = await runtime.machine.ask(parent.path, "start_child", id, fields)
+        up = expect(result, parent.path, "start", (id,))
+    look(runtime.desk, parent)
+    return ref_of(runtime, up.record)
+
+
+async def _start(runtime: Runtime, parent: Record, spec: Child) -> Ref:
     check_complete(spec.what, spec.fields, where=f"child {spec.id!r} of {parent.path!r}")
     kept = parent.children.get(spec.id)
     if kept is not None and free_again(runtime, parent, kept):
@@ -195,17 +205,32 @@ async def _start(runtime: Runtime, parent: Record, spec: Child, id: str | None) 
 
 
 @contextlib.contextmanager
-def promised(runtime: Runtime, asker: Asker | None, path: str, answer: Any) -> Iterator[None]:
-    """A step starts what is at ``path``: who asks for it again, after the kernel's death, gets this answer."""
+def promised(
+    runtime: Runtime, asker: Asker | None, place: Place, answer: Callable[[Record], Any], *,
+    when: Collection[str] = STATUSES,
+) -> Iterator[None]:  # fmt: skip
+    """A step does something to a child: who asks for it again, after the kernel's death, gets this answer.
+
+    Args:
+        runtime: Where.
+        asker: The step; nothing is promised to a cell, which ends with the kernel.
+        place: Where it shows.
+        answer: Makes the answer, of the child's record.
+        when: The child's statuses in the store that say that it is done.
+    """
     ledger = runtime.desk.ledger
-    if asker is not None and ledger.durable:
-        ledger.promise(asker, path, pack(answer, "the answer", keep=True))
+    if asker is None or not ledger.durable:
+        yield
+        return
+    promise = Promise(asker, lambda record: pack(answer(record), "the answer", keep=True), when)
+    ledger.promises.make(place, promise)
     try:
         yield
     except Exception:
-        if asker is not None:
-            ledger.break_promise(asker, path)
+        ledger.not_answered(asker)
         raise
+    finally:
+        ledger.promises.drop(place, asker)
 
 
 def is_simple(supervisor: Record | None) -> bool:
@@ -245,11 +270,12 @@ def free_id(parent: Record, wanted: str) -> str:
 def call_named(op: str) -> Control:
     """The administration call of that name, about a child by its id."""
 
-    async def call(runtime: Runtime, path: str, id: str) -> Any:
+    async def call(runtime: Runtime, path: str, id: str, *, asker: Asker | None = None) -> Any:
         supervising(runtime, path)
         text_of(id, f"{op}: id", "the id of a child", "id")
         by_name = op in {"terminate_child", "get_childspec"} and is_simple(runtime.desk.tree.find(path))
-        result = expect(await runtime.machine.ask(path, op, Instance(id) if by_name else id), path, op, (id,))
+        with promised(runtime, asker, join(path, id), lambda record: None, when=ENDED[op] if asker else ()):
+            result = expect(await runtime.machine.ask(path, op, Instance(id) if by_name else id), path, op, (id,))
         return ref_of(runtime, result.record) if isinstance(result, Up) else result
 
     call.__name__ = op

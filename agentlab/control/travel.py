@@ -106,7 +106,7 @@ async def fork(  # noqa: PLR0917  # as Ref.fork hands them over
     paths = [join(parent.path, name) for name in names]
     made = [links[runtime.lab_id].ref(place, entry.kind.name) for place in paths]
     refs = made[0] if n == 1 else Refs(made)
-    with promised(runtime, asker, paths[0], refs):
+    with promised(runtime, asker, paths[0], lambda record: refs):
         await _start(runtime, entry, parent, dict.fromkeys(names, fields), _birth(runtime, path, origin, changed))
     return refs
 

@@ -23,12 +23,13 @@ from agentlab.events import Event, EventKind, Move
 from agentlab.exits import Crash, is_graceful, reason_text
 from agentlab.ground.redaction import leaked, redact, redact_name
 from agentlab.kernel.bulk import Alike, Facts, First, Paths, child_rows
+from agentlab.kernel.promises import Promises
 from agentlab.store.batch import Batch, Rows
 from agentlab.store.database import Store
 from agentlab.store.schema import SPENT
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import Fact, FactKind, GaveUp, Used
-from agentlab.wire.frames import Tokens
+from agentlab.wire.frames import Asker, Tokens
 from agentlab.wire.packing import JSON
 
 
@@ -73,7 +74,7 @@ class Notes:
         last = store.select("SELECT max(seq) FROM event")
         self._seq = (last[0][0] or 0) if last else 0
         self._recalled: dict[str, tuple[int, int, int]] = {}
-        self._promised: dict[str, tuple[tuple[int, int], bytes]] = {}  # what steps start: who asked, and the answer
+        self.promises = Promises()
         self.letters = Counter(dict(store.select("SELECT path, count(*) FROM dead GROUP BY path")))
         self.spent: dict[str, tuple[int, int]] = {path: (took, gave) for path, took, gave in store.select(SPENT)}
         self._bases = {path for (path,) in store.select("SELECT DISTINCT base_path FROM fork")}
@@ -168,16 +169,16 @@ class Notes:
             asker, asker_step = origin
             self._batch.add_answer(asker=asker, asker_step=asker_step, payload=text)
 
-    def promise(self, origin: tuple[int, int], path: str, answer: bytes) -> None:
-        """A step starts what will be at ``path``. Whoever asks for it again, in a new kernel, gets this answer."""
-        if self.durable:
-            self._promised[path] = origin, answer
-
-    def break_promise(self, origin: tuple[int, int], path: str) -> None:
-        """It did not start."""
+    def not_answered(self, origin: Asker) -> None:
+        """What was answered does not hold, or nobody will ask for it again."""
         if self.durable and not self.closing:
-            self._promised.pop(path, None)
             self._batch.add("not_answered", *origin)
+
+    def _keep_promise(self, record: Record, status: str) -> None:
+        """One commit holds what an act did to this child and the answer to whoever asked for it."""
+        promise = self.promises.fulfil(record, status)
+        if promise is not None:
+            self.answered(promise.asker, promise.answer(record))
 
     def step_began(self, message: Message, step: Step) -> None:
         """A step whose start must be known after a crash: a ``once`` step, or one that others know by its number."""
@@ -357,15 +358,16 @@ class Notes:
             self._batch.add("gone", record.path)
             if record.is_supervisor:
                 self._batch.add("gone_below", record.path + "/")
+            self._keep_promise(record, "gone")
 
     def keep_child(self, record: Record, entry: Entry | None, incarnation: int = 1) -> None:
         """Write down that this child is kept, so that the lab can be opened again."""
         if record.state != "parked":
             self.as_stored.discard(record.path)
         if self.durable and record.supervisor is not None and not self.closing and record.path not in self.as_stored:
-            self._batch.add("child", *child_row(record, entry, incarnation))
-            if record.path in self._promised:  # one commit holds the child and the answer to who asked for it
-                self.answered(*self._promised.pop(record.path))
+            row = child_row(record, entry, incarnation)
+            self._batch.add("child", *row)
+            self._keep_promise(record, row[4])
 
     def forget(self, path: str) -> None:
         """The agent is gone for good: a later one with its id starts fresh."""

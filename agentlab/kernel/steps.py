@@ -138,6 +138,8 @@ class Steps:
         took, outcome = (time.time_ns() - step.began) / 1e9, "ok" if result is not None else "failed"
         ledger.step_ended(entry, message, step, outcome, took, result, act.given, gave, seq=act.seq)
         ledger.touch(entry.path)
+        if step.reaches and not (entry.pending and entry.pending[0] is message):
+            ledger.not_answered(act.origin)  # the message is over
         for answer in act.answers:
             ledger.after_commit(answer, result, error)
         self._desk.due()

@@ -15,7 +15,7 @@ class Operation(NamedTuple):
     Attributes:
         waits: It waits for something, so it is a coroutine; the others are done when they return.
         looks: It changes nothing: a handler that asked for it can still be rewound.
-        starts: It starts an agent, so it is told who asks, for the answer to be committed with the child.
+        promised: Its answer is committed with what it does to a child, so it is told who asks.
         ends: It may end whoever asks for it, who therefore does not wait for it.
         children: It is served by the supervisor itself, which may be waiting for whoever asks.
         between_messages: It waits for the end of the message in hand.
@@ -25,7 +25,7 @@ class Operation(NamedTuple):
 
     waits: bool = False
     looks: bool = False
-    starts: bool = False
+    promised: bool = False
     ends: bool = False
     children: bool = False
     between_messages: bool = False
@@ -56,11 +56,11 @@ OPERATIONS: dict[str, Operation] = {
     "settle": Operation(waits=True),
     "replace_state": Operation(waits=True, between_messages=True, fields=True),
     "rewind": Operation(waits=True, between_messages=True),
-    "fork": Operation(waits=True, starts=True, fields=True),
-    "start_child": Operation(waits=True, starts=True, children=True),
-    "restart_child": Operation(waits=True, children=True),
-    "terminate_child": Operation(waits=True, ends=True, children=True),
-    "delete_child": Operation(waits=True, children=True),
+    "fork": Operation(waits=True, promised=True, fields=True),
+    "start_child": Operation(waits=True, promised=True, children=True),
+    "restart_child": Operation(waits=True, promised=True, children=True),
+    "terminate_child": Operation(waits=True, promised=True, ends=True, children=True),
+    "delete_child": Operation(waits=True, promised=True, children=True),
     "which_children": Operation(waits=True, looks=True, children=True),
     "count_children": Operation(waits=True, looks=True, children=True),
     "get_childspec": Operation(waits=True, looks=True, children=True),

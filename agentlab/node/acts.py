@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from agentlab.node.home import Home
 from agentlab.node.resident import Died, current
 from agentlab.node.steps import answered, claim, given_text
 from agentlab.ref.inside import Answer
 from agentlab.wire.exceptions import Refused
 from agentlab.wire.packing import unpack
 
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
 
-
-def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *parts: Any, asked: str) -> Answer[Any]:
+def act(host: Home, kind: str, name: str, given: tuple[Any, ...], op: str, *parts: Any, asked: str) -> Answer[Any]:
     """Ask the kernel for something: now, and awaited if wanted.
 
     Args:
@@ -55,7 +53,7 @@ def act(host: Host, kind: str, name: str, given: tuple[Any, ...], op: str, *part
     return host.answer(_unpacked(host, host.put(ask)), asked)
 
 
-async def _unpacked(host: Host, answer: Awaitable[bytes]) -> Any:
+async def _unpacked(host: Home, answer: Awaitable[bytes]) -> Any:
     try:
         return unpack(await answer, host.link)
     except Refused as refused:

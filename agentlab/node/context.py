@@ -6,13 +6,15 @@ import functools
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentlab.agent.arguments import signature_of
 from agentlab.agent.base import Agent
 from agentlab.errors import UnknownMessage
 from agentlab.ground.redaction import redact
 from agentlab.node.acts import act
+from agentlab.node.home import Home
+from agentlab.node.link import LabInside
 from agentlab.node.resident import Ending, Resident
 from agentlab.node.steps import at_once, carry_out, check_given, claim, given_text, inside_step, name_of
 from agentlab.ref.inside import Answer, RefInside
@@ -20,17 +22,13 @@ from agentlab.slicing.places import run
 from agentlab.wire.exceptions import as_reason
 from agentlab.wire.packing import pack
 
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
-from agentlab.node.link import LabInside
-
 
 class InsideContext:
     """An agent's means: who it is, and how it acts."""
 
     __slots__ = ("_cls_name", "_host", "_resident", "incarnation", "path")
 
-    def __init__(self, host: Host, resident: Resident, cls: type[Agent], path: str, incarnation: int) -> None:
+    def __init__(self, host: Home, resident: Resident, cls: type[Agent], path: str, incarnation: int) -> None:
         self._host = host
         self._resident = resident
         self._cls_name = cls.__name__
@@ -112,7 +110,7 @@ class Later:
             host = self._resident.host
             timer = (self._seconds, self._again, method, pack((args, kwargs), what, keep=host.durable))
             if self._resident.key is None and self._resident.started:
-                host.set_timer(self._resident, timer)
+                self._resident.set_timer(timer)
             else:
                 self._resident.timers.append(timer)
 

@@ -13,24 +13,29 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 import traceback
 import weakref
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import CodeType
+from typing import Any, NoReturn, Protocol
 
 from agentlab.exits import Exit
-from agentlab.node.resident import Died, Ending
+from agentlab.node.resident import Died
 from agentlab.slicing.sliced import Raised
 from agentlab.slicing.slices import Slicer
 
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
 
-_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
+class Serving(Protocol):
+    """Who speaks for a process."""
+
+    def disown(self) -> None:
+        """This is a forked child of it: serve nobody any more."""
+
+
+_hosts: weakref.WeakSet[Serving] = weakref.WeakSet()
 """The hosts of this process: one in a node, in the kernel's process those that stand in for one."""
 
 
-def watch(host: Host) -> None:
+def watch(host: Serving) -> None:
     """From here on no child of this process speaks for the host."""
     _hosts.add(host)
 
@@ -69,39 +74,25 @@ def leave(error: BaseException | None = None) -> NoReturn:
     os._exit(code & 0xFF if isinstance(code, int) else 0 if code is None else 1)
 
 
-def _left(host: Host) -> NoReturn:
-    """The agent's code has come to its end, and the host's would see to what follows."""
+def leave_with_the_code(handler: CodeType) -> NoReturn:
+    """The agent's code has come to its end in a child; ``handler``: where the host calls it."""
     error = sys.exc_info()[1]
     trace = error.__traceback__ if isinstance(error, Died) else None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    asked = trace is not None and trace.tb_frame.f_code is not type(host)._message.__code__
+    asked = trace is not None and trace.tb_frame.f_code is not handler
     leave(SystemExit(AWAITED) if asked else error)
 
 
-def _disown(host: Host) -> None:
-    host._sock.close()
-    if host.thread != threading.get_ident():
-        return  # its thread is not here: nothing of it runs any more
+def have_the_process() -> None:
+    """A child has signals as a plain process has them."""
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    if host.kind != "kernel":
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    for resident in host.residents.values():
-        if resident.mailbox:
-            resident.mailbox.clear()
-        resident.ending = Ending("forked")  # the handler that returns goes no further
-    host._slicer.__class__ = Orphan
-    host._report_end = lambda *_: _left(host)  # type: ignore[method-assign]
-    host.raised = lambda owner, error: leave(error)  # type: ignore[method-assign]
-    loop: Any = host._loop
-    loop._ready.clear()  # what was due is the node's
-    loop._run_once = leave
 
 
 def _forked() -> None:
     for host in list(_hosts):
-        _disown(host)
+        host.disown()
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -19,7 +19,7 @@ from agentlab.agent.base import HOOKS, Agent
 from agentlab.agent.snapshot import Image
 from agentlab.errors import InvalidArgument
 from agentlab.exits import Crash, Exit
-from agentlab.node.forked import watch
+from agentlab.node import forked
 from agentlab.node.line import Line
 from agentlab.node.link import InsideLink, awaited
 from agentlab.node.log import AgentLog
@@ -78,8 +78,8 @@ class Host(Line):
     async def begin(self) -> asyncio.Future[None]:
         """Begin to serve; what is done when the kernel's end of the socket closes."""
         self.thread = threading.get_ident()
-        watch(self)
-        self._log = AgentLog(self)
+        forked.watch(self)
+        self._log = AgentLog(self.say)
         self._slicer = Slicer(asyncio.get_running_loop(), cells=self._word.cells, on_busy=self._too_busy)
         if self.kind != "kernel":
             sys.stdout = sys.stderr = self._log
@@ -93,6 +93,26 @@ class Host(Line):
         """The kernel is gone; no agent code delays the end."""
         if self.kind != "kernel":
             os._exit(0)
+
+    def disown(self) -> None:
+        """This is a process that an agent has forked: its code may run on, and nothing of it speaks for the node."""
+        self._sock.close()
+        if self.thread != threading.get_ident():
+            return  # its thread is not here: nothing of it runs any more
+        forked.have_the_process()
+        if self.kind != "kernel":
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        for resident in self.residents.values():
+            if resident.mailbox:
+                resident.mailbox.clear()
+            resident.ending = Ending("forked")  # the handler that returns goes no further
+        self._slicer.__class__ = forked.Orphan
+        handler = type(self)._message.__code__
+        self._report_end = lambda *_: forked.leave_with_the_code(handler)  # type: ignore[method-assign]
+        self.raised = lambda owner, error: forked.leave(error)  # type: ignore[method-assign]
+        loop: Any = self._loop
+        loop._ready.clear()  # what was due is the node's
+        loop._run_once = forked.leave
 
     def raised(self, owner: Owner | None, error: BaseException) -> None:
         """Something was raised where no handler catches it: the crash of the agent whose code it was."""
@@ -176,9 +196,9 @@ class Host(Line):
         resident.started = True
         self.say.started(placement=resident.life, changes=[*migrated, *changes])
         for cast in resident.casts:  # as after a message: what a start that failed wanted to say is not said
-            self.cast(resident, cast)
+            resident.cast(cast)
         for timer in resident.timers:
-            self.set_timer(resident, timer)
+            resident.set_timer(timer)
         resident.casts, resident.timers = [], []
         if resident.stopping is not None:
             await self._stop(resident, resident.stopping)

@@ -17,7 +17,7 @@ from agentlab.node.resident import Resident, current
 from agentlab.ref.inside import Answer
 from agentlab.wire.codec import Frame, Reader, frame
 from agentlab.wire.exceptions import Refused, Term, decode_reason
-from agentlab.wire.frames import Cast, Later, ToKernel
+from agentlab.wire.frames import Cast, ToKernel
 from agentlab.wire.plain import flat
 from agentlab.wire.stubs import sender
 
@@ -132,18 +132,11 @@ class Line:
             self._away[ticket] = resident
         return answer
 
-    def cast(self, resident: Resident | None, cast: Cast) -> None:
-        """Send a message that no commit holds; what its sender calls next comes after it."""
+    def cast(self, cast: Cast) -> None:
+        """Send a message that no commit holds."""
         self.noted += 1
         path, method, payload = cast
         self.say.cast(path=path, method=method, payload=payload)
-        if resident is not None:
-            resident.sent = self.noted
-
-    def set_timer(self, resident: Resident, timer: Later) -> None:
-        """Set a timer that no commit holds."""
-        seconds, again, method, payload = timer
-        self.say.timer(placement=resident.life, seconds=seconds, again=again, method=method, payload=payload)
 
     def _expect(self) -> tuple[int, asyncio.Future[Any]]:
         ticket = next(self._tickets)

@@ -6,11 +6,12 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentlab.errors import NotRunning, UnknownMessage
 from agentlab.ground.redaction import leaked, redact
 from agentlab.node.acts import act
+from agentlab.node.home import Home
 from agentlab.node.resident import Died, Resident, current
 from agentlab.node.steps import Claim, carry_out, claim, given_text
 from agentlab.ref.inside import Answer, RefInside, written
@@ -22,9 +23,6 @@ from agentlab.wire.frames import Asker
 from agentlab.wire.operations import OPERATIONS
 from agentlab.wire.packing import pack, runs_code, unpack
 
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
-
 
 class LabInside:
     """The lab as an agent sees it. Everything is awaited: the lab lives in another process.
@@ -33,7 +31,7 @@ class LabInside:
     journal when the message is delivered again.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Home) -> None:
         self._host = host
 
     def start(
@@ -84,7 +82,7 @@ def what_of(message: Outgoing) -> str:
 class InsideLink:
     """A ref's link inside a node: calls go to the kernel, casts leave with the commit."""
 
-    def __init__(self, host: Host, lab_id: str) -> None:
+    def __init__(self, host: Home, lab_id: str) -> None:
         self._host = host
         self.lab_id = lab_id
 
@@ -110,10 +108,13 @@ class InsideLink:
             return self._host.spawn(self._call(message, payload, resident, found))  # sent now, awaited when wanted
         if resident is not None and resident.ending is not None:
             raise Died(resident.ending)
-        if resident is None or (resident.key is None and resident.started):
-            self._host.cast(resident, (message.path, message.method, payload))
+        cast = (message.path, message.method, payload)
+        if resident is None:
+            self._host.cast(cast)
+        elif resident.key is None and resident.started:
+            resident.cast(cast)
         else:
-            resident.casts.append((message.path, message.method, payload))
+            resident.casts.append(cast)
         return None
 
     async def _call(self, message: Outgoing, payload: bytes, resident: Resident | None, found: Claim | None) -> Any:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from typing import TYPE_CHECKING
 
 from agentlab.ground.redaction import redact
 from agentlab.node.resident import current
-
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
+from agentlab.wire.frames import ToKernel
 
 
 class AgentLog(io.TextIOBase):
@@ -22,8 +19,8 @@ class AgentLog(io.TextIOBase):
 
     LONGEST = 100_000  # characters of a line; a longer one leaves in pieces
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, say: ToKernel) -> None:
+        self._say = say
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._open: dict[int, str] = {}
@@ -44,7 +41,7 @@ class AgentLog(io.TextIOBase):
             lines.append(rest[: self.LONGEST])
             rest = rest[self.LONGEST :]
         for line in lines:
-            self._host.say.log(placement=key, line=redact(line))
+            self._say.log(placement=key, line=redact(line))
         if rest:
             self._open[key] = rest
 

@@ -8,12 +8,10 @@ loop goes on. A loop that an agent stops goes on too.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from agentlab.node.host import Host
 from agentlab.slicing.sliced import Owner, Step, owner_of
-
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
 
 
 def serve(host: Host) -> None:

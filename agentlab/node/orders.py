@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import Protocol
 
 from agentlab.agent.base import Agent
 from agentlab.agent.snapshot import Image, migrated
 from agentlab.ground import redaction, tracebacks
 from agentlab.ground.tracebacks import Source
 from agentlab.node.context import InsideContext
+from agentlab.node.home import Home
 from agentlab.node.mailbox import Delivery, Item, Replace, Stop, Upgrade
 from agentlab.node.resident import Ending, Resident, draft
 from agentlab.wire.exceptions import Term, decode_reason, describe
@@ -17,14 +19,41 @@ from agentlab.wire.frames import KeptStep, ToNode
 from agentlab.wire.packing import unpack
 from agentlab.wire.stubs import hearing
 
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
+
+class Hosting(Home, Protocol):
+    """The host, as the kernel's orders need it.
+
+    Attributes:
+        residents: The lives here, by placement.
+        paths: The same by path.
+        classes: By the kernel's number.
+        numbers: The same by class.
+        keys: For calls within the node.
+    """
+
+    residents: dict[int, Resident]
+    paths: dict[str, Resident]
+    classes: dict[int, type[Agent]]
+    numbers: dict[type, int]
+    keys: Iterator[int]
+
+    def note_settled(self, count: int) -> None:
+        """So much of what this node has noted is committed."""
+
+    def take_answer(self, ticket: int, value: bytes | None, error: Term) -> None:
+        """Hand the kernel's answer to who has asked."""
+
+    def work(self, resident: Resident, state: tuple[Image, Image] | None = None) -> None:
+        """See to the mailbox; first of all, with a ``state``, start the life."""
+
+    def end_life(self, resident: Resident, ending: Ending) -> None:
+        """End a life, wherever its code stands."""
 
 
 class Orders(ToNode):
     """The hearing end of the line from the kernel; everything happens in the node's loop."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Hosting) -> None:
         self._host = host
 
     # to the node itself

@@ -9,21 +9,18 @@ import math
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentlab.agent.base import Agent, Field
 from agentlab.agent.snapshot import Change
 from agentlab.errors import InvalidState
 from agentlab.exits import Crash
+from agentlab.node.home import Home
 from agentlab.node.mailbox import NOTHING, Delivery, Item
 from agentlab.node.replay import NO_STEPS, Journal
 from agentlab.slicing.sliced import Owner, owner_of
 from agentlab.wire.exceptions import repr_of, revive
 from agentlab.wire.frames import Blame, Cast, Later
-
-if TYPE_CHECKING:
-    from agentlab.node.host import Host
-
 
 current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assignment]  # owners of a host are residents
 """The agent whose code runs."""
@@ -54,7 +51,7 @@ class Resident(Owner):
         "traced", "withdrawn",
     )  # fmt: skip
 
-    def __init__(self, host: Host, life: int, agent: Agent) -> None:
+    def __init__(self, host: Home, life: int, agent: Agent) -> None:
         super().__init__(life)
         self.host = host
         self.agent = agent
@@ -86,6 +83,16 @@ class Resident(Owner):
         if self.chance is None:
             self.chance = random.Random(self.seed or None)  # noqa: S311  # to be repeatable, not secret
         return self.chance
+
+    def cast(self, cast: Cast) -> None:
+        """Send a message that no commit holds; what it calls next comes after it."""
+        self.host.cast(cast)
+        self.sent = self.host.noted
+
+    def set_timer(self, timer: Later) -> None:
+        """Set a timer that no commit holds."""
+        seconds, again, method, payload = timer
+        self.host.say.timer(placement=self.life, seconds=seconds, again=again, method=method, payload=payload)
 
     def take(self, message: Delivery) -> None:
         """Take a message in hand."""

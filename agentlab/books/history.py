@@ -85,7 +85,7 @@ def former(place: str) -> tuple[str, int]:
 
 
 def packed(store: Store, text: str | None) -> bytes | None:
-    """What ``Ledger.text`` wrote, as it travels."""
+    """What ``MessageLog`` wrote, as it travels."""
     if text is None:
         return None
     return text.encode("latin-1") if store.path is None else JSON + text.encode()

@@ -150,7 +150,9 @@ def resume(runtime: Runtime, path: str) -> None:
 def _suspended(runtime: Runtime, entry: Entry, on: bool) -> None:
     if entry.suspended != on:
         entry.suspended = on
-        runtime.desk.ledger.event("suspended" if on else "resumed", entry.path, incarnation=entry.incarnation)
+        runtime.desk.ledger.events.note_event(
+            "suspended" if on else "resumed", entry.path, incarnation=entry.incarnation
+        )
         runtime.placing.tell(entry, wake=False).suspend(placement=entry.place, on=on)
     runtime.desk.settle(entry)
 
@@ -169,7 +171,9 @@ async def replace_state(runtime: Runtime, path: str, fields: dict[str, Any]) -> 
     entry = entry_at(runtime, path)
     image = checked(entry, fields, "replace_state")
     await set_state(runtime, entry, image, "replace_state")
-    runtime.desk.ledger.event("state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(image)))
+    runtime.desk.ledger.events.note_event(
+        "state_replaced", path, incarnation=entry.incarnation, detail=", ".join(sorted(image))
+    )
     runtime.desk.due()
     return entry.state()
 
@@ -187,7 +191,7 @@ async def set_state(runtime: Runtime, entry: Entry, image: Image, op: str) -> No
                 "Nothing was replaced yet; look: ref.info()."
             )
     entry.next_seq()
-    runtime.desk.ledger.checkpoint(entry, difference(entry.image(), image))
+    runtime.desk.ledger.children.note_checkpoint(entry, difference(entry.image(), image))
 
 
 async def _replaced(runtime: Runtime, entry: Entry, image: Image, timeout: float) -> bool:
@@ -225,11 +229,11 @@ async def settle(runtime: Runtime, path: str, step: int | str, result: bytes | N
     journal.settle(settled.number, result)
     if result is not None:
         settled.finished = True
-        runtime.desk.ledger.step_ended(entry, message, settled, "ok", 0.0, result, "", "settled by a person")
+        runtime.desk.ledger.messages.note_step(entry, message, settled, "ok", 0.0, result, "", "settled by a person")
     else:
-        runtime.desk.ledger.step_forgotten(message, settled)
+        runtime.desk.ledger.messages.forget_step(message, settled)
     detail = f"{settled.name}: {'its result was given' if result is not None else 'it may run again'}"
-    runtime.desk.ledger.event("settled", path, detail=detail)
+    runtime.desk.ledger.events.note_event("settled", path, detail=detail)
     if not journal.doubts and not entry.life:
         await go_on(runtime, entry)
 
@@ -269,7 +273,7 @@ def retry(runtime: Runtime, what: int | str | None) -> int:
     for number, path, method, payload, sender in letters:
         data = packed(ledger.store, payload)
         if data is not None:
-            ledger.dead_gone(number, path)
+            ledger.messages.drop_dead_letter(number, path)
             runtime.mail.send(path, method, data, sender=sender)
             sent += 1
         elif what == number:

@@ -223,14 +223,14 @@ def promised(
         yield
         return
     promise = Promise(asker, lambda record: pack(answer(record), "the answer", keep=True), when)
-    ledger.promises.make(place, promise)
+    ledger.children.promises.make(place, promise)
     try:
         yield
     except Exception:
-        ledger.not_answered(asker)
+        ledger.messages.drop_answer(asker)
         raise
     finally:
-        ledger.promises.drop(place, asker)
+        ledger.children.promises.drop(place, asker)
 
 
 def is_simple(supervisor: Record | None) -> bool:

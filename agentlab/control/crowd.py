@@ -27,7 +27,7 @@ def look(desk: Desk, record: Record) -> None:
     desk.crowds[path] = math.inf
     shared = f"{sharing} children share the limit of {spec.max_restarts} restarts in {spec.max_seconds:g} s"
     remedy = "one more, and all of them are stopped and started again. Give each its own: own_limit=Limit(3, 5.0)"
-    desk.ledger.event("shared_limit", path, detail=f"{shared}: {remedy}")
+    desk.ledger.events.note_event("shared_limit", path, detail=f"{shared}: {remedy}")
     desk.remarks.append(f"{path}: {shared}: {remedy}.")
     desk.due()
 

@@ -160,7 +160,7 @@ def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:
         more = len(entry.pending) - 1
         waits = f"; behind it {more} more {'waits' if more == 1 else 'wait'} in the mailbox" if more else ""
         told.append((hand if head.begun else f"Next: {head.method}") + waits)
-    letters = runtime.desk.ledger.letters.get(entry.path, 0)
+    letters = runtime.desk.ledger.messages.letters.get(entry.path, 0)
     if letters:
         are = "is a dead letter" if letters == 1 else "are dead letters"
         told.append(f"{letters:,} of its messages {are}: lab.dead_letters(path={entry.path!r})")

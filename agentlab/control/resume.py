@@ -55,7 +55,7 @@ async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
 
 
 async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> None:
-    runtime.desk.ledger.expect({place.path: place.past for top in past for place in top.walk()})
+    runtime.desk.ledger.children.expect_agents({place.path: place.past for top in past for place in top.walk()})
     asleep: list[tuple[Place, Child]] = []
     for place in past:
         spec = place.child()
@@ -74,7 +74,7 @@ async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> Non
 
 async def _adopt(runtime: Runtime, place: Place, spec: Child, reason: str) -> None:
     """Keep it down, as it was; it waits to be resumed unless it was down already when the lab ended."""
-    runtime.desk.ledger.as_stored.add(place.path)
+    runtime.desk.ledger.children.as_stored.add(place.path)
     if place.status == "running":
         runtime.desk.waiting.add(place, reason)
     how = _how(runtime, place.parent, spec)
@@ -265,7 +265,9 @@ async def _resume(runtime: Runtime, places: list[Place], specs: Mapping[str, Chi
         if missing_of(spec) is not None:
             continue
         record.spec = spec  # the class may have been defined meanwhile
-        runtime.desk.ledger.expect({below.path: below.past for below in place.walk() if below is not place})
+        runtime.desk.ledger.children.expect_agents(
+            {below.path: below.past for below in place.walk() if below is not place}
+        )
         try:
             await _start_again(runtime, place, record)
         except Exception as error:  # whatever on_start raises

@@ -45,7 +45,7 @@ def _waiting(runtime: Runtime, place: Place) -> Row:
     return Row(
         place.path, place.id, "agent" if agent else "supervisor", place.cls_name if agent else place.strategy or "",
         "parked", incarnation, restarts, None, len(runtime.desk.waiting.mail.get(place.path, ())), place.parent,
-        place.why, runtime.began, 0, place.strategy, letters=runtime.desk.ledger.letters.get(place.path, 0),
+        place.why, runtime.began, 0, place.strategy, letters=runtime.desk.ledger.messages.letters.get(place.path, 0),
         missing=agent and place.is_missing,
     )  # fmt: skip
 
@@ -74,8 +74,9 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
     return Row(
         path, record.id, "agent", what.__name__, runtime.desk.status(entry), entry.incarnation, entry.restarts,
         entry.node, len(entry.pending), above, _text(entry.reason), entry.since,
-        entry.handled, outdated=not _is_newest(entry.kind.cls, newest), letters=runtime.desk.ledger.letters[path],
-        spent=runtime.desk.ledger.spent.get(path), missing=is_undefined(entry.kind.cls),
+        entry.handled, outdated=not _is_newest(entry.kind.cls, newest),
+        letters=runtime.desk.ledger.messages.letters[path],
+        spent=runtime.desk.ledger.messages.spent.get(path), missing=is_undefined(entry.kind.cls),
         restart=record.spec.restart,
     )  # fmt: skip
 
@@ -107,7 +108,7 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
 
 def _strays(runtime: Runtime) -> int:
     """Dead letters for agents that are not in the tree."""
-    letters, desk = runtime.desk.ledger.letters, runtime.desk
+    letters, desk = runtime.desk.ledger.messages.letters, runtime.desk
     gone = [path for path, count in letters.items() if count and desk.tree.find(path) is None]
     return sum(letters[path] for path in gone if desk.waiting.below(path) is None)
 

@@ -55,7 +55,7 @@ async def rewind(runtime: Runtime, path: str, to: int) -> dict[str, Any]:
     to = _plain(to)
     _check_checkpoint(runtime, path, to, "rewind")
     await set_state(runtime, entry, await _image(runtime, entry, to), "rewind")
-    runtime.desk.ledger.event("rewound_to", path, incarnation=entry.incarnation, detail=f"checkpoint {to}")
+    runtime.desk.ledger.events.note_event("rewound_to", path, incarnation=entry.incarnation, detail=f"checkpoint {to}")
     runtime.desk.due()
     return entry.state()
 
@@ -193,10 +193,10 @@ def _birth(runtime: Runtime, path: str, origin: Origin, changed: Image) -> Calla
         if origin.again is not None:
             message = _message(runtime, origin)
             again = (message.key, origin.again.key, origin.step)
-        ledger.fork(entry, path, origin.seq, again=again, source=origin.text)
-        ledger.checkpoint(entry, difference(entry.fields, changed))
+        ledger.children.note_fork(entry, path, origin.seq, again=again, source=origin.text)
+        ledger.children.note_checkpoint(entry, difference(entry.fields, changed))
         if again is not None:
-            ledger.kept(entry.path, message)
+            ledger.messages.keep_message(entry.path, message)
             runtime.mail.restore(entry, message)
 
     return begin

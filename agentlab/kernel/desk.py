@@ -115,7 +115,7 @@ class Desk:
             self.active.add(entry)
         else:
             self.active.discard(entry)
-        self.ledger.touch(entry.path)
+        self.ledger.events.touch_path(entry.path)
         self.due()
 
     def why_not(self, path: str, method: str) -> str:

@@ -70,7 +70,7 @@ class Lives:
         desk = self._desk
         new: dict[int, list[Record]] = {}  # by the spec that they share
         for record in command.records:
-            if desk.ledger.remembers(record.path):
+            if desk.ledger.children.remembers_agent(record.path):
                 self._come_back(record)
             else:
                 new.setdefault(id(record.spec), []).append(record)
@@ -81,7 +81,7 @@ class Lives:
             for record in records:
                 record.note = note
             desk.entries.dormant += len(records)
-            desk.ledger.begun(records, note)
+            desk.ledger.children.note_starts(records, note)
         desk.due()
 
     def _come_back(self, record: Record) -> None:
@@ -153,7 +153,7 @@ class Lives:
         elif record.note.kind.traps_shutdown and not kill:
             return False
         reason = "killed" if kill else command.reason
-        self._desk.ledger.alike("killed" if reason == "killed" else "exited", record, 1, reason)
+        self._desk.ledger.events.note_like_siblings("killed" if reason == "killed" else "exited", record, 1, reason)
         self.machine.feed(Exited(command.life, reason))
         return True
 
@@ -162,13 +162,14 @@ class Lives:
         desk, record = self._desk, fact.record
         if record.note is not None and desk.ledger.closing:
             if fact.kind == "removed":
-                desk.ledger.alike("removed", record, None, fact.reason)
+                desk.ledger.events.note_like_siblings("removed", record, None, fact.reason)
             return
         if fact.kind == "supervisor_started":
-            desk.supervisors.began(fact.path, fact.life or 0, before=desk.ledger.remembered(fact.path))
-        desk.ledger.fact(fact, desk.supervisors.number(fact.life), desk.supervisors.count(fact.path))
+            desk.supervisors.began(fact.path, fact.life or 0, before=desk.ledger.children.starts_before(fact.path))
+        desk.ledger.events.note_fact(fact, desk.supervisors.number(fact.life))
+        desk.ledger.children.keep_supervisor(fact, desk.supervisors.count(fact.path))
         if fact.kind == "removed" and not self._has_heir(record):
-            desk.ledger.gone(record)
+            desk.ledger.children.drop_child(record)
             self._forget_waiting(fact.path)
         if record.is_supervisor:
             act = SUPERVISOR_ACTS.get(fact.kind)
@@ -183,7 +184,7 @@ class Lives:
         if place is not None:
             self._desk.waiting.remove(place)
             for below in place.walk():
-                self._desk.ledger.forget(below.path)
+                self._desk.ledger.children.forget_agent(below.path)
 
     def _has_heir(self, record: Record) -> bool:
         """Whether another child has its path already: its supervisor ended slowly, and that one's successor runs.
@@ -225,7 +226,7 @@ class Lives:
         self._mail.drop(entry, fact.reason, casts=for_good)
         if for_good:
             self._leave_topics(entry)
-        desk.ledger.keep_child(record, entry)
+        desk.ledger.children.keep_child(record, entry)
         desk.settle(entry)
 
     def stop_parked(self, entry: Entry, reason: Any) -> None:
@@ -233,11 +234,11 @@ class Lives:
         desk = self._desk
         entry.stop_for_good()
         entry.reason = reason
-        desk.ledger.event("stopped", entry.path, incarnation=entry.incarnation, reason=reason_text(reason))
+        desk.ledger.events.note_event("stopped", entry.path, incarnation=entry.incarnation, reason=reason_text(reason))
         self._mail.drop(entry, reason)
         self._leave_topics(entry)
-        desk.ledger.as_stored.discard(entry.path)
-        desk.ledger.keep_child(entry.record, entry)
+        desk.ledger.children.as_stored.discard(entry.path)
+        desk.ledger.children.keep_child(entry.record, entry)
         desk.settle(entry)
 
     def _supervisor_ended(self, fact: Fact) -> None:
@@ -284,7 +285,7 @@ class Lives:
             desk.active.discard(entry)
         self._leave_topics(entry)
         self._time.forget(entry.path)
-        desk.ledger.forget(entry.path)
+        desk.ledger.children.forget_agent(entry.path)
 
     def _leave_topics(self, entry: Entry) -> None:
         topics = self._desk.topics
@@ -303,14 +304,14 @@ class Lives:
         if entry is None:
             entry = Entry(record, desk.kinds.of(what))
             desk.entries.put(entry)
-            desk.ledger.recall(entry)
+            desk.ledger.children.recall_agent(entry)
             birth = self.births.get(id(record.spec)) or self.births.get(id(record.fields))
             if birth is not None:
                 birth(entry)
-            desk.ledger.keep_child(record, entry)
+            desk.ledger.children.keep_child(record, entry)
         elif entry.record is not record or entry.spec is not record.spec:
             entry.belong_to(record, desk.kinds.of(what))
-            desk.ledger.keep_child(record, entry)
+            desk.ledger.children.keep_child(record, entry)
         return entry
 
     def hold(self, messages: dict[str, list[Message]]) -> None:
@@ -359,8 +360,8 @@ class Lives:
         if changes:
             if entry.incarnation > 1:  # the first state is checkpoint 0, each later one has its own number
                 entry.next_seq()
-            self._desk.ledger.checkpoint(entry, changes)
-        self._desk.ledger.started(entry)
+            self._desk.ledger.children.note_checkpoint(entry, changes)
+        self._desk.ledger.children.note_start(entry)
         entry.come_up()
         self.machine.feed(Started(entry.life))
         if self._mail.doubt(entry) is not None:  # its siblings, a person or a new kernel started it too early
@@ -376,7 +377,7 @@ class Lives:
         self._placing.tell(entry).open(placement=entry.place)
         if changes:  # a set, say, whose JSON has another order there
             entry.next_seq()
-            self._desk.ledger.checkpoint(entry, changes)
+            self._desk.ledger.children.note_checkpoint(entry, changes)
         self._desk.settle(entry)
 
     def on_failed(self, node: Node, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
@@ -394,10 +395,10 @@ class Lives:
         self._leave(entry)
         entry.reason = reason
         if reason == "normal":
-            self._desk.ledger.event("ignored", entry.path, node=node)
+            self._desk.ledger.events.note_event("ignored", entry.path, node=node)
             self.machine.feed(Ignored(life))
         else:
-            self._desk.ledger.failed(entry, node or 0, reason)
+            self._desk.ledger.events.note_failed_start(entry, node or 0, reason)
             self.machine.feed(Failed(life, reason))
         self._desk.settle(entry)
 
@@ -492,7 +493,7 @@ class Lives:
         then = THEN[entry.ordered.then] if entry.ordered is not None else ""
         self._leave(entry)
         entry.reason = reason
-        desk.ledger.ended(entry, reason, late=desk.is_outlived(entry))
+        desk.ledger.events.note_end(entry, reason, late=desk.is_outlived(entry))
         self._mail.judge(entry, reason, key, blame)
         doubt = self._mail.doubt(entry)
         if doubt is not None or has_diverged(reason):

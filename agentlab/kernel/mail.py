@@ -29,8 +29,8 @@ from agentlab.errors import (
 from agentlab.exits import Crash, has_diverged, is_graceful, reason_text
 from agentlab.ground.redaction import leaked
 from agentlab.kernel.desk import Desk
-from agentlab.kernel.notes import Outcome
 from agentlab.kernel.own_time import OwnTime
+from agentlab.kernel.page import Outcome
 from agentlab.kernel.placing import Placing
 from agentlab.pool.pool import Node
 from agentlab.wire.exceptions import Term, describe, encode_reason
@@ -77,7 +77,7 @@ class Mail:
         if error is None and entry is not None:
             entry.accept(message)
             if message.answer is None and message.method not in HOOKS:
-                self._desk.ledger.kept(path, message)
+                self._desk.ledger.messages.keep_message(path, message)
             if message.origin is not None:
                 self.asked[message.origin] = message
             self._desk.settle(entry)
@@ -85,11 +85,11 @@ class Mail:
                 self._placing.deliver(entry, message)
         elif message.answer is None and leaked(message.method) is None and self._desk.waiting.takes(path, MAX_MAILBOX):
             self._desk.waiting.mail.setdefault(path, []).append(message)  # casts wait for whoever will be resumed
-            self._desk.ledger.kept(path, message)
+            self._desk.ledger.messages.keep_message(path, message)
         elif message.answer is not None:
             message.answer(None, error)
         else:
-            self._desk.ledger.dead(path, message, reason_text(error))
+            self._desk.ledger.messages.add_dead_letter(path, message, reason_text(error))
 
     def restore(self, entry: Entry, message: Message) -> None:
         """Put back a message that the store kept through the kernel's death."""
@@ -247,7 +247,7 @@ class Mail:
         if entry is not None and message is not None:
             message.begun = at
             if shown is not None:
-                self._desk.ledger.traced(entry, message, shown)
+                self._desk.ledger.events.note_traced_message(entry, message, shown)
             self._desk.settle(entry)
 
     def on_done(
@@ -268,12 +268,12 @@ class Mail:
         entry.next_seq()
         entry.handled += 1
         entry.suspicions = 0
-        ledger.handled(entry, message, "ok", None, started, int(took * 1e9))
+        ledger.messages.note_outcome(entry, message, "ok", None, started, int(took * 1e9))
         if changes:
-            ledger.checkpoint(entry, changes)
+            ledger.children.note_checkpoint(entry, changes)
         if message.origin is not None:
             self.answers[message.origin] = answer
-            ledger.answered(message.origin, answer)
+            ledger.messages.keep_answer(message.origin, answer)
         self._over(entry, message)
         if message.answer is not None:
             ledger.after_commit(message.answer, HERE if answered else answer)
@@ -312,7 +312,7 @@ class Mail:
 
     def _over(self, entry: Entry, message: Message) -> None:
         """A message is decided: what was kept to deliver it again can go."""
-        self._desk.ledger.over(message)
+        self._desk.ledger.messages.drop_message(message)
         self.posted.pop(message.key, None)
         if message.origin is not None:
             self.asked.pop(message.origin, None)
@@ -371,14 +371,16 @@ class Mail:
         entry.pending.remove(message)
         ledger = self._desk.ledger
         if message.withdrawn == SKIPPED:
-            ledger.event(SKIPPED, entry.path, incarnation=entry.incarnation, detail=message.method)
+            ledger.events.note_event(SKIPPED, entry.path, incarnation=entry.incarnation, detail=message.method)
             self._give_up(entry, message, SKIPPED, failed=True)
             self._desk.settle(entry)
             return
         if message.begun:
             entry.next_seq()
-            ledger.handled(entry, message, "cancelled", None, message.begun, time.time_ns() - message.begun)
-        ledger.event("cancelled", entry.path, incarnation=entry.incarnation, detail=message.method)
+            ledger.messages.note_outcome(
+                entry, message, "cancelled", None, message.begun, time.time_ns() - message.begun
+            )
+        ledger.events.note_event("cancelled", entry.path, incarnation=entry.incarnation, detail=message.method)
         self._over(entry, message)
         if message.answer is not None:
             ledger.after_commit(message.answer, None, concurrent.futures.CancelledError())
@@ -406,7 +408,7 @@ class Mail:
             return
         if blame != "none":
             message.deliveries += 1
-            self._desk.ledger.delivered(message)
+            self._desk.ledger.messages.charge_delivery(message)
         if doubted:
             return
         if not message.redeliver or message.deliveries >= MAX_DELIVERIES:
@@ -414,7 +416,7 @@ class Mail:
         elif own and message.journal is not None and not has_diverged(reason):
             taken = message.journal.rewind(message.deliveries)
             if taken:
-                self._desk.ledger.rewound(entry, message, taken)
+                self._desk.ledger.messages.note_steps_taken_back(entry, message, taken)
 
     def _end(self, entry: Entry, reason: Any, begun: int) -> None:
         doubt = self.doubt(entry)
@@ -452,7 +454,7 @@ class Mail:
         """
         if self._desk.ledger.closing:
             self._leave(entry, reason)
-        self._desk.ledger.touch(entry.path)
+        self._desk.ledger.events.touch_path(entry.path)
         doubted = entry.pending[0] if not gone and self.doubt(entry) is not None else None
         kept = [m for m in entry.pending if m is doubted or (m.answer is None and not casts)]
         dropped = [m for m in entry.pending if m not in kept]
@@ -482,9 +484,9 @@ class Mail:
         entry.next_seq()
         self._over(entry, message)
         outcome = SKIPPED if reason == SKIPPED else "failed"
-        ledger.handled(entry, message, outcome, reason_text(reason), begun, time.time_ns() - begun)
+        ledger.messages.note_outcome(entry, message, outcome, reason_text(reason), begun, time.time_ns() - begun)
         if failed or (letter and message.answer is None):
-            ledger.dead(entry.path, message, reason_text(reason))
+            ledger.messages.add_dead_letter(entry.path, message, reason_text(reason))
         if message.answer is not None:
             refused = isinstance(reason, InvalidArgument)
             ledger.after_commit(message.answer, None, reason if refused else _down(entry, message, reason))

@@ -43,7 +43,7 @@ class OwnTime:
         if again and self.clock.same(timer) is not None:
             return 0
         self.clock.add(timer)
-        self._desk.ledger.timer(timer, self._ahead)
+        self._desk.ledger.messages.keep_timer(timer, self._ahead)
         return timer.number
 
     def look_at_the_wall(self) -> None:
@@ -52,7 +52,7 @@ class OwnTime:
         if abs(ahead - self._ahead) >= SET:
             self._ahead = ahead
             for timer in self.clock:
-                self._desk.ledger.timer(timer, ahead)
+                self._desk.ledger.messages.keep_timer(timer, ahead)
             self._desk.due()
 
     def take_due(self) -> list[Timer]:
@@ -62,9 +62,9 @@ class OwnTime:
     def has_rung(self, timer: Timer) -> None:
         """Write down that a timer has rung."""
         if timer.every is None:
-            self._desk.ledger.timer_gone(timer.number)
+            self._desk.ledger.messages.drop_timer(timer.number)
         else:
-            self._desk.ledger.timer(timer, self._ahead)
+            self._desk.ledger.messages.keep_timer(timer, self._ahead)
 
     def take_back(self, numbers: list[int]) -> None:
         """Forget timers whose commit failed."""
@@ -75,4 +75,4 @@ class OwnTime:
         """An agent is gone for good; where the lab closes, its timers ring when that is opened again."""
         for number in self.clock.drop(path):
             if not self._desk.ledger.closing:
-                self._desk.ledger.timer_gone(number)
+                self._desk.ledger.messages.drop_timer(number)

@@ -73,7 +73,9 @@ class Placing:
 
     def failed(self, path: str, error: Exception) -> None:
         """There was no room for another process: it is tried again."""
-        self._desk.ledger.event("no_node", path, reason=str(error), detail=f"tried again in {AGAIN_SECONDS:g} s")
+        self._desk.ledger.events.note_event(
+            "no_node", path, reason=str(error), detail=f"tried again in {AGAIN_SECONDS:g} s"
+        )
         self._desk.loop.call_later(AGAIN_SECONDS, self.refill)
         self._desk.due()
 
@@ -118,7 +120,7 @@ class Placing:
         entry.move()
         entry.reason = reason
         entry.ask_no_more()
-        self._desk.ledger.moved(entry, reason)
+        self._desk.ledger.events.note_move(entry, reason)
         if sleeps:
             self.lull(entry, avoid=avoid)
         else:
@@ -131,7 +133,7 @@ class Placing:
         entry.since = time.time_ns()
         entry.node, entry.shunned = None, avoid
         entry.lie_down()
-        self._desk.ledger.started(entry)
+        self._desk.ledger.children.note_start(entry)
 
     def on_burnt(self, placement: int) -> None:
         """An agent that keeps using up its slices has left its node between two messages."""

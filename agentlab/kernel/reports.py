@@ -87,16 +87,16 @@ class Reports:
     def on_ready(self, node: Node, *, pid: int) -> None:
         """A node serves; it gets numbers for calls within it."""
         node.ready, node.born_with = True, memory_of(pid) or 0
-        self._desk.ledger.event("node_started", "/", node=node.number, detail=f"process {pid}")
+        self._desk.ledger.events.note_event("node_started", "/", node=node.number, detail=f"process {pid}")
         node.say.keys(first=self._desk.numbers.take(KEYS), count=KEYS)
 
     def on_log(self, node: Node, *, placement: int, line: str) -> None:
         """A line goes to the log of who printed it, else of the node."""
         entry = self._desk.placed.get(placement)
         if entry is None:
-            self._desk.ledger.event("log", "/", node=node.number, detail=line)
+            self._desk.ledger.events.note_event("log", "/", node=node.number, detail=line)
         else:
-            self._desk.ledger.log(entry, line)
+            self._desk.ledger.events.note_printed_line(entry, line)
 
     def on_told(self, node: Node, *, ticket: int, value: Told) -> None:
         """A node has answered what the kernel asked it."""
@@ -112,14 +112,14 @@ class Reports:
         entry = self._desk.placed.get(placement)
         if entry is not None and not self._desk.is_outlived(entry):
             entry.next_seq()
-            self._desk.ledger.checkpoint(entry, changes)
+            self._desk.ledger.children.note_checkpoint(entry, changes)
             self._desk.ledger.after_commit(self._placing.questions.answer, ticket, True)
 
     def on_emit(self, node: Node, *, placement: int, text: str) -> None:
         """Who looks on sees it."""
         entry = self._desk.placed.get(placement)
         if entry is not None:
-            self._desk.ledger.emitted(entry, text)
+            self._desk.ledger.events.pass_text_on(entry, text)
 
     def on_cast(self, node: Node, *, path: str, method: str, payload: bytes) -> None:
         """A message without a reply."""

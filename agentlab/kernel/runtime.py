@@ -267,7 +267,7 @@ class Runtime:
         self._ended.result()
 
     async def _end(self, timeout: float) -> None:
-        self.desk.ledger.closing = True
+        self.desk.ledger.begin_closing()
         call, future = self.machine.expect()
         self.machine.feed(Shutdown(call))
         cut = self.desk.loop.create_task(self._cut.wait())

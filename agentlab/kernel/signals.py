@@ -104,7 +104,7 @@ class Signals:
         for peer in peers:
             entry = self._desk.present(peer)
             if entry is not None:
-                self._desk.ledger.event("linked_exit", entry.path, reason=reason_text(reason), detail=path)
+                self._desk.ledger.events.note_event("linked_exit", entry.path, reason=reason_text(reason), detail=path)
                 fatal = self.arrive(entry, reason, path, linked=True)
                 if fatal is not None:
                     yield fatal

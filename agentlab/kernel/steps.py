@@ -39,12 +39,12 @@ class Steps:
         entry, message = found
         if message.journal is None:
             message.journal = Journal()
-            self._desk.ledger.kept(entry.path, message)
+            self._desk.ledger.messages.keep_message(entry.path, message)
         step = message.journal.begin(number, mark, once, at)
         message.step = step.name
         self._given[key, number] = given
-        self._desk.ledger.step_began(message, step)
-        self._desk.ledger.touch(entry.path)
+        self._desk.ledger.messages.note_step_began(message, step)
+        self._desk.ledger.events.touch_path(entry.path)
         self._desk.noted(node)
 
     def on_stepped(
@@ -76,8 +76,8 @@ class Steps:
         if result is not None or not (step.once or step.is_call):
             message.journal.end(number, result)
         message.step = None
-        self._desk.ledger.step_ended(entry, message, step, outcome, took, result, given, gave, tokens=tokens)
-        self._desk.ledger.touch(entry.path)
+        self._desk.ledger.messages.note_step(entry, message, step, outcome, took, result, given, gave, tokens=tokens)
+        self._desk.ledger.events.touch_path(entry.path)
 
     def on_replayed(
         self, node: Node, *, placement: int, key: int, number: int, mark: Mark, given: str, gave: str
@@ -87,13 +87,13 @@ class Steps:
         if found is not None:
             entry, message = found
             step = Step(number, mark, False, message.begun)
-            self._desk.ledger.step_ended(entry, message, step, "ok", 0.0, None, given, gave, replayed=True)
+            self._desk.ledger.messages.note_step(entry, message, step, "ok", 0.0, None, given, gave, replayed=True)
 
     def on_diverged(self, node: Node, *, placement: int, key: int, name: str) -> None:
         """A handler that is delivered again asks for something else than before."""
         found = self._in_hand(placement, key)
         if found is not None:
-            self._desk.ledger.event("diverged", found[0].path, detail=f"{found[1].method} asked for {name}")
+            self._desk.ledger.events.note_event("diverged", found[0].path, detail=f"{found[1].method} asked for {name}")
 
     def act(
         self, entry: Entry, answer: Answer, *, key: int, number: int, mark: Mark, at: int, given: str
@@ -109,7 +109,7 @@ class Steps:
             return None
         if message.journal is None:
             message.journal = Journal()
-            self._desk.ledger.kept(entry.path, message)
+            self._desk.ledger.messages.keep_message(entry.path, message)
         known = message.journal.steps.get(number)
         if known is not None and known.finished and known.reaches:
             answer(known.result)
@@ -117,12 +117,12 @@ class Steps:
         begun = message.journal.begin(number, mark, False, at)
         act = self._acts[origin] = Act(self, entry, message, begun, given)
         act.answers.append(answer)
-        self._desk.ledger.step_began(message, begun)
+        self._desk.ledger.messages.note_step_began(message, begun)
         message.step = begun.name
         if begun.reaches and origin in self._mail.answers:  # an earlier kernel has done it
             act(self._mail.answers[origin])
             return None
-        self._desk.ledger.touch(entry.path)
+        self._desk.ledger.events.touch_path(entry.path)
         return act
 
     def acted(self, act: Act, result: bytes | None, error: BaseException | None) -> None:
@@ -136,10 +136,10 @@ class Steps:
         ledger = self._desk.ledger
         gave = act.gave if error is None else reason_text(error)
         took, outcome = (time.time_ns() - step.began) / 1e9, "ok" if result is not None else "failed"
-        ledger.step_ended(entry, message, step, outcome, took, result, act.given, gave, seq=act.seq)
-        ledger.touch(entry.path)
+        ledger.messages.note_step(entry, message, step, outcome, took, result, act.given, gave, seq=act.seq)
+        ledger.events.touch_path(entry.path)
         if step.reaches and not (entry.pending and entry.pending[0] is message):
-            ledger.not_answered(act.origin)  # the message is over
+            ledger.messages.drop_answer(act.origin)  # the message is over
         for answer in act.answers:
             ledger.after_commit(answer, result, error)
         self._desk.due()

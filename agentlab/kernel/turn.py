@@ -16,7 +16,10 @@ from agentlab.errors import StoreError, StoreFull
 from agentlab.events import Event, Hub
 from agentlab.ground.words import counted
 from agentlab.kernel.bulk import Facts
-from agentlab.kernel.notes import Notes, Outcome
+from agentlab.kernel.childlog import ChildLog
+from agentlab.kernel.eventlog import EventLog
+from agentlab.kernel.messagelog import MessageLog
+from agentlab.kernel.page import Outcome, Page
 from agentlab.store.batch import Batch
 from agentlab.store.database import Store
 
@@ -27,12 +30,22 @@ MOST_ROWS = 20_000
 """Rows that wait for a store that refuses, before events among them are forgotten."""
 
 
-class Ledger(Notes):
-    """What waits for the commit, and what happens then."""
+class Ledger:
+    """What waits for the commit, and what happens then.
+
+    Attributes:
+        events: Notes events, and what looks different.
+        messages: Notes messages, steps, timers and dead letters.
+        children: Notes children, their states and their pasts.
+    """
 
     def __init__(self, store: Store, hub: Hub, *, in_memory: bool = False) -> None:
         """Begin with an empty batch; ``in_memory``: on a full disk go on, and write when there is space."""
-        super().__init__(store)
+        self._page = Page(store)
+        self.events = EventLog(self._page)
+        self.messages = MessageLog(self._page, self.events)
+        self.children = ChildLog(self._page, self.events, self.messages)
+        self.store = store
         self.in_memory = in_memory
         self.closed = False
         self._hub = hub
@@ -46,14 +59,15 @@ class Ledger(Notes):
 
     def begin_outcome(self, entry: Entry, message: Message) -> Outcome:
         """What is written from here to ``end_outcome`` is one message's: it is taken back if it cannot be stored."""
-        self._outcome = Outcome(entry, message, entry.seq, len(self._batch.rows), len(self._after))
-        return self._outcome
+        outcome = Outcome(entry, message, entry.seq, len(self._page.batch.rows), len(self._after))
+        self._page.outcome = outcome
+        return outcome
 
     def end_outcome(self) -> None:
         """The message is written down."""
-        outcome, self._outcome = self._outcome, None
+        outcome, self._page.outcome = self._page.outcome, None
         if outcome is not None:
-            outcome.rows = slice(outcome.rows.start, len(self._batch.rows))
+            outcome.rows = slice(outcome.rows.start, len(self._page.batch.rows))
             outcome.after = slice(outcome.after.start, len(self._after))
             self._outcomes.append(outcome)
 
@@ -63,9 +77,9 @@ class Ledger(Notes):
         Raises:
             StoreError: Nothing was committed; ``take_back`` says who is concerned.
         """
-        self._note_alike()
+        self.events.number_siblings()
         full = self.in_memory and self._refused is not None
-        if self._batch:
+        if self._page.batch:
             try:
                 self._write()
             except StoreFull as error:
@@ -74,40 +88,54 @@ class Ledger(Notes):
                 self._remember(error)
         self._tell()
         if full and self._refused is None:
-            self.event("store_written", "/", detail="there is space again; all that waited is stored")
+            self.events.note_event("store_written", "/", detail="there is space again; all that waited is stored")
+
+    @property
+    def durable(self) -> bool:
+        """Whether the store is a file."""
+        return self._page.durable
+
+    @property
+    def closing(self) -> bool:
+        """Whether the lab ends; its tree does not, and is brought back as it was."""
+        return self._page.closing
+
+    def begin_closing(self) -> None:
+        """From here on the tree is kept as it is."""
+        self._page.closing = True
 
     @property
     def touched(self) -> Collection[str]:
         """The places of the tree that look different, until that is told."""
-        return self._touched
+        return self._page.touched
 
     @property
     def waits(self) -> bool:
         """Whether something is not written yet."""
-        return bool(self._batch)
+        return bool(self._page.batch)
 
     @property
     def refused(self) -> StoreError | None:
         """Why the store has not taken what waits; None if nothing does."""
-        return self._refused[1].with_traceback(None) if self._refused is not None and self._batch else None
+        return self._refused[1].with_traceback(None) if self._refused is not None and self._page.batch else None
 
     def _write(self) -> None:
         if self._refused is not None and time.monotonic() < self._refused[0] + AGAIN_SECONDS:
             raise self._refused[1].with_traceback(None)
-        self.store.commit(self._batch)
-        self._batch, self._refused = Batch(), None
+        self.store.commit(self._page.batch)
+        self._page.batch, self._refused = Batch(), None
 
     def _remember(self, error: StoreError) -> None:
         if self._refused is None:
-            self.event("store_full", "/", reason=str(error), detail="the lab goes on in memory")
+            self.events.note_event("store_full", "/", reason=str(error), detail="the lab goes on in memory")
         self._was_refused(error)
 
     def _was_refused(self, error: StoreError) -> None:
         """Note when, and forget a past that is too long for memory before anything else."""
         if self._refused is None or error is not self._refused[1]:
             self._refused = time.monotonic(), error
-        del self._events[:-MOST_ROWS]
-        rows = self._batch.rows
+        del self._page.events[:-MOST_ROWS]
+        rows = self._page.batch.rows
         if len(rows) > MOST_ROWS:
             past = len(rows) - MOST_ROWS
             rows[:past] = [(table, row) for table, row in rows[:past] if table not in ("event", "message")]
@@ -117,9 +145,9 @@ class Ledger(Notes):
         after, self._after = self._after, []
         for action, args in after:
             action(*args)
-        if self._events or self._touched:
-            events, self._events = self._events, []
-            touched, self._touched = self._touched, set()
+        if self._page.events or self._page.touched:
+            events, self._page.events = self._page.events, []
+            touched, self._page.touched = self._page.touched, set()
             if self._hub.watched:
                 touched.update(*(facts.paths for facts in events if isinstance(facts, Facts)))
                 self._hub.publish(list(_singly(events)), touched)
@@ -131,7 +159,7 @@ class Ledger(Notes):
         so does who waits for that.
         """
         outcomes, self._outcomes = self._outcomes[::-1], []
-        rows = self._batch.rows
+        rows = self._page.batch.rows
         for outcome in outcomes:
             del rows[outcome.rows]
             del self._after[outcome.after]
@@ -153,7 +181,7 @@ class Ledger(Notes):
             for action, args in self._after:
                 if isinstance(args[-1], BaseException):
                     action(*args)
-            rows = len(self._batch.rows)
+            rows = len(self._page.batch.rows)
             lost = f"{counted(rows, 'row')} of what happened since {'is' if rows == 1 else 'are'} lost"
             raise type(error)(f"{error} The lab is closed, its store is as its last commit left it: {lost}.") from None
         finally:

@@ -130,7 +130,7 @@ class Upgrades:
         if entry.wants is kind:
             entry.wants = None
         self._refusals[entry] = why
-        self._desk.ledger.event("upgrade_refused", entry.path, incarnation=entry.incarnation, reason=why)
+        self._desk.ledger.events.note_event("upgrade_refused", entry.path, incarnation=entry.incarnation, reason=why)
 
     def _go_on(self, entry: Entry, kind: Kind, changes: list[Change]) -> None:
         """The books, the child spec and the specs above it have the new class from here on."""
@@ -138,7 +138,7 @@ class Upgrades:
             entry.wants = None
         if changes:
             entry.next_seq()
-            self._desk.ledger.checkpoint(entry, changes)
+            self._desk.ledger.children.note_checkpoint(entry, changes)
         record = entry.record
         fields = _fitting(kind, record.spec.fields)
         for name, field in kind.cls.__agent_fields__.items():
@@ -148,9 +148,9 @@ class Upgrades:
         record.fields = _fitting(kind, record.fields) if record.fields else record.fields
         entry.belong_to(record, kind)
         _carry_up(record)
-        self._desk.ledger.keep_child(record, entry)
+        self._desk.ledger.children.keep_child(record, entry)
         shown = ", ".join(sorted({name for name, *_ in changes})) or None
-        self._desk.ledger.event("upgraded", entry.path, incarnation=entry.incarnation, detail=shown)
+        self._desk.ledger.events.note_event("upgraded", entry.path, incarnation=entry.incarnation, detail=shown)
         self._desk.settle(entry)
 
 

@@ -78,7 +78,7 @@ class Watch:
             node.seen = (place, count, now)
             if node.stalled:
                 node.stalled = False
-                self._desk.ledger.event("node_back", "/", node=node.number)
+                self._desk.ledger.events.note_event("node_back", "/", node=node.number)
                 self._desk.due()
             return
         still = now - node.seen[2]
@@ -94,7 +94,7 @@ class Watch:
             node.stalled = True
             holder = self._desk.placed.get(place)
             by = f"{holder.path} holds it" if holder is not None else None
-            self._desk.ledger.event("node_stalled", "/", node=node.number, detail=by, took_s=still)
+            self._desk.ledger.events.note_event("node_stalled", "/", node=node.number, detail=by, took_s=still)
             self._desk.due()
         waiting = [
             entry for entry in self._desk.active
@@ -125,7 +125,7 @@ class Watch:
         delay = self._desk.pool.refill_delay()
         if delay and node.kind == "pool":
             detail = f"nodes keep dying: the next ones are started in {delay:g} s"
-            self._desk.ledger.event("pool_unstable", "/", node=node.number, reason=node.why, detail=detail)
+            self._desk.ledger.events.note_event("pool_unstable", "/", node=node.number, reason=node.why, detail=detail)
         self._desk.loop.call_later(delay, self._placing.refill)
         self._desk.due()
 
@@ -139,7 +139,7 @@ class Watch:
         blamed = f"; it ran {guilty.path}" if guilty is not None else ""
         moved = len(here) - bool(blamed)
         detail = f"{counted(moved, 'agent')} {'moves' if moved == 1 else 'move'}{blamed}"
-        self._desk.ledger.event("node_down", "/", node=node.number, detail=detail, reason=why)
+        self._desk.ledger.events.note_event("node_down", "/", node=node.number, detail=detail, reason=why)
         for number, entry in here.items():
             if entry.place != number:  # what became of one before ended it too
                 continue
@@ -179,7 +179,7 @@ class Watch:
         """From its next placement on the agent has a node of its own."""
         if not entry.isolated:
             entry.isolated = True
-            self._desk.ledger.event("isolated", entry.path, incarnation=entry.incarnation, detail=why)
+            self._desk.ledger.events.note_event("isolated", entry.path, incarnation=entry.incarnation, detail=why)
 
 
 def _died_of(code: int | None) -> str:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Protocol
 
 from agentlab.books.journal import Journal
 from agentlab.wire.frames import Asker
-
-if TYPE_CHECKING:
-    from agentlab.books.agents import Entry
 
 
 class Answer(Protocol):
@@ -46,16 +43,9 @@ class Message:
         self.origin = origin  # of a call by an agent: its message, and the step there
         self.kept = False  # whether the store has it
         self.seed: str | None = None  # of its chance, where that is not its own
-        self.asker: Asking | None = None  # of a call within a node: the agent that may have seen its answer already
+        self.asker: int | None = None  # of a call within a node: the placement that may have seen its answer already
         self.tried = False  # a life that is over had it in hand
         self.withdrawn = ""  # the outcome, once a person or a caller has ended it: its node has not said so yet
-
-
-class Asking(NamedTuple):
-    """The agent that asked a neighbour on its node; another placement of it has seen no answer of that."""
-
-    entry: Entry
-    place: int
 
 
 class _Nothing(deque[Message]):

@@ -101,7 +101,7 @@ async def info(runtime: Runtime, path: str) -> dict[str, Any]:
         "handled": entry.handled,
         "memory": memory,
         "cpu_s": cpu,
-        "links": len(runtime.desk.links.linked(entry.life)),
+        "links": len(runtime.signals.links.linked(entry.life)),
         "reason": reason_text(entry.reason) if entry.reason is not None else None,
     }
 

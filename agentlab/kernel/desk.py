@@ -9,7 +9,6 @@ from typing import Protocol
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kinds
 from agentlab.books.dormant import Entries
-from agentlab.books.links import Links
 from agentlab.books.messages import NOTHING
 from agentlab.books.numbers import Numbers
 from agentlab.books.remembered import Waiting
@@ -62,7 +61,6 @@ class Desk:
         self.lives: dict[int, Entry] = {}
         self.placed: dict[int, Entry] = {}
         self.entries = Entries(tree.find, self.lives)
-        self.links = Links()
         self.supervisors = Supervisors()
         self.crowds: dict[str, float] = {}
         self.remarks: deque[str] = deque(maxlen=100)

@@ -505,8 +505,8 @@ class Lives:
     def start_over_misled(self) -> None:
         """Whoever may have seen an answer that never was goes back to its last commit; a later life of it has not."""
         while self._mail.misled:
-            entry, place = self._mail.misled.popleft()
-            if entry.place == place:
+            entry = self._desk.placed.get(self._mail.misled.popleft())
+            if entry is not None and not self._desk.is_outlived(entry):
                 self.start_over(entry)
 
     def start_over(self, entry: Entry) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from agentlab.agent.base import HOOKS
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
-from agentlab.books.messages import NOTHING, Answer, Asking, Message
+from agentlab.books.messages import NOTHING, Answer, Message
 from agentlab.books.specs import is_missing, unknown
 from agentlab.errors import (
     AgentDown,
@@ -56,8 +56,8 @@ class Mail:
         self._redeliver = redeliver
         self.asked: dict[Asker, Message] = {}  # calls of agents under way, by message and step of the asker
         self.posted: dict[int, Message] = {}  # calls within a node, by key
-        self.refused: dict[int, Asking | None] = {}  # who asked what was refused: the node may handle it all the same
-        self.misled: deque[Asking] = deque()  # who builds on what never was; ``Lives`` starts them over
+        self.refused: dict[int, int | None] = {}  # who asked what was refused: the node may handle it all the same
+        self.misled: deque[int] = deque()  # placements that build on what never was; ``Lives`` starts them over
         self.answers: dict[Asker, bytes] = {}  # and those answered, until the asker's message is over
 
     def send(
@@ -199,7 +199,7 @@ class Mail:
 
         sender = caller.path if caller is not None else ""
         message = Message(key, method, payload, sender, answered, redeliver=redeliver, origin=origin)
-        asker = Asking(caller, placement) if caller is not None else None
+        asker = placement if caller is not None else None
         message.sent_at, message.asker = sent_at, asker
         message.place = next(self._desk.numbers)  # its key is one of its node's own
         error = self._cycle(caller, path, method) or self._refusal(entry, path, message)
@@ -222,7 +222,7 @@ class Mail:
         if key in self.refused:
             del self.refused[key]
             if entry is not None:
-                self.misled.append(Asking(entry, entry.place))
+                self.misled.append(entry.place)
         if answered and asker is not None:
             self.misled.append(asker)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from agentlab.books.agents import Entry
+from agentlab.books.links import Links
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Mail
@@ -30,6 +31,7 @@ class Signals:
         self._desk = desk
         self._mail = mail
         self._lab_id = lab_id
+        self.links = Links()
 
     def life_at(self, path: str) -> int:
         """The present life at a path, of an agent or a supervisor; 0 if there is none."""
@@ -47,26 +49,26 @@ class Signals:
         life = self.life_at(path)
         if not life:
             return self.arrive(entry, "noproc", path, linked=True)
-        self._desk.links.link(entry.life, life)
+        self.links.link(entry.life, life)
         return None
 
     def monitor(self, entry: Entry, path: str) -> None:
         """Tell the agent once when that life ends; at once, with ``noproc``, if there is none."""
         life = self.life_at(path)
         if life:
-            self._desk.links.monitor(entry.life, life)
+            self.links.monitor(entry.life, life)
         else:
             self._hook(entry, "on_down", path, "noproc")
 
     def unlink(self, entry: Entry, path: str) -> None:
         """Cut the tie to whatever lives there, also to a life that still ends."""
-        for life in self._lives_at(path, self._desk.links.linked(entry.life)):
-            self._desk.links.unlink(entry.life, life)
+        for life in self._lives_at(path, self.links.linked(entry.life)):
+            self.links.unlink(entry.life, life)
 
     def demonitor(self, entry: Entry, path: str) -> None:
         """One word less from whatever lives there, also from a life that still ends."""
-        for life in self._lives_at(path, self._desk.links.watched(entry.life)):
-            self._desk.links.demonitor(entry.life, life)
+        for life in self._lives_at(path, self.links.watched(entry.life)):
+            self.links.demonitor(entry.life, life)
 
     def _lives_at(self, path: str, known: frozenset[int]) -> set[int]:
         ending = {life for life in known if (old := self._desk.lives.get(life)) is not None and old.path == path}
@@ -100,7 +102,7 @@ class Signals:
         """
         if not life:
             return
-        peers, watchers = self._desk.links.end(life)
+        peers, watchers = self.links.end(life)
         for peer in peers:
             entry = self._desk.present(peer)
             if entry is not None:

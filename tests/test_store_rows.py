@@ -9,11 +9,13 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from agentlab import Lab
 from agentlab.frames import tables
 from agentlab.store.batch import Batch
 from agentlab.store.database import Store
 from agentlab.store.rows import ROWS, TABLES, FieldRow, StepRow
 from agentlab.store.schema import COLUMNS, CREATE, INSERT, SUMMED, TEXTS
+from tests.agents import Counter
 
 OWN = {"id", "sum"}
 """Columns that SQLite counts, and that checksums are kept in."""
@@ -110,3 +112,21 @@ def test_columns_are_named_wherever_they_are_meant():
     assert all(column in COLUMNS[table] for table, column in TEXTS)
     for table, (spec, made) in FRAMES.items():
         assert spec.keys() - made <= set(COLUMNS[table]), table
+
+
+def test_a_lab_that_is_opened_again_asks_once_for_each_state(tmp_path, monkeypatch):
+    """Whether an agent may sleep, and what it comes back with, are read off one answer of the store."""
+    asked: list[str] = []
+
+    def state(self: Store, path: str, *at: int, real: Any = Store.state) -> Any:
+        asked.append(path)
+        return real(self, path, *at)
+
+    with Lab(tmp_path / "run.lab", nodes=1) as lab:
+        refs = lab.start_many(Counter, 20)
+        assert refs[3].call.add(5).result(60) == 5
+    monkeypatch.setattr(Store, "state", state)
+
+    with Lab(tmp_path / "run.lab", nodes=1, resume=True) as lab:
+        assert len(asked) == len(set(asked)) == 20
+        assert lab[refs[3].path].call.add(1).result(60) == 6

@@ -124,7 +124,9 @@ def _sleeps(runtime: Runtime, place: Place, spec: Child) -> bool:
     plain = spec.isolation == "node" and spec.restore == "checkpoint" and spec.type == "worker"
     if not plain or hasattr(cls, "on_start") or missing_of(spec) is not None:
         return False
-    return fits(cls, runtime.desk.kinds.of(cls).initial(spec.fields), runtime.desk.ledger.store.state(place.path))
+    return fits(
+        cls, runtime.desk.kinds.of(cls).initial(spec.fields), runtime.desk.ledger.children.stored_state(place.path)
+    )
 
 
 async def _run_asleep(runtime: Runtime, parent: str, asleep: list[tuple[Place, Child]]) -> None:

@@ -36,6 +36,7 @@ class ChildLog:
         self._messages = messages
         self.as_stored: set[str] = set()
         self._recalled: dict[str, tuple[int, int, int]] = {}
+        self._states: dict[str, dict[str, str | list[str]]] = {}  # of those that are about to come back
         self.promises = Promises()
         self._bases = {path for (path,) in page.store.select("SELECT DISTINCT base_path FROM fork")}
 
@@ -119,6 +120,7 @@ class ChildLog:
         if self._page.closing:
             return
         self._recalled.pop(path, None)
+        self._states.pop(path, None)
         self._page.batch.add("gone", path)
         if path in self._bases:  # its forks' past is its own: it goes on under a name that no agent can have
             past = gone(path)
@@ -161,10 +163,16 @@ class ChildLog:
         """Whether an agent at this path comes back."""
         return path in self._recalled
 
+    def stored_state(self, path: str) -> dict[str, str | list[str]]:
+        """The state that an agent comes back with, before it does; the store is asked once for both."""
+        state = self._states[path] = self._page.store.state(path)
+        return state
+
     def recall_agent(self, entry: Entry) -> None:
         """Give an agent that the store remembers its past back."""
         past = self._recalled.pop(entry.path, None)
         if past is not None:
             entry.incarnation, entry.restarts, entry.seq = past
-            entry.fields = self._page.store.state(entry.path)
+            known = self._states.pop(entry.path, None)
+            entry.fields = self._page.store.state(entry.path) if known is None else known
             entry.reason = "the lab was opened again"

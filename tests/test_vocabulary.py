@@ -13,6 +13,7 @@ from agentlab.node.orders import Orders, hearing_of
 from agentlab.slicing.places import Kind, kind_of
 from agentlab.wire.codec import Reader, frame
 from agentlab.wire.frames import ToKernel, ToNode
+from agentlab.wire.plain import Plain
 from agentlab.wire.stubs import hearing, named, sender, vocabulary
 
 WORDS = [
@@ -61,7 +62,7 @@ def test_a_frame_says_what_it_is_and_takes_typed_names(words, name):
 @pytest.mark.parametrize(("words", "name"), WORDS)
 def test_a_frame_arrives_as_it_was_said(words, name):
     """Each part under its own name, whatever the order in which its speaker names them."""
-    types = typing.get_type_hints(getattr(words, name))
+    types = typing.get_type_hints(getattr(words, name), localns={"Plain": Plain})  # a type that names itself
     parts = {part: (number, sample(types[part])) for number, part in enumerate(vocabulary(words)[name])}
     out, listener = [], Listener()
 

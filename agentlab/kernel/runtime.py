@@ -155,6 +155,7 @@ class Runtime:
             if self.begun:
                 self._close_begun(timeout)
         finally:
+            self.thread.post(self.desk.pool.close)  # lines that are left end with their loop, or nobody closes them
             self.thread.end()
             self.desk.pool.kill()  # whoever is left by a lab that did not come to its end
             self.simulator.close()

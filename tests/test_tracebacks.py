@@ -210,7 +210,7 @@ def test_a_script_sees_its_own_lines_and_its_agents(tmp_path, full):
     assert 'script.py", line 7, in add\n    return n / 0' in shown
     assert 'script.py", line 11, in <module>' in shown
     assert shown.count("return n / 0") == 1
-    assert ("host.py" in shown) == ("kernel/runtime.py" in shown) == bool(full)
+    assert ("node/host.py" in shown) == ("kernel/posts.py" in shown) == bool(full)
     assert full or len(shown.splitlines()) <= 20
 
 

@@ -160,8 +160,9 @@ def test_all_frames_are_shown_to_who_wants_them(kernel):
 
 def test_cells_travel_with_the_class(kernel):
     """Events have them, and so has what an agent formats by itself, also after another cell has defined it anew."""
+    assert "ZeroDivisionError" in kernel.run("a.call(redeliver=False).add(1).result()")
     assert "Cell In[1], line 11, in add\n    self.count += helper(n)" in kernel.run(
-        "print(lab.events(path='/a').detail.dropna().iloc[0])"
+        "print(lab.events(path='/a').query(\"kind == 'crashed'\").detail.iloc[-1])"
     )
     assert "    return n / 0" in kernel.run("b2 = lab.start(Counter); b2.call.prints().result(); print(b2.log())")
 

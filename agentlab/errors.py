@@ -27,6 +27,7 @@
     │   ├── MaxChildren
     │   └── SimpleOneForOne
     ├── NodeDown
+    ├── ServerDown                     the process of a server agent ended, or was not ready in time
     ├── LabClosed
     ├── UnsupportedPython (RuntimeError)  an interpreter that agentlab cannot run on
     ├── StoreError
@@ -199,6 +200,10 @@ class SimpleOneForOne(SupervisionError):
 
 class NodeDown(AgentLabError):
     """The node died."""
+
+
+class ServerDown(AgentLabError):
+    """The process that an agent owns ended unasked, could not be started, or was not ready in time."""
 
 
 class LabClosed(AgentLabError):

@@ -29,6 +29,7 @@ from agentlab.control.many import start_many
 from agentlab.control.progress import in_notebook, remark, result, tell
 from agentlab.control.resume import bring_back, resume
 from agentlab.control.rows import rows as make_rows
+from agentlab.control.servers import endpoint
 from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.events import Feed, Row
 from agentlab.ground import interrupts
@@ -465,6 +466,16 @@ class Lab(Frames, metaclass=OneLabPerFile):
         """Why an agent is in the state it is in, in a paragraph, from its events."""
         path = path_of(ref, "explain", "ref")
         return Prose(BLOCKING["explain"](self._live, path if path.startswith("/") else "/" + path))
+
+    def endpoint(self, ref: Ref | str) -> Endpoint:
+        """Where the server of an agent (a ``ServerAgent``) listens, and its token, which its ``repr`` does not show.
+
+        Raises:
+            NotRunning: There is no such agent, or it serves nowhere.
+        """
+        from agentlab.sim.control import Endpoint
+
+        return Endpoint(**self._live.run(endpoint, self._live, path_of(ref, "endpoint", "ref")))
 
     def simulator(self) -> Endpoint:
         """The simulator that answers for models called ``sim``; started when first asked for."""

@@ -19,6 +19,7 @@ from agentlab.control.children import (
     whereis,
 )  # fmt: skip
 from agentlab.control.operations import FUNCTIONS
+from agentlab.control.servers import endpoint, token
 from agentlab.errors import AgentLabError, CallCycle
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Act
@@ -57,6 +58,10 @@ async def _serve(
         return whereis(runtime, args[0])
     if op == "simulator":
         return await runtime.simulator.endpoint()
+    if op == "token":
+        return token(runtime, "" if caller is None else caller.path)
+    if op == "endpoint":
+        return endpoint(runtime, args[0])
     if op == "publish":
         return runtime.mail.publish(args[0], args[1], args[2], caller.path if caller is not None else "")
     if op == "control":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Coroutine
@@ -82,6 +83,7 @@ class Runtime:
             in_memory: Whether the lab goes on in memory while the store's disk is full.
         """
         self.lab_id = uuid.uuid4().hex
+        self.secret = secrets.token_bytes(32)  # the tokens of servers are made of it; it stays here
         self.hub = Hub()
         ledger = Ledger(store, self.hub, in_memory=in_memory)  # it reads, which may fail: the thread begins after it
         self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")

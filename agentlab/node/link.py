@@ -65,6 +65,14 @@ class LabInside:
         """Where the lab's simulator listens: ``base_url`` and ``api_key``; no step, as the next kernel has another."""
         return dict(unpack(await self._host.ask("simulator")))
 
+    async def token(self) -> str:
+        """A secret of this agent, the same for all its lives while the lab is open; no step, and nowhere stored."""
+        return str(unpack(await self._host.ask("token")))
+
+    async def endpoint(self, path: str) -> dict[str, str]:
+        """Where the server of an agent listens: ``base_url`` and ``api_key``; no step, as the next kernel's differ."""
+        return dict(unpack(await self._host.ask("endpoint", path)))
+
     def __repr__(self) -> str:
         return f"<the lab, seen from node {self._host.number}>"
 

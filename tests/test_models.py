@@ -14,7 +14,7 @@ import pytest
 from agentlab.errors import IncompleteStream, ModelFailed, StepFailed
 from agentlab.faults import KINDS, Fault, fault
 from agentlab.models import MessagesClient
-from agentlab.models.assistant import _client_for
+from agentlab.models.model import client_for
 from agentlab.sim import Simulator
 from agentlab.sim.minds import script
 from agentlab.sim.scenarios import MODES
@@ -312,11 +312,11 @@ async def test_a_client_is_made_beside_the_loop():
     called: set[str] = set()
     sys.setprofile(lambda frame, event, arg: called.add(frame.f_code.co_qualname))
     try:
-        made, again = await _client_for("http://127.0.0.1:1", "key"), await _client_for("http://127.0.0.1:1", "key")
+        made, again = await client_for("http://127.0.0.1:1", "key"), await client_for("http://127.0.0.1:1", "key")
     finally:
         sys.setprofile(None)
 
     assert made is again
-    assert "_client_for" in called
+    assert "client_for" in called
     assert not {"Lanes.__init__", "create_ssl_context"} & called
     await made.close()

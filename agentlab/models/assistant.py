@@ -14,20 +14,17 @@ which every later call would be refused for, is never stored.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 from agentlab.agent.base import Agent, Transcript
 from agentlab.errors import BudgetExceeded, ModelFailed, ToolFailed
 from agentlab.faults import fault
 from agentlab.ground.redaction import leaked, redact
 from agentlab.models.accumulator import JSON
-from agentlab.models.messages import MessagesClient
+from agentlab.models.model import Model, choose
 from agentlab.tools import Tool, by_name
 
 
@@ -35,9 +32,10 @@ class Assistant(Agent):
     """Answers with the help of a model and of tools; a failed model call is a crash, and the supervisor's business.
 
     Class settings:
-        model: ``"sim"`` or ``"sim-..."``: the simulator of the lab. Anything else: the real API, with the key from
-            the environment (``ANTHROPIC_API_KEY``).
-        base_url: Another server that speaks the Messages API.
+        model: ``"sim"`` or ``"sim-<mind>"``: the simulator of the lab. ``"claude-..."``: the real API, with the key
+            from the environment (``ANTHROPIC_API_KEY``). Or an object of your own with ``create``
+            (``agentlab.models.Model``).
+        base_url: Another server that speaks the Messages API; it takes ``model`` whatever it is called.
         system: The system prompt.
         tools: ``Tool``s or typed functions.
         max_tokens: The longest answer of one model call.
@@ -46,7 +44,7 @@ class Assistant(Agent):
         budget: Tokens that one ``ask`` may use, in and out, all its turns together; ``None``: no limit.
     """
 
-    model: ClassVar[str] = "sim"
+    model: ClassVar[str | Model] = "sim"
     base_url: ClassVar[str | None] = None
     system: ClassVar[str] = ""
     tools: ClassVar[Sequence[Tool | Callable[..., Any]]] = ()
@@ -56,6 +54,11 @@ class Assistant(Agent):
     budget: ClassVar[int | None] = None
 
     messages: Transcript = Transcript()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if isinstance(cls.model, str):  # a misspelt name is refused where it is written
+            choose(cls.model, cls.base_url)
 
     async def ask(self, text: str) -> str:
         """Say something to the model and return its answer; tools it asks for are run on the way.
@@ -82,9 +85,8 @@ class Assistant(Agent):
                 self._check_repairs(failed)
             elif reply["stop_reason"] != "pause_turn":
                 return self._answer(content, reply["stop_reason"])
-        raise BudgetExceeded(
-            f"No answer after max_turns={self.max_turns} model calls to {self.model!r}. Raise max_turns?"
-        )
+        name = choose(self.model, self.base_url).name
+        raise BudgetExceeded(f"No answer after max_turns={self.max_turns} model calls to {name!r}. Raise max_turns?")
 
     async def _use(self, calls: Sequence[JSON], tools: dict[str, Tool]) -> bool:
         """Run tools one after the other and tell the model; whether one of them failed."""
@@ -128,13 +130,8 @@ class Assistant(Agent):
 
     def _fingerprint(self) -> str:
         """What a model call depends on, in few bytes: the journal keeps this, not the conversation once a turn."""
-        seen = json.dumps([self.model, self.system, self.max_tokens, list(self.messages)])
+        seen = json.dumps([choose(self.model, self.base_url).name, self.system, self.max_tokens, list(self.messages)])
         return hashlib.sha256(seen.encode()).hexdigest()[:16]
-
-    async def _client(self) -> MessagesClient:
-        if self.base_url is None and (self.model == "sim" or self.model.startswith("sim-")):
-            return await _client_for(**await self.lab.simulator())
-        return await _client_for(self.base_url)
 
 
 class _ModelCall:
@@ -143,7 +140,9 @@ class _ModelCall:
     kind = "model"
 
     def __init__(self, assistant: Assistant, tools: dict[str, Tool]) -> None:
-        self.__name__ = assistant.model
+        self._choice = choose(assistant.model, assistant.base_url)
+        self.__name__ = self._choice.name
+        self.dependency = self._choice.dependency
         self._assistant = assistant
         self._tools = tools
 
@@ -155,41 +154,16 @@ class _ModelCall:
 
     async def __call__(self, fingerprint: str) -> JSON:
         agent = self._assistant
-        client = await agent._client()
-        options: JSON = {"system": agent.system} if agent.system else {}
-        if self._tools:
-            options["tools"] = [each.spec() for each in self._tools.values()]
-        reply = await client.create(
-            model=agent.model,
+        model = await self._choice.open(agent.lab)
+        reply = await model.create(
             messages=list(agent.messages),
             max_tokens=agent.max_tokens,
+            system=agent.system or None,
+            tools=[each.spec() for each in self._tools.values()] or None,
             on_text=agent.emit,
-            **options,
         )
         said = json.dumps(reply)  # the journal keeps it, so no key may be in it
         return reply if leaked(said) is None else dict(json.loads(redact(said)))
-
-
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, str | None], MessagesClient]]
-_clients = WeakKeyDictionary()
-
-
-async def _client_for(base_url: str | None = None, api_key: str | None = None) -> MessagesClient:
-    """The client that all agents of this process share for one server."""
-    clients = _clients.setdefault(asyncio.get_running_loop(), {})
-    key = (base_url, api_key)
-    if key not in clients:
-        # In a thread: the library takes up to seconds to import, and reading the certificates holds its thread
-        # in C code, where the kernel takes it for stalled. The agents beside this one go on meanwhile.
-        made = await asyncio.to_thread(_made, base_url, api_key)
-        clients.setdefault(key, made)
-    return clients[key]
-
-
-def _made(base_url: str | None, api_key: str | None) -> MessagesClient:
-    """A client, with all imported that its first call would import."""
-    importlib.import_module("anyio._backends._asyncio")
-    return MessagesClient(base_url, api_key)
 
 
 def _tokens(reply: JSON) -> int:

@@ -64,6 +64,8 @@ class MessagesClient:
         *,
         messages: Sequence[JSON],
         max_tokens: int,
+        system: Any = None,  # a text, or blocks of text
+        tools: Sequence[JSON] | None = None,
         stream: bool = True,
         on_text: Callable[[str], object] | None = None,
         **options: Any,
@@ -73,15 +75,19 @@ class MessagesClient:
         Args:
             messages: The conversation.
             max_tokens: The longest answer (tokens).
+            system: The system prompt.
+            tools: What the model may ask for.
             stream: Ask for a stream; then a stalled answer is noticed early and ``on_text`` hears text as it comes.
             on_text: Called with each piece of text.
-            options: Any other field of the API's request: ``model``, ``system``, ``tools``, ``tool_choice`` ...
+            options: Any other field of the API's request: ``model``, ``tool_choice``, ``output_config`` ...
 
         Raises:
             ModelFailed: The provider refused or failed; ``fault`` says how.
             IncompleteStream: The answer began and did not end as it should.
         """
-        body = {"model": self.model, "messages": list(messages), "max_tokens": max_tokens, **options}
+        given = {"system": system, "tools": tools, **options}
+        body = {"model": self.model, "messages": list(messages), "max_tokens": max_tokens}
+        body |= {name: value for name, value in given.items() if value is not None}
         if not stream:
             return await self._guard(self._whole(body))
         answer = Accumulator(on_text)

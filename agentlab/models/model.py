@@ -1,0 +1,177 @@
+"""From a class's ``model`` setting to a model: names, addresses, and objects of one's own.
+
+A model is anything with the one method of ``Model``. Whatever speaks behind it, requests and answers are worded as the
+Messages API words them, so that conversations in stores, tools and frames are the same for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from agentlab.errors import InvalidSpec
+from agentlab.ground.given import shown
+from agentlab.models.accumulator import JSON, checked_message
+from agentlab.models.messages import MessagesClient
+
+NAMES = (
+    "'sim' or 'sim-<mind>' (the lab's simulator)",
+    "'claude-...' (the Messages API, with ANTHROPIC_API_KEY)",
+    "any name together with base_url=... (another server that speaks the Messages API)",
+    "an object with an async method create(...), see agentlab.models.Model",
+)
+"""What ``model=`` may be, for people."""
+
+
+class Model(Protocol):
+    """What ``model = MyModel()`` must be: an object with this one method.
+
+    It may have a ``name``, which its steps get, and a ``dependency``: the breaker that its calls go through.
+    """
+
+    async def create(
+        self,
+        *,
+        messages: Sequence[JSON],
+        max_tokens: int,
+        system: Any = None,  # a text, or blocks of text
+        tools: Sequence[JSON] | None = None,
+        on_text: Callable[[str], object] | None = None,
+        **options: Any,
+    ) -> JSON:
+        """Ask once.
+
+        Args:
+            messages: The conversation: ``role`` and ``content``, a text or blocks.
+            max_tokens: The longest answer (tokens).
+            system: The system prompt.
+            tools: What it may ask for: ``name``, ``description``, ``input_schema``.
+            on_text: To be called with each piece of text as it comes.
+            options: Other fields of the API's request, such as ``output_config``; what it cannot do it may leave out.
+
+        Returns:
+            A message: ``role``, ``content``, ``stop_reason``, ``usage``.
+
+        Raises:
+            ModelFailed: With its ``fault``. Other exceptions are classified by their shape (``agentlab.faults``).
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a ``model`` setting means.
+
+    Args:
+        name: What its steps are called.
+        dependency: The breaker that its calls go through; ``None``: none.
+        open: Gives the model, when asked with the lab as its agent sees it.
+    """
+
+    name: str
+    dependency: str | None
+    open: Callable[[Any], Awaitable[Model]]
+
+
+def choose(model: Any, base_url: str | None = None) -> Choice:  # a name, or a Model
+    """The choice that a class has made by ``model`` and ``base_url``.
+
+    Raises:
+        InvalidSpec: It is no name of a model and no object with ``create``; lists what there is.
+    """
+    if not isinstance(model, str):
+        return _own(model)
+    if base_url is not None:
+        return Choice(model, _dependency(model, base_url), _at(model, base_url))
+    if model == "sim" or model.startswith("sim-"):
+        return Choice(model, "sim", _simulated(model))
+    if model.startswith("claude-"):
+        return Choice(model, "anthropic", _at(model, None))
+    raise InvalidSpec(
+        f"model={model!r} names no model. It may be: {'; '.join(NAMES)}.", kind="unknown_model", value=model
+    )
+
+
+class _Named:
+    """One model of a client that many share."""
+
+    def __init__(self, name: str, client: MessagesClient) -> None:
+        self._name = name
+        self._client = client
+
+    async def create(self, **request: Any) -> JSON:
+        return await self._client.create(model=self._name, **request)
+
+
+class _Checked:
+    """A model of somebody's own, whose answers are looked at before they become part of a conversation."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    async def create(self, **request: Any) -> JSON:
+        return checked_message(await self._model.create(**request))
+
+
+def _own(model: Any) -> Choice:
+    if isinstance(model, type) or not callable(getattr(model, "create", None)):
+        raise _unknown(f"model is {shown(model)}, which has no method create", model)
+    name, dependency = getattr(model, "name", None), getattr(model, "dependency", None)
+
+    async def opened(lab: Any) -> Model:
+        return _Checked(model)
+
+    return Choice(
+        name if isinstance(name, str) else type(model).__name__,
+        dependency if isinstance(dependency, str) else None,
+        opened,
+    )
+
+
+def _unknown(what: str, model: Any) -> InvalidSpec:
+    return InvalidSpec(f"{what}. It may be: {'; '.join(NAMES)}.", kind="unknown_model", value=model)
+
+
+def _dependency(model: str, base_url: str) -> str:
+    """A way to Claude is Anthropic's, whatever stands in between; any other server is a dependency by its address."""
+    return "anthropic" if model.startswith("claude-") else urlsplit(base_url).netloc.rpartition("@")[2] or base_url
+
+
+def _at(model: str, base_url: str | None) -> Callable[[Any], Awaitable[Model]]:
+    async def opened(lab: Any) -> Model:
+        return _Named(model, await client_for(base_url))
+
+    return opened
+
+
+def _simulated(model: str) -> Callable[[Any], Awaitable[Model]]:
+    async def opened(lab: Any) -> Model:
+        return _Named(model, await client_for(**await lab.simulator()))
+
+    return opened
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, str | None], MessagesClient]]
+_clients = WeakKeyDictionary()
+
+
+async def client_for(base_url: str | None = None, api_key: str | None = None) -> MessagesClient:
+    """The client that all agents of this process share for one server."""
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
+    key = (base_url, api_key)
+    if key not in clients:
+        # In a thread: the library takes up to seconds to import, and reading the certificates holds its thread
+        # in C code, where the kernel takes it for stalled. The agents beside this one go on meanwhile.
+        made = await asyncio.to_thread(_made, base_url, api_key)
+        clients.setdefault(key, made)
+    return clients[key]
+
+
+def _made(base_url: str | None, api_key: str | None) -> MessagesClient:
+    """A client, with all imported that its first call would import."""
+    importlib.import_module("anyio._backends._asyncio")
+    return MessagesClient(base_url, api_key)

@@ -5,6 +5,7 @@ A runtime's thread carries what agents made and reads none of it.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 import threading
@@ -51,5 +52,14 @@ def _code(code: CodeType) -> tuple[Any, ...]:
     return make, tuple(code.co_filename if part == NOWHERE else part for part in args)
 
 
+# A dataclass of a cell is packed with its fields, which say by identity that there is no default.
+_MARKS = {type(getattr(dataclasses, name)): name for name in ("MISSING", "_HAS_DEFAULT_FACTORY", "KW_ONLY")}
+
+
+def _mark(mark: object) -> str:
+    """The name under which ``dataclasses`` has the one object of its kind."""
+    return _MARKS[type(mark)]
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no types
-    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _code})
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _code, **dict.fromkeys(_MARKS, _mark)})

@@ -38,7 +38,12 @@
     │   └── StoreTooNew
     ├── StepFailed                     a step that could not be finished; ``fault`` says why
     │   ├── ModelFailed                the provider refused or failed a model call
-    │   │   └── IncompleteStream       an answer that began and did not end as it should
+    │   │   ├── IncompleteStream       an answer that began and did not end as it should
+    │   │   ├── ModelRefused           the model will not answer
+    │   │   ├── ContextWindowExceeded  the conversation has outgrown the model
+    │   │   ├── InvalidAnswer          answers that do not fit, more often than the model was told so
+    │   │   ├── ToolLoop               a model that turns in circles, and was told so
+    │   │   └── TurnLimitReached       no answer within ``max_turns`` model calls
     │   └── ToolFailed                 a tool refused its input or raised
     └── BudgetExceeded
 
@@ -251,7 +256,15 @@ class StepFailed(AgentLabError):
 
 
 class ModelFailed(StepFailed):
-    """A model call was refused or failed, or its answer has not the shape of an answer."""
+    """A model call was refused or failed, or its answer has not the shape of an answer.
+
+    Attributes:
+        usage_lower_bound: Tokens billed at least: ``input_tokens`` and ``output_tokens``.
+    """
+
+    def __init__(self, message: str, fault: Any = None, *, usage: dict[str, int] | None = None) -> None:
+        super().__init__(message, fault)  # a fault as in StepFailed
+        self.usage_lower_bound = usage or {}
 
 
 class IncompleteStream(ModelFailed):
@@ -274,11 +287,53 @@ class IncompleteStream(ModelFailed):
         partial_text: str = "",
         usage_lower_bound: dict[str, int] | None = None,
     ) -> None:
-        super().__init__(message, fault)
+        super().__init__(message, fault, usage=usage_lower_bound)
         self.kind = kind
         self.bytes = bytes
         self.partial_text = partial_text
-        self.usage_lower_bound = usage_lower_bound or {}
+
+
+class ModelRefused(ModelFailed):
+    """The model stopped with ``refusal``: it will not answer this.
+
+    Attributes:
+        category: What the provider says it is about (``"cyber"``, ``"bio"`` ...), if it says so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        fault: Any = None,  # as in StepFailed
+        *,
+        category: str | None = None,
+        usage: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__(message, fault, usage=usage)
+        self.category = category
+
+
+class ContextWindowExceeded(ModelFailed):
+    """The model stopped with ``model_context_window_exceeded``: the conversation is longer than it can read."""
+
+
+class InvalidAnswer(ModelFailed):
+    """The model's answers were no good, and it was told so as often as ``max_repairs`` allows.
+
+    Attributes:
+        answer: The text of the last one, cut.
+    """
+
+    def __init__(self, message: str, fault: Any = None, *, answer: str = "") -> None:  # a fault as in StepFailed
+        super().__init__(message, fault)
+        self.answer = answer
+
+
+class ToolLoop(ModelFailed):
+    """The model made the same tool calls again and again, found the same, and went on when it was told so."""
+
+
+class TurnLimitReached(ModelFailed):
+    """There was no answer within ``max_turns`` model calls."""
 
 
 class ToolFailed(StepFailed):

@@ -237,18 +237,19 @@ class ShortOfBreath(Scripted):
 
 
 def test_an_answer_cut_by_max_tokens_is_kept_and_its_tool_call_is_not_run(lab, sim):
-    """Text cut off is text; a tool call cut off may be half of what was meant."""
+    """Text cut off is text; a tool call cut off may be half of what was meant, so the model is told and asks again."""
     short = lab.start(Short, id="short")
-    sim.scripts(sim_short=[{"tool": "add", "input": {"a": 1, "b": 1}}])
+    sim.scripts(sim_short=[{"tool": "add", "input": {"a": 1, "b": 1}}, {"tool": "add", "input": {"a": 1, "b": 2}}, "3"])
     breathless = lab.start(ShortOfBreath, id="breathless")
 
-    answer = short.call.ask("one two three four five").result(20)
-    sim.faults([{"mode": "max_tokens", "model": "sim-short"}])
-    with pytest.raises(AgentDown, match="before it had said anything"):
-        breathless.call.ask("go").result(20)
+    answer = short.call.ask("one two three four five").result(60)
+    sim.faults([{"mode": "max_tokens", "model": "sim-short", "times": 1}])
+    after = breathless.call.ask("go").result(60)
 
-    assert answer == "one two three"
-    assert breathless.state["messages"] == []
+    assert (answer, after) == ("one two three", "3")
+    assert breathless.incarnation == 1
+    assert list(lab.steps().query("path == '/breathless' and kind == 'tool'")["output"]) == ["'3.0'"]
+    assert "cut off after 1024 tokens, inside the call of tool 'add'" in breathless.state["messages"][2]["content"]
 
 
 def test_many_assistants_talk_at_once(lab, sim):

@@ -80,7 +80,7 @@ class Accumulator:
             raise self.incomplete("unknown_stop_reason", f"the stop reason is {reason!r:.80}", "garbage")
         if not self._stopped:
             raise self.incomplete("no_stop", "the stream ended without message_stop")
-        content = [block for block in map(self._close, self._blocks) if block is not None]
+        content = [block for block in map(self._close, self._blocks) if block is not None]  # may note a cut call
         return checked_message({**self._message, "content": content, "usage": self.usage})
 
     def incomplete(self, kind: str, what: str, fault_kind: str = "cut_stream") -> IncompleteStream:
@@ -163,6 +163,7 @@ class Accumulator:
         delta = event["delta"]
         self._message["stop_reason"] = delta.get("stop_reason")
         self._message["stop_sequence"] = delta.get("stop_sequence")
+        self._message["stop_details"] = delta.get("stop_details")
         self._count(event.get("usage"))
 
     def _stop(self, event: JSON) -> None:
@@ -185,6 +186,7 @@ class Accumulator:
             block["input"] = json.loads(text) if text else {}
         except (ValueError, RecursionError) as error:
             if self._message["stop_reason"] in _STOPPED:
+                self._message["cut_tool"] = str(block.get("name"))[:80]
                 return None
             what = f"the input of tool {block.get('name')!r:.80} is no JSON ({error}): {text[:200]!r}"
             raise self.incomplete("tool_json", what, "garbage") from None
@@ -212,12 +214,13 @@ def checked_message(message: Any) -> JSON:  # whatever the server sent as a mess
         raise _garbage(f"role is {message.get('role')!r:.80} and content is {type(content).__name__}")
     for index, block in enumerate(content):
         _check_block(index, block)
-    ids = [block["id"] for block in content if block["type"] == "tool_use"]
-    if len(set(ids)) < len(ids):
-        raise _garbage(f"two tool calls have one id: {ids!r:.200}")
+    content = _with_ids_of_their_own(content)
     usage: Any = message.get("usage")
     counts = {k: max(0, v) for k, v in usage.items() if type(v) is int} if isinstance(usage, dict) else {}
     kept = {name: message.get(name) for name in ("id", "role", "model", "stop_reason", "stop_sequence")}
+    for name, kind in {"stop_details": dict, "cut_tool": str}.items():
+        if isinstance(message.get(name), kind):
+            kept[name] = message[name]
     clean: JSON = _clean({**kept, "content": content, "usage": counts})
     return clean
 
@@ -238,6 +241,20 @@ def _check_block(index: int, block: Any) -> None:
     for name, kind in wanted.get(block["type"], {}).items():
         if not isinstance(block.get(name), kind):
             raise _garbage(f"content.{index}.{name} is {block.get(name)!r:.80}, not {kind.__name__}")
+
+
+def _with_ids_of_their_own(content: list[JSON]) -> list[JSON]:
+    """Tool calls of one id told apart; the very same call, twice, is one: run twice it might do harm."""
+    found: list[JSON] = []
+    ids: set[str] = set()
+    for block in content:
+        if block["type"] != "tool_use":
+            found.append(block)
+        elif block not in found:
+            own = next(i for n in range(1, 1 << 20) if (i := block["id"] + f"_{n}" * (n > 1)) not in ids)
+            ids.add(own)
+            found.append({**block, "id": own})
+    return found
 
 
 def _garbage(what: str) -> ModelFailed:

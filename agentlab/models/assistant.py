@@ -17,15 +17,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, overload
 
 from agentlab.agent.base import Agent, Transcript
-from agentlab.errors import BudgetExceeded, ModelFailed, ToolFailed
-from agentlab.faults import fault
 from agentlab.ground.redaction import leaked, redact
 from agentlab.models.accumulator import JSON
+from agentlab.models.blocks import content_of, without_data
+from agentlab.models.exchange import Exchange, Limits
 from agentlab.models.model import Model, choose
+from agentlab.models.prompt import alternating
+from agentlab.models.stops import checked
+from agentlab.models.structured import Shape
 from agentlab.tools import Tool, by_name
+
+T = TypeVar("T")
 
 
 class Assistant(Agent):
@@ -40,7 +46,10 @@ class Assistant(Agent):
         tools: ``Tool``s or typed functions.
         max_tokens: The longest answer of one model call.
         max_turns: Model calls in one ``ask``.
-        max_repairs: Turns in a row that may end in tool errors; the model sees each and may do better.
+        max_repairs: Turns in a row that may go wrong (a tool failed, an answer does not fit); the model is told of
+            each and may do better.
+        max_repeats: So often in a row the same tool calls may find the same; then they are not run, and the model is
+            told so. ``None``: for ever.
         budget: Tokens that one ``ask`` may use, in and out, all its turns together; ``None``: no limit.
     """
 
@@ -51,6 +60,7 @@ class Assistant(Agent):
     max_tokens: ClassVar[int] = 1024
     max_turns: ClassVar[int] = 20
     max_repairs: ClassVar[int] = 2
+    max_repeats: ClassVar[int | None] = 3
     budget: ClassVar[int | None] = None
 
     messages: Transcript = Transcript()
@@ -60,77 +70,117 @@ class Assistant(Agent):
         if isinstance(cls.model, str):  # a misspelt name is refused where it is written
             choose(cls.model, cls.base_url)
 
-    async def ask(self, text: str) -> str:
-        """Say something to the model and return its answer; tools it asks for are run on the way.
+    async def ask(
+        self,
+        text: str | list[dict[str, Any]],
+        *,
+        images: Sequence[str | bytes | Path] = (),
+        documents: Sequence[str | bytes | Path] = (),
+    ) -> str:
+        """Say something to the model and return its answer; tools it asks for are run on the way, side by side.
+
+        Args:
+            text: What to say; or blocks as the Messages API words them: ``{"type": "text", "text": ...}``, ``image``
+                and ``document``.
+            images: PNG, JPEG, GIF or WebP: paths (read where the agent runs), bytes, or addresses.
+            documents: The same for PDF and plain text.
 
         Raises:
-            ModelFailed: The provider refused or failed, or the answer was cut or empty.
+            ModelFailed: The provider failed, or the answer was cut or empty.
+            ModelRefused, ContextWindowExceeded: Two such failures that asking again does not mend.
             ToolFailed: Tools failed in more than ``max_repairs`` turns in a row.
-            BudgetExceeded: No answer within ``max_turns`` or ``budget``.
+            ToolLoop: The model turned in circles, and went on when it was told so.
+            InvalidAnswer: It was cut off in the middle of a tool call more than ``max_repairs`` times in a row.
+            TurnLimitReached: No answer within ``max_turns``.
+            BudgetExceeded: No answer within ``budget``.
         """
-        if not text.strip():
-            raise ValueError(f"ask: text is {text!r}; a model takes at least one character that is not a space")
+        return str(await self._exchange(content_of(text, images, documents)))
+
+    @overload
+    async def ask_for(
+        self,
+        type: type[T],
+        text: str | list[dict[str, Any]],
+        *,
+        images: Sequence[str | bytes | Path] = (),
+        documents: Sequence[str | bytes | Path] = (),
+    ) -> T: ...
+    @overload
+    async def ask_for(
+        self,
+        type: Any,
+        text: str | list[dict[str, Any]],
+        *,
+        images: Sequence[str | bytes | Path] = (),
+        documents: Sequence[str | bytes | Path] = (),
+    ) -> Any: ...
+    async def ask_for(
+        self,
+        type: Any,  # noqa: A002  # the contract's name; whatever pydantic reads: a class, or a form of typing
+        text: str | list[dict[str, Any]],
+        *,
+        images: Sequence[str | bytes | Path] = (),
+        documents: Sequence[str | bytes | Path] = (),
+    ) -> Any:
+        """As ``ask``, for an answer of a type: ``await ref.call.ask_for(list[Invoice], "Which are open?")``.
+
+        The model is shown the type's JSON schema. What it answers is checked; where it does not fit, the model is
+        told why and answers again, at most ``max_repairs`` times in a row.
+
+        Args:
+            type: A pydantic model, a dataclass, or any type that pydantic reads from JSON.
+            text: As for ``ask``.
+            images: As for ``ask``.
+            documents: As for ``ask``.
+
+        Raises:
+            InvalidArgument: The type has no JSON schema.
+            InvalidAnswer: No answer fitted, and the model had been told ``max_repairs`` times.
+            ModelFailed, ToolFailed, TurnLimitReached, BudgetExceeded: As ``ask``.
+        """
+        shape = Shape(type)
+        return await self._exchange(content_of(text, images, documents), shape)
+
+    async def _exchange(self, content: str | list[JSON], shape: Shape | None = None) -> Any:
         tools = by_name(self.tools)
-        self.messages.append({"role": "user", "content": text})
-        used = failed = 0
-        for _ in range(self.max_turns):
-            self._reserve(used)
-            reply = await self.step(_ModelCall(self, tools), self._fingerprint())
-            used += _tokens(reply)
-            content = _kept(reply)
-            calls = [block for block in content if block["type"] == "tool_use"]
-            self.messages.append({"role": "assistant", "content": content})
-            if calls:
-                failed = failed + 1 if await self._use(calls, tools) else 0
-                self._check_repairs(failed)
-            elif reply["stop_reason"] != "pause_turn":
-                return self._answer(content, reply["stop_reason"])
+        self.messages.append({"role": "user", "content": content})
+        limits = Limits(self.max_tokens, self.max_turns, self.max_repairs, self.max_repeats, self.budget)
+
+        async def speak() -> JSON:
+            call = _ModelCall(self, tools, shape)
+            reply: JSON = await self.step(call, self._fingerprint(shape))
+            self._note_substitute(str(reply.get("model") or ""))
+            if reply["stop_reason"] == "max_tokens":
+                self.emit("\n[stopped: max_tokens]")
+            return reply
+
+        return await Exchange(
+            self.messages, speak=speak, step=self.step, tools=tools, shape=shape, limits=limits
+        ).answer()
+
+    def _note_substitute(self, said: str) -> None:
+        """Tell the agent's log, once a life, that another model answers than was asked."""
         name = choose(self.model, self.base_url).name
-        raise BudgetExceeded(f"No answer after max_turns={self.max_turns} model calls to {name!r}. Raise max_turns?")
-
-    async def _use(self, calls: Sequence[JSON], tools: dict[str, Tool]) -> bool:
-        """Run tools one after the other and tell the model; whether one of them failed."""
-        results = [await self._result(call, tools) for call in calls]
-        self.messages.append({"role": "user", "content": results})
-        return any(result.get("is_error") for result in results)
-
-    async def _result(self, call: JSON, tools: dict[str, Tool]) -> JSON:
-        told = {"type": "tool_result", "tool_use_id": call["id"]}
-        wanted = tools.get(call["name"])
-        if wanted is None:
-            text = f"There is no tool {call['name']!r:.80}. The tools are: {', '.join(tools) or 'none'}."
-            return {**told, "content": text, "is_error": True}
-        try:
-            return {**told, "content": await self.step(wanted, call["input"])}
-        except ToolFailed as error:
-            return {**told, "content": str(error), "is_error": True}
-
-    def _answer(self, content: Sequence[JSON], stop: str) -> str:
-        text = "".join(block["text"] for block in content if block["type"] == "text")
-        if stop not in ("end_turn", "stop_sequence"):
-            self.emit(f"\n[stopped: {stop}]")
-        return text
-
-    def _check_repairs(self, failed: int) -> None:
-        if failed <= self.max_repairs:
+        asked = name.rpartition(":")[2].removesuffix("-latest")
+        others: set[str] = self.__dict__.setdefault("_other_models", set())
+        # A server on this machine answers with the name of a file, a model of one's own with whatever it likes.
+        if not isinstance(self.model, str) or name.startswith("local") or not said or said in others:
             return
-        errors = [block["content"] for block in self.messages[-1]["content"] if block.get("is_error")]
-        raise ToolFailed(
-            f"Tools failed in {failed} turns in a row, max_repairs is {self.max_repairs}; the last said: "
-            f"{errors[-1][:500]}",
-            fault("tool_failed"),
-        )
+        if not said.startswith(asked):
+            others.add(said)
+            print(f"{said!r:.200} answers, not {name!r}: the provider has put it in its place.")  # noqa: T201  # log
 
-    def _reserve(self, used: int) -> None:
-        # The whole answer is reserved before the call: a limit noticed afterwards is none.
-        if self.budget is not None and used + self.max_tokens > self.budget:
-            raise BudgetExceeded(
-                f"{used} tokens used and max_tokens={self.max_tokens} for the next call pass budget={self.budget}."
-            )
-
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, shape: Shape | None) -> str:
         """What a model call depends on, in few bytes: the journal keeps this, not the conversation once a turn."""
-        seen = json.dumps([choose(self.model, self.base_url).name, self.system, self.max_tokens, list(self.messages)])
+        seen = json.dumps(
+            [
+                choose(self.model, self.base_url).name,
+                self.system,
+                self.max_tokens,
+                list(self.messages),
+                shape and shape.schema,
+            ]
+        )
         return hashlib.sha256(seen.encode()).hexdigest()[:16]
 
 
@@ -139,53 +189,31 @@ class _ModelCall:
 
     kind = "model"
 
-    def __init__(self, assistant: Assistant, tools: dict[str, Tool]) -> None:
+    def __init__(self, assistant: Assistant, tools: dict[str, Tool], shape: Shape | None) -> None:
         self._choice = choose(assistant.model, assistant.base_url)
         self.__name__ = self._choice.name
         self.dependency = self._choice.dependency
         self._assistant = assistant
         self._tools = tools
+        self._shape = shape
 
     @property
     def said(self) -> str:
         """What the model is told beside what it knows: the newest message, whole."""
         content = self._assistant.messages[-1]["content"]
-        return content if isinstance(content, str) else json.dumps(content)
+        return content if isinstance(content, str) else json.dumps(without_data(content))
 
     async def __call__(self, fingerprint: str) -> JSON:
         agent = self._assistant
         model = await self._choice.open(agent.lab)
+        options: JSON = {} if self._shape is None else {"output_config": self._shape.output_config}
         reply = await model.create(
-            messages=list(agent.messages),
+            messages=alternating(list(agent.messages)),
             max_tokens=agent.max_tokens,
             system=agent.system or None,
             tools=[each.spec() for each in self._tools.values()] or None,
             on_text=agent.emit,
+            **options,
         )
         said = json.dumps(reply)  # the journal keeps it, so no key may be in it
-        return reply if leaked(said) is None else dict(json.loads(redact(said)))
-
-
-def _tokens(reply: JSON) -> int:
-    names = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(reply["usage"].get(name, 0) for name in names)
-
-
-def _kept(reply: JSON) -> list[JSON]:
-    """The content to remember: what the API takes back. Raises if that is nothing.
-
-    A tool use stays only when the model stopped for it: cut off by ``max_tokens``, it may be half of what was meant.
-    """
-    stop = reply["stop_reason"]
-    content = [
-        block
-        for block in reply["content"]
-        if (block["type"] != "text" or block["text"].strip()) and (block["type"] != "tool_use" or stop == "tool_use")
-    ]
-    if stop == "tool_use" and not any(block["type"] == "tool_use" for block in content):
-        raise ModelFailed("The model stopped to use a tool and named none.", fault("garbage"))
-    if content:
-        return content
-    if stop in ("end_turn", "stop_sequence", "pause_turn"):
-        raise ModelFailed(f"The model's answer is empty (stop_reason {stop}).", fault("garbage"))
-    raise ModelFailed(f"The model stopped ({stop}) before it had said anything.", fault("stopped_short"))
+        return checked(reply if leaked(said) is None else dict(json.loads(redact(said))))

@@ -18,6 +18,7 @@ from agentlab.errors import ModelFailed, StepFailed
 from agentlab.faults import classify, fault
 from agentlab.models.accumulator import JSON, Accumulator, checked_message
 from agentlab.models.lanes import Lanes
+from agentlab.models.prompt import marked
 
 _IDLE_S = 90.0
 _DEADLINE_S = 600.0
@@ -32,6 +33,7 @@ class MessagesClient:
         base_url: The server; ``None``: ``ANTHROPIC_BASE_URL``, else the real API.
         api_key: The key; ``None``: ``ANTHROPIC_API_KEY``.
         model: The model of calls that name none.
+        caching: Mark what never changes of a request, so that the provider keeps it and reads it cheaply again.
         idle_s: Seconds without progress after which an answer counts as stalled. Pings are no progress.
         deadline_s: Seconds after which a call ends in any case.
     """
@@ -42,12 +44,14 @@ class MessagesClient:
         api_key: str | None = None,
         *,
         model: str = "sim",
+        caching: bool = True,
         idle_s: float = _IDLE_S,
         deadline_s: float = _DEADLINE_S,
     ) -> None:
         import anthropic
 
         self.model = model
+        self.caching = caching
         self.idle_s = idle_s
         self.deadline_s = deadline_s
         self._base_url = base_url
@@ -88,6 +92,7 @@ class MessagesClient:
         given = {"system": system, "tools": tools, **options}
         body = {"model": self.model, "messages": list(messages), "max_tokens": max_tokens}
         body |= {name: value for name, value in given.items() if value is not None}
+        body = marked(body) if self.caching else body
         if not stream:
             return await self._guard(self._whole(body))
         answer = Accumulator(on_text)

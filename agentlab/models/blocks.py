@@ -1,0 +1,128 @@
+"""What a person may say to a model: text, images and documents, as the content of one message. Pure but for files."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentlab.errors import InvalidArgument
+
+JSON = dict[str, Any]  # a JSON object
+
+Attached = str | bytes | Path
+"""An image or a document: its bytes, a path, or an address that begins with http:// or https://."""
+
+_BEGINS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"), (b"%PDF-", "application/pdf"),
+)  # fmt: skip
+_SAID = ("text", "image", "document")
+
+
+def content_of(
+    text: str | Sequence[JSON], images: Sequence[Attached] = (), documents: Sequence[Attached] = ()
+) -> str | list[JSON]:
+    """The content of a user's message; plain text stays plain.
+
+    Raises:
+        InvalidArgument: There is nothing to say, or something that no model takes; says which and why.
+    """
+    if isinstance(text, str):
+        if not text.strip():
+            raise InvalidArgument(
+                f"ask: text is {text!r}; a model takes at least one character that is not a space.", argument="text"
+            )
+        if not images and not documents:
+            return text
+        said = [{"type": "text", "text": text}]
+    else:
+        said = [_checked(index, block) for index, block in enumerate(text)]
+        if not said:
+            raise InvalidArgument("ask: text is an empty list; a message has at least one block.", argument="text")
+    # Providers answer best when what is asked about comes before the question.
+    return [*map(_document, documents), *map(_image, images), *said]
+
+
+def without_data(content: Any) -> Any:
+    """Content as the frames show it: bytes that nobody can read are only counted."""
+    if isinstance(content, list):
+        return [without_data(block) for block in content]
+    if not isinstance(content, dict):
+        return content
+    if content.get("type") == "base64" and isinstance(content.get("data"), str):
+        return {**content, "data": f"[{len(content['data'])} characters of base64]"}
+    return {name: without_data(value) if name in ("source", "content") else value for name, value in content.items()}
+
+
+def _checked(index: int, block: JSON) -> JSON:
+    kind = block.get("type")
+    if kind not in _SAID:
+        raise InvalidArgument(
+            f"ask: block {index} has type {kind!r:.80}; a user's message takes {', '.join(_SAID)}.", argument="text"
+        )
+    if kind == "text" and not (isinstance(block.get("text"), str) and block["text"].strip()):
+        raise InvalidArgument(f"ask: block {index} is text without any: {block!r:.200}.", argument="text")
+    if kind != "text" and not isinstance(block.get("source"), dict):
+        raise InvalidArgument(
+            f"ask: block {index} ({kind}) has no source: {block!r:.200}. Or give it as {kind}s=[path or bytes].",
+            argument="text",
+        )
+    return block
+
+
+def _image(given: Attached) -> JSON:
+    if (address := _address(given)) is not None:
+        return {"type": "image", "source": {"type": "url", "url": address}}
+    data = _bytes(given, "images")
+    kind = _kind(data)
+    if kind is None or not kind.startswith("image/"):
+        raise InvalidArgument(
+            f"ask: an image must be PNG, JPEG, GIF or WebP; {_named(given)} begins with {data[:8]!r}.",
+            argument="images",
+        )
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": base64.b64encode(data).decode()}}
+
+
+def _document(given: Attached) -> JSON:
+    if (address := _address(given)) is not None:
+        return {"type": "document", "source": {"type": "url", "url": address}}
+    data = _bytes(given, "documents")
+    if _kind(data) == "application/pdf":
+        source = {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(data).decode()}
+        return {"type": "document", "source": source}
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument(
+            f"ask: a document must be PDF or UTF-8 text; {_named(given)} begins with {data[:8]!r}.",
+            argument="documents",
+        ) from None
+    return {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}
+
+
+def _address(given: Attached) -> str | None:
+    return given if isinstance(given, str) and given.startswith(("http://", "https://")) else None
+
+
+def _bytes(given: Attached, argument: str) -> bytes:
+    try:
+        data = given if isinstance(given, bytes) else Path(given).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(
+            f"ask: {argument}: {error}. A path is read where the agent runs.", argument=argument
+        ) from None
+    if not data:
+        raise InvalidArgument(f"ask: {argument}: {_named(given)} is empty.", argument=argument)
+    return data
+
+
+def _kind(data: bytes) -> str | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for begin, kind in _BEGINS if data.startswith(begin)), None)
+
+
+def _named(given: Attached) -> str:
+    return f"what was given ({len(given)} bytes)" if isinstance(given, bytes) else repr(str(given))

@@ -34,8 +34,8 @@ _LATER = {
     "tool": "agentlab.tools",
 }
 
-_MODULES = ("charts", "sim")
-"""Modules that are found by TAB, and that nobody pays for who does not use them."""
+_MODULES = ("charts", "faults", "sim")
+"""Modules that are found by TAB; who draws nothing and simulates nothing does not pay for it."""
 
 
 def __getattr__(name: str) -> Any:  # the menu's values differ in type

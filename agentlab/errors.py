@@ -248,7 +248,11 @@ class StepFailed(AgentLabError):
 
     Attributes:
         fault: The classified fault, where there is one.
+        ran: Whether it may have had an effect; False where it is certain that it had none: then it may be tried again,
+            though it is ``once=True``.
     """
+
+    ran = True
 
     def __init__(self, message: str, fault: Any = None) -> None:  # a Fault; faults stands above this floor
         super().__init__(message)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from agentlab import frames
+from agentlab import faults, frames
 from agentlab.agent.arguments import signature_of
 from agentlab.agent.base import Agent
 from agentlab.books.remembered import Place, missing_line, remembered
@@ -137,6 +137,8 @@ class Lab(Frames, metaclass=OneLabPerFile):
             their last commit, steps wait; all goes on by itself when there is space. ``"memory"``: the lab goes
             on; what it tells is not durable until there is space (events ``store_full``, ``store_written``), and
             lost if it is closed or killed before.
+        on_fault: Rows that replace those of ``agentlab.faults.table()``, ``{"server_error": "crash"}``: what is done
+            about which kind of fault. A class's own ``on_fault`` stands before them.
 
     Raises:
         InvalidSpec: An option has a value that it cannot have, or other than that of the live lab; nothing was opened.
@@ -149,12 +151,13 @@ class Lab(Frames, metaclass=OneLabPerFile):
         self, store: str | os.PathLike[str] | None = None, *, nodes: int | None = None, redeliver: bool = True,
         resume: Resume | None = None, synchronous: Synchronous = "NORMAL", keep: Keep = None,
         on_full: OnFull = "fail", stall_notice: float = 0.25, stall_seconds: float = 10.0,
-        node_memory: int | None = None,
+        node_memory: int | None = None, on_fault: Mapping[str, str | faults.Action] | None = None,
     ) -> None:  # fmt: skip
         require_lock(locked=resume is False or locked())
         _check_options(nodes, redeliver, resume, synchronous, on_full)
         _check_limits(stall_notice, stall_seconds, node_memory)
-        limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory}
+        rows = faults.checked(on_fault or {}, "Lab")
+        limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory, "on_fault": rows}
         path = None if store is None else file_of(store, "Lab: store")
         self._file = None if path is None else Path(os.path.realpath(path))
         size = nodes or max(2, os.cpu_count() or 2)
@@ -162,7 +165,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         self._options = {
             "nodes": size, "redeliver": redeliver, "resume": how, "synchronous": synchronous, "keep": keep,
             "on_full": on_full, "stall_notice": stall_notice, "stall_seconds": stall_seconds,
-            "node_memory": node_memory,
+            "node_memory": node_memory, "on_fault": on_fault,
         }  # fmt: skip
         self._inside = 0  # how many ``with`` blocks it is in
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))

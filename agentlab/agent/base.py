@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
 from random import Random
 from typing import Any, ClassVar, Protocol
@@ -22,6 +22,7 @@ from agentlab.agent.declared import declared, refuse_bare, refuse_undeclared
 from agentlab.agent.fields import MISSING, Field
 from agentlab.agent.transcript import Transcript, TranscriptSlot
 from agentlab.errors import InvalidSpec
+from agentlab.faults import Action, checked
 from agentlab.ref.inside import RefInside
 from agentlab.ref.ref import Ref
 from agentlab.supervision.checks import refuse_secret_names
@@ -97,9 +98,12 @@ class Agent:
 
     Start it with ``lab.start(Counter, id="counter")``. When a handler raises, the agent dies and its
     supervisor starts the next incarnation from the last checkpoint. Hooks: ``on_start``, ``on_stop(reason)``.
+    ``on_fault = {"timeout": "crash"}`` replaces rows of ``agentlab.faults.table()``: what is done about which fault.
     """
 
     trap_exit: ClassVar[bool | None] = None
+    on_fault: ClassVar[Mapping[str, str | Action]] = {}
+    __agent_faults__: ClassVar[dict[str, Action]] = {}
     __agent_fields__: ClassVar[dict[str, Field]] = {}
     __agent_messages__: ClassVar[frozenset[str]] = frozenset()
     __agent_own__: ClassVar[dict[str, Field]] = {}
@@ -226,7 +230,7 @@ RESERVED = START_OPTIONS | set(HOOKS) | {name for name in vars(Agent) if not nam
 }  # fmt: skip
 """Names that a subclass may use neither for a field nor for a message."""
 
-SETTINGS = frozenset({"trap_exit", *HOOKS})
+SETTINGS = frozenset({"trap_exit", "on_fault", *HOOKS})
 """Those among them that a class gives a value; None for a hook of a base class that it does not want."""
 
 
@@ -275,6 +279,8 @@ def read_class(cls: type[Agent], scope: dict[str, Any]) -> None:
     for name, field in fields.items():
         if field.grows and not isinstance(inspect.getattr_static(cls, name, None), TranscriptSlot):
             setattr(cls, name, TranscriptSlot(name))
+    if "on_fault" in vars(cls):
+        cls.__agent_faults__ = cls.__agent_faults__ | checked(vars(cls)["on_fault"], cls.__name__)
     cls.__agent_fields__ = fields | vars(cls).get("__agent_fields__", {})
     cls.__agent_messages__ = frozenset(messages)
     cls.__agent_names__ = declared(cls) | vars(cls).get("__agent_names__", frozenset())

@@ -11,9 +11,11 @@ import time
 from typing import NamedTuple
 
 from agentlab.books.journal import Journal
+from agentlab.faults import KINDS
 from agentlab.store.database import Store
 from agentlab.store.past import LAST, PAST
 from agentlab.store.schema import whole
+from agentlab.wire.frames import Mark
 from agentlab.wire.packing import JSON
 
 
@@ -113,6 +115,12 @@ def journal(done: list[Done]) -> Journal:
         made.begin(step.number, tuple(json.loads(step.mark)), step.once, step.began)
         made.end(step.number, step.result)
     return made
+
+
+def faults(store: Store, key: int) -> dict[tuple[Mark, str], int]:
+    """What attempts at steps of a message failed of, by the step's mark and the kind of fault; how often."""
+    failed = "SELECT mark, fault, count(*) FROM step WHERE message_key = ? AND outcome = 'failed' GROUP BY mark, fault"
+    return {(tuple(json.loads(mark)), kind): n for mark, kind, n in store.select(failed, (key,)) if kind in KINDS}
 
 
 def seed(store: Store, path: str, key: int) -> str:

@@ -7,8 +7,10 @@ newest first.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from agentlab.node.replay import REACHES
-from agentlab.wire.frames import KeptStep, Mark
+from agentlab.wire.frames import KeptFault, KeptStep, Mark
 
 
 class Step:
@@ -41,12 +43,20 @@ class Step:
 
 
 class Journal:
-    """The steps of one message by number, in the order in which they began."""
+    """The steps of one message by number, in the order in which they began.
 
-    __slots__ = ("steps",)
+    Attributes:
+        steps: Those that have begun, and not failed for good.
+        faults: How often attempts at a step, known by its mark, failed of which kind of fault, over all deliveries.
+        retried: How many attempts at a step were made after another of the same delivery.
+    """
+
+    __slots__ = ("faults", "retried", "steps")
 
     def __init__(self) -> None:
         self.steps: dict[int, Step] = {}
+        self.faults: Counter[tuple[Mark, str]] = Counter()
+        self.retried: Counter[Mark] = Counter()
 
     def begin(self, number: int, mark: Mark, once: bool, at: int) -> Step:
         """A step begins, perhaps again."""
@@ -63,6 +73,11 @@ class Journal:
         else:
             step.finished, step.result = True, result
         return step
+
+    def note_fault(self, mark: Mark, kind: str, *, again: bool = False) -> None:
+        """An attempt at a step failed of this kind of fault; ``again``: there is another in this delivery."""
+        self.faults[mark, kind] += 1
+        self.retried[mark] += again
 
     def rewind(self, count: int) -> list[Step]:
         """Take back the newest ``count`` finished steps; a ``once`` step or one that others have seen stops it.
@@ -87,6 +102,7 @@ class Journal:
         """A person says what became of a step: its result, or (None) that it may run again."""
         self.end(number, result)
 
-    def for_node(self) -> list[KeptStep]:
-        """What a node needs of it: number, mark, once, outcome, result."""
-        return [(s.number, s.mark, s.once, "ok" if s.finished else None, s.result) for s in self.steps.values()]
+    def for_node(self) -> tuple[list[KeptStep], list[KeptFault]]:
+        """What a node needs of it: each step's number, mark, once, outcome and result; and the faults."""
+        steps = [(s.number, s.mark, s.once, "ok" if s.finished else None, s.result) for s in self.steps.values()]
+        return steps, [(mark, kind, count) for (mark, kind), count in self.faults.items()]

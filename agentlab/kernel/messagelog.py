@@ -105,18 +105,21 @@ class MessageLog:
     def note_step(  # noqa: PLR0917 - of whom, of what, how it went
         self, entry: Entry, message: Message, step: Step, outcome: str, took: float, result: bytes | None,
         given: str, gave: str, *, replayed: bool = False, seq: int | None = None, tokens: Tokens = None,
+        fault: str | None = None,
     ) -> None:  # fmt: skip
         """One attempt at one effect, of the message in hand or of the one with the number ``seq``."""
         kind, name, _, _ = step.mark
+        attempt = message.deliveries + 1 + (message.journal.retried[step.mark] if message.journal is not None else 0)
+        raised = gave.split(":", 1)[0] if outcome == "failed" else None
         took_in, gave_out = tokens or (None, None)
         if tokens is not None:
             before = self.spent.get(entry.path, (0, 0))
             self.spent[entry.path] = (before[0] + tokens[0], before[1] + tokens[1])
         self._page.batch.add_step(
             path=entry.path, message_seq=entry.seq + 1 if seq is None else seq, message_key=message.key,
-            step=step.number, attempt=message.deliveries + 1, kind=kind, name=name, mark=json.dumps(step.mark),
+            step=step.number, attempt=attempt, kind=kind, name=name, mark=json.dumps(step.mark),
             once=int(step.once), started_at=step.began, took_s=took, outcome=outcome, replayed=int(replayed),
-            fault=gave.split(":", 1)[0] if outcome == "failed" else None, tokens_in=took_in, tokens_out=gave_out,
+            fault=raised if fault in (None, "crash") else fault, tokens_in=took_in, tokens_out=gave_out,
             cost_usd=None, input=given, output=gave, result=self._text(result),
         )  # fmt: skip
 

@@ -203,10 +203,10 @@ class Placing:
 
     def deliver(self, entry: Entry, message: Message) -> None:
         """Copy a message into the node's mailbox."""
-        journal = message.journal.for_node() if message.journal is not None else []
+        journal, faults = message.journal.for_node() if message.journal is not None else ([], [])
         self.tell(entry).deliver(
             placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,
-            seed=message.seed or f"{entry.path} {message.key}", redeliver=message.redeliver,
+            faults=faults, seed=message.seed or f"{entry.path} {message.key}", redeliver=message.redeliver,
         )  # fmt: skip
 
     def hand_over(self, entry: Entry) -> None:

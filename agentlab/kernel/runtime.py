@@ -14,13 +14,14 @@ import concurrent.futures
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
 from agentlab.errors import CallTimeout, StoreError
 from agentlab.events import Hub
+from agentlab.faults import Action
 from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.idle import Idleness
@@ -69,7 +70,7 @@ class Runtime:
 
     def __init__(
         self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True, in_memory: bool = False,
-        patience: Patience | None = None, node_memory: int | None = None,
+        patience: Patience | None = None, node_memory: int | None = None, on_fault: Mapping[str, Action] | None = None,
     ) -> None:  # fmt: skip
         """Start the loop's thread.
 
@@ -80,6 +81,7 @@ class Runtime:
             redeliver: Whether messages are delivered again unless they say otherwise.
             patience: How long a node may stall.
             node_memory: Bytes that a node may use; its share of the machine's memory if left out.
+            on_fault: What is done about which kind of fault, where that is not the table's own.
             in_memory: Whether the lab goes on in memory while the store's disk is full.
         """
         self.lab_id = uuid.uuid4().hex
@@ -89,7 +91,7 @@ class Runtime:
         self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
         tree = Tree(Supervisor("lab", bring_back=False), independent_root=True)
         pool = Pool(
-            nodes, self.lab_id, self, durable=ledger.durable, node_memory=node_memory
+            nodes, self.lab_id, self, durable=ledger.durable, node_memory=node_memory, on_fault=on_fault
         )  # fmt: skip
         self.desk = Desk(ledger, self.thread.loop, tree, pool, self)
         self.placing = Placing(self.desk)

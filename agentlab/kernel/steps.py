@@ -15,6 +15,7 @@ from agentlab.errors import NotRunning
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Mail
+from agentlab.node.attempts import LEFT
 from agentlab.pool.pool import Node
 from agentlab.wire.frames import Asker, Mark, Tokens
 
@@ -47,12 +48,35 @@ class Steps:
         self._desk.ledger.events.touch_path(entry.path)
         self._desk.noted(node)
 
+    def on_tried(
+        self, node: Node, *, placement: int, key: int, number: int, took: float, gave: str, fault: str, does: str,
+        delay: float, why: str, tokens: Tokens,
+    ) -> None:  # fmt: skip
+        """An attempt at a step failed, and there will be another: a row, and an event that says why."""
+        found = self._step(placement, key, number)
+        if found is not None:
+            entry, message, journal, step = found
+            _date(journal, step, took)
+            ledger, given = self._desk.ledger, self._given.get((key, number), "")
+            shown = f"{gave} ({does}: {why})"
+            ledger.messages.note_step(
+                entry, message, step, "failed", took, None, given, shown, tokens=tokens, fault=fault
+            )
+            journal.note_fault(step.mark, fault, again=True)
+            ledger.events.note_event(
+                "waiting" if does == "wait" else "retrying", entry.path, incarnation=entry.incarnation, node=entry.node,
+                reason=f"{fault}: {gave}", detail=f"{step.name}: {why}", took_s=took,
+            )  # fmt: skip
+        self._desk.noted(node)
+
     def on_stepped(
         self, node: Node, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None,
-        gave: str, tokens: Tokens,
+        gave: str, fault: str | None, tokens: Tokens,
     ) -> None:  # fmt: skip
         """A step ends."""
-        self._ended(placement, key, number, outcome=outcome, took=took, result=result, gave=gave, tokens=tokens)
+        self._ended(
+            placement, key, number, outcome=outcome, took=took, result=result, gave=gave, fault=fault, tokens=tokens
+        )  # fmt: skip
         self._desk.noted(node)
 
     def on_called(
@@ -63,21 +87,34 @@ class Steps:
 
     def _ended(
         self, placement: int, key: int, number: int, *, outcome: str, took: float, result: bytes | None, gave: str,
-        tokens: Tokens,
+        tokens: Tokens, fault: str | None = None,
     ) -> None:  # fmt: skip
         given = self._given.pop((key, number), "")
-        found = self._in_hand(placement, key)
-        step = found[1].journal.steps.get(number) if found is not None and found[1].journal is not None else None
-        if found is None or step is None:
+        found = self._step(placement, key, number)
+        if found is None:
             return
-        entry, message = found
-        assert message.journal is not None
+        entry, message, journal, step = found
         # A once step that raised may have happened, and a call may still be under way: it keeps its key.
         if result is not None or not (step.once or step.is_call):
-            message.journal.end(number, result)
+            journal.end(number, result)
         message.step = None
-        self._desk.ledger.messages.note_step(entry, message, step, outcome, took, result, given, gave, tokens=tokens)
+        if outcome != LEFT:
+            _date(journal, step, took)
+            self._desk.ledger.messages.note_step(
+                entry, message, step, outcome, took, result, given, gave, tokens=tokens, fault=fault
+            )
+        if fault is not None:
+            journal.note_fault(step.mark, fault)
         self._desk.ledger.events.touch_path(entry.path)
+
+    def _step(self, placement: int, key: int, number: int) -> tuple[Entry, Message, Journal, Step] | None:
+        """A step that runs, of the message in hand of who lives there."""
+        found = self._in_hand(placement, key)
+        if found is None or found[1].journal is None:
+            return None
+        entry, message = found
+        step = found[1].journal.steps.get(number)
+        return None if step is None else (entry, message, found[1].journal, step)
 
     def on_replayed(
         self, node: Node, *, placement: int, key: int, number: int, mark: Mark, given: str, gave: str
@@ -149,6 +186,12 @@ class Steps:
         if entry is None or not entry.pending or entry.pending[0].key != key:
             return None
         return entry, entry.pending[0]
+
+
+def _date(journal: Journal, step: Step, took: float) -> None:
+    """When this attempt began: the first was told, one that waited for its turn was not."""
+    if journal.retried[step.mark]:
+        step.began = time.time_ns() - int(took * 1e9)
 
 
 class Act:

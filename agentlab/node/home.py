@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from agentlab.faults import Action
 from agentlab.ref.inside import Answer
 from agentlab.ref.link import Link, Outgoing
 from agentlab.wire.frames import Asker, Cast, ToKernel
@@ -20,11 +21,13 @@ class Home(Protocol):
         number: The node's.
         durable: Whether its lab has a file, which keeps JSON only.
         noted: What was said that later things may depend on.
+        on_fault: What its lab does about which kind of fault, where that is not the table's own.
     """
 
     number: int
     durable: bool
     noted: int
+    on_fault: dict[str, Action]
 
     @property
     def link(self) -> Link:

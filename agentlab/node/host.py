@@ -19,6 +19,7 @@ from agentlab.agent.base import HOOKS, Agent
 from agentlab.agent.snapshot import Image
 from agentlab.errors import InvalidArgument
 from agentlab.exits import Crash, Exit
+from agentlab.faults import Action
 from agentlab.node import forked
 from agentlab.node.line import Line
 from agentlab.node.link import InsideLink, awaited
@@ -56,12 +57,14 @@ class Host(Line):
         Args:
             sock: The line to the kernel.
             word: Where the kernel reads whose code runs.
-            about: ``number``; ``lab``: its id; ``durable``: it has a file, which keeps JSON only; ``kind``.
+            about: ``number``; ``lab``: its id; ``durable``: it has a file, which keeps JSON only; ``kind``;
+                ``on_fault``: the limits of the lab's actions by kind of fault.
         """
         super().__init__()
         self.number: int = about["number"]
         self.durable: bool = about["durable"]
         self.kind: str = about["kind"]
+        self.on_fault = {kind: Action(**limits) for kind, limits in about["on_fault"].items()}
         self._word = word
         self.link = InsideLink(self, about["lab"])
         if self.kind != "kernel":
@@ -169,7 +172,7 @@ class Host(Line):
             placement=caller.life, ticket=ticket, origin=origin, target=target.life, key=key, path=path, method=method,
             payload=payload, redeliver=redeliver, sent_at=time.time_ns(),
         )  # fmt: skip
-        target.post(Delivery(key, method, payload, [], f"{path} {key}", redeliver))
+        target.post(Delivery(key, method, payload, [], [], f"{path} {key}", redeliver))
         self.work(target)
         return answer
 

@@ -12,8 +12,9 @@ from agentlab.errors import NotRunning, UnknownMessage
 from agentlab.ground.redaction import leaked, redact
 from agentlab.node.acts import act
 from agentlab.node.home import Home
+from agentlab.node.replay import Claim
 from agentlab.node.resident import Died, Resident, current
-from agentlab.node.steps import Claim, carry_out, claim, given_text
+from agentlab.node.steps import carry_out, claim, given_text
 from agentlab.ref.inside import Answer, RefInside, written
 from agentlab.ref.link import Outgoing
 from agentlab.ref.ref import Ref

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from agentlab.agent.snapshot import Image
-from agentlab.wire.frames import KeptStep
+from agentlab.wire.frames import KeptFault, KeptStep
 
 
 class Delivery(NamedTuple):
@@ -16,6 +16,7 @@ class Delivery(NamedTuple):
     method: str
     payload: bytes
     journal: list[KeptStep]
+    faults: list[KeptFault]
     seed: str
     redeliver: bool
 

@@ -15,7 +15,7 @@ from agentlab.node.home import Home
 from agentlab.node.mailbox import Delivery, Item, Replace, Stop, Upgrade
 from agentlab.node.resident import Ending, Resident, draft
 from agentlab.wire.exceptions import Term, decode_reason, describe
-from agentlab.wire.frames import KeptStep, ToNode
+from agentlab.wire.frames import KeptFault, KeptStep, ToNode
 from agentlab.wire.packing import unpack
 from agentlab.wire.stubs import hearing
 
@@ -117,13 +117,13 @@ class Orders(ToNode):
             resident.open = True
 
     def deliver(
-        self, *, placement: int, key: int, method: str, payload: bytes, journal: list[KeptStep], seed: str,
-        redeliver: bool,
+        self, *, placement: int, key: int, method: str, payload: bytes, journal: list[KeptStep],
+        faults: list[KeptFault], seed: str, redeliver: bool,
     ) -> None:  # fmt: skip
         """Put a message last in the mailbox."""
         resident = self._host.residents.get(placement)
         if resident is not None:
-            resident.post(Delivery(key, method, payload, journal, seed, redeliver))
+            resident.post(Delivery(key, method, payload, journal, faults, seed, redeliver))
             if not resident.suspended:
                 self._host.work(resident)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
-from agentlab.wire.frames import KeptStep, Mark
+from agentlab.wire.frames import KeptFault, KeptStep, Mark
 from agentlab.wire.packing import is_plain, stored
 
 REACHES = frozenset({"call", "start", "publish", "control"})
@@ -26,16 +26,31 @@ class Kept(NamedTuple):
     result: bytes | None
 
 
+class Claim(NamedTuple):
+    """A step that the handler asked for: its place in the journal, and what is kept of it."""
+
+    key: int
+    number: int
+    mark: Mark
+    kept: Kept | None  # what an earlier delivery left of it, finished or not
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the journal answers for it."""
+        return self.kept is not None and self.kept.outcome == "ok"
+
+
 class Journal:
     """What earlier deliveries of a message left, and what this one has asked for so far."""
 
-    __slots__ = ("_answered", "_kept", "_last", "_seen")
+    __slots__ = ("_answered", "_faults", "_kept", "_last", "_seen")
 
-    def __init__(self, kept: list[KeptStep]) -> None:
+    def __init__(self, kept: list[KeptStep], faults: list[KeptFault]) -> None:
         self._kept = {step.mark: step for step in (Kept(*parts) for parts in kept)}
         self._last = max((step.number for step in self._kept.values()), default=0)
         self._seen: dict[tuple[str, str, str], int] = {}
         self._answered: list[str] = []
+        self._faults = faults
 
     def next(self, kind: str, name: str, digest: str) -> tuple[int, Mark, Kept | None]:
         """The number and the mark of the step that is asked for, and what an earlier delivery left of it."""
@@ -50,6 +65,13 @@ class Journal:
             return kept.number, mark, kept
         self._last += 1
         return self._last, mark, None
+
+    def note_fault(self, mark: Mark, kind: str) -> int:
+        """An attempt at a step has failed of this kind of fault; how often one has, over all deliveries."""
+        known = {(mark, kind): count for mark, kind, count in self._faults}
+        count = known[mark, kind] = known.get((mark, kind), 0) + 1
+        self._faults = [(mark, kind, count) for (mark, kind), count in known.items()]
+        return count
 
     @property
     def left(self) -> list[Kept]:
@@ -69,7 +91,7 @@ def label(mark: Mark) -> str:
     return f"{digest} {kind} {name} {seen}"
 
 
-NO_STEPS = Journal([])
+NO_STEPS = Journal([], [])
 """The journal while no message is in hand."""
 
 

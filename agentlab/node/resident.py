@@ -96,7 +96,7 @@ class Resident(Owner):
 
     def take(self, message: Delivery) -> None:
         """Take a message in hand."""
-        self.key, self.journal, self.diverged = message.key, Journal(message.journal), False
+        self.key, self.journal, self.diverged = message.key, Journal(message.journal, message.faults), False
         self.busy, self.limit = 0.0, self.max_busy
         self.seed, self.chance = message.seed, None
 

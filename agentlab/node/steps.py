@@ -10,37 +10,19 @@ import contextvars
 import inspect
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from agentlab import tools
 from agentlab.errors import ToolFailed
-from agentlab.ground.redaction import redact, redact_name
-from agentlab.node.replay import Kept, digest_of, label
+from agentlab.ground.redaction import redact_name
+from agentlab.node.attempts import Tries, billed, cut, ended, settle_failure
+from agentlab.node.replay import Claim, digest_of, label
 from agentlab.node.resident import Died, Resident, current
 from agentlab.tools import Tool
-from agentlab.wire.exceptions import describe
-from agentlab.wire.frames import Mark, Tokens
 from agentlab.wire.packing import pack, unpack
-
-LONGEST = 2000
-"""Characters of a step's input and output that the steps' frame shows."""
 
 around: contextvars.ContextVar[str] = contextvars.ContextVar("agentlab_around", default="")
 """The label of the step whose effect runs."""
-
-
-class Claim(NamedTuple):
-    """A step that the handler asked for: its place in the journal, and what is kept of it."""
-
-    key: int
-    number: int
-    mark: Mark
-    kept: Kept | None  # what an earlier delivery left of it, finished or not
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the journal answers for it."""
-        return self.kept is not None and self.kept.outcome == "ok"
 
 
 def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
@@ -55,7 +37,7 @@ def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
 
 
 async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *, once: bool, given: str) -> Any:
-    """Run a step, or let the journal answer for it."""
+    """Run a step, in as many attempts as its faults allow, or let the journal answer for it."""
     if found.is_done:
         return answered(resident, found, given)
     host = resident.host
@@ -66,41 +48,29 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
     begin(resident, found, once=once, given=given)
     if once:
         await host.settled()
-    clock = time.perf_counter()
-    before = around.get()
+    before, tries = around.get(), Tries(once=once)
     around.set(label(found.mark))
     try:
-        value = work()
-        if inspect.isawaitable(value):
-            value = await value
-        result = pack(value, f"the result of step {found.mark[1]!r}", keep=host.durable)
-    except BaseException as error:
-        gave = cut(": ".join(describe(error)[:2]))
-        took, tokens = time.perf_counter() - clock, billed(found.mark, error)
-        _ended(resident, found, outcome="failed", took=took, result=None, gave=gave, tokens=tokens)
-        raise
+        while True:
+            try:
+                value = work()
+                if inspect.isawaitable(value):
+                    value = await value
+                result = pack(value, f"the result of step {found.mark[1]!r}", keep=host.durable)
+                break
+            except BaseException as error:  # returns when there may be another attempt
+                await settle_failure(resident, found, tries, error)
     finally:
         around.set(before)
-    took = time.perf_counter() - clock
+    took = time.perf_counter() - tries.began
     if found.mark[0] == "call":  # its answer is on record already: asked again, it is answered from there
         host.say_later.called(
             placement=resident.life, key=found.key, number=found.number, took=took, result=result, gave=brief(value)
         )
         return value
-    _ended(resident, found, took=took, result=result, gave=brief(value), tokens=billed(found.mark, value))
+    ended(resident, found, took=took, result=result, gave=brief(value), tokens=billed(found.mark, value))
     await host.settled()  # a handler that has seen a result may act on it in ways that nobody journals
     return value
-
-
-def billed(mark: Mark, value: Any) -> Tokens:
-    """Tokens that a model call took in and gave, as its answer says; or at least, as its failure does."""
-    if mark[0] != "model":
-        return None
-    usage = value.get("usage") if isinstance(value, dict) else getattr(value, "usage_lower_bound", None)
-    if not isinstance(usage, dict) or not usage:
-        return None
-    read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(int(usage.get(name) or 0) for name in read), int(usage.get("output_tokens") or 0)
 
 
 async def inside_step(name: str, work: Callable[[], Any]) -> Any:
@@ -135,18 +105,6 @@ def begin(resident: Resident, found: Claim, *, once: bool, given: str) -> None:
     )  # fmt: skip
 
 
-def _ended(
-    resident: Resident, found: Claim, *, outcome: str = "ok", took: float, result: bytes | None, gave: str,
-    tokens: Tokens = None,
-) -> None:  # fmt: skip
-    """Tell the kernel that a step has ended; ``settled`` waits until that is committed."""
-    resident.host.noted += 1
-    resident.host.say.stepped(
-        placement=resident.life, key=found.key, number=found.number, outcome=outcome, took=took, result=result,
-        gave=gave, tokens=tokens,
-    )  # fmt: skip
-
-
 def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
     """A step that neither waits nor acts on the world: the time of day, say."""
     if resident.key is None:
@@ -157,7 +115,7 @@ def at_once(resident: Resident, kind: str, work: Callable[[], Any]) -> Any:
     begin(resident, found, once=False, given="")
     value = work()
     result = pack(value, kind, keep=resident.host.durable)
-    _ended(resident, found, took=0.0, result=result, gave=brief(value))
+    ended(resident, found, took=0.0, result=result, gave=brief(value))
     return value
 
 
@@ -222,9 +180,3 @@ def given_text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Arguments as one would write them, cut."""
     named = (f"{name}={brief(value)}" for name, value in kwargs.items())
     return cut(", ".join([*map(brief, args), *named]))
-
-
-def cut(text: str) -> str:
-    """A text without secrets, not too long."""
-    text = redact(text)
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

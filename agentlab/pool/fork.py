@@ -145,7 +145,8 @@ class Zygote:
         """A new node that holds ``line`` and ``word``; it gets this process's path, folder and environment of now.
 
         Args:
-            about: ``number``, ``lab``, ``durable``, ``kind``, and ``memory``: bytes that it may use, or None.
+            about: ``number``, ``lab``, ``durable``, ``kind``, ``on_fault``, and ``memory``: bytes that it may use, or
+                None.
             line: Its end of the line.
             word: Where it says whose code it runs.
 

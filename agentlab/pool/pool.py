@@ -13,10 +13,13 @@ import itertools
 import os
 import socket
 import weakref
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from agentlab.errors import NodeDown
+from agentlab.faults import Action
 from agentlab.ground.redaction import known_secrets
 from agentlab.pool.fork import NodeProcess, advice, shared
 from agentlab.pool.thread import NodeThread
@@ -97,13 +100,15 @@ class Pool:
     BURST_SECONDS = 10.0
 
     def __init__(
-        self, size: int, lab_id: str, kernel: Kernel, *, durable: bool, node_memory: int | None = None
+        self, size: int, lab_id: str, kernel: Kernel, *, durable: bool, node_memory: int | None = None,
+        on_fault: Mapping[str, Action] | None = None,
     ) -> None:  # fmt: skip
         self.size = size
         self.share = node_memory or share_of_memory(size)
         self.nodes: dict[int, Node] = {}
         self._lab_id = lab_id
         self._durable = durable
+        self._on_fault = {kind: asdict(action) for kind, action in (on_fault or {}).items()}
         self._kernel = kernel
         self._numbers = itertools.count(1)
         self._closing = False
@@ -131,7 +136,10 @@ class Pool:
             NodeDown: There could be none.
         """
         number = next(self._numbers)
-        about = {"number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory}
+        about = {
+            "number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory,
+            "on_fault": self._on_fault,
+        }  # fmt: skip
         ours, word, process = _born(about, kind)
         node = self.nodes[number] = Node(number, process, word, kind)
         node.limit = None if kind == "kernel" else memory or self.share

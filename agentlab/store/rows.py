@@ -135,19 +135,19 @@ class StepRow(NamedTuple):
         path: The agent.
         message_seq: The number of its message's outcome.
         step: The number of the step in its message, from 1.
-        attempt: The delivery of the message that made it, from 1.
+        attempt: Which attempt at this step it is, over all deliveries of the message, from 1.
         kind: ``step``, ``call``, ``model``, ``tool``, ``start`` and so on.
         name: What was called.
         started_at: When it began.
         took_s: How long it took.
         outcome: ``ok``, ``failed``, ``rewound`` and so on.
-        fault: The class of the exception, if it failed.
+        fault: The kind of fault, if it failed; of a ``crash`` the class of the exception.
         tokens_in: Tokens that a model call took in; None if it was billed none.
         tokens_out: Tokens that a model call gave.
         cost_usd: What a model call cost; nobody says it yet.
         replayed: Whether the journal answered, and nothing was run.
         input: What it was given, as people read it.
-        output: What it gave, as people read it.
+        output: What it gave, as people read it; of one that failed why, and what was decided if it was tried again.
         message_key: Its message's number in the lab.
         mark: Kind, name, arguments and number as JSON, by which a message that is delivered again finds the step.
         result: What it gave, as the journal answers it.

@@ -22,6 +22,9 @@ The digest of a step inside another step begins with the ``label`` of that one a
 KeptStep = tuple[int, Mark, bool, str | None, bytes | None]
 """A step that an earlier delivery began: number, mark, whether it is ``once``, outcome, result."""
 
+KeptFault = tuple[Mark, str, int]
+"""What earlier attempts at a step failed of: its mark, the kind of fault, how often."""
+
 Asker = tuple[int, int]
 """Whose step a call is: the key of the message that makes it, and the step's number there."""
 
@@ -108,9 +111,15 @@ class ToKernel(Protocol):
     ) -> None:  # fmt: skip
         """A step begins."""
 
+    def tried(
+        self, *, placement: int, key: int, number: int, took: float, gave: str, fault: str, does: str, delay: float,
+        why: str, tokens: Tokens,
+    ) -> None:  # fmt: skip
+        """An attempt at a step failed of a kind of fault, and there is another after ``delay`` seconds."""
+
     def stepped(
         self, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
-        tokens: Tokens,
+        fault: str | None, tokens: Tokens,
     ) -> None:  # fmt: skip
         """A step has ended; its handler waits until that is committed."""
 
@@ -182,8 +191,8 @@ class ToNode(Protocol):
         """All that waited for this life is in its mailbox: what neighbours call it comes after that."""
 
     def deliver(
-        self, *, placement: int, key: int, method: str, payload: bytes, journal: list[KeptStep], seed: str,
-        redeliver: bool,
+        self, *, placement: int, key: int, method: str, payload: bytes, journal: list[KeptStep],
+        faults: list[KeptFault], seed: str, redeliver: bool,
     ) -> None:  # fmt: skip
         """A message for the mailbox, with what earlier deliveries of it left."""
 

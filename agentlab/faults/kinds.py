@@ -1,7 +1,7 @@
 """What went wrong, in one small object: ``classify`` maps an exception to a ``Fault``.
 
 Both are pure. ``KINDS`` is the table behind them: for each kind how far it reaches (``scope``) and whether waiting
-may mend it (``transient``). What to do about a kind is another table's business.
+may mend it (``transient``). What to do about a kind is the business of ``actions``.
 
 A provider's own exceptions are recognised by their shape (``status_code``, ``type``, ``error_code``, the class's
 name), never by import, so classifying costs no import of a client library.

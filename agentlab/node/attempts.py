@@ -1,0 +1,122 @@
+"""Attempts at a step: how each ended is told to the kernel, and whether there is another is decided by the fault table.
+
+``steps.carry_out`` makes an attempt; where it fails, ``settle_failure`` returns when the next may begin, or raises.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import ChainMap
+from typing import Any
+
+from agentlab import faults
+from agentlab.errors import StepFailed
+from agentlab.faults import Decision, Fault, classify, decide
+from agentlab.ground.redaction import redact
+from agentlab.node import admission
+from agentlab.node.replay import Claim
+from agentlab.node.resident import Died, Resident
+from agentlab.wire.exceptions import describe
+from agentlab.wire.frames import Mark, Tokens
+
+LONGEST = 2000
+"""Characters of a step's input and output that the steps' frame shows."""
+
+LEFT = "left"
+"""The outcome of a step whose next attempt was never made: it is over, and there is nothing to show."""
+
+
+class Tries:
+    """What one delivery has tried of one step so far."""
+
+    __slots__ = ("began", "count", "once", "waited")
+
+    def __init__(self, *, once: bool) -> None:
+        self.once = once
+        self.count = 0
+        self.waited = 0.0
+        self.began = time.perf_counter()
+
+
+async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: BaseException) -> None:
+    """Decide about an attempt that failed: return when the next may begin; else end the step, and raise.
+
+    Raises:
+        BaseException: The error itself, for the handler.
+    """
+    took = time.perf_counter() - tries.began
+    tries.count += 1
+    fault = classify(error)
+    decision = _decide(resident, found.mark, tries, fault, error)
+    gave, tokens = cut(": ".join(describe(error)[:2])), billed(found.mark, error)
+    if not decision.tries_again:
+        ended(resident, found, outcome="failed", took=took, result=None, gave=gave, fault=fault.kind, tokens=tokens)
+        raise error
+    resident.host.noted += 1
+    resident.host.say.tried(
+        placement=resident.life, key=found.key, number=found.number, took=took, gave=gave, fault=fault.kind,
+        does=decision.does, delay=decision.delay, why=decision.why, tokens=tokens,
+    )  # fmt: skip
+    await _wait(resident, found, tries, decision)
+
+
+def _decide(resident: Resident, mark: Mark, tries: Tries, fault: Fault, error: BaseException) -> Decision:
+    same = resident.journal.note_fault(mark, fault.kind)
+    if not isinstance(error, Exception) or mark[0] == "call":  # a call is answered from its record, or joined
+        return Decision("crash", 0.0, "")
+    jitter = random.random()  # noqa: S311  # no secret
+    may_repeat = not tries.once or (isinstance(error, StepFailed) and not error.ran)
+    return decide(
+        fault, policy_of(resident), attempts=tries.count, same=same, waited=tries.waited, jitter=jitter,
+        may_repeat=may_repeat,
+    )  # fmt: skip
+
+
+def policy_of(resident: Resident) -> faults.Policy:
+    """What is done about which fault of this agent: by its class, else by its lab, else by the table."""
+    own: dict[str, faults.Action] = type(resident.agent).__agent_faults__
+    return ChainMap(own, resident.host.on_fault, dict(faults.ACTIONS))
+
+
+async def _wait(resident: Resident, found: Claim, tries: Tries, decision: Decision) -> None:
+    """Wait for the next attempt, which begins when all that the last one said is committed."""
+    try:
+        await admission.pause(decision.delay)
+        tries.waited += decision.delay
+        await resident.host.settled()
+        if resident.ending is not None:
+            raise Died(resident.ending)  # what is left of a life that was ended makes no attempt
+    except BaseException:
+        ended(resident, found, outcome=LEFT, took=0.0, result=None, gave="")
+        raise
+    tries.began = time.perf_counter()
+
+
+def ended(
+    resident: Resident, found: Claim, *, outcome: str = "ok", took: float, result: bytes | None, gave: str,
+    fault: str | None = None, tokens: Tokens = None,
+) -> None:  # fmt: skip
+    """Tell the kernel that a step has ended; ``settled`` waits until that is committed."""
+    resident.host.noted += 1
+    resident.host.say.stepped(
+        placement=resident.life, key=found.key, number=found.number, outcome=outcome, took=took, result=result,
+        gave=gave, fault=fault, tokens=tokens,
+    )  # fmt: skip
+
+
+def billed(mark: Mark, value: Any) -> Tokens:
+    """Tokens that a model call took in and gave, as its answer says; or at least, as its failure does."""
+    if mark[0] != "model":
+        return None
+    usage = value.get("usage") if isinstance(value, dict) else getattr(value, "usage_lower_bound", None)
+    if not isinstance(usage, dict) or not usage:
+        return None
+    read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(int(usage.get(name) or 0) for name in read), int(usage.get("output_tokens") or 0)
+
+
+def cut(text: str) -> str:
+    """A text without secrets, not too long."""
+    text = redact(text)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

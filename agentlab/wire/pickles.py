@@ -61,5 +61,8 @@ def _mark(mark: object) -> str:
     return _MARKS[type(mark)]
 
 
+_OURS: dict[type, Any] = {CodeType: _code, **dict.fromkeys(_MARKS, _mark)}
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no types
-    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: _code, **dict.fromkeys(_MARKS, _mark)})
+    dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(_OURS)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
+from agentlab.ground.memory import memory_of
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail, answer_to
@@ -15,7 +16,6 @@ from agentlab.kernel.placing import Placing
 from agentlab.kernel.steps import Steps
 from agentlab.kernel.timers import Timers
 from agentlab.kernel.upgrades import Upgrades
-from agentlab.pool.memory import memory_of
 from agentlab.pool.pool import Node
 from agentlab.wire.codec import Frame
 from agentlab.wire.frames import Mark, ToKernel, Told

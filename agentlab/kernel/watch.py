@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from agentlab.books.agents import Entry
 from agentlab.exits import Crash
+from agentlab.ground.memory import memory_of
 from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail
 from agentlab.kernel.placing import Placing
-from agentlab.pool.memory import memory_of
 from agentlab.pool.pool import Node
 
 MOST_OFFENCES = 2

@@ -61,6 +61,7 @@ class InsideContext:
         found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
         said = getattr(function, "said", None)  # by a model call; else the effect may change what it is given
         given = given_text(args, kwargs) if said is None else redact(said)
+        function = getattr(function, "in_step", function)  # a tool runs off the agent's loop
         return await carry_out(resident, found, functools.partial(run, function, args, kwargs), once=once, given=given)
 
     def now(self) -> datetime:

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agentlab import tools
 from agentlab.errors import ToolFailed
 from agentlab.ground.redaction import redact_name
 from agentlab.node.attempts import Tries, billed, cut, ended, settle_failure
 from agentlab.node.replay import Claim, digest_of, label
 from agentlab.node.resident import Died, Resident, current
 from agentlab.tools import Tool
+from agentlab.tools import function as functions
 from agentlab.wire.packing import pack, unpack
 
 around: contextvars.ContextVar[str] = contextvars.ContextVar("agentlab_around", default="")
@@ -158,7 +158,7 @@ def _outside(tool: Tool) -> None:
         told(resident, tool)
 
 
-tools.outside = _outside
+functions.outside = _outside
 
 
 def name_of(function: Any) -> str:

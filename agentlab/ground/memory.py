@@ -10,12 +10,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 HAS_PROC = Path("/proc/self/statm").exists()  # Linux
 
 
-def memory_of(pid: int) -> int | None:
-    """Bytes of anonymous memory on Linux, of all its resident memory elsewhere; None if it is gone."""
+def memory_of(pid: int, *, shared: bool = False) -> int | None:
+    """Bytes of anonymous memory on Linux, or all if ``shared``; elsewhere of all; None if it is gone."""
     try:
         if HAS_PROC:
-            _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-            return (int(resident) - int(shared)) * PAGE
+            _, resident, common, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+            return (int(resident) - (0 if shared else int(common))) * PAGE
         command = ["ps", "-o", "rss=", "-p", str(pid)]
         found = subprocess.run(command, capture_output=True, check=True, timeout=5)
         return int(found.stdout) * 1024

@@ -52,4 +52,4 @@ def test_nothing_is_left_of_who_waits_no_more() -> None:
         await asyncio.wait([waiting])
         return changes
 
-    assert asyncio.run(go())._waiting == {}
+    assert asyncio.run(go()).waiting == {}

@@ -203,7 +203,9 @@ class Entry(Phased):
         """Whether it keeps the lab from being idle."""
         if self.pending and not self.is_down and (not self.suspended or self.pending[0].begun):
             return True
-        return self.is_ending or self.phase is MOVING or self.record.state in UNSETTLED
+        if self.ordered is not None and self.is_ending:
+            return True
+        return self.phase is MOVING or self.record.state in UNSETTLED
 
     def status(self, *, closing: bool) -> Status:
         """Its status, a word of the contract.

@@ -30,12 +30,16 @@ class Timer:
 
 
 class Clock:
-    """All timers of a lab, the next one first."""
+    """All timers of a lab, the next one first.
+
+    Attributes:
+        heap: When each is due, and its number; also of some that were cancelled.
+    """
 
     def __init__(self) -> None:
         self._timers: dict[int, Timer] = {}
         self._of: dict[str, dict[int, Timer]] = {}  # by path
-        self._heap: list[tuple[int, int]] = []
+        self.heap: list[tuple[int, int]] = []
 
     def __iter__(self) -> Iterator[Timer]:
         """All timers, in no order."""
@@ -45,7 +49,7 @@ class Clock:
         """Keep a timer."""
         self._timers[timer.number] = timer
         self._of.setdefault(timer.path, {})[timer.number] = timer
-        heapq.heappush(self._heap, (timer.due_at, timer.number))
+        heapq.heappush(self.heap, (timer.due_at, timer.number))
 
     def same(self, timer: Timer) -> Timer | None:
         """A timer that would say the same at the same rhythm."""
@@ -76,8 +80,8 @@ class Clock:
     def due(self, now: int) -> list[Timer]:
         """Timers whose time has come; an ``every`` is kept for its next beat, an ``after`` is not."""
         found: list[Timer] = []
-        while self._heap and self._heap[0][0] <= now:
-            due_at, number = heapq.heappop(self._heap)
+        while self.heap and self.heap[0][0] <= now:
+            due_at, number = heapq.heappop(self.heap)
             timer = self._timers.get(number)
             if timer is None or timer.due_at != due_at:
                 continue
@@ -86,16 +90,16 @@ class Clock:
                 self._remove(timer)
             else:
                 timer.due_at = timer.next(now)
-                heapq.heappush(self._heap, (timer.due_at, number))
+                heapq.heappush(self.heap, (timer.due_at, number))
         return found
 
     @property
     def next_due(self) -> int | None:
         """When the next one is due, in nanoseconds of the lab's own time."""
-        while self._heap:
-            due_at, number = self._heap[0]
+        while self.heap:
+            due_at, number = self.heap[0]
             timer = self._timers.get(number)
             if timer is not None and timer.due_at == due_at:
                 return due_at
-            heapq.heappop(self._heap)
+            heapq.heappop(self.heap)
         return None

@@ -12,16 +12,20 @@ from collections.abc import Callable, Collection
 
 
 class Changes:
-    """Who waits for a change at which path."""
+    """Who waits for a change at which path.
+
+    Attributes:
+        waiting: Who waits, by path.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self.waiting: dict[str, list[asyncio.Future[None]]] = {}
 
     async def at(self, path: str, seconds: float | None = None) -> None:
         """Return after the next turn in which something changed there, or after so many seconds."""
         future = self._loop.create_future()
-        self._waiting.setdefault(path, []).append(future)
+        self.waiting.setdefault(path, []).append(future)
         try:
             await asyncio.wait([future], timeout=seconds)
         finally:
@@ -48,16 +52,14 @@ class Changes:
 
     def tell(self, touched: Collection[str]) -> None:
         """A turn has ended in which these places have changed."""
-        if not self._waiting:
-            return
-        for path in [path for path in self._waiting if path in touched]:
-            for future in self._waiting.pop(path):
+        for path in [path for path in self.waiting if path in touched]:
+            for future in self.waiting.pop(path):
                 if not future.done():
                     future.set_result(None)
 
     def _forget(self, path: str, future: asyncio.Future[None]) -> None:
-        waiting = self._waiting.get(path, [])
+        waiting = self.waiting.get(path, [])
         if future in waiting:
             waiting.remove(future)
             if not waiting:
-                del self._waiting[path]
+                del self.waiting[path]

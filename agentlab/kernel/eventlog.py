@@ -22,11 +22,15 @@ from agentlab.supervision.words import Fact, FactKind, GaveUp, Used
 
 
 class EventLog:
-    """Gives each event its number, and notes which places of the tree look different."""
+    """Gives each event its number, and notes which places of the tree look different.
+
+    Attributes:
+        alike: Events of siblings that have no numbers yet.
+    """
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._alike: Alike | None = None  # events of siblings that have no numbers yet
+        self.alike: Alike | None = None
         self._ended_at: dict[str, int] = {}
         last = page.store.select("SELECT max(seq) FROM event")
         self._seq = (last[0][0] or 0) if last else 0
@@ -36,7 +40,8 @@ class EventLog:
         reason: str | None = None, detail: str | None = None, took_s: float | None = None,
     ) -> None:  # fmt: skip
         """Note a fact; it gets the next number."""
-        self.number_siblings()
+        if self.alike is not None:
+            self.number_siblings()
         self._seq += 1
         reason, detail = reason and redact(reason), detail and redact(detail)
         event = Event(self._seq, time.time_ns(), kind, redact_name(path), incarnation, node, reason, detail, took_s)
@@ -50,15 +55,15 @@ class EventLog:
 
     def note_like_siblings(self, kind: EventKind, record: Record, incarnation: int | None, reason: Any) -> None:
         """Note a fact as ``note_event`` does; many in a row about siblings, with one reason, cost little."""
-        known = self._alike
+        known = self.alike
         if known is None or known.kind != kind or known.parent is not record.parent or known.reason is not reason:
             self.number_siblings()
-            known = self._alike = Alike(kind, record.parent, incarnation, reason)
+            known = self.alike = Alike(kind, record.parent, incarnation, reason)
         known.ids.append(record.id)
 
     def number_siblings(self) -> None:
         """Give the events of siblings that were alike so far their numbers."""
-        known, self._alike = self._alike, None
+        known, self.alike = self.alike, None
         if known is not None and known.parent is not None:
             paths = Paths(known.parent.record.path, known.ids)
             self.note_together(known.kind, paths, time.time_ns(), known.incarnation, reason_text(known.reason))

@@ -11,13 +11,17 @@ from agentlab.kernel.posts import Posts
 
 
 class Idleness:
-    """Looks whether all is at rest, after each commit for which somebody waits."""
+    """Looks whether all is at rest, after each commit for which somebody waits.
+
+    Attributes:
+        waiters: Who waits.
+    """
 
     def __init__(self, desk: Desk, posts: Posts, placing: Placing) -> None:
         self._desk = desk
         self._posts = posts
         self._placing = placing
-        self._waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[asyncio.Future[None]] = []
 
     async def wait(self, path: str = "/") -> None:
         """Return when every mailbox is empty, no handler runs and no restart is pending.
@@ -26,7 +30,7 @@ class Idleness:
         """
         while not self._rests(path):
             waiter = self._desk.loop.create_future()
-            self._waiters.append(waiter)
+            self.waiters.append(waiter)
             await waiter
 
     def _rests(self, path: str) -> bool:
@@ -39,7 +43,7 @@ class Idleness:
 
     def look_again(self) -> None:
         """A turn has ended: whoever waits looks again."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)

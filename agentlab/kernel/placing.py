@@ -204,7 +204,7 @@ class Placing:
     def deliver(self, entry: Entry, message: Message) -> None:
         """Copy a message into the node's mailbox."""
         journal, faults = message.journal.for_node() if message.journal is not None else ([], [])
-        self.tell(entry).deliver(
+        (self.reach(entry) or NOBODY).deliver(
             placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,
             faults=faults, seed=message.seed or f"{entry.path} {message.key}", redeliver=message.redeliver,
         )  # fmt: skip

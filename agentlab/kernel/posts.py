@@ -28,6 +28,7 @@ class Posts:
         self._lab_id = lab_id
         self._waiting: deque[Post] = deque()
         self._told = False  # the loop knows that there are some
+        self.look = thread.look  # raises where a wait for an answer would have no end
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -45,7 +46,8 @@ class Posts:
         post = Post(self, message, payload)
         if message.call:
             post.reply = Reply(what, message.timeout, post)
-        self._thread.check(what)
+        if self._thread.why is not None:
+            self._thread.check(what)
         if not message.call:
             entry = self._desk.entries.peek(message.path)
             if entry is not None and len(entry.pending) >= MAX_MAILBOX:
@@ -74,10 +76,6 @@ class Posts:
     def _withdraw(self, post: Post) -> bool:
         self.take()
         return post.sent is not None and self._mail.withdraw(post.message.path, post.sent)
-
-    def look(self) -> None:
-        """Raise where a wait for an answer would have no end."""
-        self._thread.look()
 
     def opened(self, value: bytes) -> Any:
         """What an answer holds; agents in it are this lab's."""

@@ -235,20 +235,23 @@ class Runtime:
     def flush(self) -> None:
         """Commit what this turn did, then send what waited for that."""
         self.desk.is_due = False
-        touched = self.desk.ledger.touched
-        if self.desk.ledger.closed:
+        ledger, changes = self.desk.ledger, self.desk.changes
+        if ledger.closed:
             return
+        touched = ledger.touched if changes.waiting else ()
         try:
-            self.desk.ledger.commit()
+            ledger.commit()
         except StoreError as error:
             self._uncommitted(error)
-        if self.desk.ledger.waits and (self._again is None or self._again.when() <= self.now()):
+        if ledger.waits and (self._again is None or self._again.when() <= self.now()):
             self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.desk.due)
         self.timers.look()
         self.desk.pool.flush()
-        self.idleness.look_again()
-        self.desk.changes.tell(touched)
-        self.desk.ledger.store.trim()
+        if self.idleness.waiters:
+            self.idleness.look_again()
+        if touched:
+            changes.tell(touched)
+        ledger.store.trim()
 
     def _uncommitted(self, error: StoreError) -> None:
         """The store refused: the turn's messages fail, and their agents go back to their last commits, uncounted."""

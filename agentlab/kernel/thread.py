@@ -38,6 +38,7 @@ class LoopThread:
         self._up = Coming(self)
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._thread.start()
+        self._ident = self._thread.ident
         concurrent.futures.wait([self._up])  # a moment, in which no interrupt may leave it behind
         self._up.result()
         _all.add(self)
@@ -65,7 +66,7 @@ class LoopThread:
     @property
     def here(self) -> bool:
         """Whether this is the loop's thread: in a ``__del__``, say, which the garbage collector runs anywhere."""
-        return threading.get_ident() == self._thread.ident
+        return threading.get_ident() == self._ident
 
     def check(self, what: str = "") -> None:
         """Raise LabClosed if it serves nobody any more; ``what`` was asked of it."""
@@ -74,13 +75,15 @@ class LoopThread:
 
     def look(self) -> None:
         """Raise where a wait for it would have no end."""
-        self.check()
-        if self.here:
+        if self.why is not None:
+            self.check()
+        if threading.get_ident() == self._ident:
             raise _circle()
 
     def post(self, callback: Callable[..., Any], *args: Any) -> None:
         """Have the loop call it soon."""
-        self.check()
+        if self.why is not None:
+            self.check()
         try:
             self.loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:

@@ -43,9 +43,10 @@ class Timers:
 
     def look(self) -> None:
         """At the end of a turn, which may have set timers: have the clock looked at when the next is due."""
-        due_at = self._time.clock.next_due
-        if due_at != self._due_at:
-            self._arm(due_at)
+        if self._time.clock.heap or self._due_at is not None:
+            due_at = self._time.clock.next_due
+            if due_at != self._due_at:
+                self._arm(due_at)
 
     def _arm(self, due_at: int | None) -> None:
         self._due_at = due_at

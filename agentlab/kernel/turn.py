@@ -77,9 +77,10 @@ class Ledger:
         Raises:
             StoreError: Nothing was committed; ``take_back`` says who is concerned.
         """
-        self.events.number_siblings()
+        if self.events.alike is not None:
+            self.events.number_siblings()
         full = self.in_memory and self._refused is not None
-        if self._page.batch:
+        if self._page.batch.rows:
             try:
                 self._write()
             except StoreFull as error:
@@ -112,7 +113,7 @@ class Ledger:
     @property
     def waits(self) -> bool:
         """Whether something is not written yet."""
-        return bool(self._page.batch)
+        return bool(self._page.batch.rows)
 
     @property
     def refused(self) -> StoreError | None:

@@ -109,7 +109,7 @@ class Pool:
         self._lab_id = lab_id
         self._durable = durable
         self._on_fault = {kind: asdict(action) for kind, action in (on_fault or {}).items()}
-        self._kernel = kernel
+        self.kernel = kernel
         self._numbers = itertools.count(1)
         self._closing = False
         self._deaths: list[float] = []
@@ -188,12 +188,8 @@ class Pool:
         now = asyncio.get_running_loop().time()
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
         node.process.wait()
-        self._kernel.lost(node)
+        self.kernel.lost(node)
         node.word.close()
-
-    def hear(self, node: Node, frames: list[Frame]) -> None:
-        """A node says something."""
-        self._kernel.hear(node, frames)
 
     def refill_delay(self) -> float:
         """Seconds to wait before the next node: none, unless the pool keeps dying."""
@@ -270,9 +266,10 @@ class _Line(asyncio.Protocol):
         self._pool = pool
         self._node = node
         self._reader = Reader()
+        self._hear = pool.kernel.hear
 
     def data_received(self, data: bytes) -> None:
-        self._pool.hear(self._node, self._reader.feed(data))
+        self._hear(self._node, self._reader.feed(data))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._pool.ended(self._node)

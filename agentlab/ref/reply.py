@@ -88,9 +88,9 @@ class Reply:
         __tracebackhide__ = True
         end = self._deadline if timeout is None else time.monotonic() + seconds(timeout, "result: timeout")
         try:
-            outcome = interruptible(
-                lambda: interrupts.wait(self._future, end - time.monotonic(), self._way.look), self._goes_on
-            )
+            outcome = interrupts.wait(self._future, end - time.monotonic(), self._way.look)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._goes_on()) from None
         except concurrent.futures.TimeoutError:
             raise self._late(self._timeout if timeout is None else timeout) from None
         try:

@@ -29,7 +29,8 @@ from agentlab.control.many import start_many
 from agentlab.control.progress import in_notebook, remark, result, tell
 from agentlab.control.resume import bring_back, resume
 from agentlab.control.rows import rows as make_rows
-from agentlab.control.servers import endpoint
+from agentlab.control.servers import endpoint, simulator
+from agentlab.control.simulated import Sim
 from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.events import Feed, Row
 from agentlab.ground import interrupts
@@ -480,12 +481,17 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
         return Endpoint(**self._live.run(endpoint, self._live, path_of(ref, "endpoint", "ref")))
 
+    @property
+    def sim(self) -> Sim:
+        """The simulator that answers for models called ``sim``, to steer it; it starts when it is first used."""
+        return Sim(self)
+
     def simulator(self) -> Endpoint:
-        """The simulator that answers for models called ``sim``; started when first asked for."""
+        """Where the lab's simulator listens, and its token; it is started when first asked for."""
         from agentlab.sim.control import Endpoint
 
         runtime = self._live
-        return Endpoint(**runtime.submit(runtime.simulator.endpoint).result())
+        return Endpoint(**runtime.submit(simulator, runtime).result())
 
     def __repr__(self) -> str:
         where = "memory" if self._store.path is None else str(self._store.path)

@@ -110,7 +110,7 @@ async def test_the_library_itself_retries_a_529_and_the_log_shows_it(sim):
         answer = await client.messages.create(model="sim", max_tokens=9, messages=[user("hi")])
 
     assert answer.content[0].text == "hi"
-    assert [(row["status"], row["retry"], row["repeat"]) for row in sim.log] == [(529, 0, 1), (200, 1, 2)]
+    assert [(row["status"], row["retry_count"], row["repeat"]) for row in sim.log] == [(529, 0, 1), (200, 1, 2)]
 
 
 async def test_one_request_can_ask_for_its_own_fault(client):
@@ -160,7 +160,7 @@ async def test_every_mode_ends_and_leaves_the_simulator_serving(sim, mode, strea
     after = await talk(sim, post(sim, body))
 
     assert after.startswith(b"HTTP/1.1 200 ")
-    assert sim.log[0]["fault"] == mode
+    assert sim.log[0]["mode"] == mode
 
 
 async def test_the_controls_work_from_a_blocking_program(sim):

@@ -19,7 +19,7 @@ from agentlab.control.children import (
     whereis,
 )  # fmt: skip
 from agentlab.control.operations import FUNCTIONS
-from agentlab.control.servers import endpoint, token
+from agentlab.control.servers import endpoint, simulator, token
 from agentlab.errors import AgentLabError, CallCycle
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Act
@@ -57,7 +57,9 @@ async def _serve(
     if op == "whereis":
         return whereis(runtime, args[0])
     if op == "simulator":
-        return await runtime.simulator.endpoint()
+        return await simulator(runtime)
+    if op == "scratch":
+        return runtime.scratch()
     if op == "token":
         return token(runtime, "" if caller is None else caller.path)
     if op == "endpoint":

@@ -12,6 +12,7 @@ from agentlab.frames.tables import (
     dead_letters,
     events,
     messages,
+    requests,
     restarts,
     steps,
     stored_agents,
@@ -19,5 +20,6 @@ from agentlab.frames.tables import (
 )
 
 __all__ = [
-    "agents", "checkpoints", "dead_letters", "events", "messages", "restarts", "steps", "stored_agents", "upgrades",
+    "agents", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "steps",
+    "stored_agents", "upgrades",
 ]  # fmt: skip

@@ -51,6 +51,11 @@ SHOWN = 2000
 """Characters of a step's input and output."""
 
 UPGRADES = {"path": WORD, "outcome": WORD, "detail": TEXT}
+REQUESTS = {
+    "n": INT, "at": TIME, "path": WORD, "model": WORD, "key": TEXT, "status": INT, "mode": WORD, "finished": INT,
+    "retry_count": INT, "repeat": INT, "messages": INT, "user": WORD, "stop_reason": WORD, "ended": WORD,
+    "prompt": TEXT, "request_id": TEXT,
+}  # fmt: skip
 AGENTS = {
     "path": TEXT, "status": WORD, "id": TEXT, "kind": WORD, "incarnation": INT, "restarts": INT, "node": INT,
     "mailbox": INT, "messages": INT, "since": TIME, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT,
@@ -100,6 +105,13 @@ def upgrades(rows: Sequence[tuple[str, str, str | None]]) -> pd.DataFrame:
     """One row per agent that was to go on with newer code; shape (n, 3). ``outcome``: upgraded, waits or refused."""
     made = frame([rows] if rows else [], UPGRADES)
     return made.assign(detail=made["detail"].where(made["detail"].notna(), None))  # a report: None, where all went well
+
+
+def requests(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per request that a simulator saw; shape (n, 16)."""
+    made = [tuple({**row, "at": round(row["at"] * 1e9)}.get(name) for name in REQUESTS) for row in rows]
+    found = frame([made] if made else [], REQUESTS)
+    return found.assign(finished=found["finished"].astype("bool"))
 
 
 def checkpoints(store: Store, *, path: str | Ref | None = None, cls: str | None = None) -> pd.DataFrame:

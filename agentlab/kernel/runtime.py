@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import secrets
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -32,7 +34,6 @@ from agentlab.kernel.placing import Placing
 from agentlab.kernel.posts import Posts
 from agentlab.kernel.reports import Reports
 from agentlab.kernel.signals import Signals
-from agentlab.kernel.simulator import LabSimulator
 from agentlab.kernel.steps import Steps
 from agentlab.kernel.thread import Coming, LoopThread
 from agentlab.kernel.timers import Timers
@@ -110,7 +111,7 @@ class Runtime:
             upgrades=self.upgrades, above=self,
         )  # fmt: skip
         self.idleness = Idleness(self.desk, self.posts, self.placing)
-        self.simulator = LabSimulator()
+        self._scratch: str | None = None
         self.began = time.time_ns()
         self._serve = serve
         self._again: asyncio.TimerHandle | None = None
@@ -162,7 +163,7 @@ class Runtime:
             self.thread.post(self.desk.pool.close)  # lines that are left end with their loop, or nobody closes them
             self.thread.end()
             self.desk.pool.kill()  # whoever is left by a lab that did not come to its end
-            self.simulator.close()
+            self._sweep()
 
     def _close_begun(self, timeout: float) -> None:
         many = len(self.desk.entries) + self.desk.entries.dormant
@@ -196,6 +197,16 @@ class Runtime:
     def now(self) -> float:
         """The loop's time, for the machine (seconds)."""
         return self.desk.loop.time()
+
+    def scratch(self) -> str:
+        """A folder of this lab, for what need not outlast it."""
+        if self._scratch is None:
+            self._scratch = tempfile.mkdtemp(prefix="agentlab-")
+        return self._scratch
+
+    def _sweep(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     # nodes
 
@@ -286,7 +297,6 @@ class Runtime:
         self.flush()
         self.watch.close()
         self.desk.pool.close()
-        self.simulator.close()
         for task in self._tasks:
             task.cancel()
         self.desk.ledger.close()

@@ -97,14 +97,14 @@ def choose(model: Any, base_url: str | None = None) -> Choice:  # a name, or a M
 
 
 class _Named:
-    """One model of a client that many share."""
+    """One model of a client that many share; ``fixed`` is what it sends with every request."""
 
-    def __init__(self, name: str, client: MessagesClient) -> None:
-        self._name = name
+    def __init__(self, name: str, client: MessagesClient, **fixed: Any) -> None:
         self._client = client
+        self._fixed = {"model": name, **fixed}
 
     async def create(self, **request: Any) -> JSON:
-        return await self._client.create(model=self._name, **request)
+        return await self._client.create(**self._fixed, **request)
 
 
 class _Checked:
@@ -150,7 +150,9 @@ def _at(model: str, base_url: str | None) -> Callable[[Any], Awaitable[Model]]:
 
 def _simulated(model: str) -> Callable[[Any], Awaitable[Model]]:
     async def opened(lab: Any) -> Model:
-        return _Named(model, await client_for(**await lab.simulator()))
+        client = await client_for(**await lab.simulator())
+        # Its log tells who asked, and its rules may strike one agent; no other server is told.
+        return _Named(model, client, metadata={"user_id": lab.asker})
 
     return opened
 

@@ -62,6 +62,11 @@ class LabInside:
         name, asked = f"{topic}.{method}", "self.lab.publish(...)"
         return act(self._host, "publish", name, (args, kwargs), "publish", topic, method, payload, asked=asked)
 
+    @property
+    def asker(self) -> str:
+        """The path of the agent that sees it."""
+        return self._host.link.here() or ""
+
     async def simulator(self) -> dict[str, str]:
         """Where the lab's simulator listens: ``base_url`` and ``api_key``; no step, as the next kernel has another."""
         return dict(unpack(await self._host.ask("simulator")))
@@ -69,6 +74,10 @@ class LabInside:
     async def token(self) -> str:
         """A secret of this agent, the same for all its lives while the lab is open; no step, and nowhere stored."""
         return str(unpack(await self._host.ask("token")))
+
+    async def scratch(self) -> str:
+        """A folder of the lab for what need not outlast it; no step."""
+        return str(unpack(await self._host.ask("scratch")))
 
     async def endpoint(self, path: str) -> dict[str, str]:
         """Where the server of an agent listens: ``base_url`` and ``api_key``; no step, as the next kernel's differ."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from agentlab.sim.schemas import JSON
 
 _TIMEOUT = 10.0
+_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Endpoint:
 class Control:
     """The simulator's ``/__sim`` paths as methods."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, patience: float = 0.0) -> None:
         self.endpoint = endpoint
+        self._patience = patience  # seconds for which one that is not there is waited for
 
     def __repr__(self) -> str:
         return f"Control({self.endpoint.base_url})"
@@ -91,13 +94,19 @@ class Control:
         )
         # Not the environment's proxies: the simulator is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=_TIMEOUT) as reply:
-                answer: JSON = json.load(reply)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ValueError(json.load(error)["error"]["message"]) from None
-        return answer
+        late = time.monotonic() + self._patience
+        while True:
+            try:
+                with opener.open(request, timeout=_TIMEOUT) as reply:
+                    answer: JSON = json.load(reply)
+                return answer
+            except urllib.error.HTTPError as error:
+                with error:
+                    raise ValueError(json.load(error)["error"]["message"]) from None
+            except OSError as error:  # it is not there, or went away
+                if time.monotonic() > late:
+                    raise ConnectionError(f"no simulator answers at {self.endpoint.base_url}: {error}") from None
+            time.sleep(_PAUSE)
 
 
 def control(endpoint: Any) -> Control:  # anything that has base_url and api_key, as attributes or as keys

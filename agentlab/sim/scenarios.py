@@ -7,9 +7,10 @@ A rule is JSON: ``{"mode": "529", "rate": 0.3}``. It strikes a request if all of
 
 ========== =========================================================================================================
 rate       with this probability, 0 to 1 (from the seed, the request and how often that request came)
-nth        at these calls, counted from 1 among the requests this rule's ``model`` and ``prompt`` match: 2 or [1, 3]
+nth        at these calls, from 1, among the requests that fit its ``model``, ``agent`` and ``prompt``: 2 or [1, 3]
 times      at most so often
 model      only for this model
+agent      only for this agent: its path, which it gives as the request's ``metadata.user_id``
 prompt     only if this text occurs in the user's last text
 from_s     only so many seconds after the rules were set (``until_s``: only before)
 ========== =========================================================================================================
@@ -45,6 +46,7 @@ class Rule(BaseModel):
     nth: tuple[int, ...] | None = None
     times: int | None = Field(default=None, ge=0)
     model: str | None = None
+    agent: str | None = None
     prompt: str | None = None
     from_s: float = Field(default=0.0, ge=0)
     until_s: float | None = Field(default=None, ge=0)
@@ -104,6 +106,7 @@ class Call:
     prompt: str
     key: str
     request_id: str
+    agent: str | None = None
 
 
 @dataclass
@@ -122,6 +125,11 @@ class Engine:
         self.profile, self.since = profile, now
         self.seen, self.struck = [0] * len(profile.faults), [0] * len(profile.faults)
 
+    def count(self, counts: Any) -> None:  # off a file
+        """Take the counts that another engine with this profile had."""
+        if counts and len(counts[0]) == len(self.seen):
+            self.seen, self.struck = list(counts[0]), list(counts[1])
+
     def repeat(self, key: str) -> int:
         """How often this very request has come, this time included."""
         count = self.repeats.pop(key, 0) + 1
@@ -133,13 +141,17 @@ class Engine:
     def strike(self, call: Call, repeat: int, now: float) -> Rule | None:
         """The rule that strikes this call, if any."""
         for index, rule in enumerate(self.profile.faults):
-            if rule.model not in (None, call.model) or (rule.prompt or "") not in call.prompt:
+            if not self._concerns(rule, call):
                 continue
             self.seen[index] += 1
             if self._holds(index, rule, call, repeat, now - self.since):
                 self.struck[index] += 1
                 return rule
         return None
+
+    def _concerns(self, rule: Rule, call: Call) -> bool:
+        who = rule.model in (None, call.model) and rule.agent in (None, call.agent)
+        return who and (rule.prompt or "") in call.prompt
 
     def _holds(self, index: int, rule: Rule, call: Call, repeat: int, age: float) -> bool:
         if age < rule.from_s or (rule.until_s is not None and age >= rule.until_s):
@@ -159,6 +171,7 @@ class Mode:
 
     turn: Callable[[Turn, Rule], Turn] | None = None
     reply: Callable[[Reply, Rule, Call], Reply] | None = None
+    harmless: bool = False  # a client takes the answer as it was meant
 
 
 def api_error(status: int, message: str, *, type_: str | None = None, code: str | None = None) -> Mode:

@@ -33,7 +33,8 @@ from typing import Any, Self
 from agentlab.sim import grammar
 from agentlab.sim.grammar import ERROR_TYPES, Ask, Refused, digest
 from agentlab.sim.minds import MINDS, Mind, mind_of, script
-from agentlab.sim.scenarios import Call, Engine, Profile, Rule, read_override, spoiled_reply, spoiled_turn
+from agentlab.sim.notes import Notes
+from agentlab.sim.scenarios import MODES, Call, Engine, Profile, Rule, read_override, spoiled_reply, spoiled_turn
 from agentlab.sim.schemas import JSON
 from agentlab.sim.wire import MAX_HEAD, BadRequest, Reply, Request, drain_and_close, read_request, send
 
@@ -47,12 +48,20 @@ class Simulator:
         seed: Which of the possible worlds this is; the same requests get the same answers.
         minds: More models: name to mind, beside ``minds.MINDS``.
         log_size: How many requests the log keeps; it counts all.
+        port: Where it listens; 0: a free port.
+        api_key: The token that it wants; one of its own if left out.
+        notes: A file in which it remembers its log, its profile and its scripts; the next one with it goes on there.
     """
 
-    def __init__(self, *, seed: int = 0, minds: Mapping[str, Mind] | None = None, log_size: int = 10_000) -> None:
+    def __init__(
+        self, *, seed: int = 0, minds: Mapping[str, Mind] | None = None, log_size: int = 200_000, port: int = 0,
+        api_key: str | None = None, notes: str | None = None,
+    ) -> None:  # fmt: skip
         self.seed = seed
-        self.api_key = f"sim-{secrets.token_hex(16)}"
+        self.api_key = api_key or f"sim-{secrets.token_hex(16)}"
         self.base_url = ""
+        self._port = port
+        self._notes = Notes(notes)
         self.log: deque[JSON] = deque(maxlen=log_size)
         self.requests = 0
         self.engine = Engine(seed)
@@ -64,8 +73,11 @@ class Simulator:
         return f"Simulator({self.base_url or 'not started'}, {self.requests} requests)"
 
     async def start(self) -> Self:
-        """Listen on a free port of 127.0.0.1."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=MAX_HEAD, backlog=_BACKLOG)
+        """Recall what was noted, then listen on 127.0.0.1."""
+        self._recall()
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", self._port, limit=MAX_HEAD, backlog=_BACKLOG
+        )
         self.base_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
@@ -76,6 +88,7 @@ class Simulator:
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        self._notes.close()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -86,7 +99,40 @@ class Simulator:
     def set_faults(self, faults: Any) -> None:  # JSON as in the table of scenarios, or a Profile
         """Replace the fault profile; raises ``ValueError`` for a rule that cannot be."""
         profile = faults if isinstance(faults, Profile) else Profile.read(faults)
-        self.engine.set(profile, time.monotonic())
+        self.engine.set(profile, time.time())
+        self._notes.note("profile", {"profile": profile.model_dump(), "since": self.engine.since})
+
+    def set_scripts(self, scripts: Mapping[str, Any]) -> None:  # turns, as ``minds.script`` takes them
+        """Add models with fixed turns; raises ``ValueError`` for a name or turns that cannot be."""
+        made = {}
+        for name, turns in scripts.items():
+            if not name.startswith("sim-"):
+                raise ValueError(f"a scripted model's name starts with 'sim-'; got {name[:80]!r}")
+            made[name] = script(turns)
+        self._minds |= made
+        self._notes.note("scripts", dict(scripts))
+
+    def _recall(self) -> None:
+        """Be where the one before stood: its log, its counts, its profile and its scripts."""
+        rows: dict[int, JSON] = {}
+
+        def hear(what: str, value: JSON) -> None:
+            if what == "row":
+                if value["n"] not in rows and "key" in value:
+                    self.engine.repeat(value["key"])
+                rows[value["n"]] = value
+                self.engine.count(value.get("counts"))
+            elif what == "profile":
+                self.engine.set(Profile.read(value["profile"]), value["since"])
+            elif what == "scripts":
+                self._minds |= {name: script(turns) for name, turns in value.items()}
+            elif what == "forget":
+                rows.clear()
+                self.requests = 0
+
+        self._notes.recall(hear)
+        self.log.extend(rows.values())
+        self.requests = max(rows, default=self.requests)
 
     # Connections
 
@@ -124,11 +170,22 @@ class Simulator:
     ) -> bool:
         try:
             keep = await send(reader, writer, reply, keep=keep)
-            entry["ended"] = reply.end
+            await asyncio.sleep(0)  # what the connection has to say is heard
+            gone = writer.is_closing() or (reader.at_eof() and keep)
+            entry["ended"] = "client_gone" if gone and reply.end == "whole" else reply.end
         except OSError:
             entry["ended"] = "client_gone"
             raise
+        finally:
+            self._note_end(entry)
         return keep
+
+    def _note_end(self, entry: JSON) -> None:
+        if "n" not in entry:
+            return
+        good = entry["mode"] is None or MODES[entry["mode"]].harmless
+        entry["finished"] = entry["ended"] == "whole" and entry["status"] == 200 and good
+        self._notes.note("row", entry)
 
     # Requests
 
@@ -179,19 +236,24 @@ class Simulator:
         return self._message(request, Ask(body, int(key[:12], 16)), mind, key, entry)
 
     def _message(self, request: Request, ask: Ask, mind: Mind, key: str, entry: JSON) -> Reply:
-        call = Call(ask.body["model"], ask.question, key, f"req_01{digest(key, entry['repeat'])[:22]}")
+        user = (ask.body.get("metadata") or {}).get("user_id")
+        user = user if isinstance(user, str) else None
+        call = Call(ask.body["model"], ask.question, key, f"req_01{digest(key, entry['repeat'])[:22]}", user)
         rule = self._rule(request, call, entry["repeat"])
         message = grammar.answer(ask, spoiled_turn(mind(ask), rule), key)
         reply = spoiled_reply(self._render(ask, message, call), rule, call)
-        user = (ask.body.get("metadata") or {}).get("user_id")
-        entry |= {"prompt": ask.question[:200], "user": user, "fault": rule.mode if rule else None}
-        entry |= {"status": reply.status, "request_id": call.request_id, "stop_reason": message["stop_reason"]}
+        entry |= {"prompt": ask.question[:200], "user": user, "mode": rule.mode if rule else None}
+        entry |= {"status": reply.status, "request_id": call.request_id}
+        entry["stop_reason"] = message["stop_reason"] if reply.status == 200 else None
+        if self.engine.profile.faults:
+            entry["counts"] = [list(self.engine.seen), list(self.engine.struck)]
+        self._notes.note("row", entry)
         return reply
 
     def _rule(self, request: Request, call: Call, repeat: int) -> Rule | None:
         override = request.headers.get("x-sim-fault")
         if override is None:
-            return self.engine.strike(call, repeat, time.monotonic())
+            return self.engine.strike(call, repeat, time.time())
         try:
             return read_override(override)
         except ValueError as error:
@@ -224,10 +286,13 @@ class Simulator:
             "n": self.requests,
             "at": time.time(),
             "path": request.path,
+            "model": None,
             "key": key[:16],
-            "repeat": self.engine.repeat(key),
-            "retry": int(retry) if retry.isascii() and retry.isdigit() and len(retry) < 9 else 0,
+            "repeat": self.engine.repeat(key[:16]),
             "status": 200,
+            "mode": None,
+            "finished": False,
+            "retry_count": int(retry) if retry.isascii() and retry.isdigit() and len(retry) < 9 else 0,
             "ended": None,
         }
         self.log.append(entry)
@@ -240,10 +305,11 @@ class Simulator:
             elif what == ("DELETE", "faults"):
                 self.set_faults([])
             elif what == ("PUT", "scripts"):
-                self._set_scripts(_json(request.body))
+                self.set_scripts(_json(request.body))
             elif what == ("DELETE", "log"):
                 self.log.clear()
                 self.requests = 0
+                self._notes.note("forget", {})
             elif what not in (("GET", "faults"), ("GET", "log")):
                 raise Refused(404, f"no such control: {request.method[:20]} {request.path[:200]}")
         except (ValueError, TypeError, KeyError) as error:
@@ -252,12 +318,6 @@ class Simulator:
             return Reply.of_json(200, {"requests": self.requests, "log": list(self.log)})
         struck = {"struck": self.engine.struck, "seen": self.engine.seen}
         return Reply.of_json(200, {**self.engine.profile.model_dump(), **struck})
-
-    def _set_scripts(self, scripts: JSON) -> None:
-        for name, turns in scripts.items():
-            if not name.startswith("sim-"):
-                raise ValueError(f"a scripted model's name starts with 'sim-'; got {name[:80]!r}")
-            self._minds[name] = script(turns)
 
 
 def _json(body: bytes) -> Any:  # whatever the client sent

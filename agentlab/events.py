@@ -51,6 +51,9 @@ EventKind = Literal[
     "escalated",
     "rewound",
     "settled",
+    "approval_asked",
+    "approved",
+    "not_approved",
     "suspended",
     "resumed",
     "state_replaced",
@@ -106,6 +109,9 @@ KINDS: Mapping[EventKind, str] = {
     "escalated": "A step failed of what its agent's supervisor is to hear of at once; its message is given up.",
     "rewound": "Steps were taken back after a crash.",
     "settled": "A person decided a step in doubt.",
+    "approval_asked": "A tool waits for a person: ``ref.approvals()``, ``ref.approve(...)``.",
+    "approved": "A person allowed a tool to run.",
+    "not_approved": "A person refused a tool.",
     "suspended": "An agent takes no more messages.",
     "resumed": "It takes them again.",
     "state_replaced": "A person set fields.",
@@ -140,6 +146,7 @@ class Row(NamedTuple):
     ``restart``: its restart type, where a supervisor keeps it.
     ``spent``: tokens that its model calls took in and gave.
     ``letters``: dead letters of an agent; on the lab's own row those of agents that are not there.
+    ``asks``: a tool of it waits for a person.
     """
 
     path: str
@@ -162,10 +169,13 @@ class Row(NamedTuple):
     spent: tuple[int, int] | None = None
     missing: bool = False
     restart: str = ""
+    asks: bool = False
 
     @property
     def mark(self) -> str:
-        """What there is to say of its class, in two words."""
+        """What there is to say of its class, or of a person for whom it waits, in two words."""
+        if self.asks:
+            return "for approval"
         return "not defined" if self.missing else "older code" if self.outdated else ""
 
 

@@ -514,6 +514,10 @@ class StoredLab(Frames):
         """One row per agent and supervisor, as last committed."""
         return frames.stored_agents(self._store)
 
+    def approvals(self) -> pd.DataFrame:
+        """One row per call of a tool that waits for a person; the lab itself takes the word: ``ref.approve(step)``."""
+        return frames.approvals(self._store)
+
     def close(self) -> None:
         """Let go of the file."""
         self._store.close()

@@ -189,6 +189,12 @@ class Entry(Phased):
         return self.pending[0] if self.pending and self.pending[0].begun else None
 
     @property
+    def waits_for_person(self) -> bool:
+        """Whether its handler runs, and goes on when a person has allowed a tool, or refused it."""
+        message = self.in_hand
+        return message is not None and message.journal is not None and message.journal.waits_for_person
+
+    @property
     def takes_calls(self) -> bool:
         """Whether somebody may wait for its answer: it runs, or is about to."""
         return not self.is_down
@@ -202,7 +208,7 @@ class Entry(Phased):
     def is_active(self) -> bool:
         """Whether it keeps the lab from being idle."""
         if self.pending and not self.is_down and (not self.suspended or self.pending[0].begun):
-            return True
+            return self.is_ending or not self.waits_for_person
         if self.ordered is not None and self.is_ending:
             return True
         return self.phase is MOVING or self.record.state in UNSETTLED

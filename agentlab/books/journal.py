@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from agentlab.node.replay import REACHES
+from agentlab.node.replay import APPROVAL, REACHES
 from agentlab.wire.frames import KeptFault, KeptStep, Mark
 
 
@@ -41,6 +41,11 @@ class Step:
         """What was run."""
         return str(self.mark[1])
 
+    @property
+    def said(self) -> str:
+        """Of one that waits for a person: what the tool is to be given."""
+        return self.mark[2].rpartition("\n")[2].partition(" ")[2]
+
 
 class Journal:
     """The steps of one message by number, in the order in which they began.
@@ -49,18 +54,22 @@ class Journal:
         steps: Those that have begun, and not failed for good.
         faults: How often attempts at a step, known by its mark, failed of which kind of fault, over all deliveries.
         retried: How many attempts at a step were made after another of the same delivery.
+        asks: How often a person was asked for something.
     """
 
-    __slots__ = ("faults", "retried", "steps")
+    __slots__ = ("asks", "faults", "retried", "steps")
 
     def __init__(self) -> None:
+        self.asks = 0
         self.steps: dict[int, Step] = {}
         self.faults: Counter[tuple[Mark, str]] = Counter()
         self.retried: Counter[Mark] = Counter()
 
     def begin(self, number: int, mark: Mark, once: bool, at: int) -> Step:
-        """A step begins, perhaps again."""
-        step = self.steps[number] = Step(number, mark, once, at)
+        """A step begins, perhaps again; a person is asked once, whoever asks again."""
+        known = self.steps.get(number) if mark[0] == APPROVAL else None
+        step = self.steps[number] = Step(number, mark, once, at if known is None else known.began)
+        self.asks += mark[0] == APPROVAL
         return step
 
     def end(self, number: int, result: bytes | None) -> Step | None:
@@ -92,6 +101,18 @@ class Journal:
             taken.append(step)
             del self.steps[step.number]
         return taken
+
+    @property
+    def approvals(self) -> list[Step]:
+        """Those that wait for a person's word."""
+        if not self.asks:
+            return []
+        return [step for step in self.steps.values() if step.mark[0] == APPROVAL and not step.finished]
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether nothing else is under way."""
+        return bool(self.approvals) and all(step.finished or step.mark[0] == APPROVAL for step in self.steps.values())
 
     @property
     def doubts(self) -> list[Step]:

@@ -23,6 +23,7 @@ from agentlab.control.servers import endpoint, simulator, token
 from agentlab.errors import AgentLabError, CallCycle
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Act
+from agentlab.node.replay import APPROVAL
 from agentlab.node.steps import brief
 from agentlab.ref.link import links
 from agentlab.wire.asks import read_control, read_start
@@ -34,6 +35,8 @@ from agentlab.wire.packing import pack
 async def serve(runtime: Runtime, caller: Entry | None, op: str, args: Sequence[Any], answer: Answer) -> None:
     """Answer what an agent asked of its lab, perhaps in a step."""
     act = answer if isinstance(answer, Act) else None
+    if op == APPROVAL:
+        return  # a person answers it
     try:
         value = await _serve(runtime, caller, op, args, None if act is None else act.origin)
         packed = pack(value, f"the result of {op}", keep=None if runtime.desk.ledger.durable else False)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from agentlab.control.approvals import called, waiting
 from agentlab.control.children import find, record_status
 from agentlab.events import EventKind
 from agentlab.exits import reason_text
@@ -153,6 +154,11 @@ def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:
         told.append(f"It was asked to stop ({reason_text(entry.reason)}), so nobody restarts it")
     elif now in ("parked", "stopped"):
         told.append("ref.restart() starts it again")
+    told += [
+        f"A person is waited for since {_clock(step.began)}, to allow {called(step)}: ref.approve({step.number}), or "
+        f"ref.approve({step.number}, yes=False)"
+        for step in waiting(entry)
+    ]
     if entry.pending:
         head = entry.pending[0]
         tries = f", delivered {_times(head.deliveries + 1)}" if head.deliveries else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from agentlab.control import agents, travel
 from agentlab.control.again import restart_child, start_child
+from agentlab.control.approvals import approvals, approve
 from agentlab.control.children import (
     Control,
     call_named,
@@ -19,6 +20,7 @@ from agentlab.control.skip import skip
 FUNCTIONS: dict[str, Control] = {
     "status": agents.status, "incarnation": agents.incarnation, "node": agents.node, "state": agents.state,
     "log": agents.log, "info": agents.info, "draft": agents.draft, "doubts": agents.doubts, "explain": explain,
+    "approvals": approvals, "approve": approve,
     "crash": agents.crash, "kill": agents.kill, "exit": agents.exit_signal, "stop": agents.stop,
     "restart": agents.restart, "skip": skip, "suspend": agents.suspend, "resume": agents.resume, "trace": agents.trace,
     "retry": lambda runtime, path, what: agents.retry(runtime, what),

@@ -9,6 +9,7 @@ from agentlab.agent.base import Agent
 from agentlab.books.dormant import Dormant
 from agentlab.books.remembered import Place
 from agentlab.books.specs import is_undefined, newer_of
+from agentlab.control.approvals import waiting
 from agentlab.control.children import record_status
 from agentlab.events import Row
 from agentlab.exits import reason_text
@@ -18,14 +19,14 @@ from agentlab.supervision.records import Record, SupervisorRecord
 
 def rows(runtime: Runtime, paths: Iterable[str] | None = None) -> list[Row]:
     """Rows of all places in start order, depth first; or of those in ``paths`` that still exist."""
-    waiting = runtime.desk.waiting
+    places = runtime.desk.waiting.places
     newest: Newest = {}
     if paths is not None:
         return [made for path in paths if (made := _at(runtime, path, newest)) is not None]
     found = []
     for record in runtime.desk.tree.records():
         found.append(row(runtime, record, newest))
-        top = waiting.places.get(record.path) if record.is_supervisor else None
+        top = places.get(record.path) if record.is_supervisor else None
         found += [_waiting(runtime, place) for place in top.walk() if place is not top] if top is not None else []
     return found
 
@@ -77,7 +78,7 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
         entry.handled, outdated=not _is_newest(entry.kind.cls, newest),
         letters=runtime.desk.ledger.messages.letters[path],
         spent=runtime.desk.ledger.messages.spent.get(path), missing=is_undefined(entry.kind.cls),
-        restart=record.spec.restart,
+        restart=record.spec.restart, asks=bool(waiting(entry)),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ To add: a column is a word in its frame's dict in ``tables``; ``store/rows`` say
 
 from agentlab.frames.tables import (
     agents,
+    approvals,
     checkpoints,
     dead_letters,
     events,
@@ -20,6 +21,6 @@ from agentlab.frames.tables import (
 )
 
 __all__ = [
-    "agents", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "steps",
+    "agents", "approvals", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "steps",
     "stored_agents", "upgrades",
 ]  # fmt: skip

@@ -50,6 +50,7 @@ DEAD_LETTERS = {
 SHOWN = 2000
 """Characters of a step's input and output."""
 
+APPROVALS = {"path": WORD, "step": INT, "tool": WORD, "input": TEXT, "message": WORD, "since": TIME}
 UPGRADES = {"path": WORD, "outcome": WORD, "detail": TEXT}
 REQUESTS = {
     "n": INT, "at": TIME, "path": WORD, "model": WORD, "key": TEXT, "status": INT, "mode": WORD, "finished": INT,
@@ -99,6 +100,22 @@ def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
 def dead_letters(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per message that could not be handled and was not sent again; shape (n, 7). ``number``: for retry."""
     return _read(store, "dead", DEAD_LETTERS, "id", path, made={"number": "id"})
+
+
+def approvals(store: Store) -> pd.DataFrame:
+    """One row per call of a tool that waits for a person, oldest first; shape (n, 6). ``input``: as one writes it."""
+    found = store.select(
+        "SELECT inbox.path, begun.step, begun.mark, inbox.method, begun.at FROM begun"
+        " JOIN inbox ON inbox.key = begun.message_key WHERE NOT EXISTS (SELECT 1 FROM step WHERE"
+        " step.message_key = begun.message_key AND step.step = begun.step AND step.outcome = 'ok')"
+        " ORDER BY begun.at, begun.step"
+    )
+    rows = []
+    for path, number, text, method, at in found:
+        kind, name, digest, _ = json.loads(text)
+        if kind == "approval":
+            rows.append((path, number, name, digest.rpartition("\n")[2].partition(" ")[2], method, at))
+    return frame([rows] if rows else [], APPROVALS)
 
 
 def upgrades(rows: Sequence[tuple[str, str, str | None]]) -> pd.DataFrame:

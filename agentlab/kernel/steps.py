@@ -16,6 +16,7 @@ from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.mail import Mail
 from agentlab.node.attempts import LEFT
+from agentlab.node.replay import APPROVAL
 from agentlab.pool.pool import Node
 from agentlab.wire.frames import Asker, Mark, Tokens
 
@@ -143,6 +144,8 @@ class Steps:
         origin = (key, number)
         if origin in self._acts:
             self._acts[origin].answers.append(answer)
+            message.step = self._acts[origin].step.name
+            self._desk.settle(entry)
             return None
         if message.journal is None:
             message.journal = Journal()
@@ -151,6 +154,8 @@ class Steps:
         if known is not None and known.finished and known.reaches:
             answer(known.result)
             return None
+        if mark[0] == APPROVAL and known is None:
+            self._desk.ledger.events.note_event("approval_asked", entry.path, detail=f"{mark[1]}({given})")
         begun = message.journal.begin(number, mark, False, at)
         act = self._acts[origin] = Act(self, entry, message, begun, given)
         act.answers.append(answer)
@@ -159,8 +164,16 @@ class Steps:
         if begun.reaches and origin in self._mail.answers:  # an earlier kernel has done it
             act(self._mail.answers[origin])
             return None
-        self._desk.ledger.events.touch_path(entry.path)
+        self._desk.settle(entry)
         return act
+
+    def answer_act(self, origin: Asker, result: bytes, gave: str) -> bool:
+        """End an act that a person answers; whether it is under way."""
+        act = self._acts.get(origin)
+        if act is not None:
+            act.gave = gave
+            act(result)
+        return act is not None
 
     def acted(self, act: Act, result: bytes | None, error: BaseException | None) -> None:
         """It is done, or it failed: that is written down, and who asked is told after the commit."""
@@ -179,7 +192,7 @@ class Steps:
             ledger.messages.drop_answer(act.origin)  # the message is over
         for answer in act.answers:
             ledger.after_commit(answer, result, error)
-        self._desk.due()
+        self._desk.settle(entry)
 
     def _in_hand(self, placement: int, key: int) -> tuple[Entry, Message] | None:
         entry = self._desk.placed.get(placement)

@@ -13,6 +13,7 @@ from agentlab.agent.base import Agent
 from agentlab.errors import UnknownMessage
 from agentlab.ground.redaction import redact
 from agentlab.node.acts import act
+from agentlab.node.approvals import ask_person
 from agentlab.node.home import Home
 from agentlab.node.link import LabInside
 from agentlab.node.resident import Ending, Resident
@@ -53,11 +54,13 @@ class InsideContext:
     async def step(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one effect, journaled; in ``on_start``, which is not a message, it just runs."""
         resident = self._resident
-        if resident.key is None:
+        if resident.key is None and not getattr(function, "approve", False):
             return await inside_step(name_of(function), functools.partial(run, function, args, kwargs))
         once = bool(getattr(function, "once", False))
-        if once:
+        if once or getattr(function, "approve", False):
             check_given(function, args, kwargs)
+        if getattr(function, "approve", False):
+            await ask_person(resident, name_of(function), args, kwargs)
         found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
         said = getattr(function, "said", None)  # by a model call; else the effect may change what it is given
         given = given_text(args, kwargs) if said is None else redact(said)

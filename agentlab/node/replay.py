@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 from agentlab.wire.frames import KeptFault, KeptStep, Mark
 from agentlab.wire.packing import is_plain, stored
 
-REACHES = frozenset({"call", "start", "publish", "control"})
-"""Kinds of steps that others have seen: agents that were called, a lab that was changed."""
+APPROVAL = "approval"
+"""The kind of the step in which a tool waits for a person."""
+
+REACHES = frozenset({"call", "start", "publish", "control", APPROVAL})
+"""Kinds of steps that others have seen: agents that were called, a lab that was changed, a person who was asked."""
 
 
 class Kept(NamedTuple):

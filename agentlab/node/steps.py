@@ -154,7 +154,14 @@ def told(resident: Resident, tool: Tool) -> None:
 
 def _outside(tool: Tool) -> None:
     resident = current.get()
-    if resident is not None and not around.get():
+    if resident is None:
+        return
+    if tool.approve and around.get().rpartition("\n")[2].split(" ")[1:3] != ["tool", redact_name(tool.name)]:
+        raise ToolFailed(
+            f"{tool.name} needs a person's word (approve=True), and {resident.agent.path} called it without a step of "
+            f"its own. Write in the handler: await self.step({tool.name}, ...)."
+        )
+    if not around.get():
         told(resident, tool)
 
 

@@ -244,6 +244,20 @@ class Ref:
         return self._carry_out("settle", step, None if retry else self._link.keep(result))
 
     @operation
+    def approvals(self) -> list[dict[str, Any]]:
+        """Calls of tools (``approve=True``) that wait for a person: dicts of step, tool, input, message, since."""
+        return self._link.control("approvals", self.path)
+
+    def approve(self, step: int | str, yes: bool = True) -> Awaitable[None]:
+        """Let a tool run that waits for a person; ``yes=False``: the model is told that it was refused.
+
+        Args:
+            step: Its number or the tool's name, as ``approvals()`` shows them.
+            yes: Whether it may run.
+        """
+        return self._carry_out("approve", step, yes)
+
+    @operation
     def log(self) -> str:
         """What the agent printed, as one text, oldest line first."""
         return self._link.control("log", self.path)

@@ -47,6 +47,7 @@ class Tool:
         name: What the model calls it; the function's name if left out.
         once: It must never run twice for one journal entry.
         max_result: Characters of a result, the rest is cut off with a note.
+        approve: Each call waits until a person says yes: ``ref.approvals()``, ``ref.approve(...)``.
         isolated: Each call runs in a process of its own, which may be killed and which dies with its node.
         timeout: Seconds for one call (> 0); at its end an async function is cancelled and a process killed. A thread
             cannot be killed: it is told to end, and one that blocks in C code runs on, unheard.
@@ -61,6 +62,7 @@ class Tool:
         name: str | None = None,
         once: bool = False,
         max_result: int = MAX_RESULT,
+        approve: bool = False,
         isolated: bool = False,
         timeout: float | None = None,
         max_memory: int | None = None,
@@ -72,6 +74,7 @@ class Tool:
         self.kind = "tool"
         self.once = once
         self.max_result = max_result
+        self.approve = approve
         self.isolated = isolated
         self.timeout = timeout
         self.max_memory = max_memory
@@ -105,9 +108,8 @@ class Tool:
     @property
     def options(self) -> dict[str, Any]:
         """What it was made with beside its function, where that is not the default."""
-        given = {
-            "once": self.once, "isolated": self.isolated, "timeout": self.timeout, "max_memory": self.max_memory,
-        }  # fmt: skip
+        names = ("once", "approve", "isolated", "timeout", "max_memory")
+        given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value}
 
     def __repr__(self) -> str:
@@ -267,6 +269,7 @@ def tool(
     name: str | None = None,
     once: bool = False,
     max_result: int = MAX_RESULT,
+    approve: bool = False,
     isolated: bool = False,
     timeout: float | None = None,
     max_memory: int | None = None,
@@ -279,19 +282,20 @@ def tool(
     name: str | None = None,
     once: bool = False,
     max_result: int = MAX_RESULT,
+    approve: bool = False,
     isolated: bool = False,
     timeout: float | None = None,
     max_memory: int | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a typed function a tool: ``@tool``, or with options, which are those of ``Tool``.
 
-    ``@tool(once=True)``: it must never run twice. ``@tool(isolated=True, timeout=30, max_memory=1 << 30)``: each call
-    in a process of its own, which is killed at its limits.
+    ``@tool(once=True)``: it must never run twice. ``@tool(approve=True)``: a person is asked before.
+    ``@tool(isolated=True, timeout=30, max_memory=1 << 30)``: each call in a process of its own, killed at its limits.
     """
 
     def make(function: Callable[..., Any]) -> Tool:
         return Tool(
-            function, name=name, once=once, max_result=max_result, isolated=isolated, timeout=timeout,
+            function, name=name, once=once, max_result=max_result, approve=approve, isolated=isolated, timeout=timeout,
             max_memory=max_memory,
         )  # fmt: skip
 

@@ -42,6 +42,8 @@ OPERATIONS: dict[str, Operation] = {
     "info": Operation(waits=True, looks=True),
     "draft": Operation(waits=True, looks=True),
     "doubts": Operation(looks=True),
+    "approvals": Operation(looks=True),
+    "approve": Operation(),
     "explain": Operation(),
     "crash": Operation(reason="crashed"),
     "kill": Operation(),

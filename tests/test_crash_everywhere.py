@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -107,7 +106,7 @@ class Cut:
         if self.how == "node":
             node = runtime.desk.pool.nodes.get(entry.node or 0)
             if node is not None:
-                os.kill(node.process.pid, signal.SIGKILL)
+                node.process.kill()  # also one that is not forked yet
         else:
             runtime.desk.loop.call_soon(runtime.lives.end, entry, "killed")
 

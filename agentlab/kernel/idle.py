@@ -38,7 +38,7 @@ class Idleness:
         for entry in list(desk.active):
             desk.settle(entry)
         if path == "/":
-            return desk.tree.idle and not (desk.active or self._posts or self._placing.waiting)
+            return desk.tree.idle and not (desk.active or self._posts or self._placing.waiting or desk.pool.dying)
         return desk.entries.peek(path) not in desk.active and not self._posts
 
     def look_again(self) -> None:

@@ -71,13 +71,18 @@ class Placing:
             self.steer(entry)
         self._desk.due()
 
-    def failed(self, path: str, error: Exception) -> None:
+    def failed(self, path: str, error: BaseException) -> None:
         """There was no room for another process: it is tried again."""
         self._desk.ledger.events.note_event(
             "no_node", path, reason=str(error), detail=f"tried again in {AGAIN_SECONDS:g} s"
         )
         self._desk.loop.call_later(AGAIN_SECONDS, self.refill)
         self._desk.due()
+
+    def unhouse(self, entry: Entry) -> None:
+        """The node that it was given could not be started: it waits for another, as if it had got none."""
+        self._desk.placed.pop(entry.leave_place(), None)
+        self._homeless.append(entry.life)
 
     def _node_for(self, entry: Entry, avoid: int | None) -> Node | None:
         pool = self._desk.pool

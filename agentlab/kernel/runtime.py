@@ -190,7 +190,7 @@ class Runtime:
         role.carries = True
         self.begun = True
         self.machine.start()
-        self.desk.pool.fill()
+        await self.desk.pool.begin()
         self.watch.look()
         self.desk.due()
 
@@ -217,6 +217,10 @@ class Runtime:
     def lost(self, node: Node) -> None:
         """A node died."""
         self.watch.lost(node)
+
+    def unborn(self, node: Node, error: BaseException) -> None:
+        """A node could not be forked."""
+        self.watch.unborn(node, error)
 
     def serve(self, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer) -> None:
         """Begin to answer one question of an agent, or (None) of code that is no agent's."""

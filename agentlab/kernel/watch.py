@@ -13,13 +13,14 @@ import asyncio
 from typing import NamedTuple
 
 from agentlab.books.agents import Entry
+from agentlab.errors import NodeDown
 from agentlab.exits import Crash
 from agentlab.ground.memory import memory_of
 from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail
-from agentlab.kernel.placing import Placing
+from agentlab.kernel.placing import AGAIN_SECONDS, Placing
 from agentlab.pool.pool import Node
 
 MOST_OFFENCES = 2
@@ -52,6 +53,7 @@ class Watch:
         self._lives = lives
         self._patience = patience
         self._looks = 0
+        self._no_room_until = 0.0  # by the loop's clock
         self._next: asyncio.TimerHandle | None = None
 
     # nodes that stall or grow
@@ -73,6 +75,10 @@ class Watch:
             self._next.cancel()
 
     def _look_at(self, node: Node, now: float) -> None:
+        if not node.ready and node.why is None and node.born_at is not None:
+            limit = node.process.ready_seconds
+            if now - node.born_at >= limit:
+                self._kill(node, f"it said nothing within {limit:g} s of its start; another is started")
         place, count = node.word.read()
         if place == 0 or (place, count) != node.seen[:2]:
             node.seen = (place, count, now)
@@ -100,10 +106,24 @@ class Watch:
             entry for entry in self._desk.active
             if entry.node == node.number and entry.place not in (0, place) and entry.waits_for_its_turn
         ]  # fmt: skip
-        if waiting and node.kind == "pool" and all(other.stalled for other in pool.of_kind("pool")):
-            pool.spawn("pool")
+        alone = node.kind == "pool" and all(other.stalled for other in pool.of_kind("pool"))
+        if waiting and alone and not self._starts_another():
+            return  # where they are they are not worse off
         for entry in waiting:
             self._placing.move(entry, "node_stalled", avoid=node.number)
+
+    def _starts_another(self) -> bool:
+        """Start a node beside those that stall; whether there was room for one."""
+        now = self._desk.loop.time()
+        if now < self._no_room_until:
+            return False
+        try:
+            self._desk.pool.spawn("pool")
+        except (NodeDown, OSError) as error:
+            self._no_room_until = now + AGAIN_SECONDS
+            self._placing.failed("/", error)
+            return False
+        return True
 
     def _weigh(self) -> None:
         for node in self._desk.pool.nodes.values():
@@ -119,6 +139,16 @@ class Watch:
 
     # nodes that die
 
+    def unborn(self, node: Node, error: BaseException) -> None:
+        """There is no such node after all: nobody ran on it, and who was to live there waits for another one."""
+        for entry in [entry for entry in self._desk.placed.values() if entry.node == node.number]:
+            if entry.is_ending or self._desk.is_outlived(entry):
+                self._lives.over(entry, entry.reason_to_end)
+            else:
+                self._mail.judge(entry, "node_down", None)
+                self._placing.unhouse(entry)
+        self._placing.failed("/", error)
+
     def lost(self, node: Node) -> None:
         """A node died: its agents go on elsewhere, and another takes its place."""
         self._judge(node, _died_of(node.process.wait()))
@@ -133,7 +163,7 @@ class Watch:
         why = how if node.why is None else f"killed because {node.why}"
         place, _ = node.word.read()
         here = {number: entry for number, entry in self._desk.placed.items() if entry.node == node.number}
-        if node.kind == "own":
+        if node.kind == "own" and (node.ready or node.why is None):
             place = next(iter(here), 0)
         guilty = here.get(place)
         blamed = f"; it ran {guilty.path}" if guilty is not None else ""

@@ -1,7 +1,8 @@
 """The kernel's end of the zygote: one per process, shared by its labs, started with the first one.
 
 It is started by a thread that lasts as long as the process, because on Linux a child gets its parent-death
-signal when the *thread* that started it ends.
+signal when the *thread* that started it ends. Another thread asks it: whoever wants a node does not wait while it
+does not answer, for nodes are of no use to a loop that stands still.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ import sys
 import tempfile
 import threading
 import time
-from typing import IO
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
 
 from agentlab.errors import NodeDown
 from agentlab.ground import interrupts
 from agentlab.ground.interpreter import inherited
+from agentlab.pool.aside import Aside
 from agentlab.wire.word import Word
+
+T = TypeVar("T")
 
 LENGTH = struct.Struct("!I")
 
@@ -33,6 +38,9 @@ START_SECONDS = 60.0
 
 ANSWER_SECONDS = 20.0
 """So long it may take to fork a node."""
+
+READY_SECONDS = 60.0
+"""So long a node may take from its fork to its first word: it has no imports to do, but the machine may be busy."""
 
 END_SECONDS = 5.0
 """So long it may take to end the nodes that are left."""
@@ -57,8 +65,17 @@ def advice(error: Exception) -> str:
 class Zygote:
     """Forks nodes on request; any thread may ask. It is started at once, and ready when ``wait_ready`` returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answer_seconds: float = ANSWER_SECONDS, ready_seconds: float = READY_SECONDS) -> None:
+        """Start it.
+
+        Args:
+            answer_seconds: So long it may leave a request unanswered; then it is given up.
+            ready_seconds: So long a node that it forked may say nothing.
+        """
         self.owner = os.getpid()
+        self.ready_seconds = ready_seconds
+        self._answer_seconds = answer_seconds
+        self._aside = Aside("agentlab-zygote")
         self._lock = threading.Lock()
         self._line: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,7 +123,6 @@ class Zygote:
             complaints.seek(0)
             said = complaints.read().decode(errors="replace").strip()[-2000:]
             raise self._failed(f"it ended with {_code(process.wait())} and said: {said or 'nothing'}")
-        line.settimeout(ANSWER_SECONDS)
         stack.pop_all()  # it lives: they stay open
         complaints.close()
         self._line = line
@@ -141,25 +157,39 @@ class Zygote:
             return True
         return self.ready.exception() is None and self._process is not None and self._process.poll() is None
 
+    def later(self, work: Callable[..., T], *args: Any) -> concurrent.futures.Future[T]:
+        """Have its asking thread do what waits for an answer, in the order in which it was wanted."""
+        return self._aside.do(work, *args)
+
     def fork(self, about: dict[str, object], line: socket.socket, word: Word) -> NodeProcess:
-        """A new node that holds ``line`` and ``word``; it gets this process's path, folder and environment of now.
+        """A node to come that holds ``line`` and ``word``; it gets this process's path, folder and environment of now.
 
         Args:
-            about: ``number``, ``lab``, ``durable``, ``kind``, ``on_fault``, and ``memory``: bytes that it may use, or
-                None.
-            line: Its end of the line.
+            about: ``number``, ``lab``, ``durable``, ``kind``, and ``memory``: bytes that it may use, or None.
+            line: Its end of the line; whoever made it closes it when the node is born.
             word: Where it says whose code it runs.
 
         Raises:
-            NodeDown: The zygote does not answer.
+            RuntimeError: The system has no room for the thread that asks.
         """
-        where = {"path": sys.path, "cwd": _folder(), "env": dict(os.environ)}
-        pid = self._ask({"op": "fork", **about, **where}, line.fileno(), word.fd)
+        where = {"path": list(sys.path), "cwd": _folder(), "env": dict(os.environ)}
+        own = os.dup(word.fd)  # the word may be closed before the zygote answers
+        try:
+            return NodeProcess(self, self.later(self._fork, {"op": "fork", **about, **where}, line, own))
+        except RuntimeError:
+            os.close(own)
+            raise
+
+    def _fork(self, request: dict[str, object], line: socket.socket, word: int) -> int:
+        try:
+            pid = self._ask(request, line.fileno(), word)
+        finally:
+            os.close(word)
         if pid is None:
             raise NodeDown(
                 f"the zygote forked no node: the system has no room for another process. {ADVICE[errno.EAGAIN]}"
             )
-        return NodeProcess(self, pid)
+        return pid
 
     def wait(self, pid: int) -> int | None:
         """How a node ended: its exit code, or minus the signal; None if that is not known."""
@@ -173,6 +203,9 @@ class Zygote:
         line = self._line
         assert line is not None
         with self._lock:
+            if self._broken:
+                raise NodeDown("the zygote, from which nodes are forked, has left a request unanswered before.")
+            line.settimeout(self._answer_seconds)
             try:
                 socket.send_fds(line, [LENGTH.pack(len(body))], fds)
                 line.sendall(body)
@@ -186,14 +219,25 @@ class Zygote:
                     reply += part
             except OSError as error:
                 self._broken = True
-                raise NodeDown(
-                    f"the zygote, from which nodes are forked, does not answer: {error}. Try again: another is started."
-                ) from error
+                raise self._silent(error) from error
         found: int | None = json.loads(reply)
         return found
 
+    def _silent(self, error: OSError) -> NodeDown:
+        if not isinstance(error, TimeoutError):
+            return NodeDown(
+                f"the zygote, from which nodes are forked, does not answer: {error}. Try again: another is started."
+            )
+        pid = self._process.pid if self._process is not None else "?"
+        return NodeDown(
+            f"the zygote, from which nodes are forked, gave no answer within {self._answer_seconds:g} s "
+            f"(process {pid}): it is stopped, or the machine is overloaded. Another is started; if that one is silent "
+            "too, see what holds it (ps, top)."
+        )
+
     def close(self) -> None:
         """End it, and whatever nodes are left, with what they have started."""
+        self._aside.end()
         if self._line is not None:
             self._line.close()  # it ends at that
         if self._process is not None:
@@ -229,28 +273,50 @@ def _code(code: int) -> str:
 
 
 class NodeProcess:
-    """A forked node: to kill, and to ask how it ended."""
+    """A node that is forked, or about to be: to kill, and to ask how it ended.
 
-    def __init__(self, zygote: Zygote, pid: int) -> None:
-        self.pid = pid
+    Attributes:
+        born: Its process id, or why there is none.
+    """
+
+    def __init__(self, zygote: Zygote, born: concurrent.futures.Future[int]) -> None:
+        self.born = born
         self._zygote = zygote
         self._code: int | None = None
         self._over = False
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None if it has none (yet)."""
+        return self.born.result() if self.born.done() and self.born.exception() is None else None
+
+    @property
+    def ready_seconds(self) -> float:
+        """So long it may say nothing once it was forked."""
+        return self._zygote.ready_seconds
+
     def kill(self) -> None:
-        """End it now; the zygote, which is asked how it ended, ends what its agents have started."""
-        if not self._over:
+        """End it, now or as soon as it is there; the zygote, asked how it ended, ends what its agents have started."""
+        self.born.add_done_callback(self._kill)
+
+    def _kill(self, _: object) -> None:
+        if not self._over and self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int | None:
-        """How it ended; asked once its line is cut or it was killed."""
-        if not self._over:
+        """Wait for the word how it ended; asked once its line is cut or it was killed."""
+        concurrent.futures.wait([self.born])
+        if not self._over and self.pid is not None:
             self._code, self._over = self._zygote.wait(self.pid), True
             if not self._zygote.alive:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.pid, signal.SIGKILL)
         return self._code
+
+    def over(self) -> concurrent.futures.Future[int | None]:
+        """The same for a loop, which does not wait."""
+        return self._zygote.later(self.wait)
 
 
 _shared: Zygote | None = None

@@ -8,12 +8,14 @@ thread of the kernel's process that stands in for one.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import functools
 import itertools
 import os
 import socket
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,7 +23,7 @@ from typing import Any, Literal, Protocol
 from agentlab.errors import NodeDown
 from agentlab.faults import Action
 from agentlab.ground.redaction import known_secrets
-from agentlab.pool.fork import NodeProcess, advice, shared
+from agentlab.pool.fork import END_SECONDS, NodeProcess, advice, shared
 from agentlab.pool.thread import NodeThread
 from agentlab.wire.codec import Frame, Reader, frame
 from agentlab.wire.frames import ToNode
@@ -42,6 +44,8 @@ class Node:
         seen: The word as it was when it last changed, and the time of that.
         stalled: It has made no progress for a while, though it runs an agent's code.
         why: What the kernel kills it for.
+        born: Done when it was forked, or could not be.
+        born_at: When it was forked, by the loop's clock; from then on it has a while to be ready.
     """
 
     def __init__(self, number: int, process: NodeProcess | NodeThread, word: Word, kind: NodeKind) -> None:
@@ -50,6 +54,8 @@ class Node:
         self.word = word
         self.kind = kind
         self.limit: int | None = None
+        self.born: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.born_at: float | None = None
         self.born_with = 0
         self.seen = (0, 0, 0.0)
         self.stalled = False
@@ -92,6 +98,9 @@ class Kernel(Protocol):
     def lost(self, node: Node) -> None:
         """A node died by itself; it is among the nodes no more."""
 
+    def unborn(self, node: Node, error: BaseException) -> None:
+        """A node could not be forked; it is among the nodes no more."""
+
 
 class Pool:
     """Keeps ``size`` nodes of the pool running. Everything happens in the runtime's loop."""
@@ -113,7 +122,21 @@ class Pool:
         self._numbers = itertools.count(1)
         self._closing = False
         self._deaths: list[float] = []
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.dying: set[Node] = set()  # of these it is not known yet how they ended
+
+    async def begin(self) -> None:
+        """Start the nodes; returns when all are forked.
+
+        Raises:
+            NodeDown: There could be none.
+        """
+        self.fill()
+        for node in list(self.nodes.values()):
+            await node.born
+            error = node.process.born.exception()
+            if error is not None:
+                raise error
 
     def fill(self) -> None:
         """Start as many nodes of the pool as are missing."""
@@ -140,13 +163,34 @@ class Pool:
             "number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory,
             "on_fault": self._on_fault,
         }  # fmt: skip
-        ours, word, process = _born(about, kind)
+        ours, theirs, word, process = _born(about, kind)
         node = self.nodes[number] = Node(number, process, word, kind)
         node.limit = None if kind == "kernel" else memory or self.share
-        task = asyncio.get_running_loop().create_task(self._connect(node, ours))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self._spawn(self._connect(node, ours))
+        process.born.add_done_callback(functools.partial(self._say_born, asyncio.get_running_loop(), node))
+        if kind != "kernel":  # after that: where no node has it, the loop must not take its end for a node's
+            process.born.add_done_callback(lambda _: theirs.close())
         return node
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _say_born(self, loop: asyncio.AbstractEventLoop, node: Node, _: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the lab is closed
+            loop.call_soon_threadsafe(self._on_born, node)
+
+    def _on_born(self, node: Node) -> None:
+        error = node.process.born.exception()
+        node.born.set_result(None)
+        if error is None:
+            node.born_at = asyncio.get_running_loop().time()
+        elif self.nodes.pop(node.number, None) is not None:
+            if node.transport is not None:
+                node.transport.abort()
+            self.kernel.unborn(node, error)
+            node.word.close()
 
     async def _connect(self, node: Node, line: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -173,7 +217,20 @@ class Pool:
             node.process.kill()
             if node.transport is not None:
                 node.transport.abort()
-            node.process.wait()
+            self._spawn(self._bury(node))
+
+    async def _bury(self, node: Node, then: Callable[[Node], None] = lambda node: None) -> None:
+        """Learn how a node ended; its word is kept until then."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[None] = loop.create_future()
+        try:
+            node.process.over().add_done_callback(functools.partial(_tell, loop, told))  # it goes on if this ends
+            await told
+            self.dying.discard(node)  # before: what follows may look whether all is quiet
+            if not self._closing:
+                then(node)
+        finally:
+            self.dying.discard(node)
             node.word.close()
 
     def ended(self, node: Node) -> None:
@@ -181,15 +238,10 @@ class Pool:
         if self.nodes.pop(node.number, None) is None:
             return
         node.process.kill()
-        if self._closing:
-            node.process.wait()
-            node.word.close()
-            return
         now = asyncio.get_running_loop().time()
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
-        node.process.wait()
-        self.kernel.lost(node)
-        node.word.close()
+        self.dying.add(node)
+        self._spawn(self._bury(node, self.kernel.lost))
 
     def refill_delay(self) -> float:
         """Seconds to wait before the next node: none, unless the pool keeps dying."""
@@ -207,8 +259,8 @@ class Pool:
             if node.transport is not None:
                 node.transport.abort()
             node.process.kill()
+        concurrent.futures.wait([node.process.over() for node in self.nodes.values()], END_SECONDS)
         for node in self.nodes.values():
-            node.process.wait()
             node.word.close()
         self.nodes.clear()
 
@@ -216,6 +268,11 @@ class Pool:
         """Kill every node that is left, from any thread; nobody waits for them."""
         for node in list(self.nodes.values()):
             node.process.kill()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, told: asyncio.Future[None], _: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the lab is closed
+        loop.call_soon_threadsafe(lambda: None if told.done() else told.set_result(None))
 
 
 _lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -231,8 +288,8 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-def _born(about: dict[str, Any], kind: NodeKind) -> tuple[socket.socket, Word, NodeProcess | NodeThread]:
-    """Our end of the line to a new node, its word, and the node; nothing stays open if there can be none."""
+def _born(about: dict[str, Any], kind: NodeKind) -> tuple[socket.socket, socket.socket, Word, NodeProcess | NodeThread]:
+    """Both ends of the line to a new node, its word, and the node; nothing stays open if there can be none."""
     with contextlib.ExitStack() as stack:
         try:
             ours, theirs = socket.socketpair()
@@ -244,10 +301,8 @@ def _born(about: dict[str, Any], kind: NodeKind) -> tuple[socket.socket, Word, N
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread
             raise NodeDown(f"no node can be started: {error}. {advice(error)}") from error
         stack.pop_all()
-    if kind != "kernel":
-        theirs.close()
     _lines.add(ours)
-    return ours, word, process
+    return ours, theirs, word, process
 
 
 def share_of_memory(size: int) -> int:

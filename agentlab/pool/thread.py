@@ -7,6 +7,8 @@ a crash of the interpreter takes the kernel along; what they print goes where th
 
 from __future__ import annotations
 
+import concurrent.futures
+import math
 import socket
 import threading
 from typing import Any
@@ -20,9 +22,12 @@ class NodeThread:
     """A thread that stands in for a node's process, and looks like one to the pool."""
 
     pid = None
+    ready_seconds = math.inf
 
     def __init__(self, line: socket.socket, word: Word, about: dict[str, Any]) -> None:
         self._line = line
+        self.born: concurrent.futures.Future[int] = concurrent.futures.Future()
+        self.born.set_result(0)
         self._thread = threading.Thread(target=self._live, args=(word, about), name="agentlab-node", daemon=True)
         self._thread.start()
 
@@ -36,3 +41,9 @@ class NodeThread:
         """Wait a moment for the end; how it ended is not known."""
         self._thread.join(0.05)
         return None
+
+    def over(self) -> concurrent.futures.Future[int | None]:
+        """The same, for who cannot wait: the moment is over already."""
+        future: concurrent.futures.Future[int | None] = concurrent.futures.Future()
+        future.set_result(self.wait())
+        return future

@@ -57,7 +57,8 @@ def pss(pid: int | str) -> float:
 def pids(lab: Lab) -> list[int]:
     """The lab's nodes."""
     assert lab._runtime is not None
-    return [node.process.pid for node in list(lab._runtime.desk.pool.nodes.values())]
+    found = [node.process.pid for node in list(lab._runtime.desk.pool.nodes.values())]
+    return [pid for pid in found if pid is not None]  # the others are not forked yet
 
 
 def newest(lab: Lab) -> int:

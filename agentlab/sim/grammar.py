@@ -1,4 +1,4 @@
-"""The Messages API as data: which requests are refused, what an answer looks like, how it is cut into a stream."""
+"""The Messages API as data: what an answer looks like, and how it is cut into a stream; ``checks`` has the requests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import UnionType
 from typing import Any
 
-from agentlab.sim.schemas import JSON, misfit
+from agentlab.sim.schemas import JSON
 
 ERROR_TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -31,13 +30,8 @@ ERROR_TYPES: Mapping[int, str] = {
 _TOKEN = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+")
 _TOKENS_A_DELTA = 4
 
-
-class Refused(Exception):
-    """The request breaks a rule of the API: ``status`` and the message of the error reply."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+REDACTED = "ANTHROPIC_MAGIC_STRING_TRIGGER_REDACTED_THINKING"
+"""A prompt with this in it gets redacted thinking, as the real API does for a longer one that begins so."""
 
 
 @dataclass(frozen=True)
@@ -126,155 +120,6 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-# What requests must obey
-
-_OPTIONAL: Mapping[str, UnionType | type] = {
-    "system": str | list,
-    "stream": bool,
-    "tool_choice": dict,
-    "stop_sequences": list,
-    "metadata": dict,
-    "output_config": dict,
-    "thinking": dict,
-}
-
-
-def check_request(body: Any, *, counting: bool = False) -> JSON:  # whatever the client sent
-    """Return the body, or raise ``Refused`` with the rule it breaks, as the real API would."""
-    if not isinstance(body, dict):
-        raise Refused(400, f"body: expected an object, got {type(body).__name__}")
-    for name in ("model", "messages") if counting else ("model", "messages", "max_tokens"):
-        if name not in body:
-            raise Refused(400, f"{name}: Field required")
-    if not isinstance(body["model"], str):
-        raise Refused(400, "model: Input should be a valid string")
-    if not counting:
-        limit = body["max_tokens"]
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-            raise Refused(400, f"max_tokens: must be an integer greater than or equal to 1, got {limit!r}")
-    for name, kind in _OPTIONAL.items():
-        if not isinstance(body.get(name), kind | None):
-            raise Refused(400, f"{name}: wrong type: {type(body[name]).__name__}")
-    _check_tools(body.get("tools"))
-    _check_messages(body["messages"])
-    _check_choices(body)
-    return body
-
-
-def _check_choices(body: JSON) -> None:
-    if any(not isinstance(stop, str) for stop in body.get("stop_sequences") or []):
-        raise Refused(400, "stop_sequences: Input should be a list of strings")
-    kind = (body.get("tool_choice") or {"type": "auto"}).get("type")
-    if kind not in ("auto", "any", "tool", "none"):
-        raise Refused(400, f"tool_choice.type: must be one of auto, any, tool, none; got {kind!r:.80}")
-    shape = (body.get("output_config") or {}).get("format")
-    if shape is not None and not (isinstance(shape, dict) and isinstance(shape.get("schema"), dict)):
-        raise Refused(400, "output_config.format.schema: Field required")
-    _check_schema("output_config.format.schema", (shape or {}).get("schema") or {})
-
-
-def _check_schema(where: str, schema: Any) -> None:
-    wrong = misfit(schema, where) if isinstance(schema, dict) else f"{where}: must be an object"
-    if wrong:
-        raise Refused(400, f"JSON schema is invalid: {wrong}")
-
-
-def _check_tools(tools: Any) -> None:
-    if tools is None:
-        return
-    if not isinstance(tools, list):
-        raise Refused(400, "tools: Input should be a valid list")
-    names: set[str] = set()
-    for i, tool in enumerate(tools):
-        if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
-            raise Refused(400, f"tools.{i}.name: Field required")
-        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", tool["name"]):
-            raise Refused(400, f"tools.{i}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
-        if tool["name"] in names:
-            raise Refused(400, "tools: Tool names must be unique.")
-        names.add(tool["name"])
-        schema = tool.get("input_schema")
-        if tool.get("type", "custom") == "custom" and (not isinstance(schema, dict) or schema.get("type") != "object"):
-            raise Refused(400, f"tools.{i}.input_schema.type: Field required, must be 'object'")
-        _check_schema(f"tools.{i}.input_schema", schema or {})
-
-
-def _check_messages(messages: Any) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise Refused(400, "messages: at least one message is required")
-    pending: list[str] = []
-    for i, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in ("user", "assistant"):
-            raise Refused(400, f"messages.{i}.role: Input should be 'user' or 'assistant'")
-        if i == 0 and message["role"] != "user":
-            raise Refused(400, 'messages: first message must use the "user" role')
-        _check_content(i, message.get("content"))
-        pending = _check_pairing(i, message, pending)
-    if pending:
-        raise Refused(400, _dangling(len(messages) - 1, pending))
-    if messages[-1]["role"] == "assistant":
-        raise Refused(400, "This model does not support assistant message prefill.")
-
-
-def _check_content(i: int, content: Any) -> None:
-    if isinstance(content, str):
-        if not content.strip():
-            raise Refused(400, f"messages.{i}: all messages must have non-empty content")
-        return
-    if not isinstance(content, list) or not content:
-        raise Refused(400, f"messages.{i}: all messages must have non-empty content")
-    for j, block in enumerate(content):
-        if not isinstance(block, dict) or not isinstance(block.get("type"), str):
-            raise Refused(400, f"messages.{i}.content.{j}.type: Field required")
-        wanted: dict[str, dict[str, type]] = {
-            "text": {"text": str},
-            "tool_use": {"id": str, "name": str, "input": dict},
-            "tool_result": {"tool_use_id": str},
-        }
-        for name, kind in wanted.get(block["type"], {}).items():
-            if not isinstance(block.get(name), kind):
-                raise Refused(400, f"messages.{i}.content.{j}.{block['type']}.{name}: Field required")
-        if block["type"] == "tool_result" and not _is_told(block.get("content")):
-            raise Refused(400, f"messages.{i}.content.{j}.tool_result.content: Input should be a string or blocks")
-        if block["type"] == "text" and not block["text"].strip():
-            raise Refused(400, "messages: text content blocks must contain non-whitespace text")
-
-
-def _is_told(content: Any) -> bool:
-    return (
-        content is None
-        or isinstance(content, str)
-        or (isinstance(content, list) and all(isinstance(block, dict) for block in content))
-    )
-
-
-def _check_pairing(i: int, message: JSON, pending: list[str]) -> list[str]:
-    """Every tool_use is answered in the very next message; returns the ids this message leaves open."""
-    blocks = message["content"] if isinstance(message["content"], list) else []
-    answered = [b["tool_use_id"] for b in blocks if b["type"] == "tool_result"]
-    asked = [b["id"] for b in blocks if b["type"] == "tool_use"]
-    if unknown := [id_ for id_ in answered if id_ not in pending]:
-        raise Refused(
-            400,
-            f"messages.{i}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {unknown[0]}. Each "
-            "`tool_result` block must have a corresponding `tool_use` block in the previous message.",
-        )
-    if missing := [id_ for id_ in pending if id_ not in answered]:
-        raise Refused(400, _dangling(i - 1, missing))
-    if len(set(asked)) < len(asked) or len(set(answered)) < len(answered):
-        raise Refused(400, f"messages.{i}: `tool_use` ids must be unique")
-    if asked and message["role"] != "assistant":
-        raise Refused(400, f"messages.{i}: `tool_use` blocks can only be in `assistant` messages")
-    return asked
-
-
-def _dangling(i: int, ids: list[str]) -> str:
-    return (
-        f"messages.{i}: `tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(ids)}. "
-        "Each `tool_use` block must have a corresponding `tool_result` block in the next message."
-    )
-
-
 # What answers look like
 
 
@@ -291,7 +136,7 @@ def answer(ask: Ask, turn: Turn, key: str) -> JSON:
     limit = int(ask.body["max_tokens"])
     content: list[JSON] = []
     stop, sequence, used = turn.stop_reason, None, 0
-    for index, block in enumerate(turn.content):
+    for index, block in enumerate((*_thoughts(ask), *turn.content)):
         kept, spent, sequence = _cut(block, ask, limit - used)
         content.append({"id": f"toolu_01{digest(key, index)[:22]}", **kept} if kept["type"] == "tool_use" else kept)
         used += spent
@@ -308,11 +153,53 @@ def answer(ask: Ask, turn: Turn, key: str) -> JSON:
         "type": "message",
         "role": "assistant",
         "model": ask.body["model"],
-        "content": content,
+        "content": [_cited(block, ask) for block in content],
         "stop_reason": stop,
         "stop_sequence": sequence,
-        "usage": {**_usage(ask, used), **turn.usage},
+        "stop_details": {"type": "refusal", "category": None, "explanation": None} if stop == "refusal" else None,
+        "container": None,
+        "usage": {**_usage(ask, used, content), **turn.usage},
     }
+
+
+def sign(thinking: str) -> str:
+    """The signature of a thinking block; a request that gives the block back must have it."""
+    return f"Er{digest('thinking', thinking)[:62]}"
+
+
+def _thoughts(ask: Ask) -> Sequence[JSON]:
+    """What the model thinks first, if the request allows it to; redacted for the prompt that asks for that."""
+    if (ask.body.get("thinking") or {}).get("type") not in ("enabled", "adaptive") or ask.results():
+        return ()
+    if REDACTED in ask.question:
+        return ({"type": "redacted_thinking", "data": digest("redacted", ask.question)},)
+    thinking = f"The user says: {ask.question[:200]} What is to be answered?"
+    return ({"type": "thinking", "thinking": thinking, "signature": sign(thinking)},)
+
+
+def _cited(block: JSON, ask: Ask) -> JSON:
+    """A text with the places of the documents that it is from, if the request wants citations."""
+    if block["type"] != "text":
+        return block
+    found = [
+        {
+            "type": "char_location",
+            "cited_text": text[:100],
+            "document_index": index,
+            "document_title": document.get("title"),
+            "start_char_index": 0,
+            "end_char_index": min(len(text), 100),
+        }
+        for index, document in enumerate(_documents(ask))
+        if (document.get("citations") or {}).get("enabled")
+        and (text := str((document.get("source") or {}).get("data") or ""))
+    ]
+    return {"citations": found or None, **block}
+
+
+def _documents(ask: Ask) -> list[JSON]:
+    blocks = [block for m in ask.messages if isinstance(m["content"], list) for block in m["content"]]
+    return [block for block in blocks if block["type"] == "document"]
 
 
 def _cut(block: JSON, ask: Ask, left: int) -> tuple[JSON, int, str | None]:
@@ -321,6 +208,8 @@ def _cut(block: JSON, ask: Ask, left: int) -> tuple[JSON, int, str | None]:
         spent, whole = tokens_in(block["input"]), json.dumps(block["input"])
         # Cut short, a call is sent up to there: half a JSON object.
         return (block if spent <= left else {**block, "partial_json": whole[: 4 * left]}), spent, None
+    if block["type"] != "text":
+        return block, len(_TOKEN.findall(str(block.get("thinking") or ""))), None
     text, found = _until_stop(str(block.get("text", "")), ask.body.get("stop_sequences") or [])
     pieces = _TOKEN.findall(text)
     if len(pieces) > left:
@@ -336,31 +225,41 @@ def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, str | None]:
     return text[:at], stop
 
 
-def _usage(ask: Ask, output: int) -> JSON:
+def _usage(ask: Ask, output: int, content: Sequence[JSON]) -> JSON:
     body = ask.body
+    thought = sum(len(_TOKEN.findall(b["thinking"])) for b in content if b["type"] == "thinking")
     return {
         "input_tokens": tokens_in([body.get("system"), body.get("tools"), body["messages"]]),
         "output_tokens": max(1, output),
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "output_tokens_details": {"thinking_tokens": thought},
+        "server_tool_use": None,
         "service_tier": "standard",
+        "inference_geo": None,
+        "speed": None,
     }
 
 
 def events(message: JSON) -> Iterator[JSON]:
     """The stream that carries a message, event by event."""
-    usage = message["usage"]
-    begun = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
-    yield {"type": "message_start", "message": {**begun, "usage": {**usage, "output_tokens": 1}}}
+    usage = message.get("usage")
+    begun = {**message, "content": [] if message["content"] is not None else None, "stop_reason": None}
+    begun |= {"stop_sequence": None, "stop_details": None}
+    if usage is not None:
+        begun["usage"] = {**usage, "output_tokens": min(1, usage["output_tokens"])}
+    yield {"type": "message_start", "message": begun}
     yield {"type": "ping"}
-    for index, block in enumerate(message["content"]):
+    for index, block in enumerate(message["content"] or ()):
         empty, deltas = _pieces(block)
         yield {"type": "content_block_start", "index": index, "content_block": empty}
         for delta in deltas:
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
-    ends = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
-    yield {"type": "message_delta", "delta": ends, "usage": {"output_tokens": usage.get("output_tokens", 0)}}
+    ends = {name: message.get(name) for name in ("stop_reason", "stop_sequence", "stop_details", "container")}
+    end: JSON = {"type": "message_delta", "delta": ends}
+    yield end if usage is None else {**end, "usage": {"output_tokens": usage.get("output_tokens", 0)}}
     yield {"type": "message_stop"}
 
 
@@ -372,9 +271,21 @@ def _pieces(block: JSON) -> tuple[JSON, list[JSON]]:
         parts = [whole[i : i + 12] for i in range(0, len(whole), 12)] or [""]
         start = {"type": "tool_use", "id": block["id"], "name": block["name"], "input": {}}
         return start, [{"type": "input_json_delta", "partial_json": part} for part in parts]
-    tokens = _TOKEN.findall(block["text"])
-    chunks = ["".join(tokens[i : i + _TOKENS_A_DELTA]) for i in range(0, len(tokens), _TOKENS_A_DELTA)]
-    return {**block, "text": ""}, [{"type": "text_delta", "text": chunk} for chunk in chunks]
+    if block["type"] == "thinking":
+        deltas: list[JSON] = [{"type": "thinking_delta", "thinking": piece} for piece in _chunks(block["thinking"])]
+        if block.get("signature"):
+            deltas.append({"type": "signature_delta", "signature": block["signature"]})
+        return {"type": "thinking", "thinking": "", "signature": ""}, deltas
+    if block["type"] != "text":
+        return block, []
+    cited = [{"type": "citations_delta", "citation": citation} for citation in block.get("citations") or ()]
+    start = {**block, "text": ""} | ({"citations": []} if cited else {})
+    return start, [*cited, *({"type": "text_delta", "text": chunk} for chunk in _chunks(block["text"]))]
+
+
+def _chunks(text: str) -> list[str]:
+    tokens = _TOKEN.findall(text)
+    return ["".join(tokens[i : i + _TOKENS_A_DELTA]) for i in range(0, len(tokens), _TOKENS_A_DELTA)]
 
 
 def frame(event: JSON) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from agentlab.sim.arithmetic import ToolWanted, find_expression, fits, solve
 from agentlab.sim.grammar import Ask, Turn, text_of
@@ -46,15 +47,22 @@ def calculator(ask: Ask) -> Turn:
 
 
 def planner(ask: Ask) -> Turn:
-    """Split the question at ``;`` and new lines, ask for one tool call a part, all in one turn, then sum up."""
+    """Split the question at ``;`` and new lines, ask for one tool call a part, then sum up.
+
+    All calls are of one turn; with ``disable_parallel_tool_use`` one a turn.
+    """
     parts = [part.strip() for part in re.split(r"[;\n]+", ask.question) if part.strip()]
     results = ask.results()
+    one_by_one = bool((ask.body.get("tool_choice") or {}).get("disable_parallel_tool_use"))
+    if one_by_one and 0 < len(results) < len(parts) and ask.tools:
+        return Turn.use(_call_for(parts[len(results)], ask.tools))
     if results:
         lines = [f"- {part}: {_text(result)}" for part, result in zip(parts, results, strict=False)]
         return Turn.say("\n".join(lines))
     if not ask.tools:
         return Turn.say("\n".join(f"- {part}" for part in parts))
-    return Turn.use(*(_call_for(part, ask.tools) for part in parts), text=f"{len(parts)} parts.")
+    calls = [_call_for(part, ask.tools) for part in parts]
+    return Turn.use(*calls[: 1 if one_by_one else None], text=f"{len(parts)} parts.")
 
 
 def extractor(ask: Ask) -> Turn:
@@ -68,14 +76,15 @@ def extractor(ask: Ask) -> Turn:
     return echo(ask)
 
 
-def script(turns: Sequence[str | JSON]) -> Mind:
-    """A mind of fixed turns: a string is said, ``{"tool": name, "input": {...}}`` is asked for.
+def script(turns: Sequence[str | JSON | Sequence[Any]]) -> Mind:
+    """A mind of fixed turns.
+
+    A string is said, ``{"tool": name, "input": {...}}`` is asked for, a list of such is one turn;
+    ``{"content": [...]}`` is a turn as the API words it, with ``stop_reason`` and ``usage`` if they are given.
 
     The n-th answer of a conversation is the n-th turn; past the end the last one is said again.
     """
-    fixed: list[Turn] = [
-        Turn.say(t) if isinstance(t, str) else Turn.use((t["tool"], t.get("input", {}))) for t in turns
-    ]
+    fixed: list[Turn] = [_turn(each) for each in turns]
     if not fixed:
         raise ValueError("script: turns is empty; at least one turn is needed")
 
@@ -84,6 +93,18 @@ def script(turns: Sequence[str | JSON]) -> Mind:
         return fixed[min(said, len(fixed) - 1)]
 
     return scripted
+
+
+def _turn(given: str | JSON | Sequence[Any]) -> Turn:
+    if isinstance(given, str):
+        return Turn.say(given)
+    if not isinstance(given, Mapping):
+        text = "".join(part for part in given if isinstance(part, str))
+        calls = [(part["tool"], part.get("input", {})) for part in given if not isinstance(part, str)]
+        return Turn.use(*calls, text=text)
+    if "content" in given:
+        return Turn(tuple(given["content"]), given.get("stop_reason"), given.get("usage") or {})
+    return Turn.use((given["tool"], given.get("input", {})))
 
 
 def sensible(ask: Ask) -> Turn:

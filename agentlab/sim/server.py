@@ -28,17 +28,33 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 from agentlab.sim import grammar
-from agentlab.sim.grammar import ERROR_TYPES, Ask, Refused, digest
+from agentlab.sim.checks import Refused, check_request
+from agentlab.sim.grammar import ERROR_TYPES, Ask, digest
+from agentlab.sim.limits import Limits
 from agentlab.sim.minds import MINDS, Mind, mind_of, script
+from agentlab.sim.modes import MODES
 from agentlab.sim.notes import Notes
-from agentlab.sim.scenarios import MODES, Call, Engine, Profile, Rule, read_override, spoiled_reply, spoiled_turn
+from agentlab.sim.scenarios import (
+    Call,
+    Engine,
+    Profile,
+    Rule,
+    read_override,
+    spoiled_message,
+    spoiled_reply,
+    spoiled_turn,
+)
 from agentlab.sim.schemas import JSON
 from agentlab.sim.wire import MAX_HEAD, BadRequest, Reply, Request, drain_and_close, read_request, send
 
 _BACKLOG = 4096
+
+REFUSED_SECONDS = 0.25
+"""So long nobody may connect after ``connect_refused`` struck."""
 
 
 class Simulator:
@@ -67,6 +83,9 @@ class Simulator:
         self.engine = Engine(seed)
         self._minds: dict[str, Mind] = {**MINDS, **(minds or {})}
         self._server: asyncio.Server | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._limits = Limits()
+        self._paused: set[str] = set()
         self._connections: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -75,14 +94,20 @@ class Simulator:
     async def start(self) -> Self:
         """Recall what was noted, then listen on 127.0.0.1."""
         self._recall()
+        await self._listen()
+        self.base_url = f"http://127.0.0.1:{self._port}"
+        return self
+
+    async def _listen(self) -> None:
         self._server = await asyncio.start_server(
             self._connected, "127.0.0.1", self._port, limit=MAX_HEAD, backlog=_BACKLOG
         )
-        self.base_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        return self
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
+        if self._listening is not None:
+            self._listening.cancel()
         if self._server is not None:
             self._server.close()
         for task in list(self._connections):
@@ -126,6 +151,8 @@ class Simulator:
                 self.engine.set(Profile.read(value["profile"]), value["since"])
             elif what == "scripts":
                 self._minds |= {name: script(turns) for name, turns in value.items()}
+            elif what == "paused":
+                self._paused.add(value["said"])
             elif what == "forget":
                 rows.clear()
                 self.requests = 0
@@ -169,6 +196,8 @@ class Simulator:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: Reply, entry: JSON, *, keep: bool
     ) -> bool:
         try:
+            if reply.end == "refuse":
+                self._refuse_connections()
             keep = await send(reader, writer, reply, keep=keep)
             await asyncio.sleep(0)  # what the connection has to say is heard
             gone = writer.is_closing() or (reader.at_eof() and keep)
@@ -179,6 +208,16 @@ class Simulator:
         finally:
             self._note_end(entry)
         return keep
+
+    def _refuse_connections(self) -> None:
+        """Do not listen for a moment."""
+        if self._server is not None and self._server.is_serving():
+            self._server.close()
+            self._listening = asyncio.create_task(self._listen_again())
+
+    async def _listen_again(self) -> None:
+        await asyncio.sleep(REFUSED_SECONDS)
+        await self._listen()
 
     def _note_end(self, entry: JSON) -> None:
         if "n" not in entry:
@@ -218,37 +257,50 @@ class Simulator:
         return Reply.of_json(status, body, {"request-id": request_id})
 
     def _api(self, request: Request, entry: JSON) -> Reply:
-        if request.path == "/v1/models" and request.method == "GET":
-            return Reply.of_json(200, self._models())
+        key = digest(self.seed, request.path, hashlib.sha256(request.body).hexdigest())
+        self._note(request, key, entry)
+        if request.path.startswith("/v1/models") and request.method == "GET":
+            return Reply.of_json(200, self._models(request.path.removeprefix("/v1/models").strip("/")))
         if request.path not in ("/v1/messages", "/v1/messages/count_tokens"):
             raise Refused(404, f"no such path: {request.path[:200]}")
         if request.method != "POST":
             raise Refused(405, f"{request.method[:20]} is not allowed here; POST is")
-        key = digest(self.seed, request.path, hashlib.sha256(request.body).hexdigest())
-        self._note(request, key, entry)
-        body = grammar.check_request(_json(request.body), counting=request.path.endswith("count_tokens"))
+        counting = request.path.endswith("count_tokens")
+        body = check_request(
+            _json(request.body),
+            counting=counting,
+            size=len(request.body),
+            paused=lambda text: digest(text) in self._paused,
+        )
         entry |= {"model": body["model"], "stream": bool(body.get("stream")), "messages": len(body["messages"])}
         mind = mind_of(body["model"], self._minds)
         if mind is None:
             raise Refused(404, f"model: {body['model'][:200]}")
-        if request.path.endswith("count_tokens"):
+        if counting:
             return Reply.of_json(200, {"input_tokens": grammar.tokens_in(body)})
         return self._message(request, Ask(body, int(key[:12], 16)), mind, key, entry)
 
     def _message(self, request: Request, ask: Ask, mind: Mind, key: str, entry: JSON) -> Reply:
         user = (ask.body.get("metadata") or {}).get("user_id")
         user = user if isinstance(user, str) else None
-        call = Call(ask.body["model"], ask.question, key, f"req_01{digest(key, entry['repeat'])[:22]}", user)
-        rule = self._rule(request, call, entry["repeat"])
-        message = grammar.answer(ask, spoiled_turn(mind(ask), rule), key)
-        reply = spoiled_reply(self._render(ask, message, call), rule, call)
+        request_id = f"req_01{digest(key, entry['repeat'])[:22]}"
+        rule = self._rule(request, Call(ask.body["model"], ask.question, key, user), entry["repeat"])
+        message = spoiled_message(grammar.answer(ask, spoiled_turn(mind(ask), rule, ask), key), rule)
+        reply = spoiled_reply(self._render(ask, message, request_id), rule, request_id)
         entry |= {"prompt": ask.question[:200], "user": user, "mode": rule.mode if rule else None}
-        entry |= {"status": reply.status, "request_id": call.request_id}
+        entry |= {"status": reply.status or None, "request_id": request_id}
         entry["stop_reason"] = message["stop_reason"] if reply.status == 200 else None
         if self.engine.profile.faults:
             entry["counts"] = [list(self.engine.seen), list(self.engine.struck)]
+        if message["stop_reason"] == "pause_turn":
+            self._pause(digest(grammar.text_of(message["content"])))
         self._notes.note("row", entry)
         return reply
+
+    def _pause(self, said: str) -> None:
+        """Remember after what it paused: a conversation may end with that, and it goes on."""
+        self._paused.add(said)
+        self._notes.note("paused", {"said": said})
 
     def _rule(self, request: Request, call: Call, repeat: int) -> Rule | None:
         override = request.headers.get("x-sim-fault")
@@ -259,23 +311,32 @@ class Simulator:
         except ValueError as error:
             raise Refused(400, f"x-sim-fault: {error}") from None
 
-    def _render(self, ask: Ask, message: JSON, call: Call) -> Reply:
-        profile = self.engine.profile
-        headers = {"request-id": call.request_id}
+    def _render(self, ask: Ask, message: JSON, request_id: str) -> Reply:
+        profile, usage = self.engine.profile, message.get("usage") or {}
+        limits = self._limits.take(time.time(), usage.get("input_tokens", 0), usage.get("output_tokens", 0))
+        headers = {**limits, "request-id": request_id, "anthropic-organization-id": "org-simulated"}
+        content = None if message["content"] is None else [_whole(block) for block in message["content"]]
+        whole = {**message, "content": content}
         if not ask.body.get("stream"):
-            whole = {**message, "content": [_whole(block) for block in message["content"]]}
             reply = Reply.of_json(200, whole, headers)
-            return Reply(200, reply.headers, reply.parts, wait_s=profile.latency_s)
+            return replace(reply, wait_s=profile.latency_s, message=whole, limits=limits)
         headers |= {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         parts = tuple(map(grammar.frame, grammar.events(message)))
-        return Reply(200, headers, parts, streams=True, wait_s=profile.latency_s, pause_s=profile.delta_s)
+        return Reply(
+            200, headers, parts, streams=True, wait_s=profile.latency_s, pause_s=profile.delta_s, message=whole,
+            limits=limits,
+        )  # fmt: skip
 
-    def _models(self) -> JSON:
+    def _models(self, name: str) -> JSON:
         rows = [
-            {"id": name, "type": "model", "display_name": name, "created_at": "2026-01-01T00:00:00Z"}
-            for name in self._minds
+            {"id": each, "type": "model", "display_name": each, "created_at": "2026-01-01T00:00:00Z"}
+            for each in self._minds
         ]
-        return {"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]}
+        if not name:
+            return {"data": rows, "has_more": False, "first_id": rows[0]["id"], "last_id": rows[-1]["id"]}
+        if mind_of(name, self._minds) is None:
+            raise Refused(404, f"model: {name[:200]}")
+        return {**rows[0], "id": name, "display_name": name}
 
     # What it saw, and what it is told
 
@@ -323,6 +384,11 @@ class Simulator:
 def _json(body: bytes) -> Any:  # whatever the client sent
     try:
         return json.loads(body)
+    except json.JSONDecodeError as error:
+        cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
+        why = "unexpected end of data" if cut else error.msg
+        where = f"line {error.lineno} column {error.colno} (char {error.pos})"
+        raise Refused(400, f"The request body is not valid JSON: {why}: {where}") from None
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"The request body is not valid JSON: {str(error)[:200]}") from None
 

@@ -18,7 +18,7 @@ MAX_HEAD = 64 * 1024
 MAX_BODY = 32 * 1024 * 1024
 _IDLE_SECONDS = 600.0
 
-End = Literal["whole", "cut", "reset", "hang", "ping"]
+End = Literal["whole", "cut", "reset", "refuse", "hang", "ping", "drip"]
 
 REASONS: Mapping[int, str] = {
     200: "OK",
@@ -43,7 +43,11 @@ REASONS: Mapping[int, str] = {
 }
 
 _PING = b'event: ping\ndata: {"type": "ping"}\n\n'
-_PING_EVERY = 0.05
+_DROP = (
+    b'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0, '
+    b'"delta": {"type": "text_delta", "text": " drop"}}\n\n'
+)
+_ENDLESS: Mapping[str, tuple[bytes, float]] = {"ping": (_PING, 0.05), "drip": (_DROP, 1.0)}
 
 
 class BadRequest(Exception):
@@ -78,9 +82,12 @@ class Reply:
         parts: The body. A stream sends them as chunks, else they are joined.
         streams: Chunked transfer.
         end: ``whole``: as it should; ``cut``: the connection is closed inside a chunk; ``reset``: it is reset at once;
-            ``hang``: nothing more comes; ``ping``: nothing but pings comes.
+            ``refuse``: it is reset, and for a moment nobody may connect; ``hang``: nothing more comes; ``ping``:
+            nothing but pings comes; ``drip``: a word a second (or each ``pause_s``) comes, for ever.
         wait_s: Seconds before the head.
         pause_s: Seconds between parts; 0 sends them in one go.
+        message: What it says, for who makes another reply of it.
+        limits: The rate-limit headers, which are part of every reply.
     """
 
     status: int
@@ -90,6 +97,8 @@ class Reply:
     end: End = "whole"
     wait_s: float = 0.0
     pause_s: float = 0.0
+    message: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_json(cls, status: int, value: Any, headers: Mapping[str, str] | None = None) -> Reply:  # any JSON
@@ -150,7 +159,7 @@ async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply
     await writer.drain()
     if reply.end == "whole":
         return keep
-    await _spoil_end(reader, writer, reply.end)
+    await _spoil_end(reader, writer, reply.end, reply.pause_s)
     return False
 
 
@@ -169,18 +178,19 @@ async def _send_chunks(writer: asyncio.StreamWriter, reply: Reply) -> None:
         writer.write(b"0\r\n\r\n")
 
 
-async def _spoil_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: End) -> None:
-    if end == "reset":
+async def _spoil_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: End, pause_s: float) -> None:
+    if end in ("reset", "refuse"):
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
     elif end == "hang":
         async with asyncio.timeout(_IDLE_SECONDS):
             await reader.read(1)  # returns when the client has had enough
-    while end == "ping" and not reader.at_eof():
-        writer.write(b"%x\r\n%s\r\n" % (len(_PING), _PING))
+    more, every = _ENDLESS.get(end, (b"", 0.0))
+    while more and not reader.at_eof():
+        writer.write(b"%x\r\n%s\r\n" % (len(more), more))
         await writer.drain()
-        await asyncio.sleep(_PING_EVERY)
+        await asyncio.sleep(pause_s or every)
 
 
 def _head(reply: Reply, *, keep: bool) -> bytes:

@@ -248,10 +248,12 @@ class StepFailed(AgentLabError):
 
     Attributes:
         fault: The classified fault, where there is one.
+        does: What was decided of it by the fault table, once it was: ``"crash"``, ``"tell_model"`` ...
         ran: Whether it may have had an effect; False where it is certain that it had none: then it may be tried again,
             though it is ``once=True``.
     """
 
+    does = ""
     ran = True
 
     def __init__(self, message: str, fault: Any = None) -> None:  # a Fault; faults stands above this floor

@@ -273,9 +273,10 @@ def test_the_token_is_in_no_state_event_or_log(lab, sim):
     """API keys stay in memory."""
     echo = lab.start(Echo, id="secret")
     sim.faults([{"mode": "401", "message": f"bad key {sim.endpoint.api_key}", "times": 1}])
-    echo.call.ask("hi").result(20)
+    with pytest.raises(AgentDown) as told:
+        echo.call.ask("hi").result(20)
 
-    shown = lab.events().to_csv() + str(echo.state) + str(sim.log()) + repr(sim) + repr(lab)
+    shown = str(told.value) + lab.events().to_csv() + str(echo.state) + str(sim.log()) + repr(sim) + repr(lab)
 
     assert "unauthorized" in shown
     assert sim.endpoint.api_key not in shown

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import NamedTuple
+from collections import Counter
+from typing import Any, NamedTuple
 
 from agentlab.books.journal import Journal
 from agentlab.faults import KINDS
 from agentlab.store.database import Store
 from agentlab.store.past import LAST, PAST
+from agentlab.store.rows import InboxRow
 from agentlab.store.schema import whole
-from agentlab.wire.frames import Mark
 from agentlab.wire.packing import JSON
 
 
@@ -117,10 +118,24 @@ def journal(done: list[Done]) -> Journal:
     return made
 
 
-def faults(store: Store, key: int) -> dict[tuple[Mark, str], int]:
-    """What attempts at steps of a message failed of, by the step's mark and the kind of fault; how often."""
-    failed = "SELECT mark, fault, count(*) FROM step WHERE message_key = ? AND outcome = 'failed' GROUP BY mark, fault"
-    return {(tuple(json.loads(mark)), kind): n for mark, kind, n in store.select(failed, (key,)) if kind in KINDS}
+def note_failures(store: Store, row: InboxRow, found: Journal) -> None:
+    """Write into the journal of a message which attempts at its steps have failed, and of what.
+
+    Faults that parked it, and those before, do not count any more: a person has started it again.
+    """
+    last = "(SELECT coalesce(max(at), 0) FROM event WHERE kind = 'parked' AND path = ?)"
+    rows = store.select(
+        f"SELECT mark, fault, count(*), sum(started_at > {last}) FROM step WHERE message_key = ?"  # noqa: S608  # as above
+        " AND outcome = 'failed' GROUP BY mark, fault",
+        (row.path, row.key),
+    )
+    failed: Counter[Any] = Counter()
+    for text, kind, count, since in rows:
+        mark = tuple(json.loads(text))
+        failed[mark] += count
+        if kind in KINDS and since:
+            found.faults[mark, kind] = since
+    found.retried.update({mark: count - row.deliveries for mark, count in failed.items() if count > row.deliveries})
 
 
 def seed(store: Store, path: str, key: int) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agentlab.books.journal import Journal
+from agentlab.exits import Crash, reason_text
 from agentlab.wire.frames import Asker
 
 
@@ -17,12 +18,22 @@ class Answer(Protocol):
         """It is there."""
 
 
+class Parked(NamedTuple):
+    """For what fault a message waits: the rule of the table that it met, and what was raised."""
+
+    why: str
+    cause: Crash
+
+    def __str__(self) -> str:
+        return f"{self.why}: {reason_text(self.cause)}"
+
+
 class Message:
     """One message from the moment it was accepted to the commit of its outcome."""
 
     __slots__ = (
-        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "payload", "place",
-        "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
+        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "parked", "payload",
+        "place", "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +55,7 @@ class Message:
         self.kept = False  # whether the store has it
         self.seed: str | None = None  # of its chance, where that is not its own
         self.asker: int | None = None  # of a call within a node: the placement that may have seen its answer already
+        self.parked: Parked | None = None  # a fault that no restart mends: it waits with its agent for a person
         self.tried = False  # a life that is over had it in hand
         self.withdrawn = ""  # the outcome, once a person or a caller has ended it: its node has not said so yet
 

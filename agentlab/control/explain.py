@@ -137,6 +137,7 @@ def _end(events: list[tuple[Any, ...]], number: int) -> str:
 
 
 DECISIONS: Mapping[EventKind, str] = {
+    "escalated": "was told at once",
     "restarting": "restarted it",
     "backing_off": "set a restart after a wait",
     "parked": "parked it, and left its siblings alone",
@@ -152,6 +153,9 @@ def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:
         told.append(f"Its message {entry.pending[0].method} is {doubt}")
     elif now == "stopped" and entry.is_asked_to_stop:
         told.append(f"It was asked to stop ({reason_text(entry.reason)}), so nobody restarts it")
+    elif now == "parked" and entry.pending and entry.pending[0].parked is not None:
+        told.append(f"It met a fault: {entry.pending[0].parked.why}")
+        told.append("Mend what it names; ref.restart() tries again, and what its message has finished is not repeated")
     elif now in ("parked", "stopped"):
         told.append("ref.restart() starts it again")
     told += [

@@ -13,7 +13,7 @@ from typing import Any
 
 from agentlab.agent.snapshot import fits
 from agentlab.books.clock import Timer
-from agentlab.books.history import faults, journal, seed, steps
+from agentlab.books.history import journal, note_failures, seed, steps
 from agentlab.books.messages import Message
 from agentlab.books.remembered import AGAIN, ASKED, Place, missing_of
 from agentlab.control.children import expect, is_simple, ref_of
@@ -187,10 +187,10 @@ def _message(store: Store, row: InboxRow) -> Message:
     message.sent_at, message.place, message.deliveries, message.kept = row.sent_at, row.place, row.deliveries, True
     done = steps(store, row.key)
     begun = store.select_rows(BegunRow, "WHERE message_key = ?", (row.key,))
-    failed = faults(store, row.key)
-    if done or begun or failed:
-        message.journal = journal(done)
-        message.journal.faults.update(failed)
+    kept = journal(done)
+    note_failures(store, row, kept)
+    if done or begun or kept.faults or kept.retried:
+        message.journal = kept
         for began in begun:
             step = message.journal.steps.get(began.step)
             if step is None:

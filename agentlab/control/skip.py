@@ -31,7 +31,8 @@ async def skip(runtime: Runtime, path: str) -> None:
             f"skip: {path!r} has no message in hand{waiting}. Look: ref.info(). "
             "A message that waits is taken back by reply.cancel()."
         )
-    parked_for_it = not entry.life and (runtime.mail.doubt(entry) is not None or has_diverged(entry.reason))
+    waits = runtime.mail.doubt(entry) is not None or message.parked is not None or has_diverged(entry.reason)
+    parked_for_it = not entry.life and waits
     runtime.mail.take_back(entry, message, SKIPPED)
     await _ended(runtime, entry, message)
     if parked_for_it:

@@ -6,8 +6,8 @@ Invariant: nothing here waits, tries or raises what it judges; who does (``node/
 To add: a kind is a row in ``kinds.KINDS``, a line where it is recognised, and a row in ``actions.ACTIONS``.
 """
 
-from agentlab.faults.actions import ACTIONS, Action, Policy, checked, table
-from agentlab.faults.decisions import Decision, decide
+from agentlab.faults.actions import ACTIONS, Action, Does, Policy, checked, table
+from agentlab.faults.decisions import Decision, decide, rule_of
 from agentlab.faults.kinds import (
     BY_CLASS,
     BY_CODE,
@@ -24,6 +24,6 @@ from agentlab.faults.kinds import (
 )
 
 __all__ = [
-    "ACTIONS", "BY_CLASS", "BY_CODE", "BY_STATUS", "BY_TYPE", "KINDS", "Action", "Decision", "Fault", "Policy", "Reach",
-    "Scope", "checked", "classify", "classify_reply", "decide", "fault", "retry_after_of", "table",
+    "ACTIONS", "BY_CLASS", "BY_CODE", "BY_STATUS", "BY_TYPE", "KINDS", "Action", "Decision", "Does", "Fault", "Policy",
+    "Reach", "Scope", "checked", "classify", "classify_reply", "decide", "fault", "retry_after_of", "rule_of", "table",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentlab.faults.actions import ACTIONS, Action, Does, Policy
@@ -44,12 +45,12 @@ def decide(
     """
     action = policy.get(fault.kind) or ACTIONS["crash"]
     if action.does not in ("retry_step", "wait"):
-        return Decision(action.does, 0.0, f"{fault.kind}: {action.does}")
+        return Decision(action.does, 0.0, rule_of(fault, action.does))
     if not may_repeat:
         return Decision("crash", 0.0, "it is once=True, and may have happened")
     assert action.same is not None and action.attempts is not None and action.total is not None  # noqa: PT018
     if same >= action.same:
-        return Decision("park", 0.0, f"{same} times {fault.kind} on the same request: no chance, but the request")
+        return Decision("park", 0.0, f"{same} times {fault.kind} on the same request, so it is no chance")
     if attempts >= action.attempts:
         return Decision("crash", 0.0, f"{attempts} attempts, and no more are allowed")
     delay = delay_of(action, attempts, fault.retry_after, jitter)
@@ -57,6 +58,21 @@ def decide(
         return Decision("crash", 0.0, f"it would wait for more than {action.total:g} s in all")
     most = "" if action.attempts == math.inf else f" of {action.attempts:g}"
     return Decision(action.does, delay, f"attempt {attempts + 1}{most} in {delay:.2g} s")
+
+
+def rule_of(fault: Fault, does: Does) -> str:
+    """The row of the table that a fault met, in words."""
+    return f"{fault.kind}: {RULES[does]}"
+
+
+RULES: Mapping[Does, str] = {
+    "tell_model": "the model is told",
+    "retry_step": "no more attempts",
+    "wait": "no more attempts",
+    "crash": "its handler decides",
+    "park": "no restart mends it",
+    "escalate": "its supervisor is to hear of it at once",
+}
 
 
 def delay_of(action: Action, attempts: int, retry_after: float | None, jitter: float) -> float:

@@ -410,11 +410,13 @@ class Lives:
         else:
             self._placing.on_burnt(placement)
 
-    def on_ended(self, node: Node, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
+    def on_ended(
+        self, node: Node, *, placement: int, reason: Term, key: int | None, blame: Blame, why: str
+    ) -> None:  # fmt: skip
         """A life ended by itself, or as it was told."""
         entry = self._desk.placed.get(placement)
         if entry is not None:
-            self.over(entry, decode_reason(reason), key=key, blame=blame)
+            self.over(entry, decode_reason(reason), key=key, blame=blame, why=why)
 
     # ends
 
@@ -474,7 +476,9 @@ class Lives:
             self._placing.tell(entry, wake=False).end(placement=entry.place, reason=encode_reason(reason))
         self.over(entry, reason)
 
-    def over(self, entry: Entry, reason: Any, *, key: int | None = None, blame: Blame = "none") -> None:
+    def over(
+        self, entry: Entry, reason: Any, *, key: int | None = None, blame: Blame = "none", why: str = ""
+    ) -> None:  # fmt: skip
         """A life is over: judge the message in hand, tell the machine, then the others.
 
         Args:
@@ -482,6 +486,7 @@ class Lives:
             reason: Why.
             key: The message that its node says was in hand.
             blame: Whether that message is to blame for it.
+            why: The rule of the fault table by which it ends.
         """
         desk, life = self._desk, entry.life
         if life not in desk.lives:
@@ -490,14 +495,19 @@ class Lives:
             self._mail.judge(entry, SKIPPED, key)
             self._placing.move(entry, "fenced")
             return
+        told = entry.ordered is not None
         then = THEN[entry.ordered.then] if entry.ordered is not None else ""
         self._leave(entry)
         entry.reason = reason
         desk.ledger.events.note_end(entry, reason, late=desk.is_outlived(entry))
-        self._mail.judge(entry, reason, key, blame)
+        if blame == "escalated":
+            desk.ledger.events.note_event(blame, entry.path, incarnation=entry.incarnation, reason=why)
+        self._mail.judge(entry, reason, key, blame, why)
         doubt = self._mail.doubt(entry)
         if doubt is not None or has_diverged(reason):
             then, reason = "park", doubt or reason
+        elif blame == "parked" and not told:
+            then, reason = "park", f"{why}: {reason_text(reason)}"
         self.machine.feed(Exited(life, reason, then))
         self.tell_others(life, entry.path, reason)
         desk.settle(entry)

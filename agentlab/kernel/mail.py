@@ -14,7 +14,7 @@ from typing import Any, Literal
 from agentlab.agent.base import HOOKS
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
-from agentlab.books.messages import NOTHING, Answer, Message
+from agentlab.books.messages import NOTHING, Answer, Message, Parked
 from agentlab.books.specs import is_missing, unknown
 from agentlab.errors import (
     AgentDown,
@@ -153,7 +153,10 @@ class Mail:
             answer(value, error)
 
         if origin is not None and origin in self.asked:
-            self.asked[origin].answer = answered
+            if self.asked[origin].parked is not None:
+                answered(None, NotRunning(self._desk.why_not(path, method)))
+            else:
+                self.asked[origin].answer = answered
             return
         sender = caller.path if caller is not None else ""
         self.send(path, method, payload, sender=sender, answer=answered, redeliver=redeliver, origin=origin)
@@ -425,7 +428,9 @@ class Mail:
         failed = doubt is not None or (message.redeliver and not is_graceful(reason))
         self._give_up(entry, message, reason if doubt is None else f"{reason_text(reason)}; {doubt}", failed=failed)
 
-    def judge(self, entry: Entry, reason: Any, key: int | None, blame: Blame = "none") -> None:
+    def judge(
+        self, entry: Entry, reason: Any, key: int | None, blame: Blame = "none", why: str = ""
+    ) -> None:  # fmt: skip
         """Judge the message in hand, if there is one.
 
         Args:
@@ -433,10 +438,27 @@ class Mail:
             reason: Why it died.
             key: The message that its node says was in hand, or None.
             blame: Whether the message is to blame, and whether its handler raised it.
+            why: Of one that waits with its agent: the rule that it met.
         """
         self._forget_withdrawn(entry)
-        if entry.pending and (key == entry.pending[0].key or entry.pending[0].begun):
+        if not entry.pending or not (key == entry.pending[0].key or entry.pending[0].begun):
+            return
+        if blame in ("parked", "escalated") and self.doubt(entry) is None:
+            self._park(entry, reason, why, wait=blame == "parked")
+        else:
             self.charge(entry, reason, blame)
+
+    def _park(self, entry: Entry, reason: Any, why: str, *, wait: bool) -> None:
+        """The message in hand met a fault that no restart mends: it waits with its agent, uncharged, or is given up."""
+        message = entry.pending[0]
+        begun, message.begun, message.step, message.tried = message.begun, 0, None, True
+        if not wait or not message.redeliver:
+            message.deliveries += 1
+            self._end(entry, reason, begun)
+            return
+        message.parked = Parked(why, reason)
+        if message.journal is not None:
+            message.journal.faults.clear()  # a person who starts it again wants all attempts made again
 
     def doubt(self, entry: Entry) -> str | None:
         """Why the message in hand cannot be delivered again by itself: a ``once`` step may have happened."""
@@ -456,6 +478,8 @@ class Mail:
             self._leave(entry, reason)
         self._desk.ledger.events.touch_path(entry.path)
         doubted = entry.pending[0] if not gone and self.doubt(entry) is not None else None
+        if doubted is None and not casts and entry.pending and entry.pending[0].parked is not None:
+            doubted = self._tell_of_park(entry, entry.pending[0])
         kept = [m for m in entry.pending if m is doubted or (m.answer is None and not casts)]
         dropped = [m for m in entry.pending if m not in kept]
         entry.pending = deque(kept) if kept else NOTHING
@@ -464,6 +488,15 @@ class Mail:
         if doubted is not None and casts and doubted.answer is not None:
             self._desk.ledger.after_commit(doubted.answer, None, _down(entry, doubted, reason, self.doubt(entry)))
             doubted.answer = None
+
+    def _tell_of_park(self, entry: Entry, message: Message) -> Message:
+        """Nobody need wait for a message that waits for a person: who asked is told why."""
+        assert message.parked is not None
+        if message.answer is not None:
+            why = f"for {message.parked.why}; ref.restart() tries again"
+            self._desk.ledger.after_commit(message.answer, None, _down(entry, message, message.parked.cause, why))
+            message.answer = None
+        return message
 
     def _leave(self, entry: Entry, reason: Any) -> None:
         """The lab closes: what is in its store is handled when it is opened again, and who waits is told."""

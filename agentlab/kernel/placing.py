@@ -208,6 +208,7 @@ class Placing:
 
     def deliver(self, entry: Entry, message: Message) -> None:
         """Copy a message into the node's mailbox."""
+        message.parked = None
         journal, faults = message.journal.for_node() if message.journal is not None else ([], [])
         (self.reach(entry) or NOBODY).deliver(
             placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,

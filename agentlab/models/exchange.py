@@ -108,14 +108,12 @@ class Exchange:
             raise self._given_up(errors[-1], circle)
 
     async def _result(self, call: JSON) -> JSON:
-        wanted = self._tools.get(call["name"])
-        if wanted is None:
-            return _refused(
-                call, f"There is no tool {call['name']!r:.80}. The tools are: {', '.join(self._tools) or 'none'}."
-            )
+        wanted = self._tools.get(call["name"]) or _NoTool(call["name"], self._tools)
         try:
             content = await self._step(wanted, call["input"])
         except ToolFailed as error:
+            if error.does == "crash":  # a class may want to die of it
+                raise
             return _refused(call, str(error))
         return {"type": "tool_result", "tool_use_id": call["id"], "content": content}
 
@@ -180,6 +178,22 @@ async def side_by_side(works: Sequence[Awaitable[JSON]]) -> list[JSON]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _NoTool:
+    """Stands for a tool that there is not: a step as any other, so that the fault table decides about it."""
+
+    kind = "tool"
+
+    def __init__(self, name: str, tools: Mapping[str, Tool]) -> None:
+        self.__name__ = name[:80]
+        self._tools = tools
+
+    def __call__(self, given: JSON) -> str:
+        raise ToolFailed(
+            f"There is no tool {self.__name__!r}. The tools are: {', '.join(self._tools) or 'none'}.",
+            fault("unknown_tool"),
+        )
 
 
 def _refused(call: JSON, why: str) -> JSON:

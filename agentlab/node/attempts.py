@@ -5,23 +5,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import ChainMap
+from collections.abc import Mapping
 from typing import Any
 
 from agentlab import faults
 from agentlab.errors import StepFailed
-from agentlab.faults import Decision, Fault, classify, decide
+from agentlab.exits import Crash
+from agentlab.faults import Decision, Fault, classify, decide, rule_of
 from agentlab.ground.redaction import redact
 from agentlab.node import admission
 from agentlab.node.replay import Claim
-from agentlab.node.resident import Died, Resident
+from agentlab.node.resident import Died, Ending, Resident
 from agentlab.wire.exceptions import describe
-from agentlab.wire.frames import Mark, Tokens
+from agentlab.wire.frames import Blame, Mark, Tokens
 
 LONGEST = 2000
 """Characters of a step's input and output that the steps' frame shows."""
+
+ENDS: Mapping[faults.Does, Blame] = {"park": "parked", "escalate": "escalated"}
+"""Actions that end a life without asking its handler."""
 
 LEFT = "left"
 """The outcome of a step whose next attempt was never made: it is over, and there is nothing to show."""
@@ -52,6 +58,10 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
     gave, tokens = cut(": ".join(describe(error)[:2])), billed(found.mark, error)
     if not decision.tries_again:
         ended(resident, found, outcome="failed", took=took, result=None, gave=gave, fault=fault.kind, tokens=tokens)
+        if decision.does in ENDS:
+            end_here(resident, Ending(Crash(*describe(error)), ENDS[decision.does], decision.why))
+        if isinstance(error, StepFailed):
+            error.does = decision.does
         raise error
     resident.host.noted += 1
     resident.host.say.tried(
@@ -59,6 +69,32 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
         does=decision.does, delay=decision.delay, why=decision.why, tokens=tokens,
     )  # fmt: skip
     await _wait(resident, found, tries, decision)
+
+
+def end_here(resident: Resident, ending: Ending) -> None:
+    """End a life where its step stands: no handler catches what it could not mend.
+
+    Raises:
+        Died: Always.
+    """
+    if asyncio.current_task() is resident.task:
+        resident.ending = ending
+    else:  # of several steps at once: the handler stands elsewhere, and may never look at this one
+        resident.host.end_life(resident, ending)
+    raise Died(ending) from None
+
+
+async def ending_of(resident: Resident, error: BaseException) -> Ending:
+    """How a life ends of what its code raised: as a crash, unless the table says that no restart mends it.
+
+    It waits for nothing. But the exception's methods are the agent's code, which is sliced only below coroutines.
+    """
+    crash = Crash(*describe(error))
+    if resident.key is None or not isinstance(error, Exception):
+        return Ending(crash, "own")
+    fault = classify(error)
+    does = policy_of(resident).get(fault.kind, faults.ACTIONS["crash"]).does
+    return Ending(crash, ENDS[does], rule_of(fault, does)) if does in ENDS else Ending(crash, "own")
 
 
 def _decide(resident: Resident, mark: Mark, tries: Tries, fault: Fault, error: BaseException) -> Decision:

@@ -73,6 +73,9 @@ class Home(Protocol):
     async def sliced(self, work: Callable[[], Any]) -> Any:
         """Do what runs code of agents, as the agent whose code this is: in slices, and charged to it."""
 
+    def end_life(self, resident: Any, ending: Any) -> None:  # of ``resident``, which stands on this file
+        """End a life wherever its code stands."""
+
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin some work now; its result is awaited by who wants it, and its error is nobody's crash."""
 

@@ -21,6 +21,7 @@ from agentlab.errors import InvalidArgument
 from agentlab.exits import Crash, Exit
 from agentlab.faults import Action
 from agentlab.node import forked
+from agentlab.node.attempts import ending_of
 from agentlab.node.line import Line
 from agentlab.node.link import InsideLink, awaited
 from agentlab.node.log import AgentLog
@@ -222,7 +223,7 @@ class Host(Line):
         except Exit as leave:
             self._report_end(resident, Ending(as_reason(leave.reason), "own"))
         except BaseException as error:  # whatever an agent raises is its crash, never the node's
-            self._report_end(resident, resident.ending or Ending(Crash(*describe(error)), "own"))
+            self._report_end(resident, resident.ending or await ending_of(resident, error))
         finally:
             resident.task = None
             resident.rest()
@@ -351,9 +352,11 @@ class Host(Line):
         ending = resident.ending = resident.ending or ended
         for task in tuple(resident.tasks or ()):
             task.cancel()
-        report = self.say.ended if resident.started else self.say.failed
-        reason = encode_reason(ending.reason)
-        report(placement=resident.life, reason=reason, key=resident.key, blame=ending.blame)
+        life, key, reason, blame = resident.life, resident.key, encode_reason(ending.reason), ending.blame
+        if resident.started:
+            self.say.ended(placement=life, reason=reason, key=key, blame=blame, why=ending.why)
+        else:
+            self.say.failed(placement=life, reason=reason, key=key, blame=blame)
 
     # lives that are ended from outside
 

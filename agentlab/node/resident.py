@@ -28,10 +28,11 @@ current: contextvars.ContextVar[Resident | None] = owner_of  # type: ignore[assi
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why a life ends: for any reason, None too, and with what it says of the message in hand."""
+    """Why a life ends: for any reason, None too, with what it says of the message in hand, and by which rule."""
 
     reason: Any
     blame: Blame = "none"
+    why: str = ""
 
 
 class Died(BaseException):

@@ -31,8 +31,9 @@ Asker = tuple[int, int]
 Tokens = tuple[int, int] | None
 """Taken in and given by a model call; None for other steps."""
 
-Blame = Literal["none", "charged", "own"]
-"""What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it."""
+Blame = Literal["none", "charged", "own", "parked", "escalated"]
+"""What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it; that it met
+a fault that no restart mends, so that it waits with its agent; that it is not delivered again."""
 
 Cast = tuple[str, str, bytes]
 """A message without a reply: path, method, packed arguments."""
@@ -66,8 +67,11 @@ class ToKernel(Protocol):
     def failed(self, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
         """The life did not come up."""
 
-    def ended(self, *, placement: int, reason: Term, key: int | None, blame: Blame) -> None:
-        """The life is over, by itself or as it was told; which message it had in hand, and whether that is to blame."""
+    def ended(self, *, placement: int, reason: Term, key: int | None, blame: Blame, why: str) -> None:
+        """The life is over, by itself or as it was told; which message it had in hand, and whether that is to blame.
+
+        ``why``: of one that parks or escalates, the rule of the fault table that it met.
+        """
 
     def burnt(self, *, placement: int) -> None:
         """The agent keeps using up its slices; it has left the node, between two messages."""

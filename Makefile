@@ -106,6 +106,7 @@ $(VENV)/.installed: $(BIN)/pip pyproject.toml
 
 $(VENV)/.installed-test: $(BIN)/pip pyproject.toml
 	$(PIP) install --quiet --editable '.[test]'
+	$(BIN)/python -m agentlab.models.local get
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(BIN)/pip pyproject.toml

@@ -25,6 +25,7 @@ from agentlab.control.askers import serve
 from agentlab.control.cells import BLOCKING, KernelLink, answer_of
 from agentlab.control.children import start, whereis
 from agentlab.control.held import OneLabPerFile, hold, let_go, turn
+from agentlab.control.local import checked_options
 from agentlab.control.many import start_many
 from agentlab.control.progress import in_notebook, remark, result, tell
 from agentlab.control.resume import bring_back, resume
@@ -140,6 +141,9 @@ class Lab(Frames, metaclass=OneLabPerFile):
             lost if it is closed or killed before.
         on_fault: Rows that replace those of ``agentlab.faults.table()``, ``{"server_error": "crash"}``: what is done
             about which kind of fault. A class's own ``on_fault`` stands before them.
+        local: How the servers of ``model="local"`` run, ``{"slots": 2, "context": 4096, "threads": 1}``: answers that
+            they work on at once, tokens of one conversation, and processors that they may use (half of those that
+            there are if left out). ``"seed"``: the same conversation gets the same answer.
 
     Raises:
         InvalidSpec: An option has a value that it cannot have, or other than that of the live lab; nothing was opened.
@@ -153,12 +157,14 @@ class Lab(Frames, metaclass=OneLabPerFile):
         resume: Resume | None = None, synchronous: Synchronous = "NORMAL", keep: Keep = None,
         on_full: OnFull = "fail", stall_notice: float = 0.25, stall_seconds: float = 10.0,
         node_memory: int | None = None, on_fault: Mapping[str, str | faults.Action] | None = None,
+        local: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         require_lock(locked=resume is False or locked())
         _check_options(nodes, redeliver, resume, synchronous, on_full)
         _check_limits(stall_notice, stall_seconds, node_memory)
         rows = faults.checked(on_fault or {}, "Lab")
         limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory, "on_fault": rows}
+        more = {"local": checked_options(local)}
         path = None if store is None else file_of(store, "Lab: store")
         self._file = None if path is None else Path(os.path.realpath(path))
         size = nodes or max(2, os.cpu_count() or 2)
@@ -166,14 +172,14 @@ class Lab(Frames, metaclass=OneLabPerFile):
         self._options = {
             "nodes": size, "redeliver": redeliver, "resume": how, "synchronous": synchronous, "keep": keep,
             "on_full": on_full, "stall_notice": stall_notice, "stall_seconds": stall_seconds,
-            "node_memory": node_memory, "on_fault": on_fault,
+            "node_memory": node_memory, "on_fault": on_fault, "local": local,
         }  # fmt: skip
         self._inside = 0  # how many ``with`` blocks it is in
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))
         self._runtime: Runtime | None = None
         self._last: list[Row] = []  # the tree as it was before the lab was closed, for widgets
         if resume is not False:
-            self._begin(size, how, redeliver=redeliver, in_memory=on_full == "memory", **limits)
+            self._begin(size, how, redeliver=redeliver, in_memory=on_full == "memory", **limits, **more)
 
     def _begin(self, nodes: int, how: Resume, **options: Any) -> None:
         try:

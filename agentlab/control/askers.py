@@ -18,6 +18,7 @@ from agentlab.control.children import (
     start,
     whereis,
 )  # fmt: skip
+from agentlab.control.local import local_model
 from agentlab.control.operations import FUNCTIONS
 from agentlab.control.servers import endpoint, simulator, token
 from agentlab.errors import AgentLabError, CallCycle
@@ -61,6 +62,8 @@ async def _serve(
         return whereis(runtime, args[0])
     if op == "simulator":
         return await simulator(runtime)
+    if op == "local":
+        return await local_model(runtime, *args)
     if op == "scratch":
         return runtime.scratch()
     if op == "token":

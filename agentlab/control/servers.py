@@ -1,26 +1,32 @@
 """Where the servers of agents listen, and their tokens: made of the lab's secret, so nobody has to store one.
 
-The lab's own simulator is one of them, ``/servers/sim``; neither is there before somebody asks for it.
+The lab's own ones stand below ``/servers``: its simulator, and those of local models (``local``). None is there
+before somebody asks for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
+from typing import Any
 
 from agentlab.control.again import start_again
 from agentlab.control.agents import state
+from agentlab.control.children import join
 from agentlab.errors import NotRunning
 from agentlab.ground.given import shown
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.child import Backoff, Child, Limit, Supervisor, child
 
 COMING = ("starting", "restarting", "backing_off")
-COMING_SECONDS = 30.0
+COMING_SECONDS = 120.0
 """So long one that is down is waited for."""
 
+SERVERS = "/servers"
+"""Where the lab's own servers stand in the tree."""
+
 SIM = "/servers/sim"
-"""Where the lab's own simulator stands in the tree."""
 
 
 def token(runtime: Runtime, path: str) -> str:
@@ -40,25 +46,41 @@ def endpoint(runtime: Runtime, path: str) -> dict[str, str]:
     return {"base_url": address, "api_key": token(runtime, path)}
 
 
-async def simulator(runtime: Runtime) -> dict[str, str]:
-    """Where the lab's own simulator listens, and its token; it is started if it is not there, waited for if it comes.
+async def own_server(runtime: Runtime, id: str, describe: Callable[[], tuple[type, dict[str, Any]]]) -> dict[str, str]:
+    """Where one of the lab's own servers listens, and its token; it is started if it is not there.
 
-    Who asks before each call so meets one that is down in the call that it ended, and in no other.
+    One that comes back is waited for. Who asks before each call so meets one that is down in the call that it ended,
+    and in no other.
+
+    Args:
+        runtime: Where.
+        id: Its name below ``/servers``.
+        describe: Gives its class and fields, if it is to be started.
     """
-    record = runtime.desk.tree.find(SIM)
+    path = join(SERVERS, id)
+    record = runtime.desk.tree.find(path)
     if record is None or record.state in ("parked", "undefined", "stopping"):
         await start_again(runtime, Supervisor("servers", max_restarts=100, max_seconds=60.0), None, None, {})
-        await start_again(runtime, simulator_child(), None, "/servers", {})
+        await start_again(runtime, _kept(id, *describe()), None, SERVERS, {})
     end = runtime.now() + COMING_SECONDS
-    while (record := runtime.desk.tree.find(SIM)) is not None and record.state in COMING and runtime.now() < end:
-        await runtime.desk.changes.at(SIM, end - runtime.now())
-    return endpoint(runtime, SIM)
+    while (record := runtime.desk.tree.find(path)) is not None and record.state in COMING and runtime.now() < end:
+        await runtime.desk.changes.at(path, end - runtime.now())
+    return endpoint(runtime, path)
 
 
-def simulator_child() -> Child:
-    """How the simulator is kept: on a node of its own, and parked alone if it never comes up."""
+def _kept(id: str, cls: type, fields: dict[str, Any]) -> Child:
+    """How a server is kept: on a node of its own, and parked alone if it never comes up."""
+    return child(
+        cls, id=id, isolation="process", backoff=Backoff(0.05, 2.0, 5.0), own_limit=Limit(20, 60.0), **fields
+    )  # fmt: skip
+
+
+async def simulator(runtime: Runtime) -> dict[str, str]:
+    """Where the lab's own simulator listens, and its token."""
+    return await own_server(runtime, "sim", _simulator)
+
+
+def _simulator() -> tuple[type, dict[str, Any]]:
     from agentlab.models.simulator import SimulatorServer
 
-    return child(
-        SimulatorServer, id="sim", isolation="process", backoff=Backoff(0.05, 2.0, 5.0), own_limit=Limit(20, 60.0)
-    )
+    return SimulatorServer, {}

@@ -72,6 +72,7 @@ class Runtime:
     def __init__(
         self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True, in_memory: bool = False,
         patience: Patience | None = None, node_memory: int | None = None, on_fault: Mapping[str, Action] | None = None,
+        local: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         """Start the loop's thread.
 
@@ -83,6 +84,7 @@ class Runtime:
             patience: How long a node may stall.
             node_memory: Bytes that a node may use; its share of the machine's memory if left out.
             on_fault: What is done about which kind of fault, where that is not the table's own.
+            local: How servers of local models are started: ``slots``, ``context``, ``threads``, ``seed``.
             in_memory: Whether the lab goes on in memory while the store's disk is full.
         """
         self.lab_id = uuid.uuid4().hex
@@ -112,6 +114,7 @@ class Runtime:
         )  # fmt: skip
         self.idleness = Idleness(self.desk, self.posts, self.placing)
         self._scratch: str | None = None
+        self.local = dict(local or {})
         self.began = time.time_ns()
         self._serve = serve
         self._again: asyncio.TimerHandle | None = None

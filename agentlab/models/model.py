@@ -22,6 +22,7 @@ from agentlab.models.messages import MessagesClient
 NAMES = (
     "'sim' or 'sim-<mind>' (the lab's simulator)",
     "'claude-...' (the Messages API, with ANTHROPIC_API_KEY)",
+    "'local' or 'local:<file.gguf>' (a model on this machine, the extra 'local')",
     "any name together with base_url=... (another server that speaks the Messages API)",
     "an object with an async method create(...), see agentlab.models.Model",
 )
@@ -89,6 +90,8 @@ def choose(model: Any, base_url: str | None = None) -> Choice:  # a name, or a M
         return Choice(model, _dependency(model, base_url), _at(model, base_url))
     if model == "sim" or model.startswith("sim-"):
         return Choice(model, "sim", _simulated(model))
+    if model == "local" or model.startswith("local:"):
+        return Choice(model, "local", _local(model))
     if model.startswith("claude-"):
         return Choice(model, "anthropic", _at(model, None))
     raise InvalidSpec(
@@ -157,23 +160,36 @@ def _simulated(model: str) -> Callable[[Any], Awaitable[Model]]:
     return opened
 
 
+def _local(model: str) -> Callable[[Any], Awaitable[Model]]:
+    async def opened(lab: Any) -> Model:
+        from agentlab.models.llama import LlamaClient
+        from agentlab.models.local import weights
+
+        where = await lab.local(model, str(weights(model)))
+        return _Named(model, await client_for(**where, make=LlamaClient))
+
+    return opened
+
+
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, str | None], MessagesClient]]
 _clients = WeakKeyDictionary()
 
 
-async def client_for(base_url: str | None = None, api_key: str | None = None) -> MessagesClient:
+async def client_for(
+    base_url: str | None = None, api_key: str | None = None, make: type[MessagesClient] = MessagesClient
+) -> MessagesClient:
     """The client that all agents of this process share for one server."""
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     key = (base_url, api_key)
     if key not in clients:
         # In a thread: the library takes up to seconds to import, and reading the certificates holds its thread
         # in C code, where the kernel takes it for stalled. The agents beside this one go on meanwhile.
-        made = await asyncio.to_thread(_made, base_url, api_key)
+        made = await asyncio.to_thread(_made, make, base_url, api_key)
         clients.setdefault(key, made)
     return clients[key]
 
 
-def _made(base_url: str | None, api_key: str | None) -> MessagesClient:
+def _made(make: type[MessagesClient], base_url: str | None, api_key: str | None) -> MessagesClient:
     """A client, with all imported that its first call would import."""
     importlib.import_module("anyio._backends._asyncio")
-    return MessagesClient(base_url, api_key)
+    return make(base_url, api_key)

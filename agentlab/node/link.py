@@ -71,6 +71,10 @@ class LabInside:
         """Where the lab's simulator listens: ``base_url`` and ``api_key``; no step, as the next kernel has another."""
         return dict(unpack(await self._host.ask("simulator")))
 
+    async def local(self, model: str, file: str) -> dict[str, str]:
+        """Where the server of a local model listens: ``base_url`` and ``api_key``; waits for it. No step, as above."""
+        return dict(unpack(await self._host.ask("local", model, file)))
+
     async def token(self) -> str:
         """A secret of this agent, the same for all its lives while the lab is open; no step, and nowhere stored."""
         return str(unpack(await self._host.ask("token")))

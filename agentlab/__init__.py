@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from agentlab.models.assistant import Assistant
     from agentlab.store.check import check
     from agentlab.tools import tool
+    from agentlab.tools.mcp import mcp, mcp_server
 
 __all__ = [
     "Agent", "Assistant", "Backoff", "Exit", "Lab", "Limit", "Ref", "Reply", "Supervisor", "Transcript",
-    "check", "child", "errors", "open_store", "tool",
+    "check", "child", "errors", "mcp", "mcp_server", "open_store", "tool",
 ]  # fmt: skip
 
 _LATER = {
@@ -31,6 +32,8 @@ _LATER = {
     "Lab": "agentlab.lab",
     "check": "agentlab.store.check",
     "open_store": "agentlab.lab",
+    "mcp": "agentlab.tools.mcp",
+    "mcp_server": "agentlab.tools.mcp",
     "tool": "agentlab.tools",
 }
 

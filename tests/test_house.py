@@ -42,6 +42,8 @@ MENU = {
     "Transcript",
     "child",
     "errors",
+    "mcp",
+    "mcp_server",
     "check",
     "open_store",
     "tool",

@@ -146,6 +146,7 @@ ACTIONS: Policy = {
     "unknown_tool": _TELL,
     "bad_arguments": _TELL,
     "tool_failed": _TELL,
+    "server_down": _RETRY,
     "not_approved": _TELL,
     "in_doubt": _PARK,
     "crash": _CRASH,

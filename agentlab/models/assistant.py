@@ -29,7 +29,8 @@ from agentlab.models.model import Model, choose
 from agentlab.models.prompt import alternating
 from agentlab.models.stops import checked
 from agentlab.models.structured import Shape
-from agentlab.tools import Tool, by_name
+from agentlab.tools import Tool
+from agentlab.tools.mcp import McpTools, offered
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Assistant(Agent):
     model: ClassVar[str | Model] = "sim"
     base_url: ClassVar[str | None] = None
     system: ClassVar[str] = ""
-    tools: ClassVar[Sequence[Tool | Callable[..., Any]]] = ()
+    tools: ClassVar[Sequence[Tool | Callable[..., Any] | McpTools]] = ()
     max_tokens: ClassVar[int] = 1024
     max_turns: ClassVar[int] = 20
     max_repairs: ClassVar[int] = 2
@@ -143,7 +144,7 @@ class Assistant(Agent):
         return await self._exchange(content_of(text, images, documents), shape)
 
     async def _exchange(self, content: str | list[JSON], shape: Shape | None = None) -> Any:
-        tools = by_name(self.tools)
+        tools = await offered(self.tools, self.step)
         self.messages.append({"role": "user", "content": content})
         limits = Limits(self.max_tokens, self.max_turns, self.max_repairs, self.max_repeats, self.budget)
 

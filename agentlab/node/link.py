@@ -19,6 +19,7 @@ from agentlab.ref.inside import Answer, RefInside, written
 from agentlab.ref.link import Outgoing
 from agentlab.ref.ref import Ref
 from agentlab.ref.reply import DEFAULT_TIMEOUT
+from agentlab.tools import mcp
 from agentlab.wire.asks import write_control, write_start
 from agentlab.wire.frames import Asker
 from agentlab.wire.operations import OPERATIONS
@@ -89,6 +90,16 @@ class LabInside:
 
     def __repr__(self) -> str:
         return f"<the lab, seen from node {self._host.number}>"
+
+
+async def _endpoint(path: str) -> dict[str, str]:
+    resident = current.get()
+    if resident is None:
+        raise NotRunning(f"{path} can only be reached by an agent of its lab.")
+    return await LabInside(resident.host).endpoint(path)
+
+
+mcp.endpoint = _endpoint
 
 
 def _name(what: Any) -> str:

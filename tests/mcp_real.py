@@ -1,0 +1,48 @@
+"""A real MCP server of the ``mcp`` package: on standard input and output, or (with a port) as streamable HTTP."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from mcp.server.mcpserver import MCPServer
+
+server: Any = MCPServer("real")
+
+
+@server.tool()
+def multiply(a: float, b: float) -> float:
+    """Multiply two numbers."""
+    return a * b
+
+
+@server.tool()
+def environment() -> list[str]:
+    """The names of its variables."""
+    return sorted(os.environ)
+
+
+@server.tool()
+def fail() -> str:
+    """Raise."""
+    raise ValueError("no such page")
+
+
+@server.resource("note://tea")
+def tea() -> str:
+    """A note."""
+    return "Assam, 4 minutes"
+
+
+@server.prompt()
+def brew(tea: str) -> str:
+    """How to ask for tea."""
+    return f"Brew {tea}, please."
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+    else:
+        server.run("stdio")

@@ -1,0 +1,203 @@
+"""MCP servers: real ones over both transports, and one that lies, hangs, floods and dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab import Agent, Assistant, Lab, Limit, mcp, mcp_server
+from agentlab.errors import InvalidSpec, ToolFailed
+from agentlab.tools.mcp import offered
+from tests.conftest import wait_for
+
+HERE = Path(__file__).parent
+PLENTY = Limit(20, 60.0)
+
+
+class User(Agent):
+    """Calls tools of MCP servers."""
+
+    async def use(self, server: str, name: str, given: dict[str, Any], timeout: float = 60.0) -> str:
+        """Call one; a failure that a model would be told is an answer."""
+        try:
+            return str(await self.step(mcp(server, timeout=timeout)[name], given))
+        except ToolFailed as error:
+            return str(error)
+
+    async def use_listed(self, server: str, name: str) -> str:
+        """The same, with what the server says of its tools."""
+        tools = await offered([mcp(server)], self.step)
+        return str(await self.step(tools[name], {}))
+
+    async def use_once(self, server: str, name: str) -> str:
+        """The same with one that must never run twice."""
+        return str(await self.step(mcp(server, once=[name])[name], {}))
+
+
+class Clerk(Assistant):
+    """Reckons with a tool of a server."""
+
+    system = "Use the tools."
+    tools = (mcp("real", only=["multiply"]),)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the liar leaves its traces."""
+    return tmp_path_factory.mktemp("liar")
+
+
+@pytest.fixture(scope="module")
+def lab(folder):
+    """One lab for all, with the liar: a bridge takes seconds to start."""
+    with Lab(nodes=2) as made:
+        made.start(
+            mcp_server("liar", command=[sys.executable, str(HERE / "mcp_liar.py"), str(folder)], own_limit=PLENTY)
+        )
+        yield made
+
+
+def calls(folder: Path, name: str) -> int:
+    """How often the liar was asked for something."""
+    return (folder / "calls").read_text().split().count(name)
+
+
+def test_what_lies_floods_and_chatters_is_told_and_harms_nobody(lab):
+    """One answer each, and the server is the same afterwards."""
+    user, server = lab.start(User, id="user"), lab["/liar"]
+
+    assert user.call.use("liar", "echo", {"text": "tea \x00 <script> é"}).result(60) == "tea \x00 <script> é"
+    assert "makes no sense: RuntimeError: Invalid structured content" in user.call.use("liar", "lie", {}).result(60)
+    flood = user.call.use("liar", "flood", {}).result(60)
+    assert flood.endswith("[cut: these are the first 50000 of 10000000 characters]")
+    assert user.call.use("liar", "chatter", {}).result(60) == "chatter"
+    assert "gave no answer within 0.5 s" in user.call.use("liar", "nonsense", {}, 0.5).result(60)
+    assert user.call.use("liar", "echo", {"text": "still there"}).result(60) == "still there"
+
+    assert server.incarnation == 1
+    steps = lab.steps().query("path == '/user'")
+    assert list(steps["name"]) == ["echo", "lie", "flood", "chatter", "nonsense", "echo"]
+    assert list(steps["fault"].dropna()) == ["tool_failed", "tool_failed"]
+
+
+def test_a_call_that_hangs_holds_up_nobody(lab, folder):
+    """Others are answered meanwhile, from both nodes; the one that hangs meets its own timeout."""
+    users = [lab.start(User, id=f"user-{n}") for n in range(4)]
+    hanging = users[0].call.use("liar", "hang", {}, 1.0)
+    wait_for(lambda: calls(folder, "hang"))
+
+    replies = [user.call.use("liar", "echo", {"text": str(n)}) for n, user in enumerate(users[1:])]
+    assert [reply.result(60) for reply in replies] == ["0", "1", "2"]
+    assert hanging.result(60) == "The MCP server /liar gave no answer within 1 s."
+    assert len({user.node for user in users}) == 2
+
+
+def test_a_changed_list_is_noticed_at_the_next_use(lab):
+    """And what the server does not have is its own error, or the model's."""
+    user = lab.start(User, id="curious")
+    assert "late" not in {tool["name"] for tool in lab["/liar"].call.tools().result(60)}
+
+    user.call.use("liar", "change", {}).result(60)
+
+    assert "late" in {tool["name"] for tool in lab["/liar"].call.tools().result(60)}
+    assert user.call.use_listed("liar", "late").result(60) == "late"
+
+
+def test_a_server_that_dies_is_restarted_and_each_call_in_hand_has_its_fault(lab, folder):
+    """What only reads is asked again; what may have done something is told; a once tool waits for a person."""
+    server = lab["/liar"]
+    reader, careful, unlucky = (lab.start(User, id=id) for id in ("reader", "careful", "unlucky"))
+    before = calls(folder, "hang")
+    told, doubted = unlucky.call.use("liar", "hang", {}), careful.call.use_once("liar", "hang")
+    wait_for(lambda: calls(folder, "hang") == before + 2)
+
+    assert reader.call.use_listed("liar", "die_once").result(60) == "die.once"
+
+    assert calls(folder, "die.once") == 2
+    assert server.incarnation == 2
+    assert told.result(60).endswith("Whether hang was carried out is not known.")
+    wait_for(lambda: careful.status == "parked")
+    assert [doubt["name"] for doubt in careful.doubts()] == ["hang"]
+    careful.settle("hang", "it did")
+    assert doubted.result(60) == "it did"
+    assert calls(folder, "hang") == before + 2
+    steps = lab.steps().query("path == '/reader' and name == 'die_once'")
+    assert list(steps["fault"].dropna().unique()) == ["server_down"]
+
+
+def test_the_bridge_only_answers_with_the_token_and_takes_its_server_along(lab, folder):
+    """No agent, no server: also if nobody had the time to end it."""
+    server, question = lab["/liar"], b'{"op":"tools","token":"none"}'
+    pid, bridge = int((folder / "pid").read_text()), server.call.pid().result(60)
+    with socket.create_connection(("127.0.0.1", server.state["port"])) as stranger:
+        stranger.sendall(struct.pack("!I", len(question)) + question)
+        assert stranger.recv(1) == b""
+
+    os.kill(bridge, signal.SIGKILL)
+
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    server.stop()
+
+
+def test_a_real_server_on_standard_input(lab, monkeypatch):
+    """Its tools are a model's, its resources and prompts are read; of the environment it gets what is named."""
+    monkeypatch.setenv("TEA_SHOP", "open")
+    monkeypatch.setenv("TEA_SAFE", "closed")
+    server = lab.start(
+        mcp_server("real", command=[sys.executable, str(HERE / "mcp_real.py")], env=["TEA_SHOP"], own_limit=PLENTY)
+    )
+    user, clerk = lab.start(User, id="guest"), lab.start(Clerk, id="clerk")
+
+    assert clerk.call.ask("What is 6 * 7?").result(60) == "6 * 7 = 42"
+    names = user.call.use("real", "environment", {}).result(60).split()
+    assert "TEA_SHOP" in names
+    assert "TEA_SAFE" not in names
+    assert "AGENTLAB_MCP_TOKEN" not in names
+    assert user.call.use("real", "fail", {}).result(60) == "fail failed: Error executing tool fail"
+    assert [each["uri"] for each in server.call.resources().result(60)] == ["note://tea"]
+    assert server.call.read("note://tea").result(60)[0]["text"] == "Assam, 4 minutes"
+    assert [each["name"] for each in server.call.prompts().result(60)] == ["brew"]
+    told = server.call.prompt("brew", {"tea": "Assam"}).result(60)
+    assert told[0]["content"]["text"] == "Brew Assam, please."
+    server.stop()
+
+
+def test_a_real_server_over_http(lab):
+    """By its address; when it is gone, calls say so and its agent crashes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    web = subprocess.Popen([sys.executable, str(HERE / "mcp_real.py"), str(port)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: answers(port))
+        server = lab.start(mcp_server("web", url=f"http://127.0.0.1:{port}/mcp", restart="temporary"))
+        user = lab.start(User, id="surfer")
+        assert user.call.use("web", "multiply", {"a": 6, "b": 7}).result(60) == "42.0"
+    finally:
+        web.kill()
+        web.wait()
+
+    assert "Whether multiply was carried out is not known" in user.call.use("web", "multiply", {}).result(60)
+    wait_for(lambda: lab.whereis("web") is None)
+    assert server.path in set(lab.events().query("kind == 'crashed'")["path"])
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("given", [{}, {"command": ["x"], "url": "http://x"}, {"command": "x y"}])
+def test_a_server_has_a_command_or_an_address(given):
+    """Neither, both, or a command in one text is refused where it is written."""
+    with pytest.raises(InvalidSpec, match=r"give either command=\[.*\] or url="):
+        mcp_server("files", **given)

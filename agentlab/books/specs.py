@@ -113,7 +113,13 @@ def load(text: str, children: tuple[Child, ...] = ()) -> Child:
     )  # fmt: skip
 
 
-OURS = frozenset({("agentlab.models.assistant", "Assistant")})
+OURS = frozenset({
+    ("agentlab.agent.server", "ServerAgent"),
+    ("agentlab.models.assistant", "Assistant"),
+    ("agentlab.models.local", "LocalServer"),
+    ("agentlab.models.simulator", "SimulatorServer"),
+    ("agentlab.tools.mcp", "McpServer"),
+})  # fmt: skip
 """Agent classes of this package that a program need not have imported before its lab comes back."""
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from agentlab import Agent, Assistant, Lab, Ref, tool
-from agentlab.errors import AgentDown, NotRunning, StepFailed
+from agentlab.errors import AgentDown, CallTimeout, NotRunning, StepFailed
 from agentlab.faults import Action, fault
 from agentlab.sim import Control, control
 from tests.conftest import wait_for
@@ -105,6 +106,18 @@ class Patient(Agent):
 
 class Asker(Agent):
     """Asks another agent."""
+
+    async def hurry(self, who: Ref, seconds: float) -> int:
+        """What it has done, with little time for it."""
+        return int(await who.call(timeout=seconds).work("server_error", 3))
+
+    async def sit(self) -> None:
+        """Take long over a step."""
+        await self.step(asyncio.sleep, 3600)
+
+    async def relay(self, other: Ref, who: Ref, seconds: float) -> int:
+        """The same by another."""
+        return int(await other.call(timeout=seconds).hurry(who, seconds))
 
     async def ask(self, who: Ref) -> str:
         """What it says."""
@@ -383,3 +396,38 @@ def test_who_waits_between_two_attempts_can_be_killed_and_cancelled(lab):
     assert lab.steps()["attempt"].tolist() == [1, 2]
     lab.wait_idle(60)
     assert patient.status == "running"
+
+
+class Slow(Worker):
+    """Waits long before it tries again, as others count."""
+
+    on_fault = {"server_error": Action("retry_step", first=4.0, maximum=4.0)}
+
+
+def test_the_deadlines_of_those_who_ask_stand_still_while_a_step_waits_for_its_next_attempt(lab):
+    """Of a cell, an agent, and one that asks through another: six seconds of waiting at least, and none is late."""
+    slow = [lab.start(Slow, id=f"slow-{n}") for n in range(3)]
+    first, second = lab.start(Asker, id="first"), lab.start(Asker, id="second")
+
+    replies = [
+        slow[0].call(timeout=4.0).work("server_error", 3),
+        first.call(timeout=4.5).hurry(slow[1], 4.0),
+        second.call(timeout=5.0).relay(lab.start(Asker, id="third"), slow[2], 4.0),
+    ]
+
+    assert [reply.result() for reply in replies] == [4, 4, 4]
+    assert lab.restarts().empty
+
+
+def test_a_deadline_is_a_deadline_while_the_step_runs(lab):
+    """What an attempt takes is the agent's own time, and a time that was given for one wait is nobody else's."""
+    patient = lab.start(Patient, id="patient")
+    reply = patient.call(timeout=3600).work()
+    wait_for(lambda: patient.status == "waiting" and len(lab.steps()) == 1)
+
+    with pytest.raises(CallTimeout):
+        reply.result(0.05)
+    with pytest.raises(CallTimeout):
+        lab.start(Asker, id="impatient").call(timeout=0.1).sit().result()
+
+    patient.skip()

@@ -28,12 +28,42 @@ class Parked(NamedTuple):
         return f"{self.why}: {reason_text(self.cause)}"
 
 
+class Pause:
+    """How long a message has waited for what nobody can hurry; its callers' deadlines move by that.
+
+    Attributes:
+        reasons: What it waits for now: steps of its own by number, and calls of its own by its key and their steps.
+    """
+
+    __slots__ = ("_since", "_total", "reasons")
+
+    def __init__(self) -> None:
+        self.reasons: set[int | Asker] = set()
+        self._since = 0.0
+        self._total = 0.0
+
+    def add(self, why: int | Asker, now: float) -> None:
+        """It waits for one thing more."""
+        self._since = self._since if self.reasons else now
+        self.reasons.add(why)
+
+    def discard(self, why: int | Asker, now: float) -> None:
+        """It waits for one thing less."""
+        self.reasons.discard(why)
+        if not self.reasons:
+            self._total += now - self._since
+
+    def seconds(self, now: float) -> float:
+        """How long it has waited in all."""
+        return self._total + (now - self._since if self.reasons else 0.0)
+
+
 class Message:
     """One message from the moment it was accepted to the commit of its outcome."""
 
     __slots__ = (
-        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "parked", "payload",
-        "place", "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
+        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "parked", "pause",
+        "payload", "place", "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +85,7 @@ class Message:
         self.kept = False  # whether the store has it
         self.seed: str | None = None  # of its chance, where that is not its own
         self.asker: int | None = None  # of a call within a node: the placement that may have seen its answer already
+        self.pause: Pause | None = None  # once it has waited
         self.parked: Parked | None = None  # a fault that no restart mends: it waits with its agent for a person
         self.tried = False  # a life that is over had it in hand
         self.withdrawn = ""  # the outcome, once a person or a caller has ended it: its node has not said so yet

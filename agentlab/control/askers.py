@@ -70,6 +70,8 @@ async def _serve(
         return token(runtime, "" if caller is None else caller.path)
     if op == "endpoint":
         return endpoint(runtime, args[0])
+    if op == "paused":
+        return runtime.mail.paused((args[0], args[1]))
     if op == "publish":
         return runtime.mail.publish(args[0], args[1], args[2], caller.path if caller is not None else "")
     if op == "control":

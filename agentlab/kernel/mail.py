@@ -31,6 +31,7 @@ from agentlab.ground.redaction import leaked
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.own_time import OwnTime
 from agentlab.kernel.page import Outcome
+from agentlab.kernel.pauses import Pauses
 from agentlab.kernel.placing import Placing
 from agentlab.pool.pool import Node
 from agentlab.wire.exceptions import Term, describe, encode_reason
@@ -54,6 +55,7 @@ class Mail:
         self._placing = placing
         self._time = own_time
         self._redeliver = redeliver
+        self.pauses = Pauses(desk)
         self.asked: dict[Asker, Message] = {}  # calls of agents under way, by message and step of the asker
         self.posted: dict[int, Message] = {}  # calls within a node, by key
         self.refused: dict[int, int | None] = {}  # who asked what was refused: the node may handle it all the same
@@ -317,6 +319,8 @@ class Mail:
         """A message is decided: what was kept to deliver it again can go."""
         self._desk.ledger.messages.drop_message(message)
         self.posted.pop(message.key, None)
+        if message.pause is not None:
+            self.pauses.end_all(message)
         if message.origin is not None:
             self.asked.pop(message.origin, None)
         if message.journal is not None:
@@ -336,6 +340,11 @@ class Mail:
             return False
         self.take_back(entry, message, message.withdrawn or "cancelled")
         return True
+
+    def paused(self, asker: Asker) -> float:
+        """Seconds that a call of an agent has waited for what nobody can hurry."""
+        message = self.asked.get(asker)
+        return 0.0 if message is None or message.pause is None else message.pause.seconds(self._desk.loop.time())
 
     def in_hand(self, entry: Entry) -> Message | None:
         """The message that the agent handles, or will handle again: a life that is over had it in hand."""
@@ -405,6 +414,7 @@ class Mail:
         own = blame == "own"
         message = entry.pending[0]
         begun, message.begun, message.step, message.tried = message.begun, 0, None, True
+        self.pauses.end_own(message)
         doubted = message.redeliver and self.doubt(entry) is not None  # a person decides, whatever is used up
         if own and is_graceful(reason) and not doubted:
             self._end(entry, reason, begun)
@@ -452,6 +462,7 @@ class Mail:
         """The message in hand met a fault that no restart mends: it waits with its agent, uncharged, or is given up."""
         message = entry.pending[0]
         begun, message.begun, message.step, message.tried = message.begun, 0, None, True
+        self.pauses.end_own(message)
         if not wait or not message.redeliver:
             message.deliveries += 1
             self._end(entry, reason, begun)

@@ -28,6 +28,7 @@ class Posts:
         self._lab_id = lab_id
         self._waiting: deque[Post] = deque()
         self._told = False  # the loop knows that there are some
+        self.now = desk.loop.time  # the clock of pauses, from any thread
         self.look = thread.look  # raises where a wait for an answer would have no end
 
     def __bool__(self) -> bool:
@@ -98,6 +99,12 @@ class Post:
     def begun(self) -> bool | None:
         """Whether its handler runs; None while the books do not have it."""
         return None if self.sent is None else bool(self.sent.begun)
+
+    @property
+    def paused(self) -> float:
+        """Seconds that it, or whom its handler asked, has waited for what nobody can hurry."""
+        pause = None if self.sent is None else self.sent.pause
+        return 0.0 if pause is None else pause.seconds(self.posts.now())
 
     def take_back(self) -> bool:
         """Whether it is being taken back."""

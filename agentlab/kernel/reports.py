@@ -66,6 +66,7 @@ class Reports:
             Heard(ToKernel.refused).by(mail.on_refused),
             Heard(ToKernel.step).by(steps.on_step),
             Heard(ToKernel.tried).by(steps.on_tried),
+            Heard(ToKernel.tries_again).by(steps.on_tries_again),
             Heard(ToKernel.stepped).by(steps.on_stepped),
             Heard(ToKernel.called).by(steps.on_called),
             Heard(ToKernel.replayed).by(steps.on_replayed),

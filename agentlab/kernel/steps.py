@@ -57,18 +57,25 @@ class Steps:
         found = self._step(placement, key, number)
         if found is not None:
             entry, message, journal, step = found
-            _date(journal, step, took)
             ledger, given = self._desk.ledger, self._given.get((key, number), "")
             shown = f"{gave} ({does}: {why})"
             ledger.messages.note_step(
                 entry, message, step, "failed", took, None, given, shown, tokens=tokens, fault=fault
             )
             journal.note_fault(step.mark, fault, again=True)
+            self._mail.pauses.begin(message, number)
             ledger.events.note_event(
                 "waiting" if does == "wait" else "retrying", entry.path, incarnation=entry.incarnation, node=entry.node,
                 reason=f"{fault}: {gave}", detail=f"{step.name}: {why}", took_s=took,
             )  # fmt: skip
         self._desk.noted(node)
+
+    def on_tries_again(self, node: Node, *, placement: int, key: int, number: int, at: int) -> None:
+        """The wait is over: the next attempt begins."""
+        found = self._step(placement, key, number)
+        if found is not None:
+            found[3].began = at
+            self._mail.pauses.end(found[1], number)
 
     def on_stepped(
         self, node: Node, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None,
@@ -99,8 +106,8 @@ class Steps:
         if result is not None or not (step.once or step.is_call):
             journal.end(number, result)
         message.step = None
+        self._mail.pauses.end(message, number)
         if outcome != LEFT:
-            _date(journal, step, took)
             self._desk.ledger.messages.note_step(
                 entry, message, step, outcome, took, result, given, gave, tokens=tokens, fault=fault
             )
@@ -199,12 +206,6 @@ class Steps:
         if entry is None or not entry.pending or entry.pending[0].key != key:
             return None
         return entry, entry.pending[0]
-
-
-def _date(journal: Journal, step: Step, took: float) -> None:
-    """When this attempt began: the first was told, one that waited for its turn was not."""
-    if journal.retried[step.mark]:
-        step.began = time.time_ns() - int(took * 1e9)
 
 
 class Act:

@@ -126,6 +126,9 @@ async def _wait(resident: Resident, found: Claim, tries: Tries, decision: Decisi
     except BaseException:
         ended(resident, found, outcome=LEFT, took=0.0, result=None, gave="")
         raise
+    resident.host.say_later.tries_again(
+        placement=resident.life, key=found.key, number=found.number, at=time.time_ns()
+    )  # fmt: skip
     tries.began = time.perf_counter()
 
 

@@ -53,8 +53,10 @@ class Home(Protocol):
     def put(self, question: Callable[[int, int], None]) -> asyncio.Future[Any]:
         """Put a question to the kernel now, given the placement and a ticket; what it will answer."""
 
-    async def wait(self, answer: asyncio.Future[Any], what: str, timeout: float | None) -> Any:
-        """Wait for an answer; CallTimeout if none comes in time."""
+    async def wait(
+        self, answer: asyncio.Future[Any], what: str, timeout: float | None, asker: Asker | None = None
+    ) -> Any:  # fmt: skip
+        """Wait for an answer; CallTimeout if none comes in time, which stands still while who is asked waits too."""
 
     def cast(self, cast: Cast) -> None:
         """Send a message that no commit holds."""

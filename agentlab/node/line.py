@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 from agentlab.errors import CallTimeout
 from agentlab.node.resident import Resident, current
 from agentlab.ref.inside import Answer
+from agentlab.ref.reply import SHORTEST
 from agentlab.wire.codec import Frame, Reader, frame
 from agentlab.wire.exceptions import Refused, Term, decode_reason
-from agentlab.wire.frames import Cast, ToKernel
+from agentlab.wire.frames import Asker, Cast, ToKernel
+from agentlab.wire.packing import unpack
 from agentlab.wire.plain import flat
 from agentlab.wire.stubs import sender
 
@@ -144,16 +146,49 @@ class Line:
         answer.add_done_callback(lambda _: self._asked.pop(ticket, None))
         return ticket, answer
 
-    async def wait(self, answer: asyncio.Future[Any], what: str, timeout: float | None) -> Any:
-        """Wait for an answer; CallTimeout if none comes in time."""
+    async def wait(
+        self, answer: asyncio.Future[Any], what: str, timeout: float | None, asker: Asker | None = None
+    ) -> Any:  # fmt: skip
+        """Wait for an answer; CallTimeout if none comes in time.
+
+        Args:
+            answer: What to wait for.
+            what: What was asked, for the error.
+            timeout: Seconds, or None.
+            asker: Whose step it is: who was asked may wait for what nobody can hurry, which moves the deadline.
+        """
+        late = None
+        if timeout is not None:
+            late = self._loop.call_later(timeout, self._be_late, answer, what, timeout, asker)
         try:
-            async with asyncio.timeout(timeout):
-                return await answer
+            return await answer
         except Refused as refused:
             error = await self.sliced(refused.error)
-        except TimeoutError:
-            raise CallTimeout(f"no answer to {what} within {timeout:g} s; the work goes on.") from None
+        finally:
+            if late is not None:
+                late.cancel()
         raise error
+
+    def _be_late(self, answer: asyncio.Future[Any], what: str, timeout: float, asker: Asker | None) -> None:
+        if answer.done():
+            return
+        if asker is None:
+            answer.set_exception(CallTimeout(f"no answer to {what} within {timeout:g} s; the work goes on."))
+        else:
+            self.spawn(self._look_again(answer, what, timeout, asker, self._loop.time() - timeout))
+
+    async def _look_again(
+        self, answer: asyncio.Future[Any], what: str, timeout: float, asker: Asker, began: float
+    ) -> None:  # fmt: skip
+        """A deadline has come: has it moved? The kernel knows who waits, and for whom."""
+        while not answer.done():
+            ticket, told = self._expect()
+            self.say.ask(placement=0, ticket=ticket, op="paused", args=asker)
+            left = began + timeout + unpack(await told) - self._loop.time()
+            if left <= 0:
+                self._be_late(answer, what, timeout, None)
+            else:
+                await asyncio.sleep(max(left, SHORTEST))
 
     async def sliced(self, work: Callable[[], Any]) -> Any:
         """Do what runs code of agents, as the agent whose code this is."""

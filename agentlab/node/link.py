@@ -174,7 +174,7 @@ class InsideLink:
         if fresh and origin is not None:
             answer = self._host.post(message, payload, origin, redeliver=redeliver)
             if answer is not None:
-                return await self._host.wait(answer, f"{message.path}.{message.method}", timeout)
+                return await self._host.wait(answer, f"{message.path}.{message.method}", timeout, origin)
 
         def ask(life: int, ticket: int) -> None:
             self._host.say.call(
@@ -182,7 +182,7 @@ class InsideLink:
                 redeliver=redeliver, origin=origin,
             )  # fmt: skip
 
-        return await self._host.wait(self._host.put(ask), f"call {(message.path, message.method)}", timeout)
+        return await self._host.wait(self._host.put(ask), f"call {(message.path, message.method)}", timeout, origin)
 
     def control(self, op: str, path: str, *args: Any) -> Any:
         """A control operation, awaited."""

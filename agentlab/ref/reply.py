@@ -18,6 +18,9 @@ from agentlab.ground.tracebacks import full
 
 T = TypeVar("T")
 
+SHORTEST = 0.05
+"""Seconds until a deadline that stands still is looked at again, at the least."""
+
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call waits for its answer unless it says otherwise."""
 
@@ -28,6 +31,10 @@ class Way(Protocol):
     @property
     def begun(self) -> bool | None:
         """Whether the message's handler runs; None while the lab does not have the message."""
+
+    @property
+    def paused(self) -> float:
+        """Seconds that the message has waited for what nobody can hurry: deadlines move by that."""
 
     def take_back(self) -> bool:
         """Take the message back; whether it was there."""
@@ -78,7 +85,8 @@ class Reply:
         """Block for the answer.
 
         Args:
-            timeout: Seconds to wait; the call's own timeout (60 s) if left out.
+            timeout: Seconds to wait, whatever happens. The call's own timeout (60 s) if left out; that one stands still
+                while the agent, or one that it asks, waits for a provider or for the next attempt at a step.
 
         Raises:
             CallTimeout: No answer in time; the agent goes on with the work.
@@ -87,16 +95,26 @@ class Reply:
         """
         __tracebackhide__ = True
         end = self._deadline if timeout is None else time.monotonic() + seconds(timeout, "result: timeout")
-        try:
-            outcome = interrupts.wait(self._future, end - time.monotonic(), self._way.look)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._goes_on()) from None
-        except concurrent.futures.TimeoutError:
-            raise self._late(self._timeout if timeout is None else timeout) from None
+        while True:
+            try:
+                outcome = interrupts.wait(self._future, end - time.monotonic(), self._way.look)
+                break
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(self._goes_on()) from None
+            except concurrent.futures.TimeoutError:
+                end = self._moved(timeout)
         try:
             return answered(outcome)
         except concurrent.futures.CancelledError:
             raise concurrent.futures.CancelledError(f"{self._message} was taken back: reply.cancel()") from None
+
+    def _moved(self, timeout: float | None = None) -> float:
+        """Where the deadline is now (of ``time.monotonic``); CallTimeout if it is over, or was given for this wait."""
+        now = time.monotonic()
+        left = self._deadline + self._way.paused - now
+        if timeout is not None or left <= 0:
+            raise self._late(self._timeout if timeout is None else timeout) from None
+        return now + max(left, SHORTEST)
 
     def _goes_on(self) -> str:
         """What an interrupted wait leaves behind, and how to end it."""
@@ -128,10 +146,13 @@ class Reply:
         return self._wait().__await__()
 
     async def _wait(self) -> Any:
+        end = self._deadline
         try:
-            await arrival(self._future, self._deadline, self._way.look)
-        except TimeoutError:
-            raise self._late(self._timeout) from None
+            while not self._future.done():
+                try:
+                    await arrival(self._future, end, self._way.look)
+                except TimeoutError:
+                    end = self._moved()
         except asyncio.CancelledError as error:
             error.args = error.args or (self._goes_on(),)  # the same exception: its scope knows it by its words
             raise error.with_traceback(None)  # noqa: B904  # it is that one, without asyncio's frames

@@ -121,6 +121,9 @@ class ToKernel(Protocol):
     ) -> None:  # fmt: skip
         """An attempt at a step failed of a kind of fault, and there is another after ``delay`` seconds."""
 
+    def tries_again(self, *, placement: int, key: int, number: int, at: int) -> None:
+        """The next attempt at a step begins."""
+
     def stepped(
         self, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
         fault: str | None, tokens: Tokens,

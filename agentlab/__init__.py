@@ -13,6 +13,7 @@ from agentlab.agent.base import Agent, Transcript
 from agentlab.exits import Exit
 from agentlab.ref.ref import Ref
 from agentlab.ref.reply import Reply
+from agentlab.supervision.budget import Budget
 from agentlab.supervision.child import Backoff, Limit, Supervisor, child
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from agentlab.tools.mcp import mcp, mcp_server
 
 __all__ = [
-    "Agent", "Assistant", "Backoff", "Exit", "Lab", "Limit", "Ref", "Reply", "Supervisor", "Transcript",
+    "Agent", "Assistant", "Backoff", "Budget", "Exit", "Lab", "Limit", "Ref", "Reply", "Supervisor", "Transcript",
     "check", "child", "errors", "mcp", "mcp_server", "open_store", "tool",
 ]  # fmt: skip
 

@@ -266,7 +266,10 @@ class ModelFailed(StepFailed):
 
     Attributes:
         usage_lower_bound: Tokens billed at least: ``input_tokens`` and ``output_tokens``.
+        cost_usd: What these cost, where the price is known.
     """
+
+    cost_usd: float | None = None
 
     def __init__(self, message: str, fault: Any = None, *, usage: dict[str, int] | None = None) -> None:
         super().__init__(message, fault)  # a fault as in StepFailed
@@ -347,4 +350,14 @@ class ToolFailed(StepFailed):
 
 
 class BudgetExceeded(AgentLabError):
-    """A limit on tokens, cost or time was reached; the agent is parked."""
+    """A limit on tokens, cost or time was reached; the agent is parked until somebody raises it.
+
+    Attributes:
+        path: Whose budget it is; empty for the limit of one ``ask``.
+        what: ``tokens``, ``cost_usd`` or ``seconds``.
+    """
+
+    def __init__(self, message: str, *, path: str = "", what: str = "tokens") -> None:
+        super().__init__(message)
+        self.path = path
+        self.what = what

@@ -40,6 +40,7 @@ EventKind = Literal[
     "low_priority",
     "fenced",
     "log",
+    "budget_raised",
     "emit",
     "message",
     "cancelled",
@@ -97,6 +98,7 @@ KINDS: Mapping[EventKind, str] = {
     "isolated": "From its next life on an agent has a node of its own.",
     "low_priority": "An agent that keeps using up its slices goes on at low priority.",
     "fenced": "An agent goes on elsewhere: its code did not let go of a skipped message.",
+    "budget_raised": "Somebody raised a budget; detail: by how much.",
     "log": "A line that an agent or a node printed.",
     "emit": "Text of the live transcript; never stored.",
     "message": "A message of an agent that is traced.",
@@ -144,7 +146,7 @@ class Row(NamedTuple):
 
     ``outdated``: its class was defined again, with other code; ``missing``: its class is not defined here.
     ``restart``: its restart type, where a supervisor keeps it.
-    ``spent``: tokens that its model calls took in and gave.
+    ``spent``: tokens that its model calls took in and gave, and their cost (US dollars), where it is known.
     ``letters``: dead letters of an agent; on the lab's own row those of agents that are not there.
     ``asks``: a tool of it waits for a person.
     """
@@ -166,7 +168,7 @@ class Row(NamedTuple):
     intensity: tuple[int, int, float] | None = None
     outdated: bool = False
     letters: int = 0
-    spent: tuple[int, int] | None = None
+    spent: tuple[int, int, float | None] | None = None
     missing: bool = False
     restart: str = ""
     asks: bool = False

@@ -34,6 +34,7 @@ from agentlab.control.servers import endpoint, simulator
 from agentlab.control.simulated import Sim
 from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.events import Feed, Row
+from agentlab.frames.spending import By
 from agentlab.ground import interrupts
 from agentlab.ground.given import each_one, file_of, path_of, seconds, shown, text_of
 from agentlab.ground.interpreter import locked, require_lock
@@ -42,11 +43,14 @@ from agentlab.ground.words import counted, spelt
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.watch import Patience
 from agentlab.pool.fork import close_shared
+from agentlab.ref.budget import BudgetOf
 from agentlab.ref.cell import RefInCell
 from agentlab.ref.many import Refs
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store, Synchronous
 from agentlab.store.retention import Keep, checked
+from agentlab.supervision.budget import Budget
+from agentlab.supervision.checks import check_instance
 from agentlab.supervision.child import Child, Supervisor
 from agentlab.wire.packing import pack
 
@@ -87,6 +91,10 @@ class Frames:
         """One row per message that could not be handled; ``lab.retry(number)`` sends it again."""
         return frames.dead_letters(self._read(), path=path)
 
+    def spend(self, by: By = "path") -> pd.DataFrame:
+        """What model calls have cost, by ``"path"``, ``"model"`` or ``"supervisor"``. See ``agentlab.frames.spend``."""
+        return frames.spend(self._read(), by=by, held=self._held())
+
     def checkpoints(self, what: type[Agent] | Ref | str | None = None) -> pd.DataFrame:
         """One row per committed state; for one agent or one agent class with its fields as columns.
 
@@ -101,6 +109,10 @@ class Frames:
 
     def _read(self) -> Store:
         return self._store
+
+    def _held(self) -> dict[tuple[str, str], int]:
+        """Tokens that are held back for model calls under way, by path and model."""
+        return {}
 
 
 class Lab(Frames, metaclass=OneLabPerFile):
@@ -135,6 +147,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         stall_seconds: Seconds after which such a node is killed; the restart of the agent that held it counts.
         node_memory: Bytes that a node may use before it is killed; its share of four fifths of the machine's
             memory if left out.
+        budget: What all agents together may spend on models; ``lab.budget`` shows and raises it.
         on_full: What happens while the disk of ``store`` is full. ``"fail"``: messages fail and states stay at
             their last commit, steps wait; all goes on by itself when there is space. ``"memory"``: the lab goes
             on; what it tells is not durable until there is space (events ``store_full``, ``store_written``), and
@@ -152,19 +165,21 @@ class Lab(Frames, metaclass=OneLabPerFile):
     """
 
     @functools.partial(spelt, what="Lab")
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a lab's options, each by its name
         self, store: str | os.PathLike[str] | None = None, *, nodes: int | None = None, redeliver: bool = True,
         resume: Resume | None = None, synchronous: Synchronous = "NORMAL", keep: Keep = None,
         on_full: OnFull = "fail", stall_notice: float = 0.25, stall_seconds: float = 10.0,
         node_memory: int | None = None, on_fault: Mapping[str, str | faults.Action] | None = None,
-        local: Mapping[str, int] | None = None,
+        local: Mapping[str, int] | None = None, budget: Budget | None = None,
     ) -> None:  # fmt: skip
         require_lock(locked=resume is False or locked())
         _check_options(nodes, redeliver, resume, synchronous, on_full)
         _check_limits(stall_notice, stall_seconds, node_memory)
         rows = faults.checked(on_fault or {}, "Lab")
+        if budget is not None:
+            check_instance(budget, Budget, "Lab: budget", "invalid_budget")
         limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory, "on_fault": rows}
-        more = {"local": checked_options(local)}
+        more = {"local": checked_options(local), "budget": budget}
         path = None if store is None else file_of(store, "Lab: store")
         self._file = None if path is None else Path(os.path.realpath(path))
         size = nodes or max(2, os.cpu_count() or 2)
@@ -172,7 +187,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         self._options = {
             "nodes": size, "redeliver": redeliver, "resume": how, "synchronous": synchronous, "keep": keep,
             "on_full": on_full, "stall_notice": stall_notice, "stall_seconds": stall_seconds,
-            "node_memory": node_memory, "on_fault": on_fault, "local": local,
+            "node_memory": node_memory, "on_fault": on_fault, "local": local, "budget": budget,
         }  # fmt: skip
         self._inside = 0  # how many ``with`` blocks it is in
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))
@@ -459,6 +474,15 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if self._runtime is not None and self._runtime.thread.away:
             self._runtime.thread.check()
         return importlib.import_module("agentlab_widgets").TreeWidget(self)
+
+    @property
+    def budget(self) -> BudgetOf:
+        """What all agents together may spend on models, and have: ``limit``, ``used``, ``left``; ``add`` raises it."""
+        return BudgetOf(self._link, "/")
+
+    def _held(self) -> dict[tuple[str, str], int]:
+        found: dict[tuple[str, str], int] = {}
+        return found if self.closed else self._live.run(self._live.desk.ledger.messages.accounts.reserved)
 
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
         """Cast to every subscriber of a topic; how many there are. InvalidArgument if one of them would refuse it."""

@@ -56,6 +56,7 @@ def refused(work: Callable[[], object]) -> None:
 
 LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "agents": lambda lab, ref: lab.agents(),
+    "budget": lambda lab, ref: lab.budget.used,
     "checkpoints": lambda lab, ref: lab.checkpoints(ref),
     "close": lambda lab, ref: Lab(nodes=1).close(),
     "closed": lambda lab, ref: lab.closed,
@@ -74,6 +75,7 @@ LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "simulator": lambda lab, ref: lab.simulator(),
     "start": lambda lab, ref: lab.start(Counter, id=unique()),
     "start_many": lambda lab, ref: lab.start_many(Counter, 2, under=lab.start(Supervisor(unique()))),
+    "spend": lambda lab, ref: lab.spend(),
     "steps": lambda lab, ref: lab.steps(),
     "tree": lambda lab, ref: lab.tree(),
     "upgrade": lambda lab, ref: lab.upgrade(Counter),
@@ -82,6 +84,7 @@ LAB: dict[str, Callable[[Lab, Ref], object]] = {
 }
 
 REF: dict[str, Callable[[Lab, Ref], object]] = {
+    "budget": lambda lab, ref: ref.budget.used,
     "call": lambda lab, ref: ref.call.add(1).result(100),
     "cast": lambda lab, ref: ref.cast.add(1),
     "checkpoints": lambda lab, ref: ref.checkpoints(),

@@ -42,6 +42,8 @@ def differences(was: Any, found: Any, where: str = "") -> list[str]:
         return [
             text for n, pair in enumerate(zip(was, found, strict=True)) for text in differences(*pair, f"{where}[{n}]")
         ]
+    if str(was).startswith("toolu_") and str(found).startswith("toolu_"):  # by the simulator, after the whole request
+        return []
     return [] if was == found else [f"{where}: {was!r:.200} is {found!r:.200}"]
 
 

@@ -323,7 +323,7 @@ def test_a_table_of_many_rows_is_the_sum_of_its_chunks():
     for n in range(2 * Store.CHUNK + 7):
         fault = f"fault {n // Store.CHUNK}" if n % 3 else None
         row = ("/a", n, 1, 1, "step", "tool", n, None if n % 2 else 0.5, "ok", fault, n if n > 600 else None)
-        batch.add("step", *row, None, None, 0, None, str(n), n, "[]", None, 0)
+        batch.add("step", *row, None, None, 0, None, str(n), n, "[]", None, 0, None)
     store.commit(batch)
 
     frame = frames.steps(store)

@@ -33,6 +33,7 @@ MENU = {
     "Agent",
     "Assistant",
     "Backoff",
+    "Budget",
     "Exit",
     "Lab",
     "Limit",

@@ -130,7 +130,8 @@ LAB: dict[str, dict[str, Any]] = {
     "agents": {}, "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
     "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"}, "restarts": {}, "resume": {}, "retry": {},
     "rows": {}, "simulator": {}, "start": {"what": Wild}, "start_many": {"cls": Wild, "n_or_fields": 1}, "steps": {},
-    "tree": {}, "upgrade": {"cls": Wild}, "wait_idle": {}, "whereis": {"id": "innocent"}, "__getitem__": {"path": "/"},
+    "spend": {}, "tree": {}, "upgrade": {"cls": Wild},
+    "wait_idle": {}, "whereis": {"id": "innocent"}, "__getitem__": {"path": "/"},
 }  # fmt: skip
 """The methods of a lab, and what they need."""
 
@@ -251,7 +252,8 @@ CHARTS: dict[str, dict[str, Any]] = {
     "restarts": {}, "latency": {}, "outcomes": {"frame": pd.DataFrame({"x": [1], "y": [2]}), "x": "x", "y": "y"}
 }  # fmt: skip
 FRAMES = {
-    "agents", "checkpoints", "dead_letters", "events", "messages", "restarts", "steps", "stored_agents", "upgrades",
+    "agents", "checkpoints", "dead_letters", "events", "messages", "restarts", "spend", "steps", "stored_agents",
+    "upgrades",
 }  # fmt: skip
 
 
@@ -269,7 +271,7 @@ def test_a_chart_of_nothing_that_can_be_drawn_says_so(chart: str) -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize("name", sorted(FRAMES - {"agents", "upgrades", "stored_agents"}))
+@pytest.mark.parametrize("name", sorted(FRAMES - {"agents", "spend", "upgrades", "stored_agents"}))
 def test_a_frame_of_no_path_says_so(one: Lab, name: str, tmp_path: Path) -> None:
     """From a live lab and from a file."""
     with Lab(tmp_path / "run.lab", nodes=1) as lab:

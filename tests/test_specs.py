@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentlab import Backoff, Lab, Limit, Supervisor, child
+from agentlab import Backoff, Budget, Lab, Limit, Supervisor, child
 from agentlab.books.specs import dump, load
 from agentlab.supervision.child import FLAGS, OPTIONS, Child
 from agentlab.supervision.records import Record
@@ -26,6 +26,7 @@ GIVEN: dict[str, Any] = {
     "isolation": "process",
     "max_memory": 1 << 30,
     "max_busy": 4.0,
+    "budget": Budget(tokens=100, seconds=2.5),
 }
 SET: dict[str, Any] = {
     "strategy": "rest_for_one",
@@ -34,6 +35,7 @@ SET: dict[str, Any] = {
     "auto_shutdown": "any_significant",
     "max_children": 12,
     "bring_back": False,
+    "budget": Budget(cost_usd=1.5),
 }
 
 

@@ -232,7 +232,7 @@ def test_steps_of_a_message_in_hand_are_never_trimmed(tmp_path):
     batch.add("inbox", 7, "/a", "m", "[]", "", 0, 1, 0, None, None, 7)
     for key in (7, 8):
         batch.add(
-            "step", "/a", 1, 1, 1, "step", "f", 0, 0.0, "ok", None, None, None, None, 0, "", "", key, "[]", "1", 0
+            "step", "/a", 1, 1, 1, "step", "f", 0, 0.0, "ok", None, None, None, None, 0, "", "", key, "[]", "1", 0, None
         )
     for seq in range(5):
         batch.add("message", "/a", seq, "m", "", 5, 5, 5, 1, "ok", None, None, None)

@@ -80,6 +80,9 @@ class Context(Protocol):
     def later(self, seconds: float, *, again: bool) -> Any:
         """A message to itself, later."""
 
+    def reserve(self, model: str, tokens: int, cost: float | None) -> Awaitable[bool]:
+        """Hold back what the model call that runs now may use (tokens, US dollars); whether its cost is limited."""
+
     def act(self, op: str, *args: Any) -> Awaitable[None]:
         """Ask the lab for something about this agent."""
 
@@ -230,7 +233,7 @@ RESERVED = START_OPTIONS | set(HOOKS) | {name for name in vars(Agent) if not nam
 }  # fmt: skip
 """Names that a subclass may use neither for a field nor for a message."""
 
-SETTINGS = frozenset({"trap_exit", "on_fault", *HOOKS})
+SETTINGS = frozenset({"trap_exit", "on_fault", "budget", *HOOKS})
 """Those among them that a class gives a value; None for a hook of a base class that it does not want."""
 
 

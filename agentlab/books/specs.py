@@ -20,10 +20,11 @@ from agentlab.books.agents import Entry
 from agentlab.errors import UnknownMessage
 from agentlab.ground.redaction import redact
 from agentlab.store.rows import ChildRow
+from agentlab.supervision.budget import Budget
 from agentlab.supervision.child import FLAGS, OPTIONS, Backoff, Child, Limit, Supervisor
 from agentlab.supervision.records import Record
 
-TABLES = ("backoff", "own_limit")
+TABLES = ("backoff", "own_limit", "budget")
 """Options that have parts of their own."""
 
 PLAIN = tuple(name for name in OPTIONS if name != "id" and name not in TABLES)
@@ -71,6 +72,7 @@ def dump(record: Record) -> str:
 
 def _flags(spec: Supervisor) -> dict[str, Any]:
     flags: dict[str, Any] = {name: getattr(spec, name) for name in FLAGS}
+    flags["budget"] = dataclasses.asdict(spec.budget) if spec.budget else None
     if spec.strategy == "simple_one_for_one":
         flags["template"] = json.loads(dump(Record(None, spec.children[0].id, spec.children[0], None)))
     return flags
@@ -100,6 +102,7 @@ def load(text: str, children: tuple[Child, ...] = ()) -> Child:
         flags = data["supervisor"]
         template = flags.pop("template", None)
         kids = (load(json.dumps(template)),) if template else children
+        flags["budget"] = _budget(flags)
         what = Supervisor.unchecked(data["id"], kids, **flags)
     else:
         module, name = data["agent"]
@@ -109,8 +112,14 @@ def load(text: str, children: tuple[Child, ...] = ()) -> Child:
         what=what, id=data["id"], fields=fields, type="supervisor" if "supervisor" in data else "worker",
         backoff=Backoff(**data["backoff"]) if data["backoff"] else None,
         own_limit=Limit(**data["own_limit"]) if data["own_limit"] else None,
+        budget=_budget(data),
         **{name: data[name] for name in PLAIN if name in data},
     )  # fmt: skip
+
+
+def _budget(data: dict[str, Any]) -> Budget | None:
+    """The budget of a stored spec; older ones have none."""
+    return Budget(**data["budget"]) if data.get("budget") else None
 
 
 OURS = frozenset({

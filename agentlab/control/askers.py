@@ -11,6 +11,7 @@ from agentlab.agent.base import Agent
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
 from agentlab.control.again import start_again
+from agentlab.control.budgets import reserve
 from agentlab.control.children import (
     entry_at,
     find,
@@ -66,6 +67,9 @@ async def _serve(
         return await local_model(runtime, *args)
     if op == "scratch":
         return runtime.scratch()
+    if op == "reserve":
+        label, model, *wanted = args
+        return reserve(runtime, caller, (label, model), *wanted)
     if op == "token":
         return token(runtime, "" if caller is None else caller.path)
     if op == "endpoint":

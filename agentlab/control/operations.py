@@ -5,7 +5,7 @@ What has to be known of an operation by those who only carry it is in ``wire/ope
 
 from __future__ import annotations
 
-from agentlab.control import agents, travel
+from agentlab.control import agents, budgets, travel
 from agentlab.control.again import restart_child, start_child
 from agentlab.control.approvals import approvals, approve
 from agentlab.control.children import (
@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, Control] = {
     "crash": agents.crash, "kill": agents.kill, "exit": agents.exit_signal, "stop": agents.stop,
     "restart": agents.restart, "skip": skip, "suspend": agents.suspend, "resume": agents.resume, "trace": agents.trace,
     "retry": lambda runtime, path, what: agents.retry(runtime, what),
+    "budget": budgets.budget, "raise_budget": budgets.raise_budget,
     "settle": agents.settle, "replace_state": agents.replace_state, "rewind": travel.rewind, "fork": travel.fork,
     "start_child": start_child, "restart_child": restart_child,
     "terminate_child": call_named("terminate_child"), "delete_child": call_named("delete_child"),

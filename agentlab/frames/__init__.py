@@ -6,6 +6,7 @@ Invariant: only what was committed; times are Unix nanoseconds in the store and 
 To add: a column is a word in its frame's dict in ``tables``; ``store/rows`` says what it means.
 """
 
+from agentlab.frames.spending import spend
 from agentlab.frames.tables import (
     agents,
     approvals,
@@ -21,6 +22,6 @@ from agentlab.frames.tables import (
 )
 
 __all__ = [
-    "agents", "approvals", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "steps",
-    "stored_agents", "upgrades",
+    "agents", "approvals", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
+    "steps", "stored_agents", "upgrades",
 ]  # fmt: skip

@@ -81,8 +81,8 @@ def steps(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
     """One row per attempt at one effect; shape (n, 16).
 
     ``input`` and ``output`` are cut to 2,000 characters; of a model call ``input`` is what was said last, which the
-    store has whole. ``tokens_in``, ``tokens_out`` Int64: what a model call was billed, NA for one that the journal
-    answered.
+    store has whole. ``tokens_in`` (those that a provider read from its cache count too), ``tokens_out`` Int64: what a
+    model call was billed, NA for one that the journal answered. ``cost_usd`` float64, NaN where the price is not known.
     """
     return _read(store, "step", STEPS, "id", path, made={name: _cut(whole(name)) for name in LARGE["step"]})
 
@@ -229,7 +229,7 @@ def agents(rows: Iterable[Row]) -> pd.DataFrame:
     data = [
         (
             row.path, row.status, row.id, _kind(row), row.incarnation,
-            row.restarts, row.node, row.mailbox, row.messages, row.since, *(row.spent or (None, None)), None,
+            row.restarts, row.node, row.mailbox, row.messages, row.since, *(row.spent or (None, None, None)),
         )
         for row in rows
     ]  # fmt: skip
@@ -258,7 +258,7 @@ def stored_agents(store: Store) -> pd.DataFrame:
         shown = "stopped" if row.status == "undefined" else row.status
         lives = max(row.incarnation, 1) if kind == "supervisor" else row.incarnation
         now = (row.path, shown, spec["id"], kind, lives, row.restarts, None, 0)
-        seen = (counts.get(row.path, 0), since.get(row.path), *spent.get(row.path, (None, None)), None)
+        seen = (counts.get(row.path, 0), since.get(row.path), *spent.get(row.path, (None, None, None)))
         data.append((*now, *seen))
     return frame([data], AGENTS)
 

@@ -534,6 +534,7 @@ class Lives:
     def _leave(self, entry: Entry) -> None:
         self._desk.lives.pop(entry.life, None)
         self._placing.leave(entry)
+        self._desk.ledger.messages.accounts.free(entry.path)
         entry.be_over()
         entry.ask_no_more()
 

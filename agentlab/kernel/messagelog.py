@@ -9,6 +9,7 @@ import json
 import time
 from collections import Counter
 
+from agentlab.books.accounts import Accounts
 from agentlab.books.agents import Entry
 from agentlab.books.clock import Timer
 from agentlab.books.journal import Step
@@ -16,9 +17,13 @@ from agentlab.books.messages import Message
 from agentlab.ground.redaction import leaked, redact_name
 from agentlab.kernel.eventlog import EventLog
 from agentlab.kernel.page import Page
+from agentlab.node.replay import label
 from agentlab.store.schema import SPENT
 from agentlab.wire.frames import Asker, Tokens
 from agentlab.wire.packing import JSON
+
+SPENDING = frozenset({"model", "tool", "step"})
+"""Kinds of steps whose time is an agent's own; what it asks of others is theirs."""
 
 
 class MessageLog:
@@ -26,7 +31,8 @@ class MessageLog:
 
     Attributes:
         letters: How many dead letters there are, by path.
-        spent: Tokens that the model calls of an agent took in and gave, by path.
+        spent: Tokens that the model calls of an agent took in and gave, and what they cost, by path.
+        accounts: What budgets there are, and what has come to them.
     """
 
     def __init__(self, page: Page, events: EventLog) -> None:
@@ -34,7 +40,8 @@ class MessageLog:
         self._events = events
         select = page.store.select
         self.letters = Counter(dict(select("SELECT path, count(*) FROM dead GROUP BY path")))
-        self.spent: dict[str, tuple[int, int]] = {path: (took, gave) for path, took, gave in select(SPENT)}
+        self.spent: dict[str, tuple[int, int, float | None]] = {path: tuple(sums) for path, *sums in select(SPENT)}
+        self.accounts = Accounts(select, has_past=bool(select("SELECT 1 FROM step LIMIT 1")))
 
     def note_outcome(  # noqa: PLR0917 - of whom, of what, how it went
         self, entry: Entry, message: Message, outcome: str, error: str | None, started: int, took: int
@@ -111,16 +118,24 @@ class MessageLog:
         kind, name, _, _ = step.mark
         attempt = message.deliveries + 1 + (message.journal.retried[step.mark] if message.journal is not None else 0)
         raised = gave.split(":", 1)[0] if outcome == "failed" else None
-        took_in, gave_out = tokens or (None, None)
+        took_in, gave_out, cached, cost = tokens or (None, None, None, None)
         if tokens is not None:
-            before = self.spent.get(entry.path, (0, 0))
-            self.spent[entry.path] = (before[0] + tokens[0], before[1] + tokens[1])
+            before = self.spent.get(entry.path, (0, 0, None))
+            known = None if cost is None else cost + (before[2] or 0.0)
+            self.spent[entry.path] = (
+                before[0] + tokens[0],
+                before[1] + tokens[1],
+                before[2] if known is None else known,
+            )
+        if kind in SPENDING and not replayed and not self.accounts.is_empty:
+            failed = outcome == "failed"
+            self.accounts.settle(entry.record, label(step.mark), billed=tokens, took=took, failed=failed)
         self._page.batch.add_step(
             path=entry.path, message_seq=entry.seq + 1 if seq is None else seq, message_key=message.key,
             step=step.number, attempt=attempt, kind=kind, name=name, mark=json.dumps(step.mark),
             once=int(step.once), started_at=step.began, took_s=took, outcome=outcome, replayed=int(replayed),
             fault=raised if fault in (None, "crash") else fault, tokens_in=took_in, tokens_out=gave_out,
-            cost_usd=None, input=given, output=gave, result=self._text(result),
+            cost_usd=cost, tokens_cached=cached, input=given, output=gave, result=self._text(result),
         )  # fmt: skip
 
     def forget_step(self, message: Message, step: Step) -> None:

@@ -43,6 +43,7 @@ from agentlab.kernel.watch import Patience, Watch
 from agentlab.pool.fork import shared
 from agentlab.pool.pool import Node, Pool
 from agentlab.store.database import Store
+from agentlab.supervision.budget import Budget
 from agentlab.supervision.child import Supervisor
 from agentlab.supervision.tree import Tree
 from agentlab.supervision.words import Shutdown
@@ -72,7 +73,7 @@ class Runtime:
     def __init__(
         self, store: Store, nodes: int, *, serve: Serve, redeliver: bool = True, in_memory: bool = False,
         patience: Patience | None = None, node_memory: int | None = None, on_fault: Mapping[str, Action] | None = None,
-        local: Mapping[str, int] | None = None,
+        local: Mapping[str, int] | None = None, budget: Budget | None = None,
     ) -> None:  # fmt: skip
         """Start the loop's thread.
 
@@ -85,6 +86,7 @@ class Runtime:
             node_memory: Bytes that a node may use; its share of the machine's memory if left out.
             on_fault: What is done about which kind of fault, where that is not the table's own.
             local: How servers of local models are started: ``slots``, ``context``, ``threads``, ``seed``.
+            budget: What all agents may spend on models.
             in_memory: Whether the lab goes on in memory while the store's disk is full.
         """
         self.lab_id = uuid.uuid4().hex
@@ -92,7 +94,7 @@ class Runtime:
         self.hub = Hub()
         ledger = Ledger(store, self.hub, in_memory=in_memory)  # it reads, which may fail: the thread begins after it
         self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
-        tree = Tree(Supervisor("lab", bring_back=False), independent_root=True)
+        tree = Tree(Supervisor("lab", bring_back=False, budget=budget), independent_root=True)
         pool = Pool(
             nodes, self.lab_id, self, durable=ledger.durable, node_memory=node_memory, on_fault=on_fault
         )  # fmt: skip

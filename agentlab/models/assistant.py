@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, overload
 
 from agentlab.agent.base import Agent, Transcript
+from agentlab.errors import ModelFailed
 from agentlab.ground.redaction import leaked, redact
 from agentlab.models.accumulator import JSON
 from agentlab.models.blocks import content_of, without_data
 from agentlab.models.exchange import Exchange, Limits
 from agentlab.models.model import Model, choose
+from agentlab.models.prices import cost_of, load_prices
 from agentlab.models.prompt import alternating
 from agentlab.models.stops import checked
 from agentlab.models.structured import Shape
@@ -161,28 +163,24 @@ class Assistant(Agent):
         ).answer()
 
     def _note_substitute(self, said: str) -> None:
-        """Tell the agent's log, once a life, that another model answers than was asked."""
+        """Tell the agent's log that another model answers than was asked."""
         name = choose(self.model, self.base_url).name
         asked = name.rpartition(":")[2].removesuffix("-latest")
-        others: set[str] = self.__dict__.setdefault("_other_models", set())
         # A server on this machine answers with the name of a file, a model of one's own with whatever it likes.
-        if not isinstance(self.model, str) or name.startswith("local") or not said or said in others:
-            return
-        if not said.startswith(asked):
-            others.add(said)
-            print(f"{said!r:.200} answers, not {name!r}: the provider has put it in its place.")  # noqa: T201  # log
+        if isinstance(self.model, str) and not name.startswith("local") and not said.startswith(asked) and said:
+            self._say_once(f"{said!r:.200} answers, not {name!r}: the provider has put it in its place.")
+
+    def _say_once(self, line: str) -> None:
+        """A line for the agent's log, once a life."""
+        said: set[str] = self.__dict__.setdefault("_said", set())
+        if line not in said:
+            said.add(line)
+            print(line)  # noqa: T201  # an agent's prints are its log
 
     def _fingerprint(self, shape: Shape | None) -> str:
         """What a model call depends on, in few bytes: the journal keeps this, not the conversation once a turn."""
-        seen = json.dumps(
-            [
-                choose(self.model, self.base_url).name,
-                self.system,
-                self.max_tokens,
-                list(self.messages),
-                shape and shape.schema,
-            ]
-        )
+        name = choose(self.model, self.base_url).name
+        seen = json.dumps([name, self.system, self.max_tokens, list(self.messages), shape and shape.schema])
         return hashlib.sha256(seen.encode()).hexdigest()[:16]
 
 
@@ -206,10 +204,23 @@ class _ModelCall:
         return content if isinstance(content, str) else json.dumps(without_data(content))
 
     async def __call__(self, fingerprint: str) -> JSON:
+        name = self._choice.name
+        model = await self._choice.open(self._assistant.lab)
+        await self._reserve()
+        try:
+            reply = await self._create(model)
+            said = json.dumps(reply)  # the journal keeps it, so no key may be in it
+            reply = checked(reply if leaked(said) is None else dict(json.loads(redact(said))))
+        except ModelFailed as error:
+            if error.usage_lower_bound:
+                error.cost_usd = cost_of(name, error.usage_lower_bound)
+            raise
+        return {**reply, "cost_usd": cost_of(name, reply.get("usage") or {})}
+
+    async def _create(self, model: Model) -> JSON:
         agent = self._assistant
-        model = await self._choice.open(agent.lab)
         options: JSON = {} if self._shape is None else {"output_config": self._shape.output_config}
-        reply = await model.create(
+        return await model.create(
             messages=alternating(list(agent.messages)),
             max_tokens=agent.max_tokens,
             system=agent.system or None,
@@ -217,5 +228,11 @@ class _ModelCall:
             on_text=agent.emit,
             **options,
         )
-        said = json.dumps(reply)  # the journal keeps it, so no key may be in it
-        return checked(reply if leaked(said) is None else dict(json.loads(redact(said))))
+
+    async def _reserve(self) -> None:
+        """Hold back what the longest answer may use: a limit that is noticed afterwards is none."""
+        agent, name = self._assistant, self._choice.name
+        await load_prices(name)
+        cost = cost_of(name, {"output_tokens": agent.max_tokens})
+        if await agent._context.reserve(name, agent.max_tokens, cost) and cost is None:
+            agent._say_once(f"nobody knows the price of {name!r}: its calls are not counted in a budget of cost_usd.")

@@ -152,7 +152,9 @@ def billed(mark: Mark, value: Any) -> Tokens:
     if not isinstance(usage, dict) or not usage:
         return None
     read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(int(usage.get(name) or 0) for name in read), int(usage.get("output_tokens") or 0)
+    counts = [int(usage.get(name) or 0) for name in read]
+    cost = value.get("cost_usd") if isinstance(value, dict) else getattr(value, "cost_usd", None)
+    return sum(counts), int(usage.get("output_tokens") or 0), counts[-1], cost if isinstance(cost, float) else None
 
 
 def cut(text: str) -> str:

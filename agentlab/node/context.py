@@ -17,11 +17,11 @@ from agentlab.node.approvals import ask_person
 from agentlab.node.home import Home
 from agentlab.node.link import LabInside
 from agentlab.node.resident import Ending, Resident
-from agentlab.node.steps import at_once, carry_out, check_given, claim, given_text, inside_step, name_of
+from agentlab.node.steps import around, at_once, carry_out, check_given, claim, given_text, inside_step, name_of
 from agentlab.ref.inside import Answer, RefInside
 from agentlab.slicing.places import run
 from agentlab.wire.exceptions import as_reason
-from agentlab.wire.packing import pack
+from agentlab.wire.packing import pack, unpack
 
 
 class InsideContext:
@@ -88,6 +88,16 @@ class InsideContext:
     def emit(self, text: str) -> None:
         """Text for the live transcript; passes by, is never stored as state."""
         self._host.say.emit(placement=self._resident.life, text=str(text))
+
+    async def reserve(self, model: str, tokens: int, cost: float | None) -> bool:
+        """Hold back what the model call that runs now may use; whether a budget limits its cost.
+
+        Raises:
+            BudgetExceeded: There is not so much left.
+        """
+        if self._resident.key is None:  # in on_start nothing is a step, so nothing would settle it
+            return False
+        return bool(unpack(await self._host.ask("reserve", around.get(), model, tokens, cost)))
 
     def act(self, op: str, *args: Any) -> Answer[None]:
         """Ask the lab for something about this agent: sent now, awaited if wanted."""

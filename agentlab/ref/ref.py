@@ -21,6 +21,7 @@ from pydantic_core import core_schema
 
 from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
 from agentlab.ground.given import shown
+from agentlab.ref.budget import BudgetOf
 from agentlab.ref.link import NOWHERE, Link, links
 from agentlab.ref.messages import Messages
 from agentlab.ref.operation import DONE, fact, operation, starter
@@ -109,6 +110,11 @@ class Ref:
     def draft(self) -> dict[str, Any]:
         """The state in hand, not committed: what the handler has made of it so far."""
         return self._link.control("draft", self.path)
+
+    @property
+    def budget(self) -> BudgetOf:
+        """What it may spend on models, and has: ``limit``, ``used``, ``reserved``, ``left``; ``add(...)`` raises it."""
+        return BudgetOf(self._link, self.path)
 
     @operation
     def info(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from agentlab.ground.given import file_of
 from agentlab.ground.words import counted
 from agentlab.store.checksums import is_whole, is_whole_text, summed
 from agentlab.store.file import reader, recognise
-from agentlab.store.schema import COLUMNS, TEXTS, VERSION
+from agentlab.store.schema import COLUMNS, TEXTS
 
 MOST = 100
 """Damaged rows that are told of each table."""
@@ -57,22 +57,23 @@ def check(path: str | os.PathLike[str]) -> Checked:
         StoreTooNew: Written by a newer version.
     """
     found = Checked(file_of(path, "check: path"))
-    version = VERSION
     try:
-        version = recognise(found.path, checked_bytes=None)
+        recognise(found.path, checked_bytes=None)
     except (StoreDamaged, sqlite3.Error) as error:
         found.damage.append(str(error).removeprefix(f"{found.path}: "))
     with contextlib.suppress(sqlite3.Error), contextlib.closing(reader(found.path)) as db:
         for table in COLUMNS:
-            _read(db, table, found, sums=version >= VERSION)
+            _read(db, table, found)
         _read_texts(db, found)
     return found
 
 
-def _read(db: sqlite3.Connection, table: str, found: Checked, *, sums: bool) -> None:
-    names = ", ".join(summed(table))
+def _read(db: sqlite3.Connection, table: str, found: Checked) -> None:
     damaged = count = 0
     try:
+        there = {name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")}
+        names = ", ".join(name for name in summed(table) if name in there)  # an older version has fewer columns
+        sums = "sum" in there
         for number, kept, *row in db.execute(f"SELECT rowid, {'sum' if sums else 'NULL'}, {names} FROM {table}"):  # noqa: S608  # ours
             count += 1
             found.unchecked += kept is None
@@ -80,7 +81,7 @@ def _read(db: sqlite3.Connection, table: str, found: Checked, *, sums: bool) -> 
                 damaged += 1
                 if damaged <= MOST:
                     found.damage.append(f"row {number} of table {table!r} is not as it was written")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the names of its columns may be damaged too
         found.damage.append(f"table {table!r} cannot be read on from its row {count + 1}: {error}")
     found.rows[table] = count
     if damaged > MOST:
@@ -98,5 +99,5 @@ def _read_texts(db: sqlite3.Connection, found: Checked) -> None:
             (count,) = db.execute(f"SELECT count(*) FROM {table} {gone}").fetchone()  # noqa: S608  # ours
             if count:
                 found.damage.append(f"{counted(count, 'row')} of table {table!r} without {column!r}, which is lost")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         found.damage.append(f"table 'blob' cannot be read: {error}")

@@ -76,7 +76,10 @@ def recognise(path: Path, checked_bytes: int | None = CHECKED_BYTES) -> int:
 
 def _refuse_foreign(db: Connection, path: Path) -> None:
     """A view, a trigger or a virtual table would run whatever its maker has put into it, without an end perhaps."""
-    found = db.execute("SELECT type, name FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR rootpage = 0")
+    try:
+        found = db.execute("SELECT type, name FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR rootpage = 0")
+    except UnicodeDecodeError as error:  # SQLite names what is damaged, and the name is
+        raise StoreDamaged(f"{path}: its schema is no text ({error}). Restore the file from a copy.") from None
     for kind, name in found:
         raise StoreDamaged(
             f"{path} holds a {kind} {name!r}, and a store holds tables and indexes only: somebody else has made or "

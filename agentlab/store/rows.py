@@ -144,7 +144,7 @@ class StepRow(NamedTuple):
         fault: The kind of fault, if it failed; of a ``crash`` the class of the exception.
         tokens_in: Tokens that a model call took in; None if it was billed none.
         tokens_out: Tokens that a model call gave.
-        cost_usd: What a model call cost; nobody says it yet.
+        cost_usd: What a model call cost; None where nobody knows the price.
         replayed: Whether the journal answered, and nothing was run.
         input: What it was given, as people read it.
         output: What it gave, as people read it; of one that failed why, and what was decided if it was tried again.
@@ -152,6 +152,7 @@ class StepRow(NamedTuple):
         mark: Kind, name, arguments and number as JSON, by which a message that is delivered again finds the step.
         result: What it gave, as the journal answers it.
         once: Whether it may run once only.
+        tokens_cached: Of ``tokens_in`` those that the provider read from its cache.
     """
 
     path: str
@@ -174,6 +175,7 @@ class StepRow(NamedTuple):
     mark: str
     result: str | None
     once: int
+    tokens_cached: int | None = None
 
 
 class BegunRow(NamedTuple):

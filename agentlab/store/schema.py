@@ -9,7 +9,7 @@ from __future__ import annotations
 from agentlab.store.rows import ROWS
 
 APPLICATION_ID = 0x61674C62  # "agLb"
-VERSION = 5
+VERSION = 6
 
 FORK = """
 CREATE TABLE fork (
@@ -44,7 +44,7 @@ CREATE TABLE step (
     id INTEGER PRIMARY KEY, path TEXT, message_seq INTEGER, step INTEGER, attempt INTEGER, kind TEXT, name TEXT,
     started_at INTEGER, took_s REAL, outcome TEXT, fault TEXT, tokens_in INTEGER, tokens_out INTEGER,
     cost_usd REAL, replayed INTEGER, input TEXT, output TEXT, message_key INTEGER, mark TEXT, result TEXT,
-    once INTEGER, sum INTEGER
+    once INTEGER, sum INTEGER, tokens_cached INTEGER
 );
 CREATE TABLE begun (
     message_key INTEGER, step INTEGER, mark TEXT, once INTEGER, at INTEGER, sum INTEGER,
@@ -103,12 +103,16 @@ MIGRATIONS: dict[int, str] = {
     4: "ALTER TABLE inbox ADD COLUMN place INTEGER;\nUPDATE inbox SET place = place_of.n FROM"
     " (SELECT key, row_number() OVER (ORDER BY sent_at, key) n FROM inbox) place_of WHERE inbox.key = place_of.key;",
     5: "\n".join(f"ALTER TABLE {table} ADD COLUMN sum INTEGER;" for table in COLUMNS),
+    6: "ALTER TABLE step ADD COLUMN tokens_cached INTEGER;\nUPDATE step SET sum = NULL;",
 }
 """How a store of the version before becomes one of this version."""
 
 
-SPENT = "SELECT path, sum(tokens_in), sum(coalesce(tokens_out, 0)) FROM step WHERE tokens_in IS NOT NULL GROUP BY path"
-"""Tokens by path."""
+SPENT = (
+    "SELECT path, sum(tokens_in), sum(coalesce(tokens_out, 0)), sum(cost_usd) FROM step"
+    " WHERE tokens_in IS NOT NULL GROUP BY path"
+)
+"""Tokens and cost by path."""
 
 
 def whole(column: str) -> str:

@@ -19,6 +19,7 @@ from typing import Literal
 from agentlab.errors import InvalidSpec
 from agentlab.ground.given import shown
 from agentlab.ground.words import spelt
+from agentlab.supervision.budget import Budget
 from agentlab.supervision.checks import (
     check_complete,
     check_count,
@@ -133,6 +134,7 @@ class Child:
     isolation: Isolation = "node"
     max_memory: int | None = None
     max_busy: float | None = None
+    budget: Budget | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
     type: Literal["worker", "supervisor"] = "worker"
     checked: bool = field(default=False, compare=False, repr=False)
@@ -164,6 +166,7 @@ class Supervisor:
         bring_back: Children that were added while it ran come back with it when it is started again, after those
             declared here, in the order in which they were added, from their checkpoints and with their mailboxes.
             Those that were down stay down; ``temporary`` ones are gone. False: all are forgotten, as in OTP.
+        budget: What all below it may spend together on models.
 
     Raises:
         InvalidSpec: For anything that cannot be; nothing was started.
@@ -177,6 +180,7 @@ class Supervisor:
     auto_shutdown: AutoShutdown
     max_children: int | None
     bring_back: bool
+    budget: Budget | None
 
     @functools.partial(spelt, what="Supervisor")
     def __init__(
@@ -189,10 +193,11 @@ class Supervisor:
         auto_shutdown: AutoShutdown = "never",
         max_children: int | None = None,
         bring_back: bool = True,
+        budget: Budget | None = None,
     ) -> None:
         check_id(name, "supervisor", "name", kind="invalid_name")
         kept = tuple(kid if isinstance(kid, Child) else child(kid) for kid in children)
-        flags = (strategy, max_restarts, max_seconds, auto_shutdown, max_children, bring_back)
+        flags = (strategy, max_restarts, max_seconds, auto_shutdown, max_children, bring_back, budget)
         _fill(self, name, kept, *flags)
         check_supervisor(self, where=repr(name))
         if strategy != "simple_one_for_one":
@@ -211,10 +216,11 @@ class Supervisor:
         auto_shutdown: AutoShutdown = "never",
         max_children: int | None = None,
         bring_back: bool = True,
+        budget: Budget | None = None,
     ) -> Supervisor:
         """Make a supervisor without a look: what cannot be is refused when it starts, as OTP does."""
         made = cls.__new__(cls)
-        flags = (strategy, max_restarts, max_seconds, auto_shutdown, max_children, bring_back)
+        flags = (strategy, max_restarts, max_seconds, auto_shutdown, max_children, bring_back, budget)
         _fill(made, name, children, *flags)
         return made
 
@@ -246,6 +252,7 @@ def child(
     isolation: Isolation = "node",
     max_memory: int | None = None,
     max_busy: float | None = None,
+    budget: Budget | None = None,
     **fields: object,
 ) -> Child:
     """What to keep alive, and how.
@@ -267,6 +274,7 @@ def child(
         max_memory: Bytes it may use; needs ``isolation="process"``. Far past it an allocation raises MemoryError;
             past it the node is killed.
         max_busy: Seconds of CPU or blocking inside one message before it is crashed.
+        budget: What it may spend on models; of a supervisor, all below it together.
         fields: Initial values of the agent's fields.
 
     Raises:
@@ -286,6 +294,7 @@ def child(
         isolation=isolation,
         max_memory=max_memory,
         max_busy=max_busy,
+        budget=budget,
         fields=fields,
         type=kind,
     )
@@ -348,6 +357,8 @@ def check_flags(spec: Supervisor, *, where: str) -> None:
             kind="invalid_bring_back",
             value=spec.bring_back,
         )
+    if spec.budget is not None:
+        check_instance(spec.budget, Budget, f"{who} budget", "invalid_budget")
 
 
 def check_children(spec: Supervisor, *, where: str) -> None:
@@ -431,6 +442,8 @@ def _check_extras(spec: Child, who: str) -> None:
         check_instance(spec.backoff, Backoff, f"{who}: backoff", "invalid_backoff")
     if spec.own_limit is not None:
         check_instance(spec.own_limit, Limit, f"{who}: own_limit", "invalid_own_limit")
+    if spec.budget is not None:
+        check_instance(spec.budget, Budget, f"{who}: budget", "invalid_budget")
     check_one_of(spec.restore, RESTORES, f"{who}: restore", "invalid_restore")
     check_one_of(spec.isolation, ISOLATIONS, f"{who}: isolation", "invalid_isolation")
     if spec.max_busy is not None:

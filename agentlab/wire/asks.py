@@ -26,6 +26,7 @@ from agentlab.errors import InvalidSpec, InvalidState
 from agentlab.exits import Crash
 from agentlab.ref.link import Link
 from agentlab.ref.ref import Ref
+from agentlab.supervision.budget import Budget
 from agentlab.supervision.child import Backoff, Child, Limit, Supervisor
 from agentlab.wire.exceptions import as_reason, decode_reason, describe, encode_reason
 from agentlab.wire.operations import OPERATIONS
@@ -100,7 +101,7 @@ def _spec(what: Any, numbers: Numbers) -> Any:
         fields = _fields(cls, dict(what.fields)) if isinstance(cls, type) and issubclass(cls, Agent) else {}
         return {"child": plain, "of": _spec(what.what, numbers), "fields": fields, "checked": what.checked}
     if isinstance(what, Supervisor):
-        flags = {f.name: getattr(what, f.name) for f in dataclasses.fields(Supervisor) if f.name not in _OWN}
+        flags = {f.name: _limits(getattr(what, f.name)) for f in dataclasses.fields(Supervisor) if f.name not in _OWN}
         return {"supervisor": flags, "name": what.name, "of": [_spec(kid, numbers) for kid in what.children]}
     raise InvalidSpec(
         f"there is nothing to start; give an agent class, a child(...) or a Supervisor(...). Got {what!r}",
@@ -111,8 +112,12 @@ def _spec(what: Any, numbers: Numbers) -> Any:
 _OWN = frozenset({"what", "fields", "checked", "name", "children"})
 
 
+_LIMITS: dict[str, type[Any]] = {"Backoff": Backoff, "Limit": Limit, "Budget": Budget}
+"""Options that are values of their own."""
+
+
 def _limits(value: Any) -> Any:
-    if isinstance(value, (Backoff, Limit)):
+    if isinstance(value, (Backoff, Limit, Budget)):
         return {"is": type(value).__name__, "v": dataclasses.asdict(value)}
     return value
 
@@ -194,7 +199,8 @@ def _read_spec(data: Any, classes: Classes) -> Any:
         return _read_class(data["class"], classes)
     if "supervisor" in data:
         kids = tuple(_read_spec(kid, classes) for kid in data["of"])
-        return Supervisor.unchecked(data["name"], kids, **data["supervisor"])
+        flags = {name: _read_limits(value) for name, value in data["supervisor"].items()}
+        return Supervisor.unchecked(data["name"], kids, **flags)
     what = _read_spec(data["of"], classes)
     plain = {name: _read_limits(value) for name, value in data["child"].items()}
     return Child(what=what, fields=_read_fields(what, data["fields"]), checked=data["checked"], **plain)
@@ -202,7 +208,7 @@ def _read_spec(data: Any, classes: Classes) -> Any:
 
 def _read_limits(value: Any) -> Any:
     if isinstance(value, dict) and value.keys() == {"is", "v"}:
-        return Limit(**value["v"]) if value["is"] == "Limit" else Backoff(**value["v"])
+        return _LIMITS[value["is"]](**value["v"])
     return value
 
 

@@ -28,8 +28,9 @@ KeptFault = tuple[Mark, str, int]
 Asker = tuple[int, int]
 """Whose step a call is: the key of the message that makes it, and the step's number there."""
 
-Tokens = tuple[int, int] | None
-"""Taken in and given by a model call; None for other steps."""
+Tokens = tuple[int, int, int, float | None] | None
+"""What a model call was billed: tokens taken in, given, and of the first those read from a cache; US dollars, where
+the price is known. None for other steps."""
 
 Blame = Literal["none", "charged", "own", "parked", "escalated"]
 """What a life's end says of the message in hand: nothing; that it is to blame; that its handler raised it; that it met

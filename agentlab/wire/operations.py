@@ -44,6 +44,8 @@ OPERATIONS: dict[str, Operation] = {
     "doubts": Operation(looks=True),
     "approvals": Operation(looks=True),
     "approve": Operation(),
+    "budget": Operation(looks=True),
+    "raise_budget": Operation(waits=True),
     "explain": Operation(),
     "crash": Operation(reason="crashed"),
     "kill": Operation(),

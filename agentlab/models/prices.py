@@ -1,0 +1,52 @@
+"""What a model call costs, by the prices that ``genai-prices`` carries; what it does not know is not guessed."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+_FREE = ("sim", "local")  # names of models on this machine, which have no price
+
+
+async def load_prices(model: str) -> None:
+    """Import the list of prices, if the model may have one: a second that only who pays for models pays."""
+    if not model.startswith(_FREE):
+        await asyncio.to_thread(_prices)
+
+
+def cost_of(model: str, usage: Mapping[str, Any]) -> float | None:
+    """The cost of one call (US dollars); None where nobody knows the price.
+
+    Args:
+        model: Its name, with the provider's before a colon where it has one.
+        usage: Tokens as the Messages API words them.
+    """
+    if model.startswith(_FREE):
+        return None
+    listed = _prices()
+    if listed is None:
+        return None
+    count = {name: int(value) for name, value in usage.items() if isinstance(value, int)}
+    read, written = count.get("cache_read_input_tokens", 0), count.get("cache_creation_input_tokens", 0)
+    provider, _, name = model.rpartition(":")
+    tokens = listed.Usage(
+        input_tokens=count.get("input_tokens", 0) + read + written, cache_read_tokens=read, cache_write_tokens=written,
+        output_tokens=count.get("output_tokens", 0),
+    )  # fmt: skip
+    try:
+        found = listed.calc_price(tokens, model_ref=name, provider_id=provider or None)
+    except (LookupError, ValueError):
+        return None
+    return float(found.total_price)
+
+
+@functools.cache
+def _prices() -> Any:  # the library, whose types nobody else needs
+    """The list; None in an environment that is older than the need for it."""
+    try:
+        return importlib.import_module("genai_prices")
+    except ImportError:
+        return None

@@ -61,12 +61,17 @@ def checked(reply: JSON) -> JSON:
 
 
 def kept(reply: JSON) -> list[JSON]:
-    """The content to remember: what the API takes back. A tool use stays only where the model stopped for it."""
+    """The content to remember: what the API takes back.
+
+    A tool use stays only where the model stopped for it, a thought only if it is signed.
+    """
     is_whole = NEXT.get(reply["stop_reason"]) == "tools"
     return [
         block
         for block in reply["content"]
-        if (block["type"] != "text" or block["text"].strip()) and (block["type"] != "tool_use" or is_whole)
+        if (block["type"] != "text" or block["text"].strip())
+        and (block["type"] != "tool_use" or is_whole)
+        and (block["type"] != "thinking" or block.get("signature"))
     ]
 
 

@@ -27,12 +27,12 @@ def echo(ask: Ask) -> Turn:
 def calculator(ask: Ask) -> Turn:
     """Work out the arithmetic of the question with the tools on offer, one operation a turn if need be.
 
-    Without a fitting tool it reckons itself; a question without arithmetic is echoed.
+    Without a fitting tool it reckons itself; a question without arithmetic is echoed, unless one before it waits for
+    its answer still: told that something went wrong, it goes on with what it was asked.
     """
-    expression = find_expression(ask.question)
+    expression, results = _open_question(ask)
     if expression is None:
         return echo(ask)
-    results = ask.results()
     failed = _failures(results)
     if failed >= 2:
         return Turn.say(f"I could not work out {expression}: {_text(results[-1])}")
@@ -44,6 +44,22 @@ def calculator(ask: Ask) -> Turn:
     except ArithmeticError as error:
         return Turn.say(f"{expression} cannot be worked out: {error}.")
     return Turn.say(f"{expression} = {value}")
+
+
+def _open_question(ask: Ask) -> tuple[str | None, Sequence[JSON]]:
+    """The newest arithmetic that was not answered yet, and what tools have reported since it was asked."""
+    results: list[JSON] = []
+    for message in reversed(ask.messages):
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        text = text_of(message["content"])
+        if message["role"] == "assistant" and re.search(r" = |cannot be worked out|could not work out", text):
+            break
+        if message["role"] != "user":
+            continue
+        if text and (expression := find_expression(text)):
+            return expression, results
+        results[:0] = [block for block in blocks if block["type"] == "tool_result"]
+    return find_expression(ask.question), ask.results()
 
 
 def planner(ask: Ask) -> Turn:

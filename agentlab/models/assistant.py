@@ -7,8 +7,8 @@
     reckoner = lab.start(Reckoner, id="reckoner")
     await reckoner.call.ask("What is 2 + 3 * 4?")
 
-The conversation is state, and it changes in whole units: when a model call fails, the exception goes up, the agent
-dies, and its next incarnation finds the conversation as it was before the message. So a tool use without its result,
+The conversation is state, and it changes in whole units: when a model call fails for good, the agent dies or is parked,
+and its next incarnation finds the conversation as it was before the message. So a tool use without its result,
 which every later call would be refused for, is never stored.
 """
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Assistant(Agent):
-    """Answers with the help of a model and of tools; a failed model call is a crash, and the supervisor's business.
+    """Answers with the help of a model and of tools; what is done about their failures: ``agentlab.faults.table()``.
 
     Class settings:
         model: ``"sim"`` or ``"sim-<mind>"``: the simulator of the lab. ``"claude-..."``: the real API, with the key

@@ -43,8 +43,8 @@ class Assistant(Agent):
     Class settings:
         model: ``"sim"`` or ``"sim-<mind>"``: the simulator of the lab. ``"claude-..."``: the real API, with the key
             from the environment (``ANTHROPIC_API_KEY``). ``"local"``, ``"local:<file.gguf>"``: a model on this
-            machine (``agentlab.models.local``). Or an object of your own with ``create``
-            (``agentlab.models.Model``).
+            machine (``agentlab.models.local``). ``"openai:..."`` and so on: other providers. Or an object of
+            your own with ``create`` (``agentlab.models.Model``).
         base_url: Another server that speaks the Messages API; it takes ``model`` whatever it is called.
         system: The system prompt.
         tools: ``Tool``s or typed functions.

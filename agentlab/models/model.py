@@ -18,11 +18,13 @@ from agentlab.errors import InvalidSpec
 from agentlab.ground.given import shown
 from agentlab.models.accumulator import JSON, checked_message
 from agentlab.models.messages import MessagesClient
+from agentlab.models.providers import is_provider, made
 
 NAMES = (
     "'sim' or 'sim-<mind>' (the lab's simulator)",
     "'claude-...' (the Messages API, with ANTHROPIC_API_KEY)",
     "'local' or 'local:<file.gguf>' (a model on this machine, the extra 'local')",
+    "'openai:...', 'google:...', 'mistral:...' or another provider (the extra 'providers')",
     "any name together with base_url=... (another server that speaks the Messages API)",
     "an object with an async method create(...), see agentlab.models.Model",
 )
@@ -94,6 +96,9 @@ def choose(model: Any, base_url: str | None = None) -> Choice:  # a name, or a M
         return Choice(model, "local", _local(model))
     if model.startswith("claude-"):
         return Choice(model, "anthropic", _at(model, None))
+    if is_provider(model):
+        provider = model.partition(":")[0]
+        return Choice(model, provider.removesuffix("-chat").removesuffix("-responses"), _provided(model))
     raise InvalidSpec(
         f"model={model!r} names no model. It may be: {'; '.join(NAMES)}.", kind="unknown_model", value=model
     )
@@ -158,6 +163,19 @@ def _simulated(model: str) -> Callable[[Any], Awaitable[Model]]:
         return _Named(model, client, metadata={"user_id": lab.asker})
 
     return opened
+
+
+def _provided(model: str) -> Callable[[Any], Awaitable[Model]]:
+    async def opened(lab: Any) -> Model:
+        models = _provided_models.setdefault(asyncio.get_running_loop(), {})
+        if model not in models:  # in a thread: see client_for
+            models.setdefault(model, await asyncio.to_thread(made, model))
+        return models[model]
+
+    return opened
+
+
+_provided_models: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Model]] = WeakKeyDictionary()
 
 
 def _local(model: str) -> Callable[[Any], Awaitable[Model]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentlab import Agent, Assistant, Lab, Ref, open_store, tool
-from agentlab.errors import AgentDown, StepFailed, ToolFailed
+from agentlab.errors import AgentDown, CallTimeout, StepFailed, ToolFailed
 from tests.conftest import wait_for
 
 
@@ -50,6 +53,10 @@ class Buyer(Agent):
         self.paid.append(told)
         return told
 
+    async def dawdle(self) -> None:
+        """Take longer than anybody waits, for no person."""
+        await asyncio.sleep(2)
+
     async def buy_inside(self, path: str) -> str:
         """As one would get round it."""
         return str(await self.step(pay_inside, path))
@@ -57,6 +64,19 @@ class Buyer(Agent):
     async def wrong(self) -> str:
         """What does not fit is asked of nobody."""
         return str(await self.step(pay, {"road": 1}))
+
+
+class Relay(Agent):
+    """Calls another, with little patience."""
+
+    async def order(self, buyer: Ref, path: str, timeout: float = 1.0, approved: bool = True) -> str:
+        """Have it buy; or have it sleep for longer than is waited."""
+        if approved:
+            return str(await buyer.call(timeout=timeout).buy(path))
+        try:
+            return str(await buyer.call(timeout=timeout).dawdle())
+        except CallTimeout as error:
+            return type(error).__name__
 
 
 class Boss(Agent):
@@ -158,6 +178,21 @@ def test_a_person_is_asked_once_whoever_dies(lab, tmp_path):
     assert (tmp_path / "account").read_text() == "1\n"
     events = lab.events().query("path == '/mortal'")["kind"]
     assert list(events).count("approval_asked") == 1
+
+
+def test_the_deadlines_of_callers_stand_still(lab, tmp_path):
+    """Of a cell and of an agent in between: both are over long before the person comes."""
+    buyer, relay = lab.start(Buyer, id="slow"), lab.start(Relay, id="relay")
+    reply = relay.call(timeout=1.0).order(buyer, str(tmp_path / "account"))
+    with ThreadPoolExecutor() as pool:
+        waits = pool.submit(reply.result)
+        begun = time.monotonic()
+        wait_for(buyer.approvals)
+        wait_for(lambda: time.monotonic() > begun + 3.0)
+        buyer.approve("pay")
+
+        assert waits.result(60) == "paid 1"
+    assert relay.call.order(buyer, "/", timeout=0.2, approved=False).result(60) == "CallTimeout"
 
 
 def test_there_is_no_way_round_a_person(lab, tmp_path):

@@ -151,7 +151,7 @@ class Steps:
         origin = (key, number)
         if origin in self._acts:
             self._acts[origin].answers.append(answer)
-            message.step = self._acts[origin].step.name
+            self._wait_for_person(message, self._acts[origin].step)
             self._desk.settle(entry)
             return None
         if message.journal is None:
@@ -171,8 +171,15 @@ class Steps:
         if begun.reaches and origin in self._mail.answers:  # an earlier kernel has done it
             act(self._mail.answers[origin])
             return None
+        self._wait_for_person(message, begun)
         self._desk.settle(entry)
         return act
+
+    def _wait_for_person(self, message: Message, step: Step) -> None:
+        """What a step waits for is said; nobody is late meanwhile whom a person keeps waiting."""
+        message.step = step.name
+        if step.mark[0] == APPROVAL:
+            self._mail.pauses.begin(message, step.number)
 
     def answer_act(self, origin: Asker, result: bytes, gave: str) -> bool:
         """End an act that a person answers; whether it is under way."""
@@ -186,6 +193,7 @@ class Steps:
         """It is done, or it failed: that is written down, and who asked is told after the commit."""
         entry, message, step = act.entry, act.message, act.step
         self._acts.pop((message.key, step.number), None)
+        self._mail.pauses.end(message, step.number)
         if message.journal is not None and message.journal.steps.get(step.number) is step:
             message.journal.end(step.number, result)
         if message.step == step.name:

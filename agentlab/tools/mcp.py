@@ -257,7 +257,10 @@ class McpTool(Tool):
         """As ``run``, by name or with one mapping."""
         return self.run(args[0] if args else kwargs)
 
-    in_step = __call__
+    @property
+    def in_step(self) -> McpTool:
+        """Itself: a step that calls it finds in it the name of its breaker."""
+        return self
 
     def check(self, *args: Any, **kwargs: Any) -> None:
         """Refuse what is no mapping of names to values; the rest is the server's to check."""

@@ -143,6 +143,45 @@ def sim(lab: Lab) -> Iterator[Control]:
     steer.clear()
 
 
+def test_a_budget_is_used_up_and_raised(lab, sim):
+    """At the limit the call is not made and the agent is parked with its message; raised, it goes on with that."""
+    talker = lab.start(Talker, id="talker", budget=Budget(tokens=130))
+    talker.call.ask("one two three four five six seven eight").result(60)
+    used = talker.budget.used
+
+    talker.cast.ask("and more of the same, please")
+    wait_for(lambda: talker.status == "parked")
+    assert sim.requests() == 1
+    assert "tokens=130" in lab.explain(talker)
+    talker.budget.add(tokens=1000)
+
+    wait_for(lambda: len(talker.state["messages"]) == 4)
+    assert used.tokens == used["tokens"] > 0
+    assert talker.budget.limit.tokens == 1130
+    assert talker.budget.reserved == Amounts(0, 0.0, 0.0)
+    assert repr(talker.budget).startswith("Budget('/talker': tokens ")
+
+
+def test_a_supervisors_budget_is_that_of_all_below_it(lab, sim):
+    """Nested supervisors each have theirs; who is refused is told whose budget it was, and how to raise it."""
+    inner = Supervisor("inner", child(Talker, id="a"), child(Talker, id="b"), budget=Budget(tokens=150))
+    lab.start(Supervisor("outer", inner, child(Talker, id="c")), budget=Budget(tokens=10_000))
+    lab["/outer/inner/a"].call.ask("one two three four five six seven eight nine ten").result(60)
+    b = lab["/outer/inner/b"]
+
+    b.cast.ask("one two three four five six seven eight nine ten")
+    b.cast.ask("one two three four five six seven eight nine ten")
+    wait_for(lambda: b.status == "parked")
+    lab["/outer/c"].call.ask("I may").result(60)
+
+    outer, inside = lab["/outer"].budget.used.tokens, lab["/outer/inner"].budget.used.tokens
+    assert outer > inside > 0
+    assert "lab['/outer/inner'].budget.add(tokens=...)" in lab.events().query("path == '/outer/inner/b'").to_csv()
+    lab["/outer/inner"].budget.add(tokens=10_000)
+    lab.wait_idle(60)
+    assert len(b.state["messages"]) == 4
+
+
 def test_an_agent_sees_and_raises_a_budget_from_inside(lab):
     """As a cell does, awaited."""
     talker = lab.start(Talker, id="watched", budget=Budget(tokens=100))

@@ -10,7 +10,6 @@ from agentlab.books.agents import Entry
 from agentlab.control.agents import go_on
 from agentlab.control.children import find
 from agentlab.errors import InvalidArgument, InvalidSpec
-from agentlab.exits import Crash
 from agentlab.ground.given import shown
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.budget import NAMES, NOTHING, Account, Amounts, check_amounts
@@ -77,8 +76,8 @@ async def raise_budget(runtime: Runtime, path: str, more: dict[str, Any]) -> Amo
 
 async def _unpark(runtime: Runtime, entry: Entry) -> None:
     """Start an agent again that is parked because a budget was reached."""
-    reason = entry.reason
-    if entry.record.state == "parked" and isinstance(reason, Crash) and reason.type == "BudgetExceeded":
+    parked = entry.pending[0].parked if entry.pending and entry.record.state == "parked" else None
+    if parked is not None and parked.cause.type == "BudgetExceeded":
         await go_on(runtime, entry)
 
 

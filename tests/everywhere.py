@@ -110,6 +110,7 @@ REF: dict[str, Callable[[Lab, Ref], object]] = {
     "rewind": lambda lab, ref: rewound(ref),
     "settle": lambda lab, ref: refused(lambda: ref.settle(1, 5)),
     "skip": lambda lab, ref: refused(ref.skip),  # nothing is in hand
+    "stream": lambda lab, ref: ref.stream.add(1).result(100),
     "start_child": lambda lab, ref: team(lab).start_child(child(Counter, id="b")),
     "state": lambda lab, ref: ref.state,
     "status": lambda lab, ref: ref.status,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from agentlab.books.journal import Journal
 from agentlab.exits import Crash, reason_text
+from agentlab.ref.link import Said
 from agentlab.wire.frames import Asker
 
 
@@ -16,6 +18,10 @@ class Answer(Protocol):
 
     def __call__(self, value: bytes | None, error: BaseException | None = None, /) -> None:
         """It is there."""
+
+
+Hears = Callable[[Said, int, str], None]
+"""Hears what a handler says while it runs: what kind of thing, the placement of its life, the text."""
 
 
 class Parked(NamedTuple):
@@ -62,8 +68,8 @@ class Message:
     """One message from the moment it was accepted to the commit of its outcome."""
 
     __slots__ = (
-        "answer", "asker", "begun", "deliveries", "journal", "key", "kept", "method", "origin", "parked", "pause",
-        "payload", "place", "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
+        "answer", "asker", "begun", "deliveries", "hears", "journal", "key", "kept", "method", "origin", "parked",
+        "pause", "payload", "place", "redeliver", "seed", "sender", "sent_at", "step", "tried", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +83,7 @@ class Message:
         self.answer = answer
         self.redeliver = redeliver
         self.deliveries = 0
+        self.hears: Hears | None = None  # who listens to what its handler emits
         self.sent_at = time.time_ns()
         self.begun = 0
         self.step: str | None = None

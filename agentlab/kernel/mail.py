@@ -14,7 +14,7 @@ from typing import Any, Literal
 from agentlab.agent.base import HOOKS
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
-from agentlab.books.messages import NOTHING, Answer, Message, Parked
+from agentlab.books.messages import NOTHING, Answer, Hears, Message, Parked
 from agentlab.books.specs import is_missing, unknown
 from agentlab.errors import (
     AgentDown,
@@ -64,12 +64,13 @@ class Mail:
 
     def send(
         self, path: str, method: str, payload: bytes, *, sender: str = "", answer: Answer | None = None,
-        redeliver: bool | None = None, origin: Asker | None = None,
+        redeliver: bool | None = None, origin: Asker | None = None, hears: Hears | None = None,
     ) -> Message:  # fmt: skip
         """Accept a message, or say why not: to the caller, or for a cast as a dead letter."""
         again = self._redeliver if redeliver is None else redeliver
         number = next(self._desk.numbers)
         message = Message(number, method, payload, sender, answer, redeliver=again, origin=origin)
+        message.hears = hears
         self._post(path, message)
         return message
 

@@ -66,8 +66,9 @@ class Posts:
             post = self._waiting.popleft()
             given, answer = post.message, post.answer if post.reply is not None else None
             post.sent = self._mail.send(
-                given.path, given.method, post.payload, answer=answer, redeliver=given.redeliver
-            )
+                given.path, given.method, post.payload, answer=answer, redeliver=given.redeliver,
+                hears=given.hears,
+            )  # fmt: skip
         self._desk.due()
 
     def withdraw(self, post: Post) -> bool:

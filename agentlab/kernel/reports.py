@@ -122,6 +122,8 @@ class Reports:
         entry = self._desk.placed.get(placement)
         if entry is not None:
             self._desk.ledger.events.pass_text_on(entry, text)
+            if entry.pending and entry.pending[0].hears is not None:
+                entry.pending[0].hears("text", placement, text)
 
     def on_cast(self, node: Node, *, path: str, method: str, payload: bytes) -> None:
         """A message without a reply."""

@@ -57,6 +57,8 @@ class Steps:
         found = self._step(placement, key, number)
         if found is not None:
             entry, message, journal, step = found
+            if message.hears is not None:
+                message.hears("cut", placement, "")
             ledger, given = self._desk.ledger, self._given.get((key, number), "")
             shown = f"{gave} ({does}: {why})"
             ledger.messages.note_step(
@@ -106,6 +108,8 @@ class Steps:
         if result is not None or not (step.once or step.is_call):
             journal.end(number, result)
         message.step = None
+        if message.hears is not None and outcome == "ok":
+            message.hears("whole", placement, "")
         self._mail.pauses.end(message, number)
         if outcome != LEFT:
             self._desk.ledger.messages.note_step(

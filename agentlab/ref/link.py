@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakValueDictionary
 
 from agentlab.errors import LabClosed, UnknownMessage
@@ -48,14 +48,19 @@ class Link(Protocol):
         """Raise InvalidArgument if the arguments do not fit the method, where its class is known here."""
 
 
+Said = Literal["text", "cut", "whole"]
+"""What a stream hears: text that was emitted; an attempt at a step was cut off; a step has ended."""
+
+
 class Outgoing:
     """One message on its way out: to whom, which method, with what."""
 
-    __slots__ = ("args", "call", "kwargs", "method", "path", "redeliver", "timeout")
+    __slots__ = ("args", "call", "hears", "kwargs", "method", "path", "redeliver", "timeout")
 
     def __init__(
         self, path: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, call: bool,
         timeout: float | None = None, redeliver: bool | None = None,
+        hears: Callable[[Said, int, str], None] | None = None,
     ) -> None:  # fmt: skip
         self.path = path
         self.method = method
@@ -64,6 +69,7 @@ class Outgoing:
         self.call = call
         self.timeout = timeout
         self.redeliver = redeliver
+        self.hears = hears
 
 
 class Nowhere:

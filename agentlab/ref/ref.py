@@ -25,6 +25,7 @@ from agentlab.ref.budget import BudgetOf
 from agentlab.ref.link import NOWHERE, Link, links
 from agentlab.ref.messages import Messages
 from agentlab.ref.operation import DONE, fact, operation, starter
+from agentlab.ref.stream import Streams
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
     import pandas as pd
@@ -110,6 +111,16 @@ class Ref:
     def draft(self) -> dict[str, Any]:
         """The state in hand, not committed: what the handler has made of it so far."""
         return self._link.control("draft", self.path)
+
+    @property
+    def stream(self) -> Streams:
+        """As ``call``, for who wants to see the answer come: ``async for piece in ref.stream.ask("...")``.
+
+        In a script a plain ``for`` does it. Pieces are texts, what the agent says (``self.emit``) while it works on the
+        message; one whose ``kind`` is ``again`` marks where it began again after it was cut off. The answer at the end
+        is ``await stream``, or ``stream.result()``. Leaving the loop ends the listening, not the work.
+        """
+        return Streams(self)
 
     @property
     def budget(self) -> BudgetOf:

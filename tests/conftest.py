@@ -6,14 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from agentlab import Lab
+from tests.patience import wait_for
+
+__all__ = ["wait_for"]
 
 # How long an example takes on a busy machine is no property of the code. The same examples each time: a red
 # run is never chance; ``--hypothesis-profile=search`` looks for new ones.
@@ -61,12 +63,3 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs the right to mount a small disk")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=False)
-
-
-def wait_for(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    """Return when the condition holds; fail after ``timeout`` seconds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout} s: {condition}")
-        time.sleep(0.01)  # between two looks, with a deadline

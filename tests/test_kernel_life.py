@@ -100,8 +100,7 @@ def test_an_interrupt_ends_the_wait_and_no_agent(tmp_path: Path) -> None:
         import signal, sys, threading
         from pathlib import Path
         from agentlab import Agent, Lab
-        from tests.conftest import wait_for
-        from tests.test_neighbours import sign_of
+        from tests.patience import sign_of, wait_for
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,7 @@ from agentlab import Agent, Lab, Ref, Supervisor, child
 from agentlab.errors import AgentDown, CallCycle
 from tests.conftest import wait_for
 from tests.misbehave import hold
-
-
-async def sign_of(path: str) -> None:
-    """Wait until somebody makes this file."""
-    while not await asyncio.to_thread(os.path.exists, path):  # noqa: ASYNC110  # it comes from another process
-        await asyncio.sleep(0.01)
+from tests.patience import sign_of
 
 
 class Purse(Agent):

@@ -15,8 +15,8 @@ import pytest
 from agentlab import Agent, Backoff, Lab, Ref, Supervisor, child
 from agentlab.errors import CallTimeout, NotRunning
 from tests.conftest import wait_for
+from tests.patience import sign_of
 from tests.test_kernel_life import read_line, start_script
-from tests.test_neighbours import sign_of
 from tests.test_travel import mark
 
 
@@ -52,7 +52,7 @@ KERNEL = """
     import sys, time
     from pathlib import Path
     from agentlab import Lab
-    from tests.conftest import wait_for
+    from tests.patience import wait_for
     from tests.test_order import Taker
 
     lab = Lab(sys.argv[1], nodes=1)

@@ -124,7 +124,7 @@ def test_without_descriptors_a_lab_says_so_and_opens_when_there_are_some(tmp_pat
         from agentlab import Lab
         from agentlab.errors import AgentLabError
         from tests.agents import Counter
-        from tests.conftest import wait_for
+        from tests.patience import wait_for
         from tests.test_starts import held
 
         before, (_, hard), refused = held(), resource.getrlimit(resource.RLIMIT_NOFILE), 0
@@ -156,7 +156,7 @@ CELLS = """
     import gc, os, random, signal, sys, threading
     from agentlab import Lab
     from tests.agents import Counter
-    from tests.conftest import wait_for
+    from tests.patience import wait_for
     from tests.test_starts import held, nodes
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -224,7 +224,7 @@ def test_an_interrupt_ends_the_wait_for_an_agent_that_never_starts_or_stops(tmp_
         import os, signal, sys, threading
         import anyio
         from agentlab import Agent, Lab
-        from tests.conftest import wait_for
+        from tests.patience import wait_for
         from tests.test_starts import threads
 
         signal.signal(signal.SIGINT, signal.default_int_handler)

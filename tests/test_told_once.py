@@ -11,8 +11,8 @@ import pytest
 from agentlab import Agent, Lab, Limit, Ref
 from agentlab.errors import AgentDown
 from tests.conftest import wait_for
+from tests.patience import sign_of
 from tests.test_kernel_life import read_line, start_script
-from tests.test_neighbours import sign_of
 from tests.test_travel import mark, size
 
 
@@ -32,7 +32,7 @@ FULL = """
     import os, resource, signal, sys
     from pathlib import Path
     from agentlab import Lab
-    from tests.conftest import wait_for
+    from tests.patience import wait_for
     from tests.test_told_once import Grower
 
     lab = Lab(sys.argv[1], nodes=1)

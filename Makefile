@@ -34,12 +34,17 @@ AT_ONCE := -p no:nbval -n auto --dist loadgroup
 # Nodes, kernels and scripts are started a thousand times: none of them shall compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help lab test quick pythons bench clean insides core $(CHECKS)
+# All cases of what the suite has a sample of (DESIGN.md says which).
+long: $(VENV)/.installed-test
+	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py store_life.py soak.py)
+
+.PHONY: help lab test quick long pythons bench clean insides core $(CHECKS)
 
 help:
 	@echo "make lab     set everything up and open the tour in JupyterLab"
 	@echo "make test    set everything up and run every check: $(CHECKS)"
 	@echo "make quick   what matters most, in less than a minute: $(QUICK)"
+	@echo "make long    run every death and every minute of which the suite has a sample"
 	@echo "make pythons run all tests and notebooks on every other Python that is found here"
 	@echo "make bench   measure agentlab beside its peers, a quarter of an hour, into tests/benchmarks/results.md"
 	@echo "make clean   remove the environment and everything that was built"

@@ -7,6 +7,9 @@ import os
 import time
 from collections.abc import Callable
 
+LONG = bool(os.environ.get("AGENTLAB_LONG"))
+"""Whether every case runs of which the suite has a sample: ``make long``."""
+
 
 def wait_for(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Return when the condition holds; fail after ``timeout`` seconds."""

@@ -21,6 +21,7 @@ from tests.crashes.books import ORDERS, check_aides, check_states, settle
 from tests.crashes.family import family
 from tests.crashes.watch import Watch
 from tests.crashes.world import PLAN, breaches, count, lines
+from tests.patience import LONG
 
 OWN = ("raise", "exit")
 OTHERS = ("kill", "crash", "node", "sibling")
@@ -195,7 +196,7 @@ def any_schedule(seed: int, known: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", range(500 if LONG else 50))
 def test_many_deaths_in_a_row(in_memory: Run, in_file: Run, places: list[str], seed: int) -> None:
     """Whatever dies when, and again before it has recovered: the books balance. A seed's number plays it again."""
     (in_file if seed % 2 else in_memory).schedule(**any_schedule(seed, places))
@@ -257,7 +258,7 @@ PLACES = (
 )
 
 
-@pytest.mark.parametrize("seeds", [(0, 1), (2, 3)], ids=str)
+@pytest.mark.parametrize("seeds", [(1, 2), *([(0, 3), (4, 5), (6, 7)] if LONG else [])], ids=str)
 def test_kernels_die_one_after_the_other(tmp_path: Path, seeds: tuple[int, int]) -> None:
     """Before any statement of a write, after any commit, in any step: the next kernel goes on, the last one is done."""
     with ThreadPoolExecutor(2) as both:

@@ -74,7 +74,7 @@ KERNEL = """
     path, folder, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
     sys.stdin.readline()  # what takes long is done: the life before this one may still go on meanwhile
     lab = Lab(path, nodes=2)
-    lab.wait_idle(30)
+    lab.wait_idle(60)
     fronts = [lab.whereis(f"f{n}") or lab.start(Front, id=f"f{n}") for n in range(3)]
     clerks = [lab.whereis(f"c{n}") or lab.start(Clerk, id=f"c{n}") for n in range(2)]
     said = threading.Lock()
@@ -89,9 +89,9 @@ KERNEL = """
         while True:
             clerk, other = clerks if number % 2 else clerks[::-1]
             if lane == 5:
-                clerk.call.note(number).result(30)
+                clerk.call.note(number).result(60)
             else:
-                fronts[lane % 3].call.take(number, folder, clerk, other).result(30)
+                fronts[lane % 3].call.take(number, folder, clerk, other).result(60)
             say(number)
             number += LANES
 
@@ -134,11 +134,11 @@ def one_life(
         line.write("go\n")
     said = lines_of(kernel)
     early = life and chance.random() < 0.2  # while it comes back
-    found = [] if early else [said.get(timeout=60)]
+    found = [] if early else [said.get(timeout=100)]
     time.sleep(chance.uniform(0.1, 0.9) if early else chance.uniform(0.02, 0.4))  # the moment of its death
     kernel.kill()
-    kernel.wait(10)
-    while line := said.get(timeout=10):
+    kernel.wait(60)
+    while line := said.get(timeout=60):
         found.append(line)
     assert kernel.stdout is not None
     kernel.stdout.close()
@@ -190,7 +190,7 @@ def test_a_kernel_killed_again_and_again_under_load_loses_and_doubles_nothing(tm
                 balance(states, acknowledged, folder, life)
             acknowledged |= set(said)
     with Lab(path, nodes=2) as lab:
-        lab.wait_idle(30)
+        lab.wait_idle(60)
         balance({ref.id: {"status": ref.status, **ref.state} for ref in lab}, acknowledged, folder, ROUNDS)
         assert lab.start(Clerk, id="new").call.note(1).result(20) == 1
     assert len(acknowledged) > ROUNDS

@@ -84,6 +84,8 @@ LAB: dict[str, Callable[[Lab, Ref], object]] = {
 }
 
 REF: dict[str, Callable[[Lab, Ref], object]] = {
+    "approvals": lambda lab, ref: ref.approvals(),
+    "approve": lambda lab, ref: refused(lambda: ref.approve(1)),  # nothing waits
     "budget": lambda lab, ref: ref.budget.used,
     "call": lambda lab, ref: ref.call.add(1).result(100),
     "cast": lambda lab, ref: ref.cast.add(1),

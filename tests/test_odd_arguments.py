@@ -128,7 +128,8 @@ def public(cls: type) -> set[str]:
 
 LAB: dict[str, dict[str, Any]] = {
     "agents": {}, "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
-    "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"}, "restarts": {}, "resume": {}, "retry": {},
+    "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
+    "restarts": {}, "resume": {}, "retry": {},
     "rows": {}, "simulator": {}, "start": {"what": Wild}, "start_many": {"cls": Wild, "n_or_fields": 1}, "steps": {},
     "spend": {}, "tree": {}, "upgrade": {"cls": Wild},
     "wait_idle": {}, "whereis": {"id": "innocent"}, "__getitem__": {"path": "/"},
@@ -136,6 +137,7 @@ LAB: dict[str, dict[str, Any]] = {
 """The methods of a lab, and what they need."""
 
 REF: dict[str, dict[str, Any]] = {
+    "approvals": {}, "approve": {"step": 1},
     "checkpoints": {}, "count_children": {}, "crash": {}, "delete_child": {"id": "kid"}, "doubts": {}, "exit": {},
     "fork": {}, "get_childspec": {"id": "kid"}, "info": {}, "kill": {}, "log": {}, "replace_state": {}, "restart": {},
     "restart_child": {"id": "kid"}, "resume": {}, "rewind": {"to": 0}, "settle": {"step": 1, "retry": True}, "skip": {},
@@ -157,7 +159,7 @@ def test_the_table_has_every_public_method() -> None:
     """A method that is new is tried with odd arguments from its first day."""
     assert public(Lab) | public(Frames) == set(LAB)
     assert public(Ref) == set(REF)
-    assert public(StoredLab) == public(Frames) | {"agents", "close"}
+    assert public(StoredLab) == public(Frames) | {"agents", "approvals", "close"}
     for cls, names in OTHERS.values():
         assert public(cls) == names
     assert {name for name, value in vars(frames).items() if inspect.isfunction(value)} == set(FRAMES)

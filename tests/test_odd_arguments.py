@@ -254,8 +254,8 @@ CHARTS: dict[str, dict[str, Any]] = {
     "restarts": {}, "latency": {}, "outcomes": {"frame": pd.DataFrame({"x": [1], "y": [2]}), "x": "x", "y": "y"}
 }  # fmt: skip
 FRAMES = {
-    "agents", "checkpoints", "dead_letters", "events", "messages", "restarts", "spend", "steps", "stored_agents",
-    "upgrades",
+    "agents", "approvals", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
+    "steps", "stored_agents", "upgrades",
 }  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def test_a_chart_of_nothing_that_can_be_drawn_says_so(chart: str) -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize("name", sorted(FRAMES - {"agents", "spend", "upgrades", "stored_agents"}))
+@pytest.mark.parametrize("name", sorted(FRAMES - {"agents", "requests", "spend", "upgrades", "stored_agents"}))
 def test_a_frame_of_no_path_says_so(one: Lab, name: str, tmp_path: Path) -> None:
     """From a live lab and from a file."""
     with Lab(tmp_path / "run.lab", nodes=1) as lab:

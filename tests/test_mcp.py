@@ -67,7 +67,8 @@ def lab(folder):
 
 def calls(folder: Path, name: str) -> int:
     """How often the liar was asked for something."""
-    return (folder / "calls").read_text().split().count(name)
+    seen = folder / "calls"
+    return seen.read_text().split().count(name) if seen.exists() else 0
 
 
 def test_what_lies_floods_and_chatters_is_told_and_harms_nobody(lab):

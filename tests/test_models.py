@@ -21,7 +21,7 @@ from agentlab.sim.scenarios import MODES
 from tests.simulated import ADD, user
 
 LONG = "There was once a text that was long enough to be cut in the middle of it. " * 4
-SLOW_MODES = ("hang_headers", "stall_mid_stream", "ping_forever")
+SLOW_MODES = ("hang_headers", "stall_mid_stream", "ping_forever", "drip")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_an_answer_is_plain_json_streamed_or_not(client, stream):
     message = await client.create(messages=[user(LONG)], max_tokens=500, stream=stream, on_text=heard.append)
 
     assert (message["role"], message["stop_reason"]) == ("assistant", "end_turn")
-    assert message["content"] == [{"type": "text", "text": LONG}]
+    assert message["content"] == [{"type": "text", "text": LONG, "citations": None}]
     assert message["usage"]["input_tokens"] > 0
     assert "".join(heard) == (LONG if stream else "")
 

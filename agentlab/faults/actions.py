@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from agentlab.errors import InvalidSpec
 from agentlab.faults.kinds import KINDS
+from agentlab.ground.given import shown
 from agentlab.ground.words import meant
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def checked(given: Any, where: str) -> dict[str, Action]:
     """
     if not isinstance(given, Mapping):
         raise InvalidSpec(
-            f"{where}: on_fault is a mapping of kinds to actions, {{'server_error': 'crash'}}; got {given!r}",
+            f"{where}: on_fault is a mapping of kinds to actions, {{'server_error': 'crash'}}; got {shown(given)}",
             kind="invalid_on_fault", value=given,
         )  # fmt: skip
     made = {}

@@ -282,8 +282,6 @@ class Breaker:
                 self._queue[ticket] = self._due.pop(ticket)
         self._later.clear()
         self.opened += self.state == "closed"
-        for call in self._calls.values():
-            call.canary = False
         self._turn("open", why, now)
 
     def _forget(self) -> None:
@@ -295,6 +293,8 @@ class Breaker:
     def _turn(self, state: State, why: str, now: float) -> None:
         took = now - self.since
         self.spent[self.state] += took
+        for call in self._calls.values():
+            call.canary = False  # whoever probed for the state before decides nothing in this one
         self.state, self.why, self.since = state, why, now
         self._commands.append(Turned(state, why, took))
 

@@ -85,6 +85,7 @@ class Soak:
         """Everything that was accepted comes to its end."""
         end = time.monotonic() + PATIENCE
         while (self.ledger.settle() or self.rings_missing()) and time.monotonic() < end:
+            self.deeds.end_loops()
             time.sleep(0.05)  # between two looks, with a deadline
         self.lab.wait_idle(PATIENCE)
 

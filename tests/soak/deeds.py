@@ -47,25 +47,29 @@ class Deeds:
         self._fate = random.Random(rng.random())  # of nodes: their number varies, the other choices must not
         self._members, self._audience = members, audience
         self._hogs, self._rogues, self._family = hogs, rogues, family
-        self._looping: Ref | None = None
+        self._loops: list[tuple[Ref, Reply]] = []
         self.done: Counter[str] = Counter()
         self.faults: list[str] = []
 
     def one(self) -> None:
         """Do one."""
         name = self._rng.choices(list(OFTEN), list(OFTEN.values()))[0]
-        if self._looping is not None:
-            crash(self._looping)
-            self._looping = None
+        self.end_loops()
         getattr(self, name)()
         self.done[name] += 1
+
+    def end_loops(self) -> None:
+        """Crash whoever is in an endless loop; again in the next round if the crash came before the loop."""
+        self._loops = [(ref, reply) for ref, reply in self._loops if not reply.done()]
+        for ref, _ in self._loops:
+            crash(ref)
 
     def _one_of(self, refs: list[Ref]) -> Ref:
         return self._rng.choice(refs)
 
-    def _misbehave(self, ref: Ref, how: str, *args: float, lives: int = 1) -> None:
+    def _misbehave(self, ref: Ref, how: str, *args: float, lives: int = 1) -> Reply:
         until = ALWAYS if lives == ALWAYS else ref.incarnation + lives
-        self._ledger.call(ref, "misbehave", how, until, *args)
+        return self._ledger.call(ref, "misbehave", how, until, *args)
 
     def nothing(self) -> None:
         """A quiet round."""
@@ -93,8 +97,8 @@ class Deeds:
 
     def crash_a_loop(self) -> None:
         """An endless loop, ended by ``crash`` in the next round."""
-        self._looping = self._one_of(self._members)
-        self._misbehave(self._looping, "loop")
+        ref = self._one_of(self._members)
+        self._loops.append((ref, self._misbehave(ref, "loop")))
 
     def busy_loop(self) -> None:
         """An endless loop, ended by ``max_busy``; some do it again until their message is given up."""

@@ -252,6 +252,7 @@ def test_what_is_held_back_is_seen_and_freed_when_the_life_ends(lab, sim):
     wait_for(lambda: talker.budget.reserved.tokens == 100)
     assert lab.spend().set_index("who").loc["/held", "reserved"] == 100
 
+    wait_for(lambda: sim.struck() == [1])  # else it would be the next life's call that hangs
     talker.kill()
     lab.wait_idle(60)
 

@@ -110,9 +110,12 @@ class Simulator:
             self._listening.cancel()
         if self._server is not None:
             self._server.close()
+        for _ in range(4):
+            await asyncio.sleep(0)  # who was accepted just now begins, and can be dropped
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.sleep(0)  # in which the loop closes the sockets: it may be the last thing that it does
         self._notes.close()
 
     async def __aenter__(self) -> Self:

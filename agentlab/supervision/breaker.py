@@ -8,6 +8,7 @@ Who wants to call *asks* and gets a permit at once or later; who has called says
 is one over agents, each by its latest call: an agent with a prompt that no provider can answer opens nothing, and a
 provider that fails every third call is worth asking again. The cool-down is measured from the opening, by our own
 clock; calls that were under way and fail later do not push it. No I/O, no clock, no asyncio.
+Nothing in a lab asks it yet: until then ``node/admission`` waits by the fault table alone.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ import pytest
 
 from agentlab import Agent, Assistant, Lab, Limit, mcp, mcp_server
 from agentlab.errors import InvalidSpec, ToolFailed
+from agentlab.faults import decide, fault
+from agentlab.faults.actions import ACTIONS
 from agentlab.tools.mcp import offered
 from tests.conftest import wait_for
 
@@ -132,6 +134,19 @@ def test_a_server_that_dies_is_restarted_and_each_call_in_hand_has_its_fault(lab
     assert calls(folder, "hang") == before + 2
     steps = lab.steps().query("path == '/reader' and name == 'die_once'")
     assert list(steps["fault"].dropna().unique()) == ["server_down"]
+
+
+def test_a_server_that_comes_back_is_waited_for(lab):
+    """Who calls while it starts is one call later, and meets no fault; who found nobody there is no suspect."""
+    patient = lab.start(User, id="patient")
+    assert patient.call.use("liar", "echo", {"text": "before"}).result(60) == "before"
+
+    lab["/liar"].crash()
+
+    assert patient.call.use("liar", "echo", {"text": "after"}).result(60) == "after"
+    steps = lab.steps().query("path == '/patient'")
+    assert list(steps["outcome"]) == ["ok", "ok"]
+    assert decide(fault("unreached"), ACTIONS, attempts=50, same=50, waited=0.0, jitter=0.0).does == "wait"
 
 
 def test_the_bridge_only_answers_with_the_token_and_takes_its_server_along(lab, folder):

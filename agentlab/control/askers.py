@@ -21,7 +21,7 @@ from agentlab.control.children import (
 )  # fmt: skip
 from agentlab.control.local import local_model
 from agentlab.control.operations import FUNCTIONS
-from agentlab.control.servers import endpoint, simulator, token
+from agentlab.control.servers import coming_endpoint, simulator, token
 from agentlab.errors import AgentLabError, CallCycle
 from agentlab.kernel.runtime import Runtime
 from agentlab.kernel.steps import Act
@@ -73,7 +73,7 @@ async def _serve(
     if op == "token":
         return token(runtime, "" if caller is None else caller.path)
     if op == "endpoint":
-        return endpoint(runtime, args[0])
+        return await coming_endpoint(runtime, args[0])
     if op == "paused":
         return runtime.mail.paused((args[0], args[1]))
     if op == "publish":

@@ -62,6 +62,11 @@ async def own_server(runtime: Runtime, id: str, describe: Callable[[], tuple[typ
     if record is None or record.state in ("parked", "undefined", "stopping"):
         await start_again(runtime, Supervisor("servers", max_restarts=100, max_seconds=60.0), None, None, {})
         await start_again(runtime, _kept(id, *describe()), None, SERVERS, {})
+    return await coming_endpoint(runtime, path)
+
+
+async def coming_endpoint(runtime: Runtime, path: str) -> dict[str, str]:
+    """As ``endpoint``, of a server that is up or has had the time to come back."""
     end = runtime.now() + COMING_SECONDS
     while (record := runtime.desk.tree.find(path)) is not None and record.state in COMING and runtime.now() < end:
         await runtime.desk.changes.at(path, end - runtime.now())

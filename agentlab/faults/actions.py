@@ -86,9 +86,10 @@ class Action:
             return ""
         tries = "" if self.attempts == math.inf else f"{self.attempts:g} tries, "
         total = "" if self.total == math.inf else f", {self.total:g} s in all"
+        same = "" if self.same == math.inf else f"; {self.same:g} alike: parked"
         return (
             f"{tries}after {self.first:g} s, doubling to {self.maximum:g} s; retry-after up to {self.max_wait:g} s"
-            f"{total}; {self.same:g} alike: parked"
+            f"{total}{same}"
         )
 
 
@@ -148,6 +149,7 @@ ACTIONS: Policy = {
     "bad_arguments": _TELL,
     "tool_failed": _TELL,
     "server_down": _RETRY,
+    "unreached": Action("wait", total=600.0, same=math.inf),  # what nobody has received brought nothing down
     "not_approved": _TELL,
     "in_doubt": _PARK,
     "crash": _CRASH,

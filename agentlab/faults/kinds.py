@@ -69,6 +69,7 @@ KINDS: Mapping[str, Reach] = {
     "bad_arguments": Reach("tool", transient=False),
     "tool_failed": Reach("tool", transient=False),
     "server_down": Reach("tool", transient=True),
+    "unreached": Reach("tool", transient=True),
     "not_approved": Reach("tool", transient=False),
     "in_doubt": Reach("tool", transient=False),
     "budget": Reach("agent", transient=False),

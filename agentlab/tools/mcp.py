@@ -343,6 +343,6 @@ async def _exchanged(path: str, where: Mapping[str, str], question: dict[str, An
 
 
 def _down(text: str, *, ran: bool) -> ToolFailed:
-    error = ToolFailed(text, fault("server_down"))
+    error = ToolFailed(text, fault("server_down" if ran else "unreached"))
     error.ran = ran
     return error

@@ -21,6 +21,7 @@ from typing import Any
 from agentlab.events import Row
 from agentlab.looks import CRASH, LOOKS, clean
 from agentlab.ref.ref import Ref
+from agentlab_widgets.live import Message
 from agentlab_widgets.text import letters
 
 GONE, OTHER = 15, 14  # looks that no status has: removed, and a status this package does not know
@@ -29,7 +30,7 @@ ACTIONS = [name for name in ("crash", "kill", "skip", "restart", "stop", "suspen
 STATUSES = {status: number for number, status in enumerate(LOOKS)}
 WHOLE, AGAIN = 200, 150  # agents up to which all facts travel; fewer than which they do again
 
-Message = tuple[dict[str, Any], list[bytes]]  # content is JSON, buffers are binary
+
 Facts = dict[str, Any]  # JSON
 
 

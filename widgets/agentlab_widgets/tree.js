@@ -1,48 +1,18 @@
-// The live supervision tree. The kernel owns the state, this file only draws it: it keeps the last picture (`state`,
-// shared by all views of one widget), applies differences in order, asks for everything when one is missing, and turns
-// grey when the kernel is silent or gone. Text from agents goes into the page as text only.
+// The live supervision tree, drawn from slots: what it keeps is `state`, what it is told is said in mirror.py.
 
 const GONE = 15, SUPERVISOR = 0x80, OUTDATED = 0x40, STATUS = 0x0f;
-const SILENCE = 2000; // ms without a word after which the picture may be wrong
 const FLASH = 2000; // ms that a crash glows
 const HISTORY = 300000, BAR = 15000; // ms of restarts in the small bars, and of one bar
-const CLOSED = "The lab is closed; this is how it was, and nothing can be done to it any more.";
-const GONE_WORDS = {
-  restarted: ["the kernel was restarted: run this cell again", "The kernel was restarted, and this lab ended with it. Make the lab again, then run this cell again."],
-  gone: ["the kernel is gone: start one, run this cell again", "The kernel is gone, and this lab ended with it. Start a kernel, make the lab again, then run this cell again."],
-};
 const INDENT = 18, LINE = 28; // px
 
-const make = (tag, name, text) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-const draw = (tag, attributes, ...children) => {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-};
-const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-const numbers = (view, Kind) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-const words = (status) => status.replace("_", " ");
-const count = (n) => n.toLocaleString("en");
 const restartsOf = (n) => `${count(n)} restart${n === 1 ? "" : "s"}`;
-
-function icon(shape, colour) {
-  return draw("svg", { class: "al-icon", viewBox: "-1.3 -1.3 2.6 2.6", "aria-hidden": "true" }, draw("path", { d: shape, fill: colour }));
-}
 
 // ---------------------------------------------------------------- the picture
 
 function newState() {
   return {
-    looker: Math.random().toString(36).slice(2), seq: -1, epoch: -1, mode: "rows", statuses: [], actions: [], crash: "red",
-    label: "", counts: {}, minute: 0, closed: false, now: 0, heard: 0, asked: 0,
-    looks: [], parents: [], facts: new Map(), restarts: new Map(), order: [], depth: [], children: new Map(),
-    selected: -1, wanted: null, cut: false, kernel: () => undefined, log: { code: "", text: "", ok: true, busy: false }, views: new Set(), awake: true,
+    epoch: -1, mode: "rows", statuses: [], actions: [], crash: "red", counts: {}, minute: 0,
+    looks: [], parents: [], facts: new Map(), restarts: new Map(), order: [], depth: [], children: new Map(), selected: -1, wanted: null,
   };
 }
 
@@ -99,18 +69,9 @@ function arrange(state) {
   Object.assign(state, { order, depth, children });
 }
 
-function hear(state, model, message, buffers) {
-  if (message.t === "doing" || message.t === "did") {
-    state.log = { code: message.code, text: message.text ?? "…", ok: message.ok ?? true, busy: message.t === "doing" };
-    return { touched: [], crashed: [] };
-  }
-  state.heard = performance.now();
-  state.cut = false;
-  const next = message.t === "difference" ? state.seq + 1 : state.seq;
-  if (message.t !== "snapshot" && (message.seq !== next || (message.t === "difference" && message.epoch !== state.epoch))) {
-    return ask(state, model);
-  }
-  for (const key of ["seq", "now", "label", "counts", "minute", "closed"]) state[key] = message[key];
+function take(state, message, buffers) {
+  if (message.t === "difference" && message.epoch !== state.epoch) return null;
+  for (const key of ["now", "label", "counts", "minute"]) state[key] = message[key];
   let change = { moved: true, touched: [], crashed: [], fresh: true };
   if (message.t === "snapshot") takeSnapshot(state, message, buffers);
   else change = message.t === "difference" ? takeDifference(state, message, buffers) : { touched: [], crashed: [] };
@@ -119,31 +80,6 @@ function hear(state, model, message, buffers) {
   change.touched = [...new Set([...change.touched, ...message.restarts.map(([slot]) => slot)])];
   if (change.moved) arrange(state);
   return change;
-}
-
-function ask(state, model) {
-  if (performance.now() - state.asked > (state.seq < 0 ? 400 : 1000)) {
-    state.asked = performance.now();
-    send(state, model, { t: "hello", looker: state.looker });
-  }
-  return null;
-}
-
-// The line to a kernel that was restarted cannot be used: it throws.
-function send(state, model, message) {
-  try { model.send(message); } catch { state.cut = true; }
-}
-
-// Whether the kernel of this picture can still speak. A line that was cut may have been mended: then it is heard again.
-function gone(state) {
-  const kernel = state.kernel(); // undefined where the page does not say, null where there is none
-  return kernel === null || kernel?.isDisposed || kernel?.status === "dead" ? "gone" : state.cut ? "restarted" : "";
-}
-
-function mood(state) {
-  if (state.closed) return "closed";
-  if (performance.now() - state.heard <= SILENCE) return "live";
-  return gone(state) ? "gone" : state.awake ? "silent" : "live";
 }
 
 // ---------------------------------------------------------------- few agents: rows
@@ -299,11 +235,11 @@ function inspector(state, model, body) {
   function update() {
     const row = state.facts.get(state.selected), live = mood(state) === "live";
     for (const action of state.actions) if (!keys.has(action)) offer(action);
-    const [short, long] = mood(state) === "gone" ? GONE_WORDS[gone(state)] : state.closed ? ["the lab is closed", CLOSED] : [];
-    const over = short ?? (live ? "" : "no word from the kernel");
+    const [short, long] = over(state);
+    const ended = short ?? (live ? "" : "no word from the kernel");
     for (const [action, button] of keys) {
       button.disabled = !live || state.log.busy || !row?.can.includes(action);
-      button.title = over || (row ? row.can.includes(action) ? effect(row, action) : refusal(state, row, action) : "");
+      button.title = ended || (row ? row.can.includes(action) ? effect(row, action) : refusal(state, row, action) : "");
     }
     node.classList.toggle("al-empty", !row);
     write(code, long && row ? "" : state.log.code);
@@ -324,8 +260,8 @@ function inspector(state, model, body) {
 }
 
 function header(state) {
-  const node = make("div", "al-top"), label = make("b"), chips = make("span", "al-chips"), minute = make("span", "al-minute"), pulse = make("span", "al-pulse");
-  node.append(label, minute, pulse, chips);
+  const node = make("div", "al-top"), label = make("b"), chips = make("span", "al-chips"), minute = make("span", "al-minute"), beat = make("span", "al-pulse");
+  node.append(label, minute, beat, chips);
   function update() {
     write(label, state.label);
     const shown = state.statuses.filter(([name]) => state.counts[name]);
@@ -336,8 +272,7 @@ function header(state) {
     }));
     write(minute, `${restartsOf(state.minute)} in the last minute`);
     minute.classList.toggle("al-hot", state.minute > 0);
-    const silence = Math.round((performance.now() - state.heard) / 1000);
-    write(pulse, { live: "live", closed: "closed", silent: `no word from the kernel for ${silence} s` }[mood(state)] ?? GONE_WORDS[gone(state)][0]);
+    write(beat, pulse(state));
   }
   return { node, update };
 }
@@ -369,14 +304,14 @@ function step(state, key) {
 }
 
 function view(state, model, el) {
-  const root = make("div", "agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body), more = rest(state, body);
+  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body), more = rest(state, body);
   root.dataset.lmSuppressShortcuts = "true"; // else arrow keys move between the notebook's cells
   body.tabIndex = 0;
   body.setAttribute("role", "tree");
   body.setAttribute("aria-label", "supervision tree");
   root.append(top.node, body, more.node, bottom.node);
   el.append(root);
-  let inner = null, mode = "", visible = true, late = false;
+  let inner = null, mode = "";
 
   function select(slot) {
     if (slot === undefined || slot < 0) return;
@@ -390,9 +325,8 @@ function view(state, model, el) {
     if (slot !== undefined) { event.preventDefault(); event.stopPropagation(); select(slot); }
   });
 
-  const self = {
-    update(change) {
-      if (!visible) { late = true; return; }
+  return framed(state, root, {
+    paint(change) {
       if (mode !== state.mode) {
         inner?.dispose();
         body.replaceChildren();
@@ -401,61 +335,14 @@ function view(state, model, el) {
         change = { ...change, fresh: true, moved: true };
       }
       inner.update(change);
-      self.choose(change.fresh);
+      inner.choose();
       more.update();
-      root.dataset.painted = state.seq;
     },
-    choose() { inner?.choose(); self.tick(); },
-    tick() {
-      if (!visible) return;
-      root.dataset.mood = mood(state);
-      top.update();
-      bottom.update();
-    },
-    slowTick() { if (visible) inner?.tick(); },
-    visible: () => visible,
-    dispose() { watcher.disconnect(); more.dispose(); inner?.dispose(); state.views.delete(self); },
-  };
-  const watcher = new IntersectionObserver(([entry]) => {
-    visible = entry.isIntersecting;
-    if (visible && late && state.seq >= 0) { late = false; self.update({ fresh: true, moved: true, touched: [], crashed: [] }); }
+    choose() { inner?.choose(); },
+    tick() { top.update(); bottom.update(); },
+    slowTick() { inner?.tick(); },
+    dispose() { more.dispose(); inner?.dispose(); },
   });
-  watcher.observe(root);
-  state.views.add(self);
-  if (state.seq >= 0) self.update({ fresh: true, moved: true, touched: [], crashed: [] });
-  return () => self.dispose();
 }
 
-// ---------------------------------------------------------------- what anywidget calls
-
-export default () => {
-  const state = newState();
-  return {
-    initialize({ model }) {
-      const onMessage = (message, buffers) => {
-        const change = hear(state, model, message, buffers);
-        if (change) for (const each of state.views) each.update(change);
-      };
-      const onCut = () => { state.cut = true; }; // also when a line was mended: the next word says so
-      state.kernel = () => model.widget_manager?.kernel;
-      model.on("msg:custom", onMessage);
-      model.on("comm_live_update", onCut);
-      state.heard = performance.now();
-      ask(state, model);
-      let beats = 0, unseen = 0;
-      const clock = setInterval(() => {
-        if (state.seq < 0) ask(state, model); // the first word may wait behind a busy cell, the next ones do not
-        const seen = !document.hidden && [...state.views].some((each) => each.visible());
-        unseen = seen ? 0 : unseen + 1;
-        if (unseen === 4 && state.awake) { state.awake = false; send(state, model, { t: "hidden", looker: state.looker }); }
-        if (seen && !state.awake) {
-          Object.assign(state, { awake: true, asked: 0, heard: gone(state) ? state.heard : performance.now() });
-          ask(state, model);
-        }
-        for (const each of state.views) { each.tick(); if (++beats % 20 === 0) each.slowTick(); }
-      }, 500);
-      return () => { clearInterval(clock); model.off("msg:custom", onMessage); model.off("comm_live_update", onCut); };
-    },
-    render({ model, el }) { return view(state, model, el); },
-  };
-};
+export default live({ newState, take, view });

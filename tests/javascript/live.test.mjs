@@ -1,0 +1,58 @@
+// What a view keeps of the line to its kernel.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { load } from "./load.mjs";
+
+const { newLine, receive, ask, mood, over, pulse } = await load(["newLine", "receive", "ask", "mood", "over", "pulse"], "live.js");
+
+const model = () => ({ said: [], send(message) { this.said.push(message.t); } });
+const take = (state, message) => { state.got = [...(state.got ?? []), message.n]; return { touched: [message.n] }; };
+const head = { now: 1, closed: false };
+
+test("differences are applied in order, and a beat changes nothing", () => {
+  const state = newLine(), line = model();
+  receive(state, line, { t: "snapshot", seq: 7, n: 0, ...head }, [], take);
+  assert.deepEqual(receive(state, line, { t: "difference", seq: 8, n: 1, ...head }, [], take), { touched: [1] });
+  receive(state, line, { t: "beat", seq: 8, n: 2, ...head }, [], take);
+  assert.deepEqual(state.got, [0, 1, 2]);
+  assert.equal(state.seq, 8);
+  assert.deepEqual(line.said, []);
+});
+
+test("where one is missing everything is asked for, once a second at most", () => {
+  const state = newLine(), line = model();
+  state.asked = -5000;
+  receive(state, line, { t: "snapshot", seq: 1, n: 0, ...head }, [], take);
+  assert.equal(receive(state, line, { t: "difference", seq: 3, n: 1, ...head }, [], take), null);
+  assert.equal(receive(state, line, { t: "beat", seq: 4, n: 1, ...head }, [], take), null);
+  assert.deepEqual([line.said, state.got, state.seq], [["hello"], [0], 1]);
+});
+
+test("a view that cannot apply what it is told asks for everything, and keeps its number", () => {
+  const state = newLine(), line = model();
+  state.asked = -5000;
+  receive(state, line, { t: "snapshot", seq: 1, n: 0, ...head }, [], take);
+  receive(state, line, { t: "difference", seq: 2, ...head }, [], () => null);
+  assert.deepEqual([line.said, state.seq], [["hello"], 1]);
+});
+
+test("a line that was cut says that its kernel was restarted, until it is heard again", () => {
+  const state = newLine();
+  state.heard = -5000;
+  ask(Object.assign(state, { asked: -5000 }), { send() { throw new Error("cut"); } });
+  assert.equal(mood(state), "gone");
+  assert.match(over(state)[0], /restarted: run this cell again/);
+  receive(state, model(), { t: "snapshot", seq: 0, n: 0, ...head }, [], take);
+  assert.equal(mood(state), "live");
+  assert.equal(pulse(state), "live");
+});
+
+test("silence, a closed lab and a dead kernel look different", () => {
+  const state = newLine();
+  assert.equal(mood(Object.assign(state, { heard: -5000 })), "silent");
+  assert.match(pulse(state), /^no word from the kernel for \d+ s$/);
+  assert.equal(mood(Object.assign(state, { kernel: () => ({ status: "dead" }) })), "gone");
+  assert.equal(mood(Object.assign(state, { closed: true })), "closed");
+});

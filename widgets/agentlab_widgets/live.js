@@ -1,0 +1,168 @@
+// What all live views share. The kernel owns the state, the browser only draws it: a view keeps its last picture
+// (`state`, shared by all views of one widget), applies differences in order, asks for everything when one is missing,
+// and turns grey when the kernel is silent or gone. Text from agents goes into the page as text only.
+//
+// To add a view: `export default live({ newState, take, view })` at the end of its file.
+//   newState()                     what it keeps, beside what newLine() has
+//   take(state, message, buffers)  apply a snapshot or a difference; what changed, or null to be told everything
+//   view(state, model, el)         draw into an element; see `framed`
+
+const SILENCE = 2000; // ms without a word after which the picture may be wrong
+const GONE_WORDS = {
+  restarted: ["the kernel was restarted: run this cell again", "The kernel was restarted, and this lab ended with it. Make the lab again, then run this cell again."],
+  gone: ["the kernel is gone: start one, run this cell again", "The kernel is gone, and this lab ended with it. Start a kernel, make the lab again, then run this cell again."],
+};
+const CLOSED = "The lab is closed; this is how it was, and nothing can be done to it any more.";
+
+const make = (tag, name, text) => {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+const draw = (tag, attributes, ...children) => {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+};
+const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const numbers = (view, Kind) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+const words = (status) => status.replace("_", " ");
+const count = (n) => n.toLocaleString("en");
+
+function icon(shape, colour) {
+  return draw("svg", { class: "al-icon", viewBox: "-1.3 -1.3 2.6 2.6", "aria-hidden": "true" }, draw("path", { d: shape, fill: colour }));
+}
+
+// ---------------------------------------------------------------- the line to the kernel
+
+function newLine() {
+  return {
+    looker: Math.random().toString(36).slice(2), seq: -1, label: "", closed: false, now: 0, heard: 0, asked: 0, cut: false,
+    kernel: () => undefined, log: { code: "", text: "", ok: true, busy: false }, views: new Set(), awake: true,
+  };
+}
+
+// What a message changes; null if it was out of order, and everything was asked for.
+function receive(state, model, message, buffers, take) {
+  if (message.t === "doing" || message.t === "did") {
+    state.log = { code: message.code, text: message.text ?? "…", ok: message.ok ?? true, busy: message.t === "doing" };
+    return { touched: [], crashed: [] };
+  }
+  state.heard = performance.now();
+  state.cut = false;
+  const next = message.t === "difference" ? state.seq + 1 : state.seq;
+  if (message.t !== "snapshot" && message.seq !== next) return ask(state, model);
+  const change = take(state, message, buffers);
+  if (!change) return ask(state, model);
+  for (const key of ["seq", "now", "closed"]) state[key] = message[key];
+  return change;
+}
+
+function ask(state, model) {
+  if (performance.now() - state.asked > (state.seq < 0 ? 400 : 1000)) {
+    state.asked = performance.now();
+    send(state, model, { t: "hello", looker: state.looker });
+  }
+  return null;
+}
+
+// The line to a kernel that was restarted cannot be used: it throws.
+function send(state, model, message) {
+  try { model.send(message); } catch { state.cut = true; }
+}
+
+// Whether the kernel of this picture can still speak. A line that was cut may have been mended: then it is heard again.
+function gone(state) {
+  const kernel = state.kernel(); // undefined where the page does not say, null where there is none
+  return kernel === null || kernel?.isDisposed || kernel?.status === "dead" ? "gone" : state.cut ? "restarted" : "";
+}
+
+function mood(state) {
+  if (state.closed) return "closed";
+  if (performance.now() - state.heard <= SILENCE) return "live";
+  return gone(state) ? "gone" : state.awake ? "silent" : "live";
+}
+
+// What to say of a picture that is no live one, short and long; nothing of a live one.
+function over(state) {
+  if (mood(state) === "gone") return GONE_WORDS[gone(state)];
+  return state.closed ? ["the lab is closed", CLOSED] : [];
+}
+
+function pulse(state) {
+  const silence = Math.round((performance.now() - state.heard) / 1000);
+  return { live: "live", closed: "closed", silent: `no word from the kernel for ${silence} s` }[mood(state)] ?? GONE_WORDS[gone(state)][0];
+}
+
+const EVERYTHING = { fresh: true, moved: true, touched: [], crashed: [] };
+
+// What a view is to its widget: `paint(change)` draws only while somebody sees it; `tick()` is called twice a second.
+function framed(state, root, { paint, tick, choose = () => {}, slowTick = () => {}, dispose = () => {} }) {
+  let visible = true, late = false;
+  const self = {
+    update(change) {
+      if (!visible) { late = true; return; }
+      paint(change);
+      self.tick();
+      root.dataset.painted = state.seq;
+    },
+    choose() { choose(); self.tick(); },
+    tick() {
+      if (!visible) return;
+      root.dataset.mood = mood(state);
+      tick();
+    },
+    slowTick() { if (visible) slowTick(); },
+    visible: () => visible,
+    dispose() { watcher.disconnect(); dispose(); state.views.delete(self); },
+  };
+  const watcher = new IntersectionObserver(([entry]) => {
+    visible = entry.isIntersecting;
+    if (visible && late && state.seq >= 0) { late = false; self.update(EVERYTHING); }
+  });
+  watcher.observe(root);
+  state.views.add(self);
+  if (state.seq >= 0) self.update(EVERYTHING);
+  return self;
+}
+
+// ---------------------------------------------------------------- what anywidget calls
+
+function live({ newState, take, view }) {
+  return () => {
+    const state = { ...newLine(), ...newState() };
+    return {
+      initialize({ model }) {
+        const onMessage = (message, buffers) => {
+          const change = receive(state, model, message, buffers, take);
+          if (change) for (const each of state.views) each.update(change);
+        };
+        const onCut = () => { state.cut = true; }; // also when a line was mended: the next word says so
+        state.kernel = () => model.widget_manager?.kernel;
+        model.on("msg:custom", onMessage);
+        model.on("comm_live_update", onCut);
+        state.heard = performance.now();
+        ask(state, model);
+        let beats = 0, unseen = 0;
+        const clock = setInterval(() => {
+          if (state.seq < 0) ask(state, model); // the first word may wait behind a busy cell, the next ones do not
+          const seen = !document.hidden && [...state.views].some((each) => each.visible());
+          unseen = seen ? 0 : unseen + 1;
+          if (unseen === 4 && state.awake) { state.awake = false; send(state, model, { t: "hidden", looker: state.looker }); }
+          if (seen && !state.awake) {
+            Object.assign(state, { awake: true, asked: 0, heard: gone(state) ? state.heard : performance.now() });
+            ask(state, model);
+          }
+          for (const each of state.views) { each.tick(); if (++beats % 20 === 0) each.slowTick(); }
+        }, 500);
+        return () => { clearInterval(clock); model.off("msg:custom", onMessage); model.off("comm_live_update", onCut); };
+      },
+      render({ model, el }) {
+        const shown = view(state, model, el);
+        return () => shown.dispose();
+      },
+    };
+  };
+}

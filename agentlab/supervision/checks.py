@@ -181,3 +181,45 @@ def check_period(value: object, what: str) -> None:
     """Refuse what is no span of time in seconds."""
     if not is_number(value) or not value > 0:  # type: ignore[operator]  # a number, the line above says
         raise InvalidSpec(f"{what} must be seconds > 0; got {shown(value)}", kind="invalid_period", value=value)
+
+
+def check_significant(value: object, restart: object, auto_shutdown: object, who: str) -> None:
+    """Refuse a significant child whose end can stop nobody.
+
+    Args:
+        value: Whether the child is significant.
+        restart: Its restart type.
+        auto_shutdown: Its supervisor's flag; None while the supervisor is not known.
+        who: The child, for the message.
+    """
+    if value is True and auto_shutdown == "never":
+        raise InvalidSpec(
+            f"{who}: significant=True means nothing while its supervisor's auto_shutdown is 'never'",
+            kind="bad_combination",
+            value=(("auto_shutdown", "never"), ("significant", True)),
+        )
+    if value is True and restart == "permanent":
+        raise InvalidSpec(
+            f"{who}: a permanent child is always restarted, so it cannot be significant; "
+            "use restart='transient' or 'temporary'",
+            kind="bad_combination",
+            value=(("restart", "permanent"), ("significant", True)),
+        )
+    if not isinstance(value, bool):
+        raise InvalidSpec(
+            f"{who}: significant must be True or False; got {shown(value)}",
+            kind="invalid_significant",
+            value=value,
+        )
+
+
+def check_shutdown(value: object, who: str) -> None:
+    """Refuse what is no time to end in."""
+    if isinstance(value, str) and value in ("brutal_kill", "infinity"):
+        return
+    if isinstance(value, str) or not is_number(value) or not value >= 0:  # type: ignore[operator]  # a number
+        raise InvalidSpec(
+            f"{who}: shutdown must be seconds >= 0, 'brutal_kill' or 'infinity'; got {shown(value)}",
+            kind="invalid_shutdown",
+            value=value,
+        )

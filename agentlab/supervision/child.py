@@ -29,9 +29,11 @@ from agentlab.supervision.checks import (
     check_number,
     check_one_of,
     check_period,
-    is_number,
+    check_shutdown,
+    check_significant,
     refuse_secret_names,
 )
+from agentlab.supervision.pace import Backoff, Limit
 
 __all__ = [
     "Backoff",
@@ -56,58 +58,6 @@ AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 RESTORES = ("checkpoint", "fresh")
 ISOLATIONS = ("node", "process", "kernel")
 TYPES = ("worker", "supervisor")
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long a restart waits: longer after each restart in a row, never beyond ``maximum``.
-
-    A child that has run for ``maximum`` seconds is taken for well: its next restart waits ``initial`` again.
-
-    Args:
-        initial: The first wait (seconds, >= 0).
-        factor: What each further wait is multiplied with (>= 1).
-        maximum: The longest wait (seconds, >= ``initial``).
-        jitter: The share of a wait that is left to chance, to either side (0 to 1).
-    """
-
-    initial: float = 0.1
-    factor: float = 2.0
-    maximum: float = 30.0
-    jitter: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse what is no back-off."""
-        check_number(self.initial, "backoff: initial", "invalid_backoff", least=0.0)
-        check_number(self.factor, "backoff: factor", "invalid_backoff", least=1.0)
-        check_number(self.maximum, "backoff: maximum", "invalid_backoff", least=self.initial)
-        check_number(self.jitter, "backoff: jitter", "invalid_backoff", least=0.0, most=1.0)
-
-    def delay(self, attempt: int, random: float) -> float:
-        """Seconds to wait before restart number ``attempt`` (from 1); ``random`` is drawn from [0, 1)."""
-        try:
-            wait = min(self.maximum, self.initial * self.factor ** max(0, attempt - 1))
-        except OverflowError:
-            wait = self.maximum
-        return min(self.maximum, wait * (1.0 + self.jitter * (2.0 * random - 1.0)))
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """How many restarts are allowed inside a window.
-
-    Args:
-        max_restarts: Restarts allowed inside one window (count, >= 0).
-        max_seconds: Length of the window (seconds, > 0).
-    """
-
-    max_restarts: int = 3
-    max_seconds: float = 5.0
-
-    def __post_init__(self) -> None:
-        """Refuse what is no limit."""
-        check_count(self.max_restarts, "limit: max_restarts", "invalid_intensity")
-        check_period(self.max_seconds, "limit: max_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +92,6 @@ class Child:
 
 OPTIONS = tuple(f.name for f in dataclasses.fields(Child) if f.name not in ("what", "fields", "type", "checked"))
 """What :func:`child` takes beside fields. An option is a field of ``Child``; every list of options is this one."""
-
-
-Backoff.__init__ = spelt(Backoff.__init__, "Backoff")  # type: ignore[method-assign]  # the same, with a hint
-Limit.__init__ = spelt(Limit.__init__, "Limit")  # type: ignore[method-assign]  # as above
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -322,9 +268,9 @@ def check_child(spec: Child, *, auto_shutdown: object = None, where: str = "") -
     if isinstance(spec.what, type):  # its names may have been set, or become secret, since it was defined
         refuse_secret_names(spec.what, ())
     check_one_of(spec.restart, RESTARTS, f"{who}: restart", "invalid_restart_type")
-    _check_significant(spec, auto_shutdown, who)
+    check_significant(spec.significant, spec.restart, auto_shutdown, who)
     check_one_of(spec.type, TYPES, f"{who}: type", "invalid_child_type")
-    _check_shutdown(spec.shutdown, who)
+    check_shutdown(spec.shutdown, who)
     _check_extras(spec, who)
 
 
@@ -401,39 +347,6 @@ def _default_id(what: object) -> str:
     raise InvalidSpec(
         f"child: what to start must be an agent class or a Supervisor; got {got}", kind="invalid_start", value=what
     )
-
-
-def _check_significant(spec: Child, auto_shutdown: object, who: str) -> None:
-    if spec.significant is True and auto_shutdown == "never":
-        raise InvalidSpec(
-            f"{who}: significant=True means nothing while its supervisor's auto_shutdown is 'never'",
-            kind="bad_combination",
-            value=(("auto_shutdown", "never"), ("significant", True)),
-        )
-    if spec.significant is True and spec.restart == "permanent":
-        raise InvalidSpec(
-            f"{who}: a permanent child is always restarted, so it cannot be significant; "
-            "use restart='transient' or 'temporary'",
-            kind="bad_combination",
-            value=(("restart", "permanent"), ("significant", True)),
-        )
-    if not isinstance(spec.significant, bool):
-        raise InvalidSpec(
-            f"{who}: significant must be True or False; got {shown(spec.significant)}",
-            kind="invalid_significant",
-            value=spec.significant,
-        )
-
-
-def _check_shutdown(value: object, who: str) -> None:
-    if isinstance(value, str) and value in ("brutal_kill", "infinity"):
-        return
-    if isinstance(value, str) or not is_number(value) or not value >= 0:  # type: ignore[operator]  # a number
-        raise InvalidSpec(
-            f"{who}: shutdown must be seconds >= 0, 'brutal_kill' or 'infinity'; got {shown(value)}",
-            kind="invalid_shutdown",
-            value=value,
-        )
 
 
 def _check_extras(spec: Child, who: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from agentlab.exits import is_graceful
 from agentlab.supervision.board import Lane, News, Waiting
-from agentlab.supervision.child import Backoff, Limit
+from agentlab.supervision.pace import Backoff, Limit
 from agentlab.supervision.past import note_past
 from agentlab.supervision.process import Process
 from agentlab.supervision.records import Record, Trouble, Window

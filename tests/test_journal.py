@@ -245,7 +245,7 @@ def test_a_call_is_answered_once_however_often_its_caller_dies(anylab: Lab, tmp_
     assert size(tmp_path, "counted") == 1
     assert other.state["beats"] == 1
     assert anylab._runtime is not None
-    assert anylab._runtime.mail.answers == {}
+    assert anylab._runtime.undecided.answers == {}
 
 
 def test_time_and_chance_are_the_same_again(anylab: Lab, tmp_path: Path) -> None:

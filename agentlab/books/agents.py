@@ -113,6 +113,15 @@ class Entry(Phased):
         for key in [key for key in self.asking if isinstance(key, int)]:
             del self.asking[key]
 
+    @property
+    def doubt(self) -> str | None:
+        """Why the message in hand cannot be delivered again by itself: a ``once`` step may have happened."""
+        journal = self.pending[0].journal if self.pending else None
+        if journal is None or not journal.doubts:
+            return None
+        names = ", ".join(step.name for step in journal.doubts)
+        return f"in doubt: {names} began and did not finish; ref.doubts() shows it, ref.settle(...) decides"
+
     def accept(self, message: Message) -> None:
         """Put a message last in the mailbox."""
         if self.pending is NOTHING:

@@ -321,7 +321,7 @@ async def stop(runtime: Runtime, path: str, reason: Any = "normal") -> None:
         if not entry.is_down:
             await administer(runtime, record, "terminate_child", record.id)
         elif record.state == "parked" and not entry.is_stopped:
-            runtime.lives.stop_parked(entry, reason)
+            runtime.register.stop_parked(entry, reason)
         return
     entry.order_end(reason, then="parked" if entry.spec.restart == "permanent" else "judged", for_good=True)
     await _stop_life(runtime, entry, reason)
@@ -361,7 +361,7 @@ async def restart(runtime: Runtime, path: str) -> None:
         entry.order_end("shutdown", then="returns", for_good=False)
         entry.lowered = False
         await _stop_life(runtime, entry, "shutdown")
-    elif entry is not None and (doubt := runtime.mail.doubt(entry)) is not None:
+    elif entry is not None and (doubt := entry.doubt) is not None:
         raise NotRunning(f"restart: {path!r} is {doubt}.")
     elif record.is_supervisor and record.life:
         with runtime.desk.supervisors.coming_back(path):

@@ -75,7 +75,7 @@ async def _serve(
     if op == "endpoint":
         return await coming_endpoint(runtime, args[0])
     if op == "paused":
-        return runtime.mail.paused((args[0], args[1]))
+        return runtime.calls.paused((args[0], args[1]))
     if op == "publish":
         return runtime.mail.publish(args[0], args[1], args[2], caller.path if caller is not None else "")
     if op == "control":

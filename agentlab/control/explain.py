@@ -148,7 +148,7 @@ DECISIONS: Mapping[EventKind, str] = {
 
 def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:
     told = []
-    doubt = runtime.mail.doubt(entry) if entry.pending and not entry.pending[0].begun else None
+    doubt = entry.doubt if entry.pending and not entry.pending[0].begun else None
     if doubt is not None:
         told.append(f"Its message {entry.pending[0].method} is {doubt}")
     elif now == "stopped" and entry.is_asked_to_stop:

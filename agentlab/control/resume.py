@@ -43,14 +43,14 @@ def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
 def _take_over(runtime: Runtime) -> None:
     """Take over what the lab had in hand; it waits until everybody is there."""
     runtime.timers.hold(True)
-    runtime.lives.hold(unread(runtime))
+    runtime.unread.hold(unread(runtime))
 
 
 async def _bring_back(runtime: Runtime, past: list[Place], run: bool) -> None:
     try:
         await _bring_all_back(runtime, past, run)
     finally:
-        runtime.lives.release()
+        runtime.unread.release()
         runtime.timers.hold(False)
 
 
@@ -154,12 +154,12 @@ def _how(runtime: Runtime, parent: str, spec: Child) -> tuple[Any, ...]:
 
 def unread(runtime: Runtime) -> dict[str, list[Message]]:
     """Messages that the store kept, by path, with their journals; timers and answers go where they belong."""
-    store, mail, clock = runtime.desk.ledger.store, runtime.mail, runtime.own_time.clock
+    store, clock = runtime.desk.ledger.store, runtime.own_time.clock
     unhandled = store.select_rows(InboxRow, "ORDER BY place")
     asking = {row.key for row in unhandled}
     for answer in store.select_rows(AnswerRow):
         if answer.asker in asking:
-            mail.answers[answer.asker, answer.asker_step] = JSON + answer.payload.encode()
+            runtime.undecided.answers[answer.asker, answer.asker_step] = JSON + answer.payload.encode()
     for timer in store.select_rows(TimerRow):
         payload = JSON + timer.payload.encode()
         clock.add(Timer(timer.id, timer.path, timer.method, payload, timer.due_at, timer.every_s))
@@ -218,11 +218,11 @@ async def resume(
     if not places:
         return []
     runtime.timers.hold(True)
-    runtime.lives.hold(_taken_out(runtime, places))
+    runtime.unread.hold(_taken_out(runtime, places))
     try:
         return await _resume(runtime, places, specs or {})
     finally:
-        runtime.lives.release()
+        runtime.unread.release()
         runtime.timers.hold(False)
 
 

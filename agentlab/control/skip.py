@@ -13,8 +13,8 @@ from agentlab.control.agents import go_on
 from agentlab.control.children import entry_at
 from agentlab.errors import NotRunning
 from agentlab.exits import has_diverged
+from agentlab.kernel.failures import SKIPPED
 from agentlab.kernel.lives import FENCE_SECONDS
-from agentlab.kernel.mail import SKIPPED
 from agentlab.kernel.runtime import Runtime
 
 PATIENCE_SECONDS = 1.0
@@ -31,7 +31,7 @@ async def skip(runtime: Runtime, path: str) -> None:
             f"skip: {path!r} has no message in hand{waiting}. Look: ref.info(). "
             "A message that waits is taken back by reply.cancel()."
         )
-    waits = runtime.mail.doubt(entry) is not None or message.parked is not None or has_diverged(entry.reason)
+    waits = entry.doubt is not None or message.parked is not None or has_diverged(entry.reason)
     parked_for_it = not entry.life and waits
     runtime.mail.take_back(entry, message, SKIPPED)
     await _ended(runtime, entry, message)

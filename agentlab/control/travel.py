@@ -217,7 +217,7 @@ def _message(runtime: Runtime, origin: Origin) -> Message:
 async def _start(
     runtime: Runtime, entry: Entry, parent: Record, fields: dict[str, dict[str, Any]], birth: Callable[[Entry], None]
 ) -> None:  # fmt: skip
-    record, births = entry.record, runtime.lives.births
+    record, births = entry.record, runtime.register.births
     simple = is_simple(parent)
     above = (record.fields or {}) if simple else record.initial
     own = {name: {**above, **given} for name, given in fields.items()}

@@ -8,30 +8,27 @@ answered for a while; one at rest is over at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
 from agentlab.books.dormant import Dormant
-from agentlab.books.messages import Message
-from agentlab.books.phase import DORMANT, MOVING, RETURNING, WAKING, After
+from agentlab.books.phase import DORMANT, MOVING, WAKING, After
 from agentlab.books.specs import is_dynamic
 from agentlab.exits import has_diverged, reason_text
 from agentlab.kernel.desk import Desk
+from agentlab.kernel.failures import SKIPPED, Failures
 from agentlab.kernel.machine import Machine
-from agentlab.kernel.mail import SKIPPED, Mail
-from agentlab.kernel.own_time import OwnTime
 from agentlab.kernel.placing import Placing
+from agentlab.kernel.register import Register
 from agentlab.kernel.signals import Fatal, Signals
+from agentlab.kernel.undecided import Undecided
 from agentlab.pool.pool import Node
-from agentlab.supervision.past import noted
 from agentlab.supervision.records import Record
 from agentlab.supervision.words import (
     Begun,
     Exited,
     Fact,
-    FactKind,
     Failed,
     Ignored,
     SignalWorker,
@@ -52,16 +49,18 @@ THEN: dict[After, Then] = {"judged": "", "moves": "", "parked": "park", "returns
 class Lives:
     """The lives of a lab's agents."""
 
-    def __init__(self, desk: Desk, mail: Mail, placing: Placing, signals: Signals, own_time: OwnTime) -> None:
+    def __init__(
+        self, desk: Desk, placing: Placing, signals: Signals, *, failures: Failures, undecided: Undecided,
+        register: Register,
+    ) -> None:  # fmt: skip
+        """Begin with none; the supervision machine's driver is fed here."""
         self._desk = desk
-        self._mail = mail
         self._placing = placing
         self._signals = signals
-        self._time = own_time
+        self._failures = failures
+        self._undecided = undecided
+        self._register = register
         self.machine = Machine(desk, self)
-        # What a fork begins with, by the identity of its spec, or of an instance's fields, while it is asked for.
-        self.births: dict[int, Callable[[Entry], None]] = {}
-        self._holds = 0  # how many bring somebody back now; one may be asked for by an ``on_start`` that another runs
 
     # the machine's commands
 
@@ -106,14 +105,14 @@ class Lives:
         before = self._desk.entries.get(record.path)
         if before is not None and before.life:  # its supervisor was killed: it still runs its on_stop
             self._outlive(before)
-        entry = self._entry_of(record)
+        entry = self._register.enter(record)
         entry.begin(life)
         entry.suspended = False
         self._desk.lives[life] = entry
         return entry
 
     def _outlive(self, entry: Entry) -> None:
-        self._mail.judge(entry, "killed", None)
+        self._failures.judge(entry, "killed", None)
         old = entry.outlive()
         self._desk.lives[old.life] = old
         if old.place:
@@ -158,191 +157,10 @@ class Lives:
         return True
 
     def note(self, fact: Fact) -> None:
-        """Something that the machine says is true now."""
-        desk, record = self._desk, fact.record
-        if record.note is not None and desk.ledger.closing:
-            if fact.kind == "removed":
-                desk.ledger.events.note_like_siblings("removed", record, None, fact.reason)
-            return
-        if fact.kind == "supervisor_started":
-            desk.supervisors.began(fact.path, fact.life or 0, before=desk.ledger.children.starts_before(fact.path))
-        desk.ledger.events.note_fact(fact, desk.supervisors.number(fact.life))
-        desk.ledger.children.keep_supervisor(fact, desk.supervisors.count(fact.path))
-        if fact.kind == "removed" and not self._has_heir(record):
-            desk.ledger.children.drop_child(record)
-            self._forget_waiting(fact.path)
-        if record.is_supervisor:
-            act = SUPERVISOR_ACTS.get(fact.kind)
-            if act is not None:
-                act(self, fact)
-        elif fact.kind in ("parked", "down", "removed"):
-            self._note_end(fact)
-
-    def _forget_waiting(self, path: str) -> None:
-        """What waited to be resumed is gone for good, and all below it; a later one with its id starts fresh."""
-        place = self._desk.waiting.places.get(path)
-        if place is not None:
-            self._desk.waiting.remove(place)
-            for below in place.walk():
-                self._desk.ledger.children.forget_agent(below.path)
-
-    def _has_heir(self, record: Record) -> bool:
-        """Whether another child has its path already: its supervisor ended slowly, and that one's successor runs.
-
-        What the machine has is not enough to say that: it is ahead of its commands, so a record that it has at this
-        path may be of a child whose start is yet to be carried out.
-        """
-        desk, path = self._desk, record.path
-        now = desk.tree.find(path)
-        if now is None or now is record:
-            return False
-        if now.is_supervisor:
-            return desk.supervisors.life(path) != 0 or any(e.record.is_below(now) for e in desk.entries.values())
-        entry = desk.entries.peek(path)
-        return now.note is not None if entry is None else entry.record is not record
-
-    def _note_end(self, fact: Fact) -> None:
-        """An agent is kept without a process, or gone for good."""
-        desk, record = self._desk, fact.record
-        entry = desk.entries.make(record) or desk.entries.get(fact.path)
-        if entry is None and fact.kind == "parked":
-            entry = self._entry_of(record)  # kept, but never started by this process
-        if entry is None:
-            return
-        if entry.record is not record:
-            if fact.kind == "removed" or entry.life:
-                return
-            what: Any = record.spec.what
-            entry.belong_to(record, desk.kinds.of(what))  # its supervisor is back, and it stays down
-        if fact.kind == "removed":
-            self.forget(entry, fact.reason)
-            return
-        if entry.phase is RETURNING:
-            return  # it is about to be started again: its messages wait
-        entry.go_down()
-        if fact.kind == "parked":
-            entry.reason = fact.reason
-        for_good = fact.kind == "down" or entry.is_asked_to_stop
-        self._mail.drop(entry, fact.reason, casts=for_good)
-        if for_good:
-            self._leave_topics(entry)
-        desk.ledger.children.keep_child(record, entry)
-        desk.settle(entry)
-
-    def stop_parked(self, entry: Entry, reason: Any) -> None:
-        """Somebody wants an agent that is parked already to be over, for good: its id is free again."""
-        desk = self._desk
-        entry.stop_for_good()
-        entry.reason = reason
-        desk.ledger.events.note_event("stopped", entry.path, incarnation=entry.incarnation, reason=reason_text(reason))
-        self._mail.drop(entry, reason)
-        self._leave_topics(entry)
-        desk.ledger.children.as_stored.discard(entry.path)
-        desk.ledger.children.keep_child(entry.record, entry)
-        desk.settle(entry)
-
-    def _supervisor_ended(self, fact: Fact) -> None:
-        """Linked and watching agents hear why, as OTP's exit signals."""
-        self._desk.supervisors.ended(fact.path, fact.life or 0)
-        self.tell_others(fact.life or 0, fact.path, fact.reason)
-
-    def _supervisor_down(self, fact: Fact) -> None:
-        """Its agents stay in the books but do not run: their callers are told now.
-
-        If it is stopped to be started again, all is as after a crash: those below start again with it, or are removed,
-        and messages wait.
-        """
-        if fact.kind == "down" and self._desk.supervisors.comes_back(fact.path):
-            return
-        for entry in self._left_below(fact.record):
-            entry.go_down()
-            self._mail.drop(entry, fact.reason)
-
-    def _supervisor_removed(self, fact: Fact) -> None:
-        """Its agents are gone for good with it."""
-        for entry in self._left_below(fact.record):
-            self.forget(entry, fact.reason)
-
-    def _left_below(self, record: Record) -> list[Entry]:
-        """The agents of a supervisor that is gone, but not of its successor; none in a lab that closes."""
-        desk, path = self._desk, record.path
-        if desk.ledger.closing:
-            return []
-        now = desk.tree.find(path)
-        heir = now if now is not record else None
-        for below in noted(record):  # it may have ended before it had brought all of them back
-            desk.entries.make(below)
-        return [entry for entry in desk.entries.below(path) if heir is None or not entry.record.is_below(heir)]
-
-    def forget(self, entry: Entry, reason: Any) -> None:
-        """The agent is gone for good; a later one with its id starts fresh."""
-        desk = self._desk
-        self._mail.drop(entry, self._mail.doubt(entry) or reason, gone=True)
-        if desk.entries.peek(entry.path) is not entry:
-            return  # a dormant one, and another has its path
-        desk.entries.remove(entry.path)
-        if not entry.life:
-            desk.active.discard(entry)
-        self._leave_topics(entry)
-        self._time.forget(entry.path)
-        desk.ledger.children.forget_agent(entry.path)
-
-    def _leave_topics(self, entry: Entry) -> None:
-        topics = self._desk.topics
-        for topic in entry.topics:
-            topics[topic].pop(entry.path, None)
-            if not topics[topic]:
-                del topics[topic]
-        entry.topics = frozenset()
-
-    def _entry_of(self, record: Record) -> Entry:
-        desk = self._desk
-        path = record.path
-        entry = desk.entries.get(path)
-        record.note = None
-        what: Any = record.spec.what
-        if entry is None:
-            entry = Entry(record, desk.kinds.of(what))
-            desk.entries.put(entry)
-            desk.ledger.children.recall_agent(entry)
-            birth = self.births.get(id(record.spec)) or self.births.get(id(record.fields))
-            if birth is not None:
-                birth(entry)
-            desk.ledger.children.keep_child(record, entry)
-        elif entry.record is not record or entry.spec is not record.spec:
-            entry.belong_to(record, desk.kinds.of(what))
-            desk.ledger.children.keep_child(record, entry)
-        return entry
-
-    def hold(self, messages: dict[str, list[Message]]) -> None:
-        """A stored lab comes back: what it had in hand waits until everybody is there."""
-        self._holds += 1
-        for path, held in messages.items():
-            self._placing.unread.setdefault(path, []).extend(held)
-
-    def release(self) -> None:
-        """Everybody is back. A message that went on earlier might have reached for who was not there yet."""
-        self._holds -= 1
-        if self._holds:
-            return
-        found = [(path, self._desk.entries.get(path), messages) for path, messages in self._placing.unread.items()]
-        self._placing.unread = {}
-        for path, entry, messages in found:
-            if entry is None and self._desk.waiting.below(path) is not None:
-                self._desk.waiting.mail[path] = messages + self._desk.waiting.mail.get(path, [])
-        held = [(entry, messages) for _, entry, messages in found if entry is not None]
-        for entry, messages in held:  # all of them before the first goes on: it may join a call that is among them
-            for message in messages:
-                self._mail.restore(entry, message)
-        for entry, messages in held:
-            if not entry.is_up:
-                continue
-            if self._mail.doubt(entry) is not None:
-                self.drop(entry, "shutdown")
-                continue
-            for message in messages:
-                self._placing.deliver(entry, message)
-            self._placing.tell(entry).open(placement=entry.place)
+        """Something that the machine says is true now; who is tied to a supervisor hears of its end."""
+        self._register.note(fact)
+        if fact.kind == "supervisor_exited":
+            self.tell_others(fact.life or 0, fact.path, fact.reason)
 
     # what nodes report
 
@@ -364,7 +182,7 @@ class Lives:
         self._desk.ledger.children.note_start(entry)
         entry.come_up()
         self.machine.feed(Started(entry.life))
-        if self._mail.doubt(entry) is not None:  # its siblings, a person or a new kernel started it too early
+        if entry.doubt is not None:  # its siblings, a person or a new kernel started it too early
             self.drop(entry, "shutdown")
             return
         self._placing.steer(entry)
@@ -492,7 +310,7 @@ class Lives:
         if life not in desk.lives:
             return
         if entry.is_leaving_a_message:
-            self._mail.judge(entry, SKIPPED, key)
+            self._failures.judge(entry, SKIPPED, key)
             self._placing.move(entry, "fenced")
             return
         told = entry.ordered is not None
@@ -502,8 +320,8 @@ class Lives:
         desk.ledger.events.note_end(entry, reason, late=desk.is_outlived(entry))
         if blame == "escalated":
             desk.ledger.events.note_event(blame, entry.path, incarnation=entry.incarnation, reason=why)
-        self._mail.judge(entry, reason, key, blame, why)
-        doubt = self._mail.doubt(entry)
+        self._failures.judge(entry, reason, key, blame, why)
+        doubt = entry.doubt
         if doubt is not None or has_diverged(reason):
             then, reason = "park", doubt or reason
         elif blame == "parked" and not told:
@@ -514,8 +332,8 @@ class Lives:
 
     def start_over_misled(self) -> None:
         """Whoever may have seen an answer that never was goes back to its last commit; a later life of it has not."""
-        while self._mail.misled:
-            entry = self._desk.placed.get(self._mail.misled.popleft())
+        while self._undecided.misled:
+            entry = self._desk.placed.get(self._undecided.misled.popleft())
             if entry is not None and not self._desk.is_outlived(entry):
                 self.start_over(entry)
 
@@ -537,15 +355,6 @@ class Lives:
         self._desk.ledger.messages.accounts.free(entry.path)
         entry.be_over()
         entry.ask_no_more()
-
-
-SUPERVISOR_ACTS: dict[FactKind, Callable[[Lives, Fact], None]] = {
-    "supervisor_exited": Lives._supervisor_ended,
-    "down": Lives._supervisor_down,
-    "parked": Lives._supervisor_down,
-    "removed": Lives._supervisor_removed,
-}
-"""What a fact about a supervisor means for the agents below it and for those tied to it."""
 
 
 def _has_passed_on(record: Record) -> bool:

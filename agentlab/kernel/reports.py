@@ -9,12 +9,14 @@ from agentlab.agent.snapshot import Change
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
 from agentlab.ground.memory import memory_of
+from agentlab.kernel.calls import Calls, answer_to
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.lives import Lives
-from agentlab.kernel.mail import Mail, answer_to
+from agentlab.kernel.mail import Mail
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.steps import Steps
 from agentlab.kernel.timers import Timers
+from agentlab.kernel.undecided import Undecided
 from agentlab.kernel.upgrades import Upgrades
 from agentlab.pool.pool import Node
 from agentlab.wire.codec import Frame
@@ -36,13 +38,14 @@ class Reports:
     """Hands each frame of a node to the part of the runtime that it concerns."""
 
     def __init__(
-        self, desk: Desk, *, placing: Placing, mail: Mail, lives: Lives, steps: Steps, timers: Timers,
-        upgrades: Upgrades, above: Answering,
+        self, desk: Desk, *, placing: Placing, undecided: Undecided, mail: Mail, calls: Calls, lives: Lives,
+        steps: Steps, timers: Timers, upgrades: Upgrades, above: Answering,
     ) -> None:  # fmt: skip
         """Make the table; ``above`` answers what agents ask."""
         self._desk = desk
         self._placing = placing
         self._mail = mail
+        self._undecided = undecided
         self._lives = lives
         self._steps = steps
         self._upgrades = upgrades
@@ -71,8 +74,8 @@ class Reports:
             Heard(ToKernel.called).by(steps.on_called),
             Heard(ToKernel.replayed).by(steps.on_replayed),
             Heard(ToKernel.diverged).by(steps.on_diverged),
-            Heard(ToKernel.call).by(mail.on_call),
-            Heard(ToKernel.posted).by(mail.on_posted),
+            Heard(ToKernel.call).by(calls.on_call),
+            Heard(ToKernel.posted).by(calls.on_posted),
             Heard(ToKernel.ask).by(self.on_ask),
             Heard(ToKernel.act).by(self.on_act),
         ])  # fmt: skip
@@ -82,7 +85,7 @@ class Reports:
         hears = self.hears
         for frame in frames:
             hears[frame[0]](node, frame)
-            if self._mail.misled:
+            if self._undecided.misled:
                 self._lives.start_over_misled()
         self._desk.due()
 

@@ -25,19 +25,24 @@ from agentlab.errors import CallTimeout, StoreError
 from agentlab.events import Hub
 from agentlab.faults import Action
 from agentlab.ground.words import counted
+from agentlab.kernel.calls import Calls
 from agentlab.kernel.desk import Desk
+from agentlab.kernel.failures import Failures
 from agentlab.kernel.idle import Idleness
 from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail
 from agentlab.kernel.own_time import OwnTime
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.posts import Posts
+from agentlab.kernel.register import Register
 from agentlab.kernel.reports import Reports
 from agentlab.kernel.signals import Signals
 from agentlab.kernel.steps import Steps
 from agentlab.kernel.thread import Coming, LoopThread
 from agentlab.kernel.timers import Timers
 from agentlab.kernel.turn import AGAIN_SECONDS, Ledger
+from agentlab.kernel.undecided import Undecided
+from agentlab.kernel.unread import Unread
 from agentlab.kernel.upgrades import Upgrades
 from agentlab.kernel.watch import Patience, Watch
 from agentlab.pool.fork import shared
@@ -101,18 +106,29 @@ class Runtime:
         self.desk = Desk(ledger, self.thread.loop, tree, pool, self)
         self.placing = Placing(self.desk)
         self.own_time = OwnTime(self.desk)
-        self.mail = Mail(self.desk, self.placing, self.own_time, redeliver=redeliver)
+        self.undecided = Undecided(self.desk)
+        self.failures = Failures(self.desk, self.undecided)
+        self.mail = Mail(
+            self.desk, self.placing, self.own_time, undecided=self.undecided, failures=self.failures,
+            redeliver=redeliver,
+        )  # fmt: skip
+        self.calls = Calls(self.desk, self.mail, self.placing, self.undecided)
         self.timers = Timers(self.desk, self.own_time, self.mail)
         self.posts = Posts(self.desk, self.mail, self.thread, self.lab_id)
-        self.steps = Steps(self.desk, self.mail)
+        self.steps = Steps(self.desk, self.undecided)
         self.signals = Signals(self.desk, self.mail, self.lab_id)
-        self.lives = Lives(self.desk, self.mail, self.placing, self.signals, self.own_time)
+        self.register = Register(self.desk, self.failures, self.own_time)
+        self.lives = Lives(
+            self.desk, self.placing, self.signals, failures=self.failures, undecided=self.undecided,
+            register=self.register,
+        )  # fmt: skip
         self.machine = self.lives.machine
-        self.watch = Watch(self.desk, self.mail, self.placing, self.lives, patience or Patience())
+        self.unread = Unread(self.desk, self.mail, self.placing, self.lives)
+        self.watch = Watch(self.desk, self.failures, self.placing, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk, self.placing)
         self.reports = Reports(
-            self.desk, placing=self.placing, mail=self.mail, lives=self.lives, steps=self.steps, timers=self.timers,
-            upgrades=self.upgrades, above=self,
+            self.desk, placing=self.placing, undecided=self.undecided, mail=self.mail, calls=self.calls,
+            lives=self.lives, steps=self.steps, timers=self.timers, upgrades=self.upgrades, above=self,
         )  # fmt: skip
         self.idleness = Idleness(self.desk, self.posts, self.placing)
         self._scratch: str | None = None
@@ -302,7 +318,7 @@ class Runtime:
         await asyncio.wait([future, cut], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         cut.cancel()
         for entry in self.desk.entries.values():
-            self.mail.drop(entry, "shutdown")
+            self.failures.drop(entry, "shutdown")
         self.flush()
         self.watch.close()
         self.desk.pool.close()

@@ -14,7 +14,7 @@ from agentlab.books.messages import Answer, Message
 from agentlab.errors import NotRunning
 from agentlab.exits import reason_text
 from agentlab.kernel.desk import Desk
-from agentlab.kernel.mail import Mail
+from agentlab.kernel.undecided import Undecided
 from agentlab.node.attempts import LEFT
 from agentlab.node.replay import APPROVAL
 from agentlab.pool.pool import Node
@@ -24,9 +24,9 @@ from agentlab.wire.frames import Asker, Mark, Tokens
 class Steps:
     """The journals of the messages in hand."""
 
-    def __init__(self, desk: Desk, mail: Mail) -> None:
+    def __init__(self, desk: Desk, undecided: Undecided) -> None:
         self._desk = desk
-        self._mail = mail
+        self._undecided = undecided
         self._acts: dict[Asker, Act] = {}  # what is under way
         self._given: dict[Asker, str] = {}  # what running steps were given, by message and number
 
@@ -65,7 +65,7 @@ class Steps:
                 entry, message, step, "failed", took, None, given, shown, tokens=tokens, fault=fault
             )
             journal.note_fault(step.mark, fault, again=True)
-            self._mail.pauses.begin(message, number)
+            self._undecided.pauses.begin(message, number)
             ledger.events.note_event(
                 "waiting" if does == "wait" else "retrying", entry.path, incarnation=entry.incarnation, node=entry.node,
                 reason=f"{fault}: {gave}", detail=f"{step.name}: {why}", took_s=took,
@@ -77,7 +77,7 @@ class Steps:
         found = self._step(placement, key, number)
         if found is not None:
             found[3].began = at
-            self._mail.pauses.end(found[1], number)
+            self._undecided.pauses.end(found[1], number)
 
     def on_stepped(
         self, node: Node, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None,
@@ -110,7 +110,7 @@ class Steps:
         message.step = None
         if message.hears is not None and outcome == "ok":
             message.hears("whole", placement, "")
-        self._mail.pauses.end(message, number)
+        self._undecided.pauses.end(message, number)
         if outcome != LEFT:
             self._desk.ledger.messages.note_step(
                 entry, message, step, outcome, took, result, given, gave, tokens=tokens, fault=fault
@@ -172,8 +172,8 @@ class Steps:
         act.answers.append(answer)
         self._desk.ledger.messages.note_step_began(message, begun)
         message.step = begun.name
-        if begun.reaches and origin in self._mail.answers:  # an earlier kernel has done it
-            act(self._mail.answers[origin])
+        if begun.reaches and origin in self._undecided.answers:  # an earlier kernel has done it
+            act(self._undecided.answers[origin])
             return None
         self._wait_for_person(message, begun)
         self._desk.settle(entry)
@@ -183,7 +183,7 @@ class Steps:
         """What a step waits for is said; nobody is late meanwhile whom a person keeps waiting."""
         message.step = step.name
         if step.mark[0] == APPROVAL:
-            self._mail.pauses.begin(message, step.number)
+            self._undecided.pauses.begin(message, step.number)
 
     def answer_act(self, origin: Asker, result: bytes, gave: str) -> bool:
         """End an act that a person answers; whether it is under way."""
@@ -197,7 +197,7 @@ class Steps:
         """It is done, or it failed: that is written down, and who asked is told after the commit."""
         entry, message, step = act.entry, act.message, act.step
         self._acts.pop((message.key, step.number), None)
-        self._mail.pauses.end(message, step.number)
+        self._undecided.pauses.end(message, step.number)
         if message.journal is not None and message.journal.steps.get(step.number) is step:
             message.journal.end(step.number, result)
         if message.step == step.name:

@@ -18,8 +18,8 @@ from agentlab.exits import Crash
 from agentlab.ground.memory import memory_of
 from agentlab.ground.words import counted
 from agentlab.kernel.desk import Desk
+from agentlab.kernel.failures import Failures
 from agentlab.kernel.lives import Lives
-from agentlab.kernel.mail import Mail
 from agentlab.kernel.placing import AGAIN_SECONDS, Placing
 from agentlab.pool.pool import Node
 
@@ -46,9 +46,9 @@ class Patience(NamedTuple):
 class Watch:
     """Looks at the nodes, and sees to what follows from their ends."""
 
-    def __init__(self, desk: Desk, mail: Mail, placing: Placing, lives: Lives, patience: Patience) -> None:
+    def __init__(self, desk: Desk, failures: Failures, placing: Placing, lives: Lives, patience: Patience) -> None:
         self._desk = desk
-        self._mail = mail
+        self._failures = failures
         self._placing = placing
         self._lives = lives
         self._patience = patience
@@ -145,7 +145,7 @@ class Watch:
             if entry.is_ending or self._desk.is_outlived(entry):
                 self._lives.over(entry, entry.reason_to_end)
             else:
-                self._mail.judge(entry, "node_down", None)
+                self._failures.judge(entry, "node_down", None)
                 self._placing.unhouse(entry)
         self._placing.failed("/", error)
 
@@ -197,8 +197,8 @@ class Watch:
             entry.suspicions += 1
             if entry.suspicions >= MOST_SUSPICIONS:
                 self.isolate(entry, f"{entry.suspicions} nodes died with one message of it in hand")
-        self._mail.judge(entry, "node_down", None)
-        if self._mail.doubt(entry) is not None:
+        self._failures.judge(entry, "node_down", None)
+        if entry.doubt is not None:
             self._lives.over(entry, "node_down")
             return
         # An incarnation ended though the machine's life goes on: its links and monitors are told.

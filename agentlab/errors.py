@@ -45,7 +45,9 @@
     │   │   ├── ToolLoop               a model that turns in circles, and was told so
     │   │   └── TurnLimitReached       no answer within ``max_turns`` model calls
     │   └── ToolFailed                 a tool refused its input or raised
-    └── BudgetExceeded
+    ├── BudgetExceeded
+    ├── RunDiffers (ValueError)        an eval's store holds a run of other samples, or another solver
+    └── SamplesFailed                  samples of a run that were not scored, where that is an error
 
 Each message says what happened with its values, the rule it met and the next move. A notebook shows the cell's
 line, that message, and the frames of the agent that raised, if one did; ``AGENTLAB_FULL_TRACEBACKS=1`` in the
@@ -361,3 +363,11 @@ class BudgetExceeded(AgentLabError):
         super().__init__(message)
         self.path = path
         self.what = what
+
+
+class RunDiffers(AgentLabError, ValueError):
+    """An eval's store holds a run of other samples, another solver, other scorers or another seed."""
+
+
+class SamplesFailed(AgentLabError):
+    """Samples of a run ended without a score, and ``on_failure="raise"`` makes an error of that."""

@@ -1,0 +1,184 @@
+"""``evaluate``: samples, a solver and a scorer become a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentlab.agent.base import Agent
+from agentlab.errors import InvalidSpec
+from agentlab.evals.attempt import attempt_class, message_of
+from agentlab.evals.driver import Driver, Plan
+from agentlab.evals.identity import check_same, identity_of, is_solver
+from agentlab.evals.ledger import rows_of, runs_in
+from agentlab.evals.reducers import Reducer, reducer_of
+from agentlab.evals.run import OnFailure, Run, Stored
+from agentlab.evals.samples import places, read
+from agentlab.evals.scorers import named
+from agentlab.ground.given import file_of, seconds, shown
+from agentlab.lab import Lab, open_store
+from agentlab.supervision.budget import Budget
+from agentlab.supervision.checks import check_id, check_instance
+from agentlab.supervision.child import Child, child
+
+ON_FAILURE = ("zero", "drop", "raise")
+
+
+def evaluate(  # noqa: PLR0913 - a run's options, each by its name
+    solver: type[Agent] | Child, samples: Any, scorer: Any, *, message: str | None = None, epochs: int = 1,
+    reducer: str | Reducer = "mean", concurrency: int = 64, budget: Budget | None = None,
+    timeout: float | None = None, faults: Sequence[Mapping[str, Any]] = (), seed: int = 0, name: str | None = None,
+    tags: Sequence[str] = (), path: str | os.PathLike[str] | None = None, lab: Lab | None = None,
+    on_failure: OnFailure = "zero", nodes: int | None = None, wait: bool = True,
+) -> Run:  # fmt: skip
+    """Let an agent work on each sample, score what it answers, and keep how each of them ended.
+
+    Called again with the same samples, solver, scorers and seed on the same path, a run goes on: what is finished is
+    not run again, what was under way goes on from its journal. Ctrl-C stops it in good order.
+
+    Args:
+        solver: An ``Agent`` class or ``child(...)``; its message ``solve`` (an assistant's ``ask``) gets the input.
+        samples: A DataFrame, a list of dicts, a ``.jsonl``, ``.csv`` or ``.parquet`` file, a dataset, ``Sample``s.
+        scorer: A scorer, or ``{"name": scorer, ...}``.
+        message: Another message of the solver.
+        epochs: How often each sample is worked on.
+        reducer: What becomes of a sample's epochs: mean, median, mode, max, ``pass_at(k)``, ``at_least(k)``.
+        concurrency: Samples at once.
+        budget: What one sample may spend on models.
+        timeout: Seconds that one sample may take; they stand still while it waits for a provider.
+        faults: Rules for the lab's simulator, as of ``lab.sim.profile``.
+        seed: Of all chance in figures; part of what makes the run.
+        name: The run's; the solver's class if left out.
+        tags: Words to find it by.
+        path: The store that keeps it; a temporary file if left out.
+        lab: A lab that runs already, instead of ``path``.
+        on_failure: Samples that were not scored count as ``"zero"``, are left out (``"drop"``) or end in an error
+            (``"raise"``); they are counted and shown either way.
+        nodes: Processes that work on it, if it opens a lab of its own.
+        wait: Whether to return when all is done.
+
+    Raises:
+        InvalidSpec: Something that cannot be; nothing was started.
+        RunDiffers: There is another run at the path; it is left as it was.
+        SamplesFailed: With ``on_failure="raise"``.
+    """
+    spec = _spec(solver, budget)
+    cls: Any = spec.what
+    _check(epochs, concurrency, on_failure, lab, path)
+    reduce, made, scored = reducer_of(reducer), read(samples), named(scorer)
+    message = message_of(cls, message)
+    identity = identity_of(spec, message, made, scored, seed)
+    attempt = attempt_class(cls, message, scored)
+    where = None if lab is not None else _place(path)
+    title = _settled(lab, where, name, cls.__name__.lower(), identity)
+    limit = None if timeout is None else seconds(timeout, "evaluate: timeout")
+    about = {
+        "identity": identity,
+        "samples": [sample.as_data() for sample in made],
+        "tags": list(tags),
+        "epochs": epochs,
+    }
+    plan = Plan(title, made, places(made), epochs, spec, attempt, scored, concurrency, limit, json.dumps(about))
+    kept = Stored(title, where, lab)
+    if where is not None and _is_over(where, plan):
+        return Run(kept, reduce, on_failure, seed=seed, epochs=epochs).result()
+    opened = lab if lab is not None else Lab(where, resume=True, nodes=nodes)
+    if faults:
+        opened.sim.profile([dict(rule) for rule in faults])
+    driver = Driver(opened, plan, at_end=opened.close if lab is None else bool)
+    run = Run(kept, reduce, on_failure, seed=seed, epochs=epochs, driver=driver)
+    driver.start()
+    return run.shown_until_over() if wait else run
+
+
+def open_run(
+    path: str | os.PathLike[str], name: str | None = None, *, reducer: str | Reducer = "mean",
+    on_failure: OnFailure = "zero",
+) -> Run:  # fmt: skip
+    """Read a run from its store, also while it runs elsewhere.
+
+    Args:
+        path: The store.
+        name: Which run, if it has more than one.
+        reducer: As for ``evaluate``.
+        on_failure: As for ``evaluate``.
+
+    Raises:
+        InvalidSpec: There is no such run.
+    """
+    where = file_of(path, "open_run: path")
+    with open_store(where) as store:
+        found = list(runs_in(store._read()))
+    if (name is None and len(found) != 1) or (name is not None and name not in found):
+        raise InvalidSpec(
+            f"open_run: {str(where)!r} holds {', '.join(found) or 'no run'}"
+            + (f"; there is no {name!r}." if name is not None else "; say which: open_run(path, name)."),
+            kind="invalid_run", value=name,
+        )  # fmt: skip
+    return Run(Stored(name or found[0], where, None), reducer_of(reducer), on_failure)
+
+
+def _spec(solver: Any, budget: Budget | None) -> Child:
+    spec = solver if isinstance(solver, Child) else child(solver) if is_solver(solver) else None
+    if spec is None or not is_solver(spec.what):
+        raise InvalidSpec(
+            f"evaluate: the solver must be an Agent class or child(...); got {shown(solver)}",
+            kind="invalid_solver", value=solver,
+        )  # fmt: skip
+    if budget is not None:
+        check_instance(budget, Budget, "evaluate: budget", "invalid_budget")
+        spec = dataclasses.replace(spec, budget=budget)
+    return spec
+
+
+def _check(epochs: Any, concurrency: Any, on_failure: Any, lab: Any, path: Any) -> None:
+    for what, value in (("epochs", epochs), ("concurrency", concurrency)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidSpec(f"evaluate: {what} must be an int >= 1; got {shown(value)}", kind=f"invalid_{what}")
+    if on_failure not in ON_FAILURE:
+        raise InvalidSpec(
+            f"evaluate: on_failure must be one of {', '.join(ON_FAILURE)}; got {shown(on_failure)}",
+            kind="invalid_on_failure", value=on_failure,
+        )  # fmt: skip
+    if lab is not None and path is not None:
+        raise InvalidSpec("evaluate: give a path or a lab, not both; a lab has its own store.", kind="invalid_path")
+
+
+def _place(path: str | os.PathLike[str] | None) -> Path:
+    if path is None:
+        return Path(tempfile.mkdtemp(prefix="agentlab-eval-")) / "run.lab"
+    found = file_of(path, "evaluate: path")
+    found.parent.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def _is_over(where: Path, plan: Plan) -> bool:
+    """Whether all that is asked for is in the store, so that no lab need be opened."""
+    if not where.exists():
+        return False
+    with open_store(where) as store:
+        ended = {(row["id"], row["epoch"]) for row in rows_of(store._read(), plan.name)}
+    return all(job.key in ended for job in plan.jobs)
+
+
+def _settled(lab: Lab | None, where: Path | None, name: str | None, base: str, identity: dict[str, Any]) -> str:
+    """The run's name; one that is there already must be the same run."""
+    found: dict[str, dict[str, Any]] = {}
+    if lab is not None:
+        found = runs_in(lab._read())
+    elif where is not None and where.exists():
+        with open_store(where) as store:
+            found = runs_in(store._read())
+    if name is not None:
+        check_id(name, "evaluate", "name", kind="invalid_name")
+    same = [title for title, kept in found.items() if kept["identity"] == identity]
+    title = name or (same[0] if same else base)
+    kept = found.get(title) or (next(iter(found.values())) if found and name is None else None)
+    if kept is not None:
+        check_same(kept["identity"], identity, str(where) if where is not None else repr(lab))
+    return title

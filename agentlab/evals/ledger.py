@@ -1,0 +1,55 @@
+"""The book of a run: what it is, and one row for each sample and epoch that has ended.
+
+It is an agent like the others, ``/evals/<run>/ledger``, so its rows are in the lab's store, and are read from there
+when no lab runs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agentlab.agent.base import Agent, Transcript
+from agentlab.store.database import Store
+from agentlab.store.schema import whole
+
+EVALS = "/evals"
+LEDGER = "ledger"
+
+
+class Ledger(Agent):
+    """Keeps what a run is, and how its samples ended."""
+
+    identity: str = "{}"
+    rows: Transcript = Transcript()
+
+    async def record(self, rows: list[dict[str, Any]]) -> None:
+        """Keep rows; of a sample and epoch that has one already the first one stands."""
+        known: set[tuple[str, int]] | None = self.__dict__.get("_known")
+        if known is None:
+            known = self._known = {(row["id"], row["epoch"]) for row in self.rows}
+        for row in rows:
+            if (row["id"], row["epoch"]) not in known:
+                self.rows.append(row)
+                known.add((row["id"], row["epoch"]))
+
+
+def run_path(name: str) -> str:
+    """Where a run stands in the tree."""
+    return f"{EVALS}/{name}"
+
+
+def runs_in(store: Store) -> dict[str, dict[str, Any]]:
+    """The runs that a store holds, by name: what each of them is."""
+    sql = "SELECT path, spec FROM child WHERE path LIKE ? ORDER BY rowid"
+    found = {}
+    for path, spec in store.select(sql, (f"{EVALS}/%/{LEDGER}",)):
+        name = path.split("/")[2]
+        found[name] = json.loads(json.loads(spec)["fields"]["identity"])
+    return found
+
+
+def rows_of(store: Store, name: str) -> list[dict[str, Any]]:
+    """How the samples of a run ended, in that order."""
+    sql = f"SELECT {whole('value')} FROM item WHERE path = ? AND name = 'rows' ORDER BY rowid"  # noqa: S608  # our names
+    return [json.loads(text) for (text,) in store.select(sql, (f"{run_path(name)}/{LEDGER}",)) if text is not None]

@@ -1,0 +1,119 @@
+"""The frames of a run: each made from the ledger's rows and from what the lab's store says of the agents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agentlab.evals.ledger import run_path
+from agentlab.frames.columns import FLOAT, INT, TEXT, WORD, frame
+from agentlab.store.database import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEAD = {"id": TEXT, "epoch": INT, "input": TEXT, "target": TEXT, "output": TEXT}
+TAIL = {
+    "answer": TEXT, "explanation": TEXT, "disposition": WORD, "error": TEXT, "fault": WORD, "attempts": INT,
+    "restarts": INT, "rewound": INT, "repairs": INT, "waits_s": FLOAT, "rerolled": TEXT, "turns": INT,
+    "tool_calls": INT, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT, "wasted_usd": FLOAT,
+    "latency_s": FLOAT, "path": TEXT,
+}  # fmt: skip
+
+_STEPS = """
+SELECT path,
+    sum(kind = 'model' AND outcome = 'ok' AND replayed = 0), sum(kind = 'tool' AND outcome = 'ok' AND replayed = 0),
+    sum(kind = 'tool' AND outcome = 'failed'), sum(kind = 'model' AND outcome = 'rewound'),
+    sum(tokens_in), sum(tokens_out), sum(cost_usd), sum(CASE WHEN outcome != 'ok' THEN cost_usd END)
+FROM step WHERE path LIKE ? GROUP BY path
+"""
+_RESTARTS = "SELECT path, count(*), sum(rewound) FROM restart WHERE path LIKE ? GROUP BY path"
+_WAITS = """
+SELECT path, sum(gap) FROM (
+    SELECT path, lag(outcome) OVER attempts AS before,
+        (started_at - lag(started_at + took_s * 1e9) OVER attempts) / 1e9 AS gap
+    FROM step WHERE path LIKE ? AND replayed = 0 WINDOW attempts AS (PARTITION BY message_key, step ORDER BY attempt)
+) WHERE before = 'failed' GROUP BY path
+"""
+
+
+def deeds(store: Store, name: str) -> dict[str, dict[str, Any]]:
+    """What each agent of a run did and suffered, by its path."""
+    below = f"{run_path(name)}/%"
+    found: dict[str, dict[str, Any]] = {}
+    for path, turns, tools, repairs, again, tokens_in, tokens_out, cost, wasted in store.select(_STEPS, (below,)):
+        found[path] = {
+            "turns": turns, "tool_calls": tools, "repairs": repairs, "tokens_in": tokens_in, "tokens_out": tokens_out,
+            "cost_usd": cost, "wasted_usd": wasted, "rerolled": bool(repairs or again),
+        }  # fmt: skip
+    for path, count, rewound in store.select(_RESTARTS, (below,)):
+        found.setdefault(path, {}).update(restarts=count, rewound=rewound)
+    for path, waited in store.select(_WAITS, (below,)):
+        found.setdefault(path, {}).update(waits_s=waited)
+    return found
+
+
+def sample_frame(
+    rows: Sequence[Mapping[str, Any]], samples: Mapping[str, Mapping[str, Any]], done: Mapping[str, Mapping[str, Any]],
+    names: Sequence[str], failed: float,
+) -> pd.DataFrame:  # fmt: skip
+    """One row per sample and epoch.
+
+    Args:
+        rows: How they ended.
+        samples: What was asked, by id.
+        done: What their agents did, by path.
+        names: The scorers'.
+        failed: The score of one that was not scored.
+    """
+    score = {f"score.{name}": FLOAT for name in names}
+    spec = {**HEAD, **score, **TAIL}
+    made = []
+    for row in rows:
+        told = _told(row, done.get(row.get("path") or "", {}))
+        asked = samples.get(row["id"], {})
+        scores = {f"score.{name}": _value(row, name, failed) for name in names}
+        values = {**row, **told, "input": asked.get("input"), "target": asked.get("target"), **scores}
+        made.append(tuple(values.get(name) for name in spec))
+    found = frame([made] if made else [], spec)
+    found["rerolled"] = found["rerolled"].astype("boolean")
+    return found
+
+
+def _told(row: Mapping[str, Any], done: Mapping[str, Any]) -> dict[str, Any]:
+    """What is counted, and the first scorer's answer and explanation."""
+    counts = dict.fromkeys(("restarts", "rewound", "repairs", "turns", "tool_calls", "tokens_in", "tokens_out"), 0)
+    ran = row.get("ended") is not None
+    first: Mapping[str, Any] = next(iter((row.get("scores") or {}).values()), {})
+    latency = row["ended"] - row["began"] if ran else math.nan
+    return {
+        **(counts if ran else {}), **({"rerolled": False, "waits_s": 0.0} if ran else {}),
+        **{name: value for name, value in done.items() if value is not None}, "latency_s": latency,
+        "answer": first.get("answer"), "explanation": first.get("explanation"),
+    }  # fmt: skip
+
+
+def _value(row: Mapping[str, Any], name: str, failed: float) -> float:
+    if row["disposition"] in (None, "stopped"):
+        return math.nan
+    if row["disposition"] != "scored":
+        return failed
+    return float(row["scores"][name]["value"])
+
+
+def reduced_frame(frame_: pd.DataFrame, names: Sequence[str], reduce: Any) -> pd.DataFrame:
+    """One row per sample: the reduced score, its spread over the epochs, and whether any answer was drawn again."""
+    import pandas as pd
+
+    made = []
+    for id_, group in frame_.groupby("id", sort=False):
+        row: dict[str, Any] = {"id": id_, "epochs": len(group)}
+        for name in names:
+            values = [float(value) for value in group[f"score.{name}"].dropna()]
+            row[f"score.{name}"] = reduce(values) if values else math.nan
+            row[f"spread.{name}"] = float(pd.Series(values).std(ddof=0)) if values else math.nan
+        row["rerolled"] = bool(group["rerolled"].fillna(value=False).any())
+        made.append(row)
+    columns = ["id", "epochs", *(f"{part}.{name}" for name in names for part in ("score", "spread")), "rerolled"]
+    return pd.DataFrame(made, columns=columns)

@@ -1,0 +1,231 @@
+"""A run: how far it is, and its results as DataFrames."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentlab.errors import CallTimeout, SamplesFailed
+from agentlab.evals import figures
+from agentlab.evals.dispositions import DISPOSITIONS
+from agentlab.evals.ledger import rows_of, run_path, runs_in
+from agentlab.evals.progress import shown
+from agentlab.evals.reducers import Reducer
+from agentlab.evals.results import deeds, reduced_frame, sample_frame
+from agentlab.ground.interrupts import whole
+from agentlab.ground.words import counted
+from agentlab.lab import Frames, Lab, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from agentlab.evals.driver import Driver
+
+OnFailure = Literal["zero", "drop", "raise"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Where a run is kept: in a lab that runs, or in a file."""
+
+    name: str
+    path: Path | None
+    lab: Lab | None
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Frames]:
+        """The frames of its lab."""
+        if self.lab is not None:
+            yield self.lab
+            return
+        assert self.path is not None
+        with open_store(self.path) as stored:
+            yield stored
+
+
+class Run:
+    """One ``evaluate``: its results, also while it goes on and after its process is gone (``open_run``)."""
+
+    def __init__(
+        self, kept: Stored, reduce: Reducer, on_failure: OnFailure, *, seed: int = 0, epochs: int | None = None,
+        driver: Driver | None = None,
+    ) -> None:  # fmt: skip
+        self._kept, self._reduce, self._on_failure, self._seed = kept, reduce, on_failure, seed
+        self._driver, self._epochs = driver, epochs
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._kept.name
+
+    @property
+    def path(self) -> Path | None:
+        """The store that keeps it; None if a lab of yours does."""
+        return self._kept.path
+
+    # going on
+
+    def done(self) -> bool:
+        """Whether nobody works on it here."""
+        return self._driver is None or self._driver.over.is_set()
+
+    def result(self, timeout: float | None = None) -> Run:
+        """Wait until all is done; the run itself.
+
+        Raises:
+            CallTimeout: It is not done after ``timeout`` seconds; it goes on.
+            SamplesFailed: Samples were not scored, with ``on_failure="raise"``.
+            Exception: What ended it early.
+        """
+        driver = self._driver
+        if driver is not None and not driver.over.wait(timeout):
+            tally = driver.tally
+            raise CallTimeout(
+                f"run {self.name!r}: {tally.done} of {tally.total} samples after {timeout:g} s; it goes on. Wait "
+                "longer: run.result(seconds). Stop it: run.stop()."
+            )
+        if driver is not None and driver.error is not None:
+            raise driver.error
+        if self._on_failure == "raise":
+            self._raise_failures()
+        return self
+
+    def shown_until_over(self) -> Run:
+        """Wait for the end with a bar; an interrupt stops the run in good order."""
+        try:
+            if self._driver is not None:
+                shown(self._driver)
+        except KeyboardInterrupt:
+            whole(self.stop)
+            raise KeyboardInterrupt(f"{self!r} is stopped. The same call goes on where it stands.") from None
+        return self.result()
+
+    def stop(self) -> None:
+        """Stop it in good order; the same ``evaluate`` goes on where it stands."""
+        if self._driver is not None:
+            self._driver.stop()
+
+    def counts(self) -> dict[str, int]:
+        """How many samples ended how; they add up to all that there are."""
+        found = self.samples()["disposition"].value_counts()
+        return {word: int(found.get(word, 0)) for word in DISPOSITIONS}
+
+    def _raise_failures(self) -> None:
+        found = self.samples().query("disposition != 'scored'")
+        if len(found):
+            first = found.iloc[0]
+            raise SamplesFailed(
+                f"run {self.name!r}: {counted(len(found), 'sample')} not scored; the first: {first['id']} "
+                f"({first['disposition']}): {first['error']}. All: open_run({str(self.path)!r}).samples()."
+            )
+
+    # results
+
+    def samples(self) -> pd.DataFrame:
+        """One row per sample and epoch, in the order of the samples; those that nobody works on are ``stopped``."""
+        failed = 0.0 if self._on_failure == "zero" else math.nan
+        with self._kept.read() as lab:
+            store = lab._read()
+            about = self._about(runs_in(store))
+            rows = {(row["id"], row["epoch"]): row for row in rows_of(store, self.name)}
+            done = deeds(store, self.name)
+        asked = {str(sample["id"]): sample for sample in about["samples"]}
+        epochs = self._epochs or max([about["epochs"], *(epoch for _, epoch in rows)])
+        absent = {"disposition": "stopped" if self.done() else None, "output": None}
+        ordered = [
+            rows.get((id_, epoch), {"id": id_, "epoch": epoch, **absent})
+            for id_ in asked
+            for epoch in range(1, epochs + 1)
+        ]
+        return sample_frame(ordered, asked, done, self._names(about), failed)
+
+    def by_sample(self) -> pd.DataFrame:
+        """One row per sample: its reduced score, and the spread over its epochs."""
+        names = self._names()
+        return reduced_frame(self.samples(), names, self._reduce)
+
+    def summary(self, *, method: Literal["bootstrap"] | None = None, level: float = figures.LEVEL) -> pd.DataFrame:
+        """One row per metric: n, mean, standard error (clustered by sample), interval, and how it was made.
+
+        The columns that end in ``_not_rerolled`` are the same without samples of which a model's answer was drawn again
+        for its content: those are no longer from the same distribution.
+
+        Args:
+            method: ``"bootstrap"``: the interval from samples that are drawn again.
+            level: How often the interval shall hold the truth.
+        """
+        import pandas as pd
+
+        table, frame = self.by_sample(), self.samples()
+        rows = []
+        for name in self._names():
+            found = self._estimated(table, frame, name, method, level)
+            own = table.loc[~table["rerolled"]]
+            kept = self._estimated(own, frame, name, method, level)
+            rows.append({
+                "metric": name, "n": found.n, "mean": found.mean, "stderr": found.stderr, "ci_low": found.low,
+                "ci_high": found.high, "method": found.method, "n_not_rerolled": kept.n,
+                "mean_not_rerolled": kept.mean, "ci_low_not_rerolled": kept.low, "ci_high_not_rerolled": kept.high,
+            })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def _estimated(self, table: Any, frame: Any, name: str, method: str | None, level: float) -> figures.Estimate:
+        column = f"score.{name}"
+        values = table[["id", column]].dropna()
+        if method == "bootstrap":
+            return figures.bootstrap(values[column].tolist(), level=level, seed=self._seed)
+        epochs = frame.dropna(subset=[column])
+        passes = bool(epochs[column].isin([0.0, 1.0]).all()) and self._reduce.__name__ in ("fmean", "mean")
+        counts = epochs.groupby("id").size()
+        clustered = passes and len(counts) and int(counts.max()) > 1
+        sizes = [int(counts[id_]) for id_ in values["id"]] if clustered else None
+        return figures.estimate(values[column].tolist(), sizes, level=level)
+
+    def steps(self) -> pd.DataFrame:
+        """The lab's frame of steps, of this run's samples, with id and epoch."""
+        return self._joined(lambda lab: lab.steps())
+
+    def messages(self) -> pd.DataFrame:
+        """The lab's frame of messages, of this run's samples, with id and epoch."""
+        return self._joined(lambda lab: lab.messages())
+
+    def events(self) -> pd.DataFrame:
+        """The lab's frame of events, of this run's samples, with id and epoch."""
+        return self._joined(lambda lab: lab.events())
+
+    def _joined(self, take: Callable[[Frames], pd.DataFrame]) -> pd.DataFrame:
+        with self._kept.read() as lab:
+            frame = take(lab)
+        own = frame.loc[frame["path"].astype("str").str.startswith(run_path(self.name) + "/")]
+        keys = self.samples()[["path", "id", "epoch"]].dropna(subset=["path"]).astype({"path": "str"})
+        made = own.astype({"path": "str"}).merge(keys, on="path", how="inner")
+        return made[["id", "epoch", *own.columns]]
+
+    def _about(self, runs: dict[str, Any] | None = None) -> dict[str, Any]:
+        if runs is None:
+            with self._kept.read() as lab:
+                runs = runs_in(lab._read())
+        if self.name not in runs and self._driver is not None:  # it has only just begun
+            return dict(json.loads(self._driver.plan.identity))
+        return dict(runs[self.name])
+
+    def _names(self, about: dict[str, Any] | None = None) -> list[str]:
+        return list((about or self._about())["identity"]["scorers"])
+
+    def __repr__(self) -> str:
+        if self._driver is None or self.done():
+            ended = ", ".join(f"{count} {word}" for word, count in self.counts().items() if count)
+            return f"Run({self.name!r}: {ended or 'nothing yet'})"
+        tally = self._driver.tally
+        return f"Run({self.name!r}: {tally.done} of {tally.total} samples, {len(tally.running)} running)"
+
+    def _repr_html_(self) -> str:
+        summary = self.summary()
+        summary = summary.drop(columns=[name for name in summary if str(name).endswith("_rerolled")])
+        html: str = summary.to_html(index=False, float_format=lambda value: f"{value:.3f}")
+        return f"<p>{self!r}</p>{html}"

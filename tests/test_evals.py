@@ -1,0 +1,144 @@
+"""Evals in a real lab: every sample ends with one disposition, is scored once, and a run goes on where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from agentlab import Budget, Lab
+from agentlab.errors import InvalidSpec, RunDiffers, SamplesFailed
+from agentlab.evals import Sample, Score, evaluate, exact, includes, open_run
+from tests.evaluated import Clerk, Echo, Worker, questions
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Lab]:
+    """A lab for all runs of this file."""
+    with Lab(nodes=1) as made:
+        yield made
+
+
+def outcome(run: Any) -> list[tuple[Any, ...]]:
+    """Who got which score for what, whatever happened on the way."""
+    return list(run.samples()[["id", "epoch", "output", "score.includes", "disposition"]].itertuples(index=False))
+
+
+def test_each_sample_and_epoch_is_a_row_with_its_score_and_its_price(shared):
+    """Scores, turns, tool calls and tokens; a summary with an interval; agents that are removed when they are done."""
+    run = evaluate(Clerk, questions(3), includes(), epochs=2, lab=shared, name="rows", concurrency=4)
+    frame, summary = run.samples(), run.summary().iloc[0]
+
+    assert frame[["id", "epoch"]].values.tolist() == [[f"q{n}", e] for n in range(3) for e in (1, 2)]
+    assert frame["score.includes"].tolist() == [1.0] * 6
+    assert (frame["disposition"] == "scored").all()
+    assert frame["turns"].tolist() == [3] * 6
+    assert frame["tool_calls"].tolist() == [2] * 6
+    assert (frame["tokens_in"] > 0).all()
+    assert not frame["rerolled"].any()
+    assert (summary["n"], summary["mean"], summary["ci_high"]) == (3, 1.0, 1.0)
+    assert run.counts()["scored"] == 6
+    assert shared.agents()["path"].str.startswith("/evals/rows/").sum() == 1  # the ledger
+    assert set(run.steps()["id"]) == {"q0", "q1", "q2"}
+
+
+def test_faults_on_the_way_change_no_score(shared):
+    """One request in ten fails: the same table as without, and the retries are in it."""
+    calm = evaluate(Clerk, questions(20), includes(), lab=shared, name="calm")
+    rules = [{"mode": "500", "rate": 0.05}, {"mode": "abort_mid_chunk", "rate": 0.05}]
+    rough = evaluate(Clerk, questions(20), includes(), lab=shared, name="rough", faults=rules)
+    struck = sum(shared.sim.struck())
+    shared.sim.clear()
+
+    assert outcome(rough) == outcome(calm)
+    assert struck > 0
+    assert (rough.steps()["outcome"] == "failed").sum() >= struck
+    assert rough.samples()["waits_s"].sum() > 0 == calm.samples()["waits_s"].sum()
+
+
+def test_a_sample_that_cannot_pass_ends_and_so_does_the_run(shared):
+    """Always a 500, always an exception, an endless loop, no tokens left: each ends with its word, the others pass."""
+    shared.sim.profile([{"mode": "500", "prompt": "poison"}])
+    asked = evaluate(Echo, ["poison", "bread"], {"same": lambda output, sample: output == sample.input}, lab=shared)
+    shared.sim.clear()
+    poor = evaluate(Echo, ["bread"], exact(), lab=shared, name="poor", budget=Budget(tokens=10))
+    told = evaluate(Worker, ["raise", "loop", "tea"], exact(), lab=shared, timeout=1.0)
+
+    assert asked.samples()["disposition"].tolist() == ["poisoned", "scored"]
+    assert asked.samples()["fault"].tolist()[0] == "server_error"
+    assert asked.samples()["score.same"].tolist() == [0.0, 1.0]
+    assert poor.samples()["disposition"].tolist() == ["over_budget"]
+    assert told.samples()["disposition"].tolist() == ["poisoned", "timed_out", "scored"]
+    assert told.samples()["error"].str.contains("cannot be solved").tolist()[0]
+    assert told.counts() == {
+        "scored": 1, "failed": 0, "over_budget": 0, "timed_out": 1, "poisoned": 1, "stopped": 0,
+    }  # fmt: skip
+
+
+def test_a_scorer_that_raises_fails_its_own_sample(shared):
+    """Visibly, and never the run; what it says otherwise is a number or a Score."""
+
+    async def picky(output: str, sample: Sample) -> Score:
+        if output == "bad":
+            raise LookupError("not this one")
+        return Score(0.5, answer=output, explanation="half of it")
+
+    samples = [{"input": "bad"}, {"input": "good"}]
+    run = evaluate(Worker, samples, picky, lab=shared, name="picky", on_failure="drop")
+    frame = run.samples()
+
+    assert frame["disposition"].tolist() == ["failed", "scored"]
+    assert "scorer picky: LookupError: not this one" in frame["error"][0]
+    assert frame["fault"].tolist()[0] == "scorer"
+    assert frame["explanation"].tolist()[1] == "half of it"
+    assert run.summary()["n"].tolist() == [1]
+    with pytest.raises(SamplesFailed, match="1 sample not scored"):
+        evaluate(Worker, samples, picky, lab=shared, name="picky", on_failure="raise")
+
+
+def test_a_run_that_is_finished_is_not_run_again_and_another_one_is_refused(shared, tmp_path):
+    """The same samples, solver, scorer and seed: its rows. More epochs: only those. Other data: what differs."""
+    path = tmp_path / "runs" / "tea.lab"
+    first = evaluate(Worker, ["tea", "bread"], exact(), path=path, nodes=1)
+    again = evaluate(Worker, ["tea", "bread"], exact(), path=path, nodes=1)
+    more = evaluate(Worker, ["tea", "bread"], exact(), path=path, nodes=1, epochs=2)
+
+    pd.testing.assert_frame_equal(first.samples(), again.samples())
+    assert more.samples().query("epoch == 1")["latency_s"].tolist() == first.samples()["latency_s"].tolist()
+    assert len(more.samples()) == 4
+    assert open_run(path).samples()["id"].tolist() == ["1", "1", "2", "2"]
+    assert (open_run(path).messages()["method"] == "sample_work").sum() == 4
+    with pytest.raises(RunDiffers, match=r"samples\.count was 2, and is 1"):
+        evaluate(Worker, ["tea"], exact(), path=path)
+    with pytest.raises(RunDiffers, match=r"solver\.name was 'Worker', and is 'Echo'"):
+        evaluate(Echo, ["tea", "bread"], exact(), path=path)
+    with pytest.raises(RunDiffers, match="seed was 0, and is 1"):
+        evaluate(Worker, ["tea", "bread"], exact(), path=path, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"samples": []}, "at least one"),
+        ({"samples": [{"question": "?"}]}, "no 'input'; it has: question"),
+        ({"samples": [{"input": "a", "id": 1}, {"input": "b", "id": 1}]}, "two samples have the id 1"),
+        ({"samples": "tea.txt"}, "no .jsonl"),
+        ({"scorer": exact}, r"write exact\(\)"),
+        ({"scorer": 3}, "a scorer is a function"),
+        ({"epochs": 0}, "epochs must be an int >= 1"),
+        ({"reducer": "best"}, "one of mean, median"),
+        ({"message": "answer"}, "no message 'answer'.*it has: solve"),
+        ({"on_failure": "ignore"}, "zero, drop, raise"),
+        ({"path": "x.lab"}, "not both"),
+        ({"solver": "sim"}, "an Agent class"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(shared, wrong, words):
+    """Each with what is wrong and what is allowed."""
+    given = {"solver": Worker, "samples": ["tea"], "scorer": exact(), "lab": shared, "name": "wrong", **wrong}
+
+    with pytest.raises(InvalidSpec, match=words):
+        evaluate(given.pop("solver"), given.pop("samples"), given.pop("scorer"), **given)
+    assert shared.whereis("/evals/wrong") is None

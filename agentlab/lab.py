@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import importlib
-import operator
 import os
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agentlab import faults, frames
-from agentlab.agent.arguments import signature_of
 from agentlab.agent.base import Agent
-from agentlab.books.remembered import Place, missing_line, remembered
-from agentlab.control.again import start_again, start_many_again
+from agentlab.books.remembered import remembered
 from agentlab.control.askers import serve
 from agentlab.control.cells import BLOCKING, KernelLink, answer_of
-from agentlab.control.children import start, whereis
+from agentlab.control.children import whereis
 from agentlab.control.held import OneLabPerFile, hold, let_go, turn
-from agentlab.control.local import checked_options
-from agentlab.control.many import start_many
-from agentlab.control.progress import in_notebook, remark, result, tell
-from agentlab.control.resume import bring_back, resume
+from agentlab.control.options import OnFull, Resume, options_of
+from agentlab.control.progress import tell
+from agentlab.control.resume import bring_back, lines_of, resume
+from agentlab.control.rows import paths_of
 from agentlab.control.rows import rows as make_rows
-from agentlab.control.servers import endpoint, simulator
+from agentlab.control.servers import endpoint_for, simulator_for
 from agentlab.control.simulated import Sim
-from agentlab.errors import InvalidArgument, InvalidSpec, LabClosed
+from agentlab.control.starting import start_all, start_one
+from agentlab.control.topics import publish
+from agentlab.errors import InvalidSpec, LabClosed
 from agentlab.events import Feed, Row
-from agentlab.frames.spending import By
+from agentlab.frames.stored import Frames, StoredLab, open_store
 from agentlab.ground import interrupts
-from agentlab.ground.given import each_one, file_of, path_of, seconds, shown, text_of
+from agentlab.ground.given import file_of, path_of, seconds, shown, text_of
 from agentlab.ground.interpreter import locked, require_lock
 from agentlab.ground.prose import Prose
 from agentlab.ground.words import counted, spelt
 from agentlab.kernel.runtime import Runtime
-from agentlab.kernel.watch import Patience
-from agentlab.pool.fork import close_shared
 from agentlab.ref.budget import BudgetOf
 from agentlab.ref.cell import RefInCell
 from agentlab.ref.many import Refs
@@ -50,69 +44,14 @@ from agentlab.ref.ref import Ref
 from agentlab.store.database import Store, Synchronous
 from agentlab.store.retention import Keep, checked
 from agentlab.supervision.budget import Budget
-from agentlab.supervision.checks import check_instance
 from agentlab.supervision.child import Child, Supervisor
-from agentlab.wire.packing import pack
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from agentlab.sim.control import Endpoint
 
-Resume = bool | Literal["ask"]
-OnFull = Literal["fail", "memory"]
-
-_open: weakref.WeakSet[Lab] = weakref.WeakSet()
-os.register_at_fork(after_in_child=_open.clear)  # a forked child has no lab to close
-
-
-class Frames:
-    """The DataFrames of a store; a live lab and a stored one have the same."""
-
-    _store: Store
-
-    def events(self, *, path: str | None = None) -> pd.DataFrame:
-        """What happened, one row per fact, oldest first. See ``agentlab.frames.events``."""
-        return frames.events(self._read(), path=path)
-
-    def messages(self, *, path: str | None = None) -> pd.DataFrame:
-        """One row per handled message."""
-        return frames.messages(self._read(), path=path)
-
-    def steps(self, *, path: str | None = None) -> pd.DataFrame:
-        """One row per attempt at one effect."""
-        return frames.steps(self._read(), path=path)
-
-    def restarts(self, *, path: str | None = None) -> pd.DataFrame:
-        """One row per restart."""
-        return frames.restarts(self._read(), path=path)
-
-    def dead_letters(self, *, path: str | None = None) -> pd.DataFrame:
-        """One row per message that could not be handled; ``lab.retry(number)`` sends it again."""
-        return frames.dead_letters(self._read(), path=path)
-
-    def spend(self, by: By = "path") -> pd.DataFrame:
-        """What model calls have cost, by ``"path"``, ``"model"`` or ``"supervisor"``. See ``agentlab.frames.spend``."""
-        return frames.spend(self._read(), by=by, held=self._held())
-
-    def checkpoints(self, what: type[Agent] | Ref | str | None = None) -> pd.DataFrame:
-        """One row per committed state; for one agent or one agent class with its fields as columns.
-
-        Args:
-            what: A ref or a path (``"/team/writer"``) for one agent; a class, or its name, for all of that class.
-        """
-        if isinstance(what, type) or (isinstance(what, str) and not what.startswith("/")):
-            text_of(getattr(what, "__name__", what), "checkpoints: a class", "an agent class, or its name", "what")
-            return frames.checkpoints(self._read(), cls=what if isinstance(what, str) else what.__name__)
-        path = what.path if isinstance(what, Ref) else what
-        return frames.checkpoints(self._read(), path=path)
-
-    def _read(self) -> Store:
-        return self._store
-
-    def _held(self) -> dict[tuple[str, str], int]:
-        """Tokens that are held back for model calls under way, by path and model."""
-        return {}
+__all__ = ["Frames", "Lab", "StoredLab", "open_store"]
 
 
 class Lab(Frames, metaclass=OneLabPerFile):
@@ -173,57 +112,38 @@ class Lab(Frames, metaclass=OneLabPerFile):
         local: Mapping[str, int] | None = None, budget: Budget | None = None,
     ) -> None:  # fmt: skip
         require_lock(locked=resume is False or locked())
-        _check_options(nodes, redeliver, resume, synchronous, on_full)
-        _check_limits(stall_notice, stall_seconds, node_memory)
-        rows = faults.checked(on_fault or {}, "Lab")
-        if budget is not None:
-            check_instance(budget, Budget, "Lab: budget", "invalid_budget")
-        limits = {"patience": Patience(stall_notice, stall_seconds), "node_memory": node_memory, "on_fault": rows}
-        more = {"local": checked_options(local), "budget": budget}
-        path = None if store is None else file_of(store, "Lab: store")
-        self._file = None if path is None else Path(os.path.realpath(path))
-        size = nodes or max(2, os.cpu_count() or 2)
-        how = resume if resume is not None else "ask" if in_notebook() else True
-        self._options = {
-            "nodes": size, "redeliver": redeliver, "resume": how, "synchronous": synchronous, "keep": keep,
+        given = {
+            "nodes": nodes, "redeliver": redeliver, "resume": resume, "synchronous": synchronous, "keep": keep,
             "on_full": on_full, "stall_notice": stall_notice, "stall_seconds": stall_seconds,
             "node_memory": node_memory, "on_fault": on_fault, "local": local, "budget": budget,
         }  # fmt: skip
+        self._options, of_runtime = options_of(given)
+        path = None if store is None else file_of(store, "Lab: store")
+        self._file = None if path is None else Path(os.path.realpath(path))
         self._inside = 0  # how many ``with`` blocks it is in
         self._store = Store(path, read_only=resume is False, synchronous=synchronous, keep=checked(keep))
         self._runtime: Runtime | None = None
         self._last: list[Row] = []  # the tree as it was before the lab was closed, for widgets
         if resume is not False:
-            self._begin(size, how, redeliver=redeliver, in_memory=on_full == "memory", **limits, **more)
+            self._begin(self._options["resume"], of_runtime)
 
-    def _begin(self, nodes: int, how: Resume, **options: Any) -> None:
+    def _begin(self, how: Resume, of_runtime: dict[str, Any]) -> None:
         try:
             past = remembered(self._store)
-            runtime = Runtime(self._store, nodes, serve=serve, **options)
+            runtime = Runtime(self._store, serve=serve, **of_runtime)
         except BaseException:
             self._store.close()
             raise
         self._runtime = runtime
         self._link = KernelLink(runtime)
-        _open.add(self)
-        if self._file is not None:
-            hold(self._file, self)
+        hold(self._file, self)
         try:
             bring_back(runtime, past, run=how is True)
-            self._tell_of(past, how)
+            tell(lines_of(runtime, self._store.path, past, how), depth=5, asked=how == "ask")
         except BaseException:
             with contextlib.suppress(Exception):  # what went wrong first is told
                 self.close(2.0)
             raise
-
-    def _tell_of(self, past: list[Place], how: Resume) -> None:
-        """What is back, and what is missing."""
-        runtime = self._live
-        line = missing_line(runtime.run(runtime.desk.waiting.missing))
-        if past and how == "ask":
-            many = f"{counted(len(past), 'place')} of the tree {'is' if len(past) == 1 else 'are'}"
-            line = f"{self._store.path}: {many} back, parked. lab.resume() runs them. {line}".rstrip()
-        tell(filter(None, [line]), depth=6, asked=how == "ask")
 
     @property
     def _live(self) -> Runtime:
@@ -264,18 +184,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
             Exception: Whatever ``on_start`` raised.
         """
         __tracebackhide__ = True
-        runtime = self._live
-        path = None if under is None else path_of(under, "start", "under")
-        name = id or getattr(what, "__name__", None) or getattr(what, "id", None) or shown(what)
-        found = answer_of(
-            runtime.submit(start_again if exist_ok else start, runtime, what, id, path, fields),
-            lambda: f"the start of {name} goes on; nobody waits for it. Look: lab.agents(). End it: lab[path].kill().",
-        )
-        ref, told = found if exist_ok else (found, [])
-        tell(told)
-        remark(runtime.desk.remarks)
-        made: RefInCell = ref
-        return made
+        return start_one(self._live, what, id, under, fields, exist_ok=exist_ok)
 
     def start_many(
         self, cls: type[Agent], n_or_fields: int | Iterable[Mapping[str, Any]], *, under: Ref | str | None = None,
@@ -289,26 +198,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         With ``exist_ok=True`` their ids are the class's name and the numbers from 1 (``counter-1`` ...), and each is
         found, resumed or started, as ``start`` does it.
         """
-        if not (isinstance(cls, type) and issubclass(cls, Agent)):
-            raise InvalidSpec(f"start_many: give an agent class; got {shown(cls)}. What needs options: lab.start.")
-        given = each_one(n_or_fields, "start_many")
-        runtime = self._live
-        path = None if under is None else path_of(under, "start_many", "under")
-        if "id" in options:
-            raise InvalidSpec(f"start_many: each gets an id of its own, so none for all; got id={shown(options['id'])}")
-        started = [0]
-        progress = functools.partial(operator.setitem, started, 0)
-        if exist_ok:
-            given = [{**options, **fields} for fields in given]
-            work = runtime.submit(start_many_again, runtime, cls, given, path, progress)
-        else:
-            work = runtime.submit(start_many, runtime, cls, given, path, progress, None, options)
-        found = result(work, lambda: started[0], len(given))
-        remark(runtime.desk.remarks)
-        refs, told = found if exist_ok else (found, [])
-        tell(told)
-        made: Refs[RefInCell] = refs
-        return made
+        return start_all(self._live, cls, n_or_fields, under, options, exist_ok=exist_ok)
 
     def __getitem__(self, path: str) -> RefInCell:
         """The ref at a path; KeyError if there is nothing."""
@@ -382,7 +272,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         """
         runtime = self._live
         found: list[RefInCell] = answer_of(runtime.submit(resume, runtime))
-        tell(filter(None, [missing_line(runtime.run(runtime.desk.waiting.missing))]))
+        tell(lines_of(runtime))
         return found
 
     def close(self, timeout: float = 10.0) -> None:
@@ -402,23 +292,15 @@ class Lab(Frames, metaclass=OneLabPerFile):
         if self._runtime is not None and self._runtime.thread.here:  # it cannot wait for itself
             threading.Thread(target=self.close, args=(timeout,), name="agentlab-close").start()
             return
-        interrupts.whole(functools.partial(self._close_whole, timeout))
-
-    def _close_whole(self, timeout: float) -> None:
-        with contextlib.nullcontext() if self._file is None else turn(self._file):
-            self._close(timeout)
+        interrupts.whole(functools.partial(self._close, timeout))
 
     def _close(self, timeout: float) -> None:
-        try:
+        with contextlib.nullcontext() if self._file is None else turn(self._file), contextlib.ExitStack() as ends:
+            ends.callback(self._store.close)  # the last of the three, whatever the others raise
+            ends.callback(let_go, self)
             if self._runtime is not None and not self._runtime.closed:
-                try:
-                    self._last = self.rows() if self._runtime.begun else []
-                finally:
-                    self._runtime.close(timeout)
-        finally:
-            _open.discard(self)
-            let_go(self)
-            self._store.close()
+                ends.callback(self._runtime.close, timeout)
+                self._last = self.rows() if self._runtime.begun else []
 
     @property
     def closed(self) -> bool:
@@ -429,7 +311,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         self._inside += 1
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *failure: object) -> None:
         self._inside -= 1
         if self._inside <= 0:
             self.close()
@@ -437,12 +319,10 @@ class Lab(Frames, metaclass=OneLabPerFile):
     async def __aenter__(self) -> Self:
         return self.__enter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *failure: object) -> None:
         import anyio.to_thread
 
-        await anyio.to_thread.run_sync(self.__exit__, kind, error, tb)
+        await anyio.to_thread.run_sync(self.__exit__, *failure)
 
     # seeing
 
@@ -456,9 +336,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         Of a closed lab: the rows as they were, all stopped.
         """
         runtime = self._live
-        if paths is not None and (isinstance(paths, (str, bytes)) or not isinstance(paths, Iterable)):
-            raise InvalidArgument(f"rows: paths must be several paths, or None; got {shown(paths)}", argument="paths")
-        wanted = None if paths is None else [path_of(path, "rows", "each of paths") for path in paths]
+        wanted = None if paths is None else paths_of(paths)
         if runtime.closed:
             ended = (row._replace(status="stopped", mailbox=0, node=None) for row in self._last)
             return [row for row in ended if wanted is None or row.path in wanted]
@@ -486,15 +364,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
         """Cast to every subscriber of a topic; how many there are. InvalidArgument if one of them would refuse it."""
-        runtime = self._live
-        text_of(topic, "publish: topic", "a text", "topic")
-        text_of(method, "publish: method", "the name of a message", "method")
-        for entry in runtime.run(runtime.mail.heard_by, topic):
-            if method in entry.kind.cls.__agent_messages__:
-                signature_of(entry.kind.cls, method).check(args, kwargs, entry.path)
-        payload = pack((args, kwargs), f"what is published to {topic!r}", keep=runtime.desk.ledger.durable)
-        count: int = runtime.run(runtime.mail.publish, topic, method, payload)
-        return count
+        return publish(self._live, topic, method, args, kwargs)
 
     def explain(self, ref: Ref | str) -> str:
         """Why an agent is in the state it is in, in a paragraph, from its events."""
@@ -507,9 +377,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
         Raises:
             NotRunning: There is no such agent, or it serves nowhere.
         """
-        from agentlab.sim.control import Endpoint
-
-        return Endpoint(**self._live.run(endpoint, self._live, path_of(ref, "endpoint", "ref")))
+        return endpoint_for(self._live, path_of(ref, "endpoint", "ref"))
 
     @property
     def sim(self) -> Sim:
@@ -518,10 +386,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
     def simulator(self) -> Endpoint:
         """Where the lab's simulator listens, and its token; it is started when first asked for."""
-        from agentlab.sim.control import Endpoint
-
-        runtime = self._live
-        return Endpoint(**runtime.submit(simulator, runtime).result())
+        return simulator_for(self._live)
 
     def __repr__(self) -> str:
         where = "memory" if self._store.path is None else str(self._store.path)
@@ -532,78 +397,3 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Lab cannot travel; inside an agent it is self.lab.")
-
-
-class StoredLab(Frames):
-    """A lab's store, read only: the frames of a lab that runs elsewhere, or ran once."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._store = Store(file_of(path, "open_store: path"), read_only=True)
-
-    def agents(self) -> pd.DataFrame:
-        """One row per agent and supervisor, as last committed."""
-        return frames.stored_agents(self._store)
-
-    def approvals(self) -> pd.DataFrame:
-        """One row per call of a tool that waits for a person; the lab itself takes the word: ``ref.approve(step)``."""
-        return frames.approvals(self._store)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"StoredLab({str(self._store.path)!r})"
-
-
-def open_store(path: str | os.PathLike[str]) -> StoredLab:
-    """Read a lab's store, also while the lab runs: ``open_store("run.lab").events()``."""
-    return StoredLab(path)
-
-
-def _check_options(nodes: Any, redeliver: Any, resume: Any, synchronous: Any, on_full: Any) -> None:
-    if nodes is not None and (isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1):
-        raise InvalidSpec(f"Lab: nodes must be an int >= 1; got {shown(nodes)}", kind="invalid_nodes", value=nodes)
-    if not isinstance(redeliver, bool):
-        raise InvalidSpec(f"Lab: redeliver must be True or False; got {shown(redeliver)}", kind="invalid_redeliver",
-                          value=redeliver)  # fmt: skip
-    if resume not in (None, True, False, "ask"):
-        raise InvalidSpec(
-            f"Lab: resume must be True, False or 'ask'; got {shown(resume)}", kind="invalid_resume", value=resume
-        )
-    if synchronous not in ("NORMAL", "FULL"):
-        raise InvalidSpec(
-            f"Lab: synchronous must be 'NORMAL' or 'FULL'; got {shown(synchronous)}",
-            kind="invalid_synchronous", value=synchronous,
-        )  # fmt: skip
-    if on_full not in ("fail", "memory"):
-        raise InvalidSpec(
-            f"Lab: on_full must be 'fail' or 'memory'; got {shown(on_full)}", kind="invalid_on_full", value=on_full
-        )
-
-
-def _check_limits(notice: Any, kill: Any, memory: Any) -> None:
-    for name, value in (("stall_notice", notice), ("stall_seconds", kill)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise InvalidSpec(
-                f"Lab: {name} must be seconds > 0; got {shown(value)}", kind=f"invalid_{name}", value=value
-            )
-    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int) or memory < 1):
-        raise InvalidSpec(
-            f"Lab: node_memory must be a number of bytes; got {shown(memory)}", kind="invalid_node_memory", value=memory
-        )
-
-
-@atexit.register
-def _close_all() -> None:
-    """A lab left open is closed at exit, also if another one's last rows could not be stored."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(close_shared)
-        for lab in list(_open):
-            stack.callback(lab.close, timeout=2.0)

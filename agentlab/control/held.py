@@ -7,11 +7,13 @@ metaclass for that: ``__init__`` runs only for a lab that is new.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import inspect
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from agentlab.errors import InvalidSpec, StoreLocked
 from agentlab.ground import interrupts
 from agentlab.ground.given import file_of
+from agentlab.pool.fork import close_shared
 
 _live: dict[str, Any] = {}
 """The labs that hold a file, by its resolved path; no weak references, since such a lab runs until it is closed."""
@@ -27,8 +30,13 @@ _opening: dict[str, threading.RLock] = {}
 """Held while the file is opened or closed, so that threads which race for it get one lab."""
 
 
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The labs that run, with a file or without."""
+
+
 def _forget() -> None:
     """A forked child holds none of them: the threads of its parent's labs are not there."""
+    _open.clear()
     _live.clear()
     _opening.clear()
 
@@ -89,13 +97,16 @@ def turn(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def hold(path: Path, lab: Any) -> None:
-    """From here on this lab has the file."""
-    _live[os.path.realpath(path)] = lab
+def hold(path: Path | None, lab: Any) -> None:
+    """From here on this lab runs, and has the file if there is one."""
+    _open.add(lab)
+    if path is not None:
+        _live[os.path.realpath(path)] = lab
 
 
 def let_go(lab: Any) -> None:
     """The lab has ended."""
+    _open.discard(lab)
     for key in [key for key, held in list(_live.items()) if held is lab]:
         del _live[key]
 
@@ -135,3 +146,12 @@ def _same_options(lab: Any, given: Mapping[str, Any]) -> None:
             "that lab, or close it first: lab.close().",
             kind="other_options", value=other,
         )  # fmt: skip
+
+
+@atexit.register
+def _close_all() -> None:
+    """A lab left open is closed at exit, also if another one's last rows could not be stored."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(close_shared)
+        for lab in list(_open):
+            stack.callback(lab.close, timeout=2.0)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agentlab.agent.snapshot import fits
 from agentlab.books.clock import Timer
 from agentlab.books.history import journal, note_failures, seed, steps
 from agentlab.books.messages import Message
-from agentlab.books.remembered import AGAIN, ASKED, Place, missing_of
+from agentlab.books.remembered import AGAIN, ASKED, Place, missing_line, missing_of
 from agentlab.control.children import expect, is_simple, ref_of
 from agentlab.control.many import AT_ONCE
 from agentlab.errors import NotRunning
+from agentlab.ground.words import counted
 from agentlab.kernel.runtime import Runtime
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store
@@ -38,6 +40,24 @@ def bring_back(runtime: Runtime, past: list[Place], *, run: bool) -> None:
         coming.result()
     finally:
         coming.cancel()  # where the wait was interrupted, no more are started
+
+
+def lines_of(
+    runtime: Runtime, file: Path | None = None, past: Sequence[Place] = (), how: bool | str = True
+) -> list[str]:  # fmt: skip
+    """What a person is told: what is back, parked, and which classes are missing for what waits.
+
+    Args:
+        runtime: Where.
+        file: The lab's, if it was just opened.
+        past: What the store had, then.
+        how: Whether it is asked, then, before anybody runs.
+    """
+    line = missing_line(runtime.run(runtime.desk.waiting.missing))
+    if past and how == "ask":
+        many = f"{counted(len(past), 'place')} of the tree {'is' if len(past) == 1 else 'are'}"
+        line = f"{file}: {many} back, parked. lab.resume() runs them. {line}".rstrip()
+    return [line] if line else []
 
 
 def _take_over(runtime: Runtime) -> None:

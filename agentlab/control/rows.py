@@ -11,8 +11,10 @@ from agentlab.books.remembered import Place
 from agentlab.books.specs import is_undefined, newer_of
 from agentlab.control.approvals import waiting
 from agentlab.control.children import record_status
+from agentlab.errors import InvalidArgument
 from agentlab.events import Row
 from agentlab.exits import reason_text
+from agentlab.ground.given import path_of, shown
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.records import Record, SupervisorRecord
 
@@ -29,6 +31,17 @@ def rows(runtime: Runtime, paths: Iterable[str] | None = None) -> list[Row]:
         top = places.get(record.path) if record.is_supervisor else None
         found += [_waiting(runtime, place) for place in top.walk() if place is not top] if top is not None else []
     return found
+
+
+def paths_of(given: Any) -> list[str]:
+    """The paths that a person wants rows of.
+
+    Raises:
+        InvalidArgument: They are not several, or one is no path.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise InvalidArgument(f"rows: paths must be several paths, or None; got {shown(given)}", argument="paths")
+    return [path_of(path, "rows", "each of paths") for path in given]
 
 
 def _at(runtime: Runtime, path: str, newest: Newest) -> Row | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentlab.control.again import start_again
 from agentlab.control.agents import state
@@ -18,6 +18,9 @@ from agentlab.errors import NotRunning
 from agentlab.ground.given import shown
 from agentlab.kernel.runtime import Runtime
 from agentlab.supervision.child import Backoff, Child, Limit, Supervisor, child
+
+if TYPE_CHECKING:
+    from agentlab.sim.control import Endpoint
 
 COMING = ("starting", "restarting", "backing_off")
 COMING_SECONDS = 120.0
@@ -83,6 +86,20 @@ def _kept(id: str, cls: type, fields: dict[str, Any]) -> Child:
 async def simulator(runtime: Runtime) -> dict[str, str]:
     """Where the lab's own simulator listens, and its token."""
     return await own_server(runtime, "sim", _simulator)
+
+
+def endpoint_for(runtime: Runtime, path: str) -> Endpoint:
+    """``endpoint`` for a person in a cell."""
+    from agentlab.sim.control import Endpoint
+
+    return Endpoint(**runtime.run(endpoint, runtime, path))
+
+
+def simulator_for(runtime: Runtime) -> Endpoint:
+    """``simulator`` for a person in a cell, who waits until it serves."""
+    from agentlab.sim.control import Endpoint
+
+    return Endpoint(**runtime.submit(simulator, runtime).result())
 
 
 def _simulator() -> tuple[type, dict[str, Any]]:

@@ -1,0 +1,99 @@
+"""The DataFrames of a store as methods: of a live lab and of one that is only read."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from agentlab.agent.base import Agent
+from agentlab.frames import tables
+from agentlab.frames.spending import By, spend
+from agentlab.ground.given import file_of, text_of
+from agentlab.ref.ref import Ref
+from agentlab.store.database import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Frames:
+    """The DataFrames of a store; a live lab and a stored one have the same."""
+
+    _store: Store
+
+    def events(self, *, path: str | None = None) -> pd.DataFrame:
+        """What happened, one row per fact, oldest first. See ``agentlab.frames.events``."""
+        return tables.events(self._read(), path=path)
+
+    def messages(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per handled message."""
+        return tables.messages(self._read(), path=path)
+
+    def steps(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per attempt at one effect."""
+        return tables.steps(self._read(), path=path)
+
+    def restarts(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per restart."""
+        return tables.restarts(self._read(), path=path)
+
+    def dead_letters(self, *, path: str | None = None) -> pd.DataFrame:
+        """One row per message that could not be handled; ``lab.retry(number)`` sends it again."""
+        return tables.dead_letters(self._read(), path=path)
+
+    def spend(self, by: By = "path") -> pd.DataFrame:
+        """What model calls have cost, by ``"path"``, ``"model"`` or ``"supervisor"``. See ``agentlab.frames.spend``."""
+        return spend(self._read(), by=by, held=self._held())
+
+    def checkpoints(self, what: type[Agent] | Ref | str | None = None) -> pd.DataFrame:
+        """One row per committed state; for one agent or one agent class with its fields as columns.
+
+        Args:
+            what: A ref or a path (``"/team/writer"``) for one agent; a class, or its name, for all of that class.
+        """
+        if isinstance(what, type) or (isinstance(what, str) and not what.startswith("/")):
+            text_of(getattr(what, "__name__", what), "checkpoints: a class", "an agent class, or its name", "what")
+            return tables.checkpoints(self._read(), cls=what if isinstance(what, str) else what.__name__)
+        path = what.path if isinstance(what, Ref) else what
+        return tables.checkpoints(self._read(), path=path)
+
+    def _read(self) -> Store:
+        return self._store
+
+    def _held(self) -> dict[tuple[str, str], int]:
+        """Tokens that are held back for model calls under way, by path and model."""
+        return {}
+
+
+class StoredLab(Frames):
+    """A lab's store, read only: the frames of a lab that runs elsewhere, or ran once."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._store = Store(file_of(path, "open_store: path"), read_only=True)
+
+    def agents(self) -> pd.DataFrame:
+        """One row per agent and supervisor, as last committed."""
+        return tables.stored_agents(self._store)
+
+    def approvals(self) -> pd.DataFrame:
+        """One row per call of a tool that waits for a person; the lab itself takes the word: ``ref.approve(step)``."""
+        return tables.approvals(self._store)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"StoredLab({str(self._store.path)!r})"
+
+
+def open_store(path: str | os.PathLike[str]) -> StoredLab:
+    """Read a lab's store, also while the lab runs: ``open_store("run.lab").events()``."""
+    return StoredLab(path)

@@ -35,6 +35,7 @@ class Crash:
     message: str
     traceback: str = ""
     form: bytes | None = None  # from which the exception can be made again; see ``wire/exceptions``
+    fault: str = ""  # its kind, of what the fault table knows
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type

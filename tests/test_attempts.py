@@ -114,6 +114,23 @@ def test_a_once_step_is_tried_again_only_if_it_is_certain_that_it_did_not_run(so
     assert len(soon.steps(path=worker.path)) == 1
 
 
+@pytest.mark.parametrize("file", [False, True])
+def test_a_once_step_that_certainly_did_nothing_is_in_no_doubt(tmp_path, file):
+    """Its attempts are used up: the message is delivered again as after any crash, and no person is asked."""
+    with Lab(tmp_path / "run.lab" if file else None, nodes=1, on_fault={"connection": "crash"}) as lab:
+        worker = lab.start(Worker, id="sure")
+
+        with pytest.raises(AgentDown, match="no luck"):
+            worker.call.pay(False, 9).result(60)
+
+        lab.wait_idle()
+        assert (worker.status, worker.doubts()) == ("running", [])
+        assert rows(lab, worker.path) == [(n, "failed", "connection") for n in (1, 2, 3)]
+        restarts = lab.restarts()
+        assert restarts["fault"].tolist() == ["connection"] * 3  # the kind, and the class is in the reason
+        assert restarts["reason"].tolist() == ["StepFailed: no luck"] * 3
+
+
 def test_who_waits_between_two_attempts_can_be_killed_and_cancelled(lab):
     """An hour is not waited for."""
     patient = lab.start(Patient, id="patient")

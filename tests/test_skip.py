@@ -47,6 +47,15 @@ class Stuck(Agent):
                 await anyio.sleep_forever()
         await anyio.sleep_forever()
 
+    async def leave_behind(self, folder: str) -> None:
+        """Start a task that keeps the node to itself once its message is over."""
+        self._left = asyncio.create_task(self._hold(folder))
+
+    async def _hold(self, folder: str) -> None:
+        await anyio.Path(folder, "gate").exists()  # by then the message is over
+        mark(folder, "holds")
+        hold_for_ever()
+
     async def doubt(self, folder: str) -> None:
         """Be in the middle of what must not happen twice."""
         await self.step(once_wait, folder)
@@ -156,6 +165,22 @@ def test_with_nothing_in_hand_there_is_nothing_to_skip(lab: Lab) -> None:
     assert [reply.result(20) for reply in replies] == [1, 2]
     with pytest.raises(NotRunning, match="is a supervisor"):
         lab["/"].skip()
+
+
+def test_what_waits_behind_a_task_in_c_code_is_not_in_hand(lab: Lab, tmp_path: Path) -> None:
+    """Its node answers nothing, and its word says that the code which holds it handles no message: nothing is ended."""
+    stuck = lab.start(Stuck, id="s")
+    stuck.call.leave_behind(str(tmp_path)).result(60)
+    assert stuck.call.add().result(60) == 1
+    wait_for(lambda: size(tmp_path, "holds") == 1)
+    waits = stuck.call.add()
+
+    with pytest.raises(NotRunning, match=r"skip: '/s' has no message in hand; 1 wait"):
+        stuck.skip()
+
+    stuck.kill()
+    assert waits.result(60) == 2
+    assert len(lab.dead_letters()) == 0
 
 
 def test_a_message_in_doubt_is_ended_and_the_agent_goes_on(anylab: Lab, tmp_path: Path) -> None:

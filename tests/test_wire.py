@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import pickle
 import threading
+from typing import Any, NewType
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from agentlab import Agent
 from agentlab.errors import AgentDown, InvalidSpec, MessageTooLarge
 from agentlab.exits import Crash
 from agentlab.lab import Lab
+from agentlab.wire import pickles
 from agentlab.wire.codec import Reader, frame
 from agentlab.wire.exceptions import LONGEST, decode_reason, describe, encode_reason, revive
 from agentlab.wire.packing import pack, unpack
@@ -239,3 +241,18 @@ def test_any_term_is_an_exit_reason(reason, back):
 
     assert arrived == back
     assert type(arrived) is type(back)
+
+
+def test_a_new_type_of_a_cell_travels_with_the_class_that_uses_it() -> None:
+    """No node has the notebook's ``__main__``; one of a module goes by its name, and stays the same object."""
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    source = "from typing import NewType\nName = NewType('Name', str)\nclass Box:\n    name: Name\n"
+    exec(compile(source, "a cell", "exec", dont_inherit=True), cell)  # a cell
+
+    box = pickles.load(pickles.dump(cell["Box"]))
+
+    assert box.__annotations__["name"].__supertype__ is str
+    assert pickles.load(pickles.dump(Aliased)) is Aliased
+
+
+Aliased = NewType("Aliased", int)

@@ -210,8 +210,11 @@ class Entry(Phased):
 
     @property
     def takes_casts(self) -> bool:
-        """The same, or it is parked: casts wait until somebody starts it again."""
-        return not self.is_down or (self.record.state == "parked" and not self.is_asked_to_stop)
+        """The same, or it or its team is parked: casts wait until somebody starts that again."""
+        if not self.is_down:
+            return True
+        record = self.record
+        return not self.is_asked_to_stop and (record.state == "parked" or record.parked_above is not None)
 
     @property
     def is_active(self) -> bool:

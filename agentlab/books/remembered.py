@@ -123,7 +123,8 @@ class Waiting:
     """What a lab that was opened again has not resumed.
 
     Attributes:
-        places: Those that a supervisor keeps, parked; by path, in the order of the tree.
+        places: Those that a supervisor keeps, parked; by path, in the order of the tree. A team that was parked before
+            the lab ended is among them, for those below it come back with it; it is resumed by its ``restart()`` alone.
         mail: Messages for those below them, which are in no process and have no mailbox; by path.
     """
 
@@ -135,10 +136,11 @@ class Waiting:
     def add(self, place: Place, why: str) -> None:
         """A place waits, and all below it with it."""
         self.places[place.path], place.why = place, why
+        how = f"waits: {why}" if place.status == "running" else f"is parked: {why}. Its restart() brings this one back"
         for found in place.walk():
             if found is not place:
                 self._below[found.path] = found
-                found.why = ASKED if why == ASKED else f"{place.path} waits: {why}"
+                found.why = ASKED if why == ASKED else f"{place.path} {how}"
 
     def remove(self, place: Place) -> None:
         """Forget a place that is resumed, or gone."""
@@ -162,7 +164,7 @@ class Waiting:
     def missing(self) -> dict[tuple[str, str], list[str]]:
         """The classes that are still not defined, by module and name, with the paths that need each."""
         needed: dict[tuple[str, str], list[str]] = {}
-        for place in (below for top in self.places.values() for below in top.walk()):
+        for place in (below for top in self.places.values() if top.status == "running" for below in top.walk()):
             if place.names is not None:
                 needed.setdefault(place.names, []).append(place.path)
         return {names: paths for names, paths in needed.items() if known(*names) is None}

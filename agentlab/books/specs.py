@@ -43,7 +43,7 @@ def child_row(record: Record, entry: Entry | None, incarnation: int = 1) -> Chil
     return ChildRow(
         path=record.path, parent=parent.path if parent else None, spec=spec, dynamic=int(is_dynamic(record)),
         status=status, incarnation=incarnation if entry is None else entry.incarnation,
-        restarts=record.restarts if entry is None else entry.restarts, seq=0 if entry is None else entry.seq,
+        restarts=max(0, incarnation - 1) if entry is None else entry.restarts, seq=0 if entry is None else entry.seq,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ class Supervisors:
         self._ends: dict[int, str] = {}  # paths, by life, of those that do not run and still end
         self._numbers: dict[int, int] = {}  # incarnations, by life, until it ends
         self._counts: dict[str, int] = {}  # how often each path has come up
+        self._gone: dict[str, int] = {}  # how many of those were of one that was deleted since
         self._since: dict[str, int] = {}  # when the present life began, Unix time in nanoseconds
 
     def began(self, path: str, life: int, *, before: int = 0) -> None:
@@ -72,6 +73,15 @@ class Supervisors:
     def knows(self, path: str) -> bool:
         """Whether a supervisor has ever come up there."""
         return path in self._counts
+
+    def restarts(self, path: str) -> int:
+        """How often one at a path came up after its first time, whoever started it again."""
+        return max(0, self._counts.get(path, 1) - 1 - self._gone.get(path, 0))
+
+    def forget(self, path: str) -> None:
+        """Nothing is kept at the path any more: a later one there has not been restarted."""
+        if path in self._counts:
+            self._gone[path] = self._counts[path]
 
     def since(self, path: str) -> int | None:
         """When the newest life at a path began; None if none has."""

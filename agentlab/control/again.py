@@ -115,7 +115,7 @@ async def restart_child(runtime: Runtime, path: str, id: str, *, asker: Asker | 
 async def found(runtime: Runtime, record: Record, spec: Child) -> tuple[Ref, list[str]]:
     """What is there, running if it can: its ref, and what a person should know about it."""
     place = runtime.desk.waiting.places.get(record.path)
-    if place is not None and record.state == "parked":
+    if place is not None and place.status == "running" and record.state == "parked":
         await resume(runtime, lambda one: one is place, {record.path: _newer(record.spec, spec)})
     elif _has_ended(runtime, record):  # its supervisor keeps it
         result = await runtime.machine.ask(record.parent.record.path, "restart_child", record.id)  # type: ignore[union-attr]  # not the root

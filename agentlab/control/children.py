@@ -316,6 +316,9 @@ def whereis(runtime: Runtime, id: str) -> Ref | None:
     record = runtime.desk.tree.find(path)
     if record is None and "/" not in id:
         record = next((r for r in runtime.desk.tree.records() if r.id == id and r.supervisor is not None), None)
+    entry = runtime.desk.entries.peek(path) if record is None else None
+    if entry is not None:  # of a supervisor that does not run: it comes back with that one
+        record = entry.record
     if record is not None:
         return ref_of(runtime, record)
     place = runtime.desk.waiting.below(path) or (runtime.desk.waiting.named(id) if "/" not in id else None)

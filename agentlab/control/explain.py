@@ -34,7 +34,7 @@ def explain(runtime: Runtime, path: str) -> str:
     told += _past(events)
     told += _moved(events)
     waits = runtime.desk.waiting.places.get(path)
-    if waits is not None and now == "parked":
+    if waits is not None and waits.status == "running" and now == "parked":
         told.append(f"It waits: {waits.why}")
     elif entry is not None:
         told += _present(runtime, entry, now)

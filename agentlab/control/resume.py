@@ -7,8 +7,9 @@ agents (or the whole supervisor above them) parked, with a reason that says what
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from agentlab.ref.ref import Ref
 from agentlab.store.database import Store
 from agentlab.store.rows import AnswerRow, BegunRow, InboxRow, TimerRow
 from agentlab.supervision.child import Child
-from agentlab.supervision.records import Record
+from agentlab.supervision.records import Record, State
 from agentlab.supervision.words import Refused
 from agentlab.wire.packing import JSON
 
@@ -95,7 +96,7 @@ async def _bring_all_back(runtime: Runtime, past: list[Place], run: bool) -> Non
 async def _adopt(runtime: Runtime, place: Place, spec: Child, reason: str) -> None:
     """Keep it down, as it was; it waits to be resumed unless it was down already when the lab ended."""
     runtime.desk.ledger.children.as_stored.add(place.path)
-    if place.status == "running":
+    if place.status == "running" or (place.status == "parked" and place.strategy is not None):
         runtime.desk.waiting.add(place, reason)
     how = _how(runtime, place.parent, spec)
     item = how if len(how) > 1 else spec
@@ -114,11 +115,36 @@ async def _run(runtime: Runtime, place: Place, spec: Child) -> None:
     if reason is not None and not _is_simple(runtime, parent):
         await _adopt(runtime, place, spec, reason)
         return
-    result = await runtime.machine.ask(parent, "start_child", *_how(runtime, parent, spec))
+    with _left_down(runtime, place):
+        result = await runtime.machine.ask(parent, "start_child", *_how(runtime, parent, spec))
     if isinstance(result, Refused) and result.kind != "already_started":  # that one an on_start has asked for
         await runtime.machine.ask(parent, "adopt_child", spec, result.reason)
         return
     await _add_dynamic(runtime, place)
+
+
+@contextlib.contextmanager
+def _left_down(runtime: Runtime, place: Place) -> Iterator[None]:
+    """While a supervisor starts: the children in its spec that did not run when the lab ended stay as they were."""
+    down = list(_declared_and_down(place))
+    for below in down:
+        runtime.desk.ledger.children.as_stored.add(below.path)
+        state: State = "parked" if below.status == "parked" else "undefined"
+        runtime.desk.tree.leave_down(below.path, state, below.down or below.status)
+    try:
+        yield
+    finally:
+        runtime.desk.tree.leave_down_no_more(below.path for below in down)
+
+
+def _declared_and_down(place: Place) -> Iterator[Place]:
+    for below in place.below:
+        if below.dynamic:
+            continue
+        if below.status != "running":
+            yield below
+        else:
+            yield from _declared_and_down(below)
 
 
 async def _add_dynamic(runtime: Runtime, place: Place) -> None:
@@ -222,7 +248,9 @@ def _message(store: Store, row: InboxRow) -> Message:
 
 
 async def resume(
-    runtime: Runtime, wanted: Callable[[Place], bool] = lambda place: True, specs: Mapping[str, Child] | None = None
+    runtime: Runtime,
+    wanted: Callable[[Place], bool] = lambda place: place.status == "running",
+    specs: Mapping[str, Child] | None = None,
 ) -> list[Ref]:
     """Start what waits since the lab was opened again and can start now; the refs of what runs.
 
@@ -304,7 +332,8 @@ async def _resume(runtime: Runtime, places: list[Place], specs: Mapping[str, Chi
 
 
 async def _start_again(runtime: Runtime, place: Place, record: Record) -> None:
-    result = await runtime.machine.ask(place.parent, "restart_child", record.id)
+    with _left_down(runtime, place):
+        result = await runtime.machine.ask(place.parent, "restart_child", record.id)
     if not (isinstance(result, Refused) and result.kind == "running"):  # else another thread has resumed it
         expect(result, place.parent, "resume", (record.id,))
     runtime.desk.waiting.remove(place)

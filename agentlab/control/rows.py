@@ -113,7 +113,7 @@ def _supervisor_row(runtime: Runtime, record: Record, above: str) -> Row:
     status = "busy" if root and runtime.desk.ledger.closing else record_status(record)
     return Row(
         record.path, record.id if not root else "lab", "supervisor", what.strategy, status,
-        incarnation, record.restarts, None, 0, above, _text(reason),
+        incarnation, runtime.desk.supervisors.restarts(record.path), None, 0, above, _text(reason),
         runtime.desk.supervisors.since(record.path) or runtime.began, 0,
         what.strategy, None if root else (used, what.max_restarts, what.max_seconds),
         letters=_strays(runtime) if root else 0, restart="" if root else record.spec.restart,

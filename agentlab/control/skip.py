@@ -18,7 +18,10 @@ from agentlab.kernel.lives import FENCE_SECONDS
 from agentlab.kernel.runtime import Runtime
 
 PATIENCE_SECONDS = 1.0
-"""So long a handler may take to let go of its message, before its life ends."""
+"""So long a handler may take to let go of its message, before its life ends; and a node to begin the next one."""
+
+AGAIN_SECONDS = 0.02
+"""How soon a node is asked again that has not begun what waits there."""
 
 
 async def skip(runtime: Runtime, path: str) -> None:
@@ -43,15 +46,24 @@ async def _held(runtime: Runtime, entry: Entry) -> Message | None:
     """The message of which no word has come yet: it has only just begun, is about to, or C code holds the node."""
     end = runtime.now() + PATIENCE_SECONDS
     await runtime.desk.changes.until(lambda: not (entry.pending and entry.is_coming_up), entry.path, end)
-    if not (entry.pending and entry.handles_messages):
-        return None
-    key = await runtime.placing.ask(
+    while entry.pending and entry.handles_messages:
+        key = await _key_in_hand(runtime, entry)
+        held = runtime.mail.in_hand(entry) or next((m for m in entry.pending if m.key == key), None)
+        if held is not None or runtime.now() >= end:
+            return held
+        await runtime.desk.changes.at(entry.path, AGAIN_SECONDS)
+    return None
+
+
+async def _key_in_hand(runtime: Runtime, entry: Entry) -> int:
+    """The key of the message in hand: as its node says, or, while code of the agent holds that, the node's word."""
+    key: int | None = await runtime.placing.ask(
         entry, lambda node, ticket: node.held(placement=entry.place, ticket=ticket), timeout=FENCE_SECONDS
     )
-    held = next((message for message in entry.pending if message.key == key), None)
-    if held is None and entry.pending and entry.life and not entry.suspended:
-        held = entry.pending[0]
-    return held
+    if key is not None:
+        return key
+    node = runtime.desk.pool.nodes.get(entry.node) if entry.node is not None else None
+    return node.word.key_of(entry.place) if node is not None else 0
 
 
 async def _ended(runtime: Runtime, entry: Entry, message: Message) -> None:

@@ -93,7 +93,11 @@ def _cut(text: str) -> str:
 
 
 def restarts(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame:
-    """One row per restart; shape (n, 10). ``downtime_s``: from the end of one incarnation to the start of the next."""
+    """One row per restart; shape (n, 10). ``downtime_s``: from the end of one incarnation to the start of the next.
+
+    ``fault``: the kind of fault that ended it (``agentlab.faults.table()``), or the class of an exception that is none
+    of them; NA for an end that was no crash. ``reason`` has the class in any case.
+    """
     return _read(store, "restart", RESTARTS, "id", path)
 
 

@@ -127,4 +127,7 @@ class Desk:
         if entry is None:
             return f"{path}.{method}: there is no agent {path!r} in this lab. Look: lab.agents()."
         why = f" ({reason_text(entry.reason)})" if entry.reason is not None else ""
+        team = entry.record.parked_above if entry.is_down else None
+        if team is not None:
+            return f"{path}.{method}: its supervisor {team.path!r} is parked. That one's restart() brings both back."
         return f"{path}.{method}: the agent is {self.status(entry)}{why}. Start it again: ref.restart()."

@@ -170,7 +170,9 @@ def _detail(detail: Any) -> str | None:
 
 
 def _fault(reason: Any) -> str | None:
-    return reason.type if isinstance(reason, Crash) else None
+    if not isinstance(reason, Crash):
+        return None
+    return reason.fault if reason.fault not in ("", "crash") else reason.type
 
 
 def _strategy(supervisor: Record | None) -> str | None:

@@ -65,6 +65,7 @@ class Register:
         desk.ledger.children.keep_supervisor(fact, desk.supervisors.count(fact.path))
         if fact.kind == "removed" and not self._has_heir(record):
             desk.ledger.children.drop_child(record)
+            desk.supervisors.forget(fact.path)
             self._forget_waiting(fact.path)
         if record.is_supervisor:
             act = SUPERVISOR_ACTS.get(fact.kind)
@@ -100,7 +101,7 @@ class Register:
         """An agent is kept without a process, or gone for good."""
         desk, record = self._desk, fact.record
         entry = desk.entries.make(record) or desk.entries.get(fact.path)
-        if entry is None and fact.kind == "parked":
+        if entry is None and (fact.kind == "parked" or fact.path in desk.ledger.children.as_stored):
             entry = self.enter(record)  # kept, but never started by this process
         if entry is None:
             return
@@ -144,13 +145,13 @@ class Register:
         """Its agents stay in the books but do not run: their callers are told now.
 
         If it is stopped to be started again, all is as after a crash: those below start again with it, or are removed,
-        and messages wait.
+        and messages wait. If it is parked, what was cast waits for who starts it again, as for a parked agent.
         """
         if fact.kind == "down" and self._desk.supervisors.comes_back(fact.path):
             return
         for entry in self._left_below(fact.record):
             entry.go_down()
-            self._failures.drop(entry, fact.reason)
+            self._failures.drop(entry, fact.reason, casts=fact.kind == "down" or entry.is_asked_to_stop)
 
     def _supervisor_removed(self, fact: Fact) -> None:
         """Its agents are gone for good with it."""

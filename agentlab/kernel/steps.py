@@ -81,11 +81,12 @@ class Steps:
 
     def on_stepped(
         self, node: Node, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None,
-        gave: str, fault: str | None, tokens: Tokens,
+        gave: str, fault: str | None, tokens: Tokens, ran: bool,
     ) -> None:  # fmt: skip
         """A step ends."""
         self._ended(
-            placement, key, number, outcome=outcome, took=took, result=result, gave=gave, fault=fault, tokens=tokens
+            placement, key, number, outcome=outcome, took=took, result=result, gave=gave, fault=fault, tokens=tokens,
+            ran=ran,
         )  # fmt: skip
         self._desk.noted(node)
 
@@ -97,7 +98,7 @@ class Steps:
 
     def _ended(
         self, placement: int, key: int, number: int, *, outcome: str, took: float, result: bytes | None, gave: str,
-        tokens: Tokens, fault: str | None = None,
+        tokens: Tokens, fault: str | None = None, ran: bool = True,
     ) -> None:  # fmt: skip
         given = self._given.pop((key, number), "")
         found = self._step(placement, key, number)
@@ -105,8 +106,10 @@ class Steps:
             return
         entry, message, journal, step = found
         # A once step that raised may have happened, and a call may still be under way: it keeps its key.
-        if result is not None or not (step.once or step.is_call):
+        if result is not None or not ((step.once and ran) or step.is_call):
             journal.end(number, result)
+        if step.once and not ran:  # certainly not: it is in no doubt
+            self._desk.ledger.messages.forget_step(message, step)
         message.step = None
         if message.hears is not None and outcome == "ok":
             message.hears("whole", placement, "")

@@ -57,9 +57,13 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
     decision = _decide(resident, found.mark, tries, fault, error)
     gave, tokens = cut(": ".join(describe(error)[:2])), billed(found.mark, error)
     if not decision.tries_again:
-        ended(resident, found, outcome="failed", took=took, result=None, gave=gave, fault=fault.kind, tokens=tokens)
+        ran = getattr(error, "ran", True) is not False
+        ended(
+            resident, found, outcome="failed", took=took, result=None, gave=gave, fault=fault.kind, tokens=tokens,
+            ran=ran,
+        )  # fmt: skip
         if decision.does in ENDS:
-            end_here(resident, Ending(Crash(*describe(error)), ENDS[decision.does], decision.why))
+            end_here(resident, Ending(Crash(*describe(error), fault.kind), ENDS[decision.does], decision.why))
         if isinstance(error, StepFailed):
             error.does = decision.does
         raise error
@@ -89,10 +93,12 @@ async def ending_of(resident: Resident, error: BaseException) -> Ending:
 
     It waits for nothing. But the exception's methods are the agent's code, which is sliced only below coroutines.
     """
-    crash = Crash(*describe(error))
-    if resident.key is None or not isinstance(error, Exception):
-        return Ending(crash, "own")
+    if not isinstance(error, Exception):
+        return Ending(Crash(*describe(error)), "own")
     fault = classify(error)
+    crash = Crash(*describe(error), fault.kind)
+    if resident.key is None:
+        return Ending(crash, "own")
     does = policy_of(resident).get(fault.kind, faults.ACTIONS["crash"]).does
     return Ending(crash, ENDS[does], rule_of(fault, does)) if does in ENDS else Ending(crash, "own")
 
@@ -134,13 +140,13 @@ async def _wait(resident: Resident, found: Claim, tries: Tries, decision: Decisi
 
 def ended(
     resident: Resident, found: Claim, *, outcome: str = "ok", took: float, result: bytes | None, gave: str,
-    fault: str | None = None, tokens: Tokens = None,
+    fault: str | None = None, tokens: Tokens = None, ran: bool = True,
 ) -> None:  # fmt: skip
     """Tell the kernel that a step has ended; ``settled`` waits until that is committed."""
     resident.host.noted += 1
     resident.host.say.stepped(
         placement=resident.life, key=found.key, number=found.number, outcome=outcome, took=took, result=result,
-        gave=gave, fault=fault, tokens=tokens,
+        gave=gave, fault=fault, tokens=tokens, ran=ran,
     )  # fmt: skip
 
 

@@ -244,6 +244,7 @@ class Host(Line):
     async def _message(self, resident: Resident, message: Delivery) -> None:
         resident.take(message)
         key, method = message.key, message.method
+        self._word.cells[2] = key  # its handler begins within this very slice
         started, clock = time.time_ns(), time.perf_counter()
         args, kwargs = unpack(message.payload, self.link)
         if method in HOOKS:

@@ -47,7 +47,7 @@ class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
     __slots__ = (
-        "agent", "away", "burns", "casts", "chance", "diverged", "ending", "host", "journal", "key", "mailbox",
+        "agent", "away", "burns", "casts", "chance", "diverged", "ending", "host", "journal", "mailbox",
         "max_busy", "open", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers",
         "traced", "withdrawn",
     )  # fmt: skip
@@ -61,7 +61,6 @@ class Resident(Owner):
         self.saved: dict[str, Any] = {}
         self.mailbox: deque[Item] = NOTHING
         self.task: asyncio.Task[None] | None = None
-        self.key: int | None = None  # the message in hand
         self.withdrawn: int | None = None  # the message that its caller has taken back
         self.ending: Ending | None = None  # it was ended: what is left of its code begins no step and sends nothing
         self.stopping: Ending | None = None  # set by the agent itself: end after this message

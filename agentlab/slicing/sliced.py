@@ -22,10 +22,11 @@ PARKED: Final = object()
 class Owner:
     """An agent's life, for which steps run. Its steps follow one another, and the costs are added up here."""
 
-    __slots__ = ("busy", "cpu", "error", "life", "limit", "line", "tasks")
+    __slots__ = ("busy", "cpu", "error", "key", "life", "limit", "line", "tasks")
 
     def __init__(self, life: int) -> None:
         self.life = life  # its number in the shared word
+        self.key: int | None = None  # the message in hand
         self.cpu = 0.0  # seconds of CPU so far; true to a slice
         self.busy = 0.0  # seconds in which its code held the node; set to 0 when a message begins
         self.limit = math.inf  # once busy is above, on_busy is called
@@ -168,6 +169,7 @@ class Step(Coroutine[Any, Any, Any]):
         slicer.count = count = slicer.count + 1
         cells = slicer.cells
         cells[0] = owner.life
+        cells[2] = owner.key or 0
         cells[1] = count
         if not slicer.armed:
             slicer.arm()

@@ -52,7 +52,8 @@ class Slicer:
         loop: The event loop, asyncio's or uvloop's, of the main thread.
         slice_s: The longest slice (seconds, > 0); a step is interrupted after half to all of it.
         grace_s: How long a cancelled step may go on to its next await before it is cancelled where it stands (seconds).
-        cells: Two places that take the running owner's life (0: none) and the count of slices, as ``Word.cells``.
+        cells: Three places that take the running owner's life (0: none), the count of slices and what the owner has in
+            hand (0: nothing), as ``Word.cells``.
         on_busy: Called on the loop's side, once, when an owner's ``busy`` is above its ``limit``.
     """
 
@@ -70,7 +71,7 @@ class Slicer:
         self.grace_s = grace_s
         self.slicing = False  # False: steps run as in plain asyncio, only their costs are counted
         self._tick_s = slice_s / 2
-        self.cells: Any = [0, 0] if cells is None else cells
+        self.cells: Any = [0, 0, 0] if cells is None else cells
         self._on_busy = on_busy
         self.count = 0  # slices begun so far
         self._seen = 0  # the count at the last tick

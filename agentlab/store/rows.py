@@ -290,7 +290,7 @@ class RestartRow(NamedTuple):
         at: When.
         incarnation: The life that began.
         reason: Why the one before ended.
-        fault: The class of the exception of which it died.
+        fault: The kind of fault of which it died; of a ``crash`` the class of the exception.
         supervisor: The path of its supervisor.
         strategy: The supervisor's.
         backoff_s: How long the supervisor waited; nobody says it yet.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from types import GeneratorType
 from typing import Any, NamedTuple, Protocol
 
-from agentlab.supervision.records import Keeper, Record
+from agentlab.supervision.records import Keeper, Record, State
 from agentlab.supervision.words import Answer, Arm, Command, Disarm, Fact, FactKind, Refused, SignalWorker, Then
 
 
@@ -168,6 +168,7 @@ class Board:
         "processes",
         "random",
         "ready",
+        "stays_down",
         "timers",
         "waiters",
     )
@@ -183,6 +184,7 @@ class Board:
         self.waiters: dict[int, Waiter] = {}  # by life: the waiter for its news
         self.timers: dict[int, tuple[Lane | None, Record | None]] = {}  # a shutdown's lane, or a back-off's record
         self.ready: deque[tuple[Lane, News | None]] = deque()
+        self.stays_down: dict[str, tuple[State, Any]] = {}  # declared children that the next start leaves so
 
     def say(self, kind: FactKind, record: Record, reason: Any = None, detail: Any = None) -> None:  # any term
         """Append a fact; of a child between two lives it is about the one that ended."""

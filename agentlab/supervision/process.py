@@ -17,7 +17,7 @@ from agentlab.exits import is_graceful
 from agentlab.supervision.board import Board, Handler, Host, Lane, Message, News, Waiter, Waiting
 from agentlab.supervision.child import Limit, Supervisor, check_children, check_flags
 from agentlab.supervision.past import bring_back, note_past, who_comes_back
-from agentlab.supervision.records import Record, SupervisorRecord, Trouble
+from agentlab.supervision.records import Record, State, SupervisorRecord, Trouble
 from agentlab.supervision.words import Answer, GaveUp, Refused, Start, Then
 
 
@@ -116,6 +116,9 @@ class Process(Host):
             self.add(spec.id, spec)
         added, down = bring_back(self)
         for record in list(self.children.values())[: len(self.children) - len(added) - len(down)]:
+            if record.path in self.board.stays_down:
+                self._leave_down(record, *self.board.stays_down.pop(record.path))
+                continue
             news = yield from self.start(lane, record)
             if news.kind == "failed":
                 self.board.say("start_error", record, news.value)
@@ -131,6 +134,13 @@ class Process(Host):
             self.board.say("parked" if record.state == "parked" else "down", record, reason)
         self.board.say("supervisor_started", self.record)
         self.board.started(self.record, self.info)
+
+    def _leave_down(self, record: Record, state: State, reason: Any) -> None:  # any term
+        """A stored tree comes back: this child did not run when it ended."""
+        if state == "parked":
+            self.park(record, reason)
+        else:
+            self.board.say("down", record, reason, "asked")
 
     def _problem(self) -> Any:  # a start error, as OTP spells it
         where = repr(self.record.path)

@@ -98,6 +98,14 @@ class Record:
         return None if self.parent is None else self.parent.record
 
     @property
+    def parked_above(self) -> Record | None:
+        """The supervisor above it that is parked, and brings it back when that is started again; None if none is."""
+        above = self.supervisor
+        while above is not None and above.state != "parked":
+            above = above.supervisor
+        return above
+
+    @property
     def is_supervisor(self) -> bool:
         """Whether it keeps children of its own."""
         return self.spec.type == "supervisor"

@@ -17,7 +17,7 @@ The rules are those of Erlang/OTP's ``supervisor``, as measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from agentlab.errors import InvalidSpec
@@ -152,6 +152,15 @@ class Tree:
     def alive(self) -> bool:
         """Whether the root starts or runs."""
         return self.root.life is not None
+
+    def leave_down(self, path: str, state: State, reason: Any) -> None:  # any term
+        """The next start of its supervisor leaves this declared child as it was: parked, or ``undefined``."""
+        self._board.stays_down[path] = state, reason
+
+    def leave_down_no_more(self, paths: Iterable[str]) -> None:
+        """Forget those that no start has come to."""
+        for path in paths:
+            self._board.stays_down.pop(path, None)
 
     def find(self, path: str) -> Record | None:
         """The record at ``/team/writer``; None if there is none now."""

@@ -239,7 +239,7 @@ def as_reason(term: Any, default: str = "normal") -> Any:
 def encode_reason(reason: Any) -> Term:
     """An exit reason in plain parts, for a frame."""
     if isinstance(reason, Crash):
-        return (CRASH, reason.type, reason.message, reason.traceback, reason.form)
+        return (CRASH, reason.type, reason.message, reason.traceback, reason.form, reason.fault)
     return plain_term(reason) if isinstance(reason, tuple) else text_of(reason)
 
 
@@ -253,7 +253,7 @@ def repr_of(value: Any) -> str:
 
 def decode_reason(reason: Term) -> Any:
     """The reason that ``encode_reason`` took apart."""
-    if isinstance(reason, tuple) and len(reason) == 5 and reason[0] == CRASH:
+    if isinstance(reason, tuple) and len(reason) == 6 and reason[0] == CRASH:
         parts: Any = reason[1:]
         return Crash(*parts)
     return reason

@@ -127,9 +127,9 @@ class ToKernel(Protocol):
 
     def stepped(
         self, *, placement: int, key: int, number: int, outcome: str, took: float, result: bytes | None, gave: str,
-        fault: str | None, tokens: Tokens,
+        fault: str | None, tokens: Tokens, ran: bool,
     ) -> None:  # fmt: skip
-        """A step has ended; its handler waits until that is committed."""
+        """A step has ended; its handler waits until that is committed. ``ran``: it may have had an effect."""
 
     def called(self, *, placement: int, key: int, number: int, took: float, result: bytes, gave: str) -> None:
         """A call was answered: a step that has ended, and nobody waits for that to be committed."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import pickle
+import sys
 import threading
 from types import CodeType
-from typing import Any
+from typing import Any, NewType
 
 import cloudpickle
 
@@ -61,7 +62,23 @@ def _mark(mark: object) -> str:
     return _MARKS[type(mark)]
 
 
-_OURS: dict[type, Any] = {CodeType: _code, **dict.fromkeys(_MARKS, _mark)}
+def _new_type(made: Any) -> Any:
+    """A ``NewType`` of a cell by what it is made of, one of a module by its name, as cloudpickle does with classes."""
+    name: str = made.__name__
+    there = getattr(sys.modules.get(made.__module__), name, None)
+    if made.__module__ != "__main__" and there is made:
+        return name
+    return _make_new_type, (name, made.__module__, made.__supertype__)
+
+
+def _make_new_type(name: str, module: str, supertype: Any) -> Any:
+    make: Any = NewType  # which a type checker wants to see assigned to its own name
+    made = make(name, supertype)
+    made.__module__ = module
+    return made
+
+
+_OURS: dict[type, Any] = {CodeType: _code, NewType: _new_type, **dict.fromkeys(_MARKS, _mark)}
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no types

@@ -1,4 +1,4 @@
-"""Two numbers that a node shares with the kernel: whose code runs, and how many slices have begun.
+"""Three numbers that a node shares with the kernel: whose code runs, how many slices have begun, and for which message.
 
 They lie in shared memory, so that the kernel can read them from a node that answers nothing any more, or that
 is dead: the node notes a life, by its placement, before it lets that run.
@@ -10,14 +10,14 @@ import mmap
 import os
 import tempfile
 
-SIZE = 16
+SIZE = 24
 
 
 class Word:
-    """One node's two numbers, 64 bits each: written by the node, read by the kernel.
+    """One node's three numbers, 64 bits each: written by the node, read by the kernel.
 
     Args:
-        fd: A file of 16 bytes, shared by handing its descriptor over; None makes a new one without a name.
+        fd: A file of 24 bytes, shared by handing its descriptor over; None makes a new one without a name.
     """
 
     def __init__(self, fd: int | None = None) -> None:
@@ -36,6 +36,14 @@ class Word:
             placement = self.cells[0]
             if self.cells[1] == count:
                 return placement, count
+
+    def key_of(self, placement: int) -> int:
+        """The message that this placement's code handles now; 0 if it handles none, or another's code runs."""
+        while True:
+            count = self.cells[1]
+            key = self.cells[2] if self.cells[0] == placement else 0
+            if self.cells[1] == count:
+                return key
 
     def close(self) -> None:
         """Let go of the memory and the descriptor; the other side keeps its own."""

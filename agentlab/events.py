@@ -62,6 +62,9 @@ EventKind = Literal[
     "forked",
     "upgraded",
     "upgrade_refused",
+    "breaker_opened",
+    "breaker_half_open",
+    "breaker_closed",
     "store_full",
     "store_written",
 ]
@@ -121,6 +124,9 @@ KINDS: Mapping[EventKind, str] = {
     "forked": "An agent began from the past of another.",
     "upgraded": "An agent runs newer code.",
     "upgrade_refused": "It keeps its older code.",
+    "breaker_opened": "Calls to a dependency wait: too many agents failed there, or a person said so.",
+    "breaker_half_open": "One call probes whether it answers again.",
+    "breaker_closed": "Calls to it go through.",
     "store_full": "A commit was not stored: the lab goes on in memory.",
     "store_written": "All that waited is stored.",
 }

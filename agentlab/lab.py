@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -16,6 +17,7 @@ from agentlab import faults, frames
 from agentlab.agent.base import Agent
 from agentlab.books.remembered import remembered
 from agentlab.control.askers import serve
+from agentlab.control.breakers import LabBreaker
 from agentlab.control.cells import BLOCKING, KernelLink, answer_of
 from agentlab.control.children import whereis
 from agentlab.control.held import OneLabPerFile, hold, let_go, turn
@@ -329,6 +331,21 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def agents(self) -> pd.DataFrame:
         """One row per agent and supervisor as it is now."""
         return frames.stored_agents(self._store) if self._runtime is None else frames.agents(self.rows())
+
+    def breaker(self, name: str) -> LabBreaker:
+        """The circuit breaker of one dependency: ``sim``, ``anthropic``, ``openai``, ``mcp:files`` ...
+
+        It opens by itself when many agents fail there; ``open()`` and ``close()`` are for people.
+        """
+        return LabBreaker(self._live, text_of(name, "breaker: name", "a text like 'anthropic'", "name"))
+
+    def breakers(self) -> pd.DataFrame:
+        """One row per breaker that was asked for, as it is now. See ``agentlab.frames.breakers``."""
+        runtime = self._runtime
+        if runtime is None or runtime.closed:
+            return frames.stored_breakers(self._store)
+        now = time.time_ns()
+        return frames.breakers(runtime.run(lambda: [room.row(now) for room in runtime.breakers]))
 
     def rows(self, paths: Iterable[str] | None = None) -> list[Row]:
         """The tree as plain rows, in start order, depth first; only ``paths`` if given. Any thread.

@@ -232,6 +232,18 @@ def test_headers_hold_calls_back_before_they_are_refused():
     assert limiter.room(10, 130.0) == 50
 
 
+def test_a_refusal_holds_a_lone_agent_no_longer_than_it_asks():
+    """Nothing is left and all of it is there again in a minute, but in a second a call may be tried."""
+    breaker = Breaker(0.0)
+    breaker.ask("x", "x", 0.0)
+    breaker.went("x", "overload", 0.0, retry_after=1.0, rooms=[Room("requests", 0, 50, 60.0)])
+
+    breaker.ask("y", "x", 0.0, after=1.0)
+    breaker.tick(1.0)
+
+    assert granted(breaker) == ["x", "y"]
+
+
 def test_tokens_that_are_left_are_counted_in_calls():
     """A call takes what calls took lately."""
     limiter = Limiter()

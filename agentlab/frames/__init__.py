@@ -6,6 +6,7 @@ Invariant: only what was committed; times are Unix nanoseconds in the store and 
 To add: a column is a word in its frame's dict in ``tables``; ``store/rows`` says what it means.
 """
 
+from agentlab.frames.breakers import breaker_history, breakers, stored_breakers
 from agentlab.frames.spending import spend
 from agentlab.frames.tables import (
     agents,
@@ -22,6 +23,6 @@ from agentlab.frames.tables import (
 )
 
 __all__ = [
-    "agents", "approvals", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
-    "steps", "stored_agents", "upgrades",
+    "agents", "approvals", "breaker_history", "breakers", "checkpoints", "dead_letters", "events",
+    "messages", "requests", "restarts", "spend", "steps", "stored_agents", "stored_breakers", "upgrades",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from agentlab.books.phase import DORMANT, WAKING
 from agentlab.errors import NodeDown
 from agentlab.events import Move
 from agentlab.ground.tracebacks import sources
+from agentlab.kernel.breakers import Breakers
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.questions import Questions
 from agentlab.pool.pool import Node, SayToNode
@@ -36,6 +37,7 @@ class Placing:
 
     Attributes:
         questions: What nodes were asked.
+        breakers: What agents wait for in their steps.
         unread: Messages that a stored lab still has, by path: until these are read, neighbours wait.
     """
 
@@ -43,6 +45,7 @@ class Placing:
         self._desk = desk
         self._homeless: list[int] = []  # lives that wait for a node
         self.questions = Questions(desk.loop, desk.numbers)
+        self.breakers = Breakers(desk)
         self.unread: dict[str, list[Message]] = {}
 
     def place(self, entry: Entry, *, avoid: int | None = None) -> None:
@@ -111,6 +114,7 @@ class Placing:
         place = entry.leave_place()
         self._desk.placed.pop(place, None)
         self.questions.left(place)
+        self.breakers.left(place)
         node = self._desk.pool.nodes.get(entry.node or 0)
         if node is not None:
             node.agents -= 1

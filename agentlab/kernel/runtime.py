@@ -105,6 +105,7 @@ class Runtime:
         )  # fmt: skip
         self.desk = Desk(ledger, self.thread.loop, tree, pool, self)
         self.placing = Placing(self.desk)
+        self.breakers = self.placing.breakers
         self.own_time = OwnTime(self.desk)
         self.undecided = Undecided(self.desk)
         self.failures = Failures(self.desk, self.undecided)
@@ -321,6 +322,7 @@ class Runtime:
             self.failures.drop(entry, "shutdown")
         self.flush()
         self.watch.close()
+        self.breakers.close()
         self.desk.pool.close()
         for task in self._tasks:
             task.cancel()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from agentlab.errors import ModelFailed, StepFailed
 from agentlab.faults import classify, fault
+from agentlab.ground.limits import note_limits
 from agentlab.models.accumulator import JSON, Accumulator, checked_message
 from agentlab.models.lanes import Lanes
 from agentlab.models.prompt import marked
@@ -111,6 +112,7 @@ class MessagesClient:
             with self._lanes.lane() as client:
                 reply = await client.messages.with_raw_response.create(**body, stream=False)
                 text = await reply.text()
+            note_limits(reply.headers)
         return checked_message(json.loads(text))
 
     async def _count(self, body: JSON) -> int:
@@ -142,6 +144,7 @@ class MessagesClient:
     async def _events(self, body: JSON, answer: Accumulator) -> AsyncGenerator[JSON, None]:
         with self._lanes.lane() as client:
             stream = await client.messages.create(**body, stream=True)
+            note_limits(stream.response.headers)
             try:
                 async for event in stream.raw_events(stream.response):
                     answer.bytes = stream.response.num_bytes_downloaded
@@ -169,6 +172,7 @@ class MessagesClient:
 
     def _failed(self, error: Exception, answer: Accumulator | None) -> StepFailed:
         found = classify(error)
+        note_limits(getattr(getattr(error, "response", None), "headers", {}))
         said = str(error) or f"no answer within {self.deadline_s} s"
         text = self._without_key(f"{type(error).__name__}: {said}"[:1000])
         if answer is not None and (answer.bytes or answer.progress):

@@ -17,7 +17,7 @@ from agentlab.errors import StepFailed
 from agentlab.exits import Crash
 from agentlab.faults import Decision, Fault, classify, decide, rule_of
 from agentlab.ground.redaction import redact
-from agentlab.node import admission
+from agentlab.node.admission import Permit, admit
 from agentlab.node.replay import Claim
 from agentlab.node.resident import Died, Ending, Resident
 from agentlab.wire.exceptions import describe
@@ -36,10 +36,12 @@ LEFT = "left"
 class Tries:
     """What one delivery has tried of one step so far."""
 
-    __slots__ = ("began", "count", "once", "waited")
+    __slots__ = ("began", "count", "dependency", "once", "permit", "waited")
 
-    def __init__(self, *, once: bool) -> None:
+    def __init__(self, *, once: bool, dependency: str | None = None) -> None:
         self.once = once
+        self.dependency = dependency
+        self.permit: Permit | None = None
         self.count = 0
         self.waited = 0.0
         self.began = time.perf_counter()
@@ -54,6 +56,8 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
     took = time.perf_counter() - tries.began
     tries.count += 1
     fault = classify(error)
+    if tries.permit is not None:
+        tries.permit.fail(fault)
     decision = _decide(resident, found.mark, tries, fault, error)
     gave, tokens = cut(": ".join(describe(error)[:2])), billed(found.mark, error)
     if not decision.tries_again:
@@ -72,7 +76,7 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
         placement=resident.life, key=found.key, number=found.number, took=took, gave=gave, fault=fault.kind,
         does=decision.does, delay=decision.delay, why=decision.why, tokens=tokens,
     )  # fmt: skip
-    await _wait(resident, found, tries, decision)
+    await wait_turn(resident, found, tries, decision.delay)
 
 
 def end_here(resident: Resident, ending: Ending) -> None:
@@ -121,15 +125,17 @@ def policy_of(resident: Resident) -> faults.Policy:
     return ChainMap(own, resident.host.on_fault, dict(faults.ACTIONS))
 
 
-async def _wait(resident: Resident, found: Claim, tries: Tries, decision: Decision) -> None:
-    """Wait for the next attempt, which begins when all that the last one said is committed."""
+async def wait_turn(resident: Resident, found: Claim, tries: Tries, after: float = 0.0) -> None:
+    """Wait until the next attempt may begin, for its dependency too; it begins when all that was said is committed."""
     try:
-        await admission.pause(decision.delay)
-        tries.waited += decision.delay
+        tries.permit = await admit(resident, tries.dependency, after)
+        tries.waited += after
         await resident.host.settled()
         if resident.ending is not None:
             raise Died(resident.ending)  # what is left of a life that was ended makes no attempt
     except BaseException:
+        if tries.permit is not None:
+            tries.permit.give_back("unknown")
         ended(resident, found, outcome=LEFT, took=0.0, result=None, gave="")
         raise
     resident.host.say_later.tries_again(

@@ -64,8 +64,10 @@ class InsideContext:
         found = claim(resident, str(getattr(function, "kind", "step")), name_of(function), (args, kwargs))
         said = getattr(function, "said", None)  # by a model call; else the effect may change what it is given
         given = given_text(args, kwargs) if said is None else redact(said)
+        dependency = getattr(function, "dependency", None)
         function = getattr(function, "in_step", function)  # a tool runs off the agent's loop
-        return await carry_out(resident, found, functools.partial(run, function, args, kwargs), once=once, given=given)
+        work = functools.partial(run, function, args, kwargs)
+        return await carry_out(resident, found, work, once=once, given=given, dependency=dependency)
 
     def now(self) -> datetime:
         """The time of day, the same for every delivery of a message."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from agentlab.errors import ToolFailed
 from agentlab.ground.redaction import redact_name
-from agentlab.node.attempts import Tries, billed, cut, ended, settle_failure
+from agentlab.node.attempts import Tries, billed, cut, ended, settle_failure, wait_turn
 from agentlab.node.replay import Claim, digest_of, label
 from agentlab.node.resident import Died, Resident, current
 from agentlab.tools import Tool
@@ -36,7 +36,9 @@ def claim(resident: Resident, kind: str, name: str, args: Any) -> Claim:
     return Claim(resident.key, number, mark, kept)
 
 
-async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *, once: bool, given: str) -> Any:
+async def carry_out(
+    resident: Resident, found: Claim, work: Callable[[], Any], *, once: bool, given: str, dependency: str | None = None
+) -> Any:  # fmt: skip
     """Run a step, in as many attempts as its faults allow, or let the journal answer for it."""
     if found.is_done:
         return answered(resident, found, given)
@@ -48,7 +50,9 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
     begin(resident, found, once=once, given=given)
     if once:
         await host.settled()
-    before, tries = around.get(), Tries(once=once)
+    before, tries = around.get(), Tries(once=once, dependency=dependency)
+    if dependency is not None:
+        await wait_turn(resident, found, tries)
     around.set(label(found.mark))
     try:
         while True:
@@ -62,13 +66,15 @@ async def carry_out(resident: Resident, found: Claim, work: Callable[[], Any], *
                 await settle_failure(resident, found, tries, error)
     finally:
         around.set(before)
-    took = time.perf_counter() - tries.began
+    took, tokens = time.perf_counter() - tries.began, billed(found.mark, value)
+    if tries.permit is not None:
+        tries.permit.give_back("ok", tokens=sum(tokens or ()))
     if found.mark[0] == "call":  # its answer is on record already: asked again, it is answered from there
         host.say_later.called(
             placement=resident.life, key=found.key, number=found.number, took=took, result=result, gave=brief(value)
         )
         return value
-    ended(resident, found, took=took, result=result, gave=brief(value), tokens=billed(found.mark, value))
+    ended(resident, found, took=took, result=result, gave=brief(value), tokens=tokens)
     await host.settled()  # a handler that has seen a result may act on it in ways that nobody journals
     return value
 

@@ -151,6 +151,9 @@ class Breaker:
         if call is None:
             return
         under_way = len(self._calls) + 1
+        # A refused call's retry-after says when it may be asked again; its reset, when all of the limit is there again.
+        soonest = math.inf if retry_after is None else retry_after
+        rooms = [room._replace(reset=min(room.reset, soonest)) for room in rooms]
         self.limiter.hear(rooms, tokens, under_way - 1, now)
         if how != "unknown":
             failed = how != "ok"
@@ -190,6 +193,10 @@ class Breaker:
         if self.state != "closed":
             self._turn("closed", why, now)
         self.tick(now)
+
+    def tune(self, settings: Settings) -> None:
+        """Go by other settings from now on."""
+        self.settings, self._cooldown = settings, settings.cooldown
 
     # what is to be done
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from agentlab.agent.snapshot import Change, Image
+from agentlab.ground.limits import Left
 from agentlab.ground.tracebacks import Source
 from agentlab.wire.exceptions import Term
 
@@ -24,6 +25,9 @@ KeptStep = tuple[int, Mark, bool, str | None, bytes | None]
 
 KeptFault = tuple[Mark, str, int]
 """What earlier attempts at a step failed of: its mark, the kind of fault, how often."""
+
+Went = Literal["ok", "fault", "overload", "unknown"]
+"""How a call went: answered; a fault of the provider's, or garbage; for too many calls; or nobody can say."""
 
 Asker = tuple[int, int]
 """Whose step a call is: the key of the message that makes it, and the step's number there."""
@@ -139,6 +143,17 @@ class ToKernel(Protocol):
 
     def diverged(self, *, placement: int, key: int, name: str) -> None:
         """A handler that is delivered again asks for something else than before."""
+
+    # of who depends on whom
+
+    def admit(self, *, placement: int, ticket: int, dependency: str, after: float) -> None:
+        """A step wants to call what it depends on, not before ``after`` seconds: answered when it may."""
+
+    def went(
+        self, *, placement: int, ticket: int, dependency: str, how: Went, why: str, retry_after: float | None,
+        left: list[Left], tokens: int,
+    ) -> None:  # fmt: skip
+        """How a call went that was admitted; or, ``unknown``, that it is wanted no more."""
 
     # questions of an agent, or (placement 0) of who is none; each is answered under its ticket
 

@@ -68,7 +68,7 @@ async def carry_out(
         around.set(before)
     took, tokens = time.perf_counter() - tries.began, billed(found.mark, value)
     if tries.permit is not None:
-        tries.permit.give_back("ok", tokens=sum(tokens or ()))
+        tries.permit.give_back("ok", tokens=sum((tokens or (0, 0))[:2]))
     if found.mark[0] == "call":  # its answer is on record already: asked again, it is answered from there
         host.say_later.called(
             placement=resident.life, key=found.key, number=found.number, took=took, result=result, gave=brief(value)

@@ -151,10 +151,8 @@ class Breaker:
         if call is None:
             return
         under_way = len(self._calls) + 1
-        # A refused call's retry-after says when it may be asked again; its reset, when all of the limit is there again.
-        soonest = math.inf if retry_after is None else retry_after
-        rooms = [room._replace(reset=min(room.reset, soonest)) for room in rooms]
-        self.limiter.hear(rooms, tokens, under_way - 1, now)
+        if how == "ok":  # a refused call is asked again when its own back-off says so: it may be that agent's alone
+            self.limiter.hear(rooms, tokens, under_way - 1, now)
         if how != "unknown":
             failed = how != "ok"
             self.faults += failed

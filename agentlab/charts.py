@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown, text_of
+from agentlab.ground.spans import spans
 from agentlab.ground.still import SMALLEST, WIDTHS, still
 from agentlab.ground.words import counted
-from agentlab.looks import CRASH, LOOKS, clean
+from agentlab.looks import BREAKER, CRASH, LOOKS, clean
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
     import altair as alt
@@ -32,7 +33,7 @@ REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa
 
 def __dir__() -> list[str]:
     """What TAB shows: the charts."""
-    return ["latency", "outcomes", "restarts"]
+    return ["breaker", "latency", "outcomes", "restarts"]
 
 
 class HasFrames(Protocol):
@@ -43,6 +44,9 @@ class HasFrames(Protocol):
 
     def messages(self) -> pd.DataFrame:
         """One row per handled message."""
+
+    def events(self) -> pd.DataFrame:
+        """One row per committed event."""
 
 
 def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
@@ -114,6 +118,34 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         rows=2 * marks["method"].nunique(),
         names=marks["method"],
     )
+
+
+def breaker(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
+    """When calls to each dependency went through: a bar per state of its breaker, from its first opening on.
+
+    Args:
+        source: ``lab.events()`` or the lab. Read: ``kind``, ``at``, ``reason`` (the dependency), ``detail`` (why).
+    """
+    import altair as alt
+
+    events = _frame(source, "events", "kind", "at", "reason", "detail")
+    rows = spans(events, {kind: look.word for kind, look in BREAKER.items()})
+    if rows.empty:
+        return _nothing("No breaker has opened yet")
+    looks, names = list(BREAKER.values()), list(dict.fromkeys(rows["name"]))
+    scale = alt.Scale(domain=[look.word for look in looks], range=[look.colour for look in looks])
+    bars = (
+        alt.Chart(rows)
+        .mark_bar(height={"band": 0.7})
+        .encode(
+            y=alt.Y("name:N", title=None, sort=names, axis=_names()),
+            x=alt.X("start:Q", title="seconds since the first opened"),
+            x2="end:Q",
+            color=alt.Color("state:N", title=None, scale=scale, legend=_columns_for([*scale.domain])),
+            tooltip=["name:N", "state:N", "start:Q", "end:Q", "why:N"],
+        )
+    )
+    return _finish(bars, counted(int((rows["state"] == "open").sum()), "opening"), rows=len(names), names=names)
 
 
 def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:

@@ -336,6 +336,9 @@ class Lab(Frames, metaclass=OneLabPerFile):
         """The circuit breaker of one dependency: ``sim``, ``anthropic``, ``openai``, ``mcp:files`` ...
 
         It opens by itself when many agents fail there; ``open()`` and ``close()`` are for people.
+
+        Raises:
+            InvalidArgument: Nothing depends on that; names what there is.
         """
         return LabBreaker(self._live, text_of(name, "breaker: name", "a text like 'anthropic'", "name"))
 

@@ -39,6 +39,21 @@ LOOKS: dict[str, Look] = {
 CRASH = "#e5484d"
 
 
+class State(NamedTuple):
+    """How a state of a breaker is drawn: its word and its CSS colour."""
+
+    word: str
+    colour: str
+
+
+BREAKER = {
+    "breaker_opened": State("open", CRASH),
+    "breaker_half_open": State("half open", LOOKS["backing_off"].colour),
+    "breaker_closed": State("closed", LOOKS["running"].colour),
+}
+"""By the event with which it begins."""
+
+
 def clean(text: object, limit: int = 120) -> str:
     """One line that is safe to draw: no control, direction or half characters, at most ``limit`` long."""
     shown = str(text)[: limit + 1]

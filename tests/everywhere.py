@@ -56,6 +56,8 @@ def refused(work: Callable[[], object]) -> None:
 
 LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "agents": lambda lab, ref: lab.agents(),
+    "breaker": lambda lab, ref: lab.breaker("sim").state,
+    "breakers": lambda lab, ref: lab.breakers(),
     "budget": lambda lab, ref: lab.budget.used,
     "checkpoints": lambda lab, ref: lab.checkpoints(ref),
     "close": lambda lab, ref: Lab(nodes=1).close(),

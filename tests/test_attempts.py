@@ -18,7 +18,6 @@ from tests.failing import SOON, Asker, Brittle, Echo, Patient, Worker, rows
 def soon() -> Iterator[Lab]:
     """A lab that does not wait long; one for all, with one simulator."""
     with Lab(nodes=1, on_fault=SOON) as made:
-        made.breaker("sim").tune(agents=1_000)  # each test lets an agent fail, and together they are no outage
         yield made
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from agentlab import Agent, Lab, open_store
-from agentlab.errors import InvalidSpec, ModelFailed
+from agentlab.errors import InvalidArgument, InvalidSpec, ModelFailed
 from agentlab.events import KINDS
-from agentlab.faults import fault
+from agentlab.faults import Action, fault
 from agentlab.ground.limits import limits_of
 from tests.conftest import wait_for
 
@@ -20,10 +23,14 @@ class Shop:
 
     def __call__(self, down: str) -> str:
         try:
-            with open(down):  # noqa: PTH123  # the marker of the test
-                raise ModelFailed("the shop is down", fault("overloaded"))
+            kind = Path(down).read_text("utf-8")
         except FileNotFoundError:
             return "bought"
+        raise ModelFailed("the shop is down", fault(kind or "overloaded"))
+
+
+class _Once(Shop):
+    once = True
 
 
 class Buyer(Agent):
@@ -34,11 +41,21 @@ class Buyer(Agent):
         self.bought += 1
         return said
 
+    async def buy_once(self) -> str:
+        said: str = await self.step(_Once(), "/nowhere")
+        return said
+
 
 class Manager(Agent):
-    async def order(self, buyer: str) -> str:
-        said: str = await self.lab[buyer].call.buy()
+    async def order(self, buyer: str, timeout: float) -> str:
+        said: str = await self.lab[buyer].call(timeout=timeout).buy()
         return said
+
+
+class Clock(Agent):
+    async def tick(self) -> str:
+        await asyncio.sleep(1.0)
+        return "a second"
 
 
 QUICK = {"window": 60.0, "cooldown": 0.1, "longest": 0.5, "agents": 3}
@@ -46,8 +63,9 @@ QUICK = {"window": 60.0, "cooldown": 0.1, "longest": 0.5, "agents": 3}
 
 @pytest.fixture
 def lab():
-    """One node, and all of its breakers closed."""
+    """One node, and a shop that somebody has bought from, so that its breaker is known; it is closed."""
     with Lab(nodes=1) as made:
+        assert made.start(Buyer, id="first").call.buy().result(60) == "bought"
         yield made
 
 
@@ -66,7 +84,7 @@ def test_who_calls_while_it_is_open_waits_in_the_step(lab):
     breaker.close()
     assert [reply.result(60) for reply in replies] == ["bought"] * 4
     assert (breaker.state, breaker.waiting) == ("closed", 0)
-    assert lab.messages().deliveries.tolist() == [1] * 4
+    assert lab.messages().deliveries.tolist() == [1] * 5
     assert len(lab.restarts()) == 0
 
 
@@ -87,7 +105,105 @@ def test_an_outage_opens_it_and_every_task_is_done_when_it_is_over(lab, tmp_path
     states = breaker.history().state.tolist()
     assert (states[:2], states[-1]) == (["open", "half_open"], "closed")
     assert len(lab.restarts()) == 0
-    assert "3 of" in breaker.history().why[0]
+    assert "agents failed within 60 s; the last: overloaded" in breaker.history().why[0]
+
+
+HASTY = {
+    "overloaded": Action("wait", first=0.01, maximum=0.02, same=3, total=0.1),
+    "server_error": Action("retry_step", first=0.01, maximum=0.02, same=3, attempts=3),
+}
+"""Rules by which an agent gives up at once."""
+
+
+@pytest.mark.parametrize("kind", HASTY)
+def test_an_outage_that_lasts_parks_nobody(kind, tmp_path):
+    """Whatever limits of attempts, waits and likeness there are: an attempt of an outage touches none of them."""
+    down = tmp_path / "down"
+    down.write_text(kind)
+    with Lab(nodes=1, on_fault=HASTY) as lab:
+        lab.start(Buyer, id="first").call.buy().result(60)
+        lab.breaker("shop").tune(window=60.0, cooldown=0.01, longest=0.02, agents=3)
+        buyers = [lab.start(Buyer, id=f"b{n}") for n in range(4)]
+        replies = [buyer.call.buy(str(down)) for buyer in buyers]
+
+        wait_for(lambda: lab.breakers().faults[0] > 60)
+
+        assert {buyer.status for buyer in buyers} == {"waiting"}
+        down.unlink()
+        assert [reply.result(60) for reply in replies] == ["bought"] * 4
+        assert set(lab.messages().deliveries) == {1}
+        assert len(lab.restarts()) == 0
+        assert not lab.steps().query("fault.notna()").output.str.contains("no more").any()
+
+
+def test_two_agents_whom_nobody_else_is_answered_wait_too(tmp_path):
+    """A lab that is too small for its breaker to open: what fails for all of it blames no request."""
+    down = tmp_path / "down"
+    down.touch()
+    with Lab(nodes=1, on_fault=HASTY) as lab:
+        buyers = [lab.start(Buyer, id=f"b{n}") for n in range(2)]
+        lab.breaker("sim")
+        replies = [buyer.call.buy(str(down)) for buyer in buyers]
+
+        wait_for(lambda: len(lab.steps()) > 20)
+
+        assert lab.breakers().state.tolist() == ["closed"]
+        down.unlink()
+        assert [reply.result(60) for reply in replies] == ["bought"] * 2
+
+
+def test_attempts_of_an_outage_count_for_nothing_in_the_next_kernel_either(tmp_path):
+    """Its breakers begin closed."""
+    down = tmp_path / "down"
+    down.touch()
+    with Lab(str(tmp_path / "run.lab"), nodes=1, on_fault=HASTY) as lab:
+        buyers = [lab.start(Buyer, id=f"b{n}") for n in range(3)]
+        for buyer in buyers:
+            buyer.cast.buy(str(down))
+        wait_for(lambda: len(lab.steps()) > 20)
+        lab.breaker("shop").open()
+        wait_for(lambda: lab.breaker("shop").waiting == 3)
+
+    down.unlink()
+    with Lab(str(tmp_path / "run.lab"), nodes=1, on_fault=HASTY) as lab:
+        lab.resume()
+        lab.wait_idle(60)
+
+        assert [lab[f"/b{n}"].state["bought"] for n in range(3)] == [1, 1, 1]
+        assert lab.breaker("shop").state == "closed"
+
+
+def test_nobody_is_late_who_asks_an_agent_that_waits_for_a_breaker(lab):
+    """A cell's deadline, and that of an agent in between, stand still."""
+    breaker, manager = lab.breaker("shop"), lab.start(Manager, id="manager")
+    breaker.open()
+    direct = lab.start(Buyer, id="b1").call(timeout=0.3).buy()
+    lab.start(Buyer, id="b2")
+    through = manager.call(timeout=0.6).order("/b2", 0.3)
+    wait_for(lambda: breaker.waiting == 2)
+
+    began = lab.start(Clock, id="clock").call.tick().result(60)
+    assert began == "a second"
+
+    assert not direct.done()
+    assert not through.done()
+    breaker.close()
+    assert (direct.result(60), through.result(60)) == ("bought", "bought")
+
+
+def test_a_once_step_that_waits_for_a_breaker_is_in_no_doubt(lab):
+    """It has not begun: killed meanwhile, the next life runs it."""
+    breaker = lab.breaker("shop")
+    breaker.open()
+    buyer = lab.start(Buyer, id="b")
+    reply = buyer.call.buy_once()
+    wait_for(lambda: breaker.waiting == 1)
+
+    buyer.kill()
+    wait_for(lambda: buyer.incarnation == 2 and breaker.waiting == 1)
+    breaker.close()
+
+    assert reply.result(60) == "bought"
 
 
 def test_one_agent_alone_opens_nothing(lab, tmp_path):
@@ -136,11 +252,17 @@ def test_a_message_that_is_taken_back_waits_no_more(lab):
 def test_a_frame_of_all_breakers_and_the_same_from_the_store(tmp_path):
     """As far as events tell."""
     with Lab(str(tmp_path / "run.lab"), nodes=1) as lab:
-        lab.breaker("shop").open(600)
-        lab.breaker("mcp:files").open()
-        lab.breaker("mcp:files").close()
+        none = lab.breakers()
+        lab.breaker("anthropic").open(600)
+        lab.breaker("openai").open()
+        lab.breaker("openai").close()
         now = lab.breakers()
-        assert now.name.tolist() == ["shop", "mcp:files"]
+        assert now.name.tolist() == ["anthropic", "openai"]
+        assert (len(none), none.columns.tolist(), none.dtypes.tolist()) == (
+            0,
+            now.columns.tolist(),
+            now.dtypes.tolist(),
+        )
         assert now.state.tolist() == ["open", "closed"]
         assert now.opened.tolist() == [1, 1]
         assert now.next_probe.notna().tolist() == [True, False]
@@ -148,15 +270,19 @@ def test_a_frame_of_all_breakers_and_the_same_from_the_store(tmp_path):
     with open_store(str(tmp_path / "run.lab")) as stored:
         then = stored.breakers()
     assert then.columns.tolist() == now.columns.tolist()
-    assert then[["name", "state", "opened"]].values.tolist() == [["shop", "open", 1], ["mcp:files", "closed", 1]]
+    assert then[["name", "state", "opened"]].values.tolist() == [["anthropic", "open", 1], ["openai", "closed", 1]]
 
 
 def test_what_makes_no_sense_is_refused_by_name(lab):
-    """A setting that there is not, a wait that is no time."""
+    """A setting that there is not, a wait that is no time, a name that nothing depends on."""
     with pytest.raises(InvalidSpec, match="cool"):
         lab.breaker("shop").tune(cool=1)
     with pytest.raises(ValueError, match="seconds"):
         lab.breaker("shop").open(-1)
+    with pytest.raises(InvalidArgument, match=r"did you mean 'anthropic'\? there are shop, sim, anthropic, local"):
+        lab.breaker("antropic")
+    with pytest.raises(InvalidArgument, match="mcp:<id> for each MCP server"):
+        lab.breaker("mcp:files")
     assert {"breaker_opened", "breaker_half_open", "breaker_closed"} <= KINDS.keys()
 
 

@@ -266,3 +266,19 @@ def test_the_slowest_methods_are_drawn_and_a_dot_alone_needs_no_second_number():
 
     assert list(dict.fromkeys(marks["method"])) == [f"m{n:02}" for n in reversed(range(5, number))]
     assert set(marks["dot"]) == {""}
+
+
+def test_a_breaker_is_a_bar_per_state_from_its_first_opening_on():
+    """Open, half open, closed, on one line for each dependency; the last lasts until the last event."""
+    start = pd.Timestamp("2026-11-27 03:00", tz="UTC")
+    kinds = ["started", "breaker_opened", "breaker_opened", "breaker_half_open", "breaker_closed", "started"]
+    names = [None, "sim", "local", "sim", "sim", None]
+    seconds = [start + pd.Timedelta(seconds=n) for n in (0, 1, 2, 4, 6, 9)]
+    events = pd.DataFrame({"kind": kinds, "at": seconds, "reason": names, "detail": "5 of 6 agents failed"})
+
+    rows = charts.breaker(events).data
+
+    assert rows[["name", "state", "start", "end"]].values.tolist() == [
+        ["sim", "open", 0, 3], ["local", "open", 1, 8], ["sim", "half open", 3, 5], ["sim", "closed", 5, 8],
+    ]  # fmt: skip
+    assert "No breaker has opened" in str(charts.breaker(events[:1]).to_dict())

@@ -127,7 +127,8 @@ def public(cls: type) -> set[str]:
 
 
 LAB: dict[str, dict[str, Any]] = {
-    "agents": {}, "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
+    "agents": {}, "breaker": {"name": "sim"}, "breakers": {},
+    "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
     "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
     "restarts": {}, "resume": {}, "retry": {},
     "rows": {}, "simulator": {}, "start": {"what": Wild}, "start_many": {"cls": Wild, "n_or_fields": 1}, "steps": {},
@@ -251,12 +252,20 @@ def test_a_lab_that_is_not_told_how_to_close_goes_on() -> None:
 
 
 CHARTS: dict[str, dict[str, Any]] = {
-    "restarts": {}, "latency": {}, "outcomes": {"frame": pd.DataFrame({"x": [1], "y": [2]}), "x": "x", "y": "y"}
+    "breaker": {}, "restarts": {}, "latency": {},
+    "outcomes": {"frame": pd.DataFrame({"x": [1], "y": [2]}), "x": "x", "y": "y"},
 }  # fmt: skip
 FRAMES = {
-    "agents", "approvals", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
-    "steps", "stored_agents", "upgrades",
+    "agents", "approvals", "breaker_history", "breakers",
+    "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
+    "steps", "stored_agents", "stored_breakers", "upgrades",
 }  # fmt: skip
+
+
+LISTS = {
+    "agents", "breaker_history", "breakers", "requests", "spend", "stored_agents", "stored_breakers", "upgrades",
+}  # fmt: skip
+"""Frames that are of no agent's path."""
 
 
 @pytest.mark.parametrize("chart", CHARTS)
@@ -264,7 +273,7 @@ def test_a_chart_of_nothing_that_can_be_drawn_says_so(chart: str) -> None:
     """Also of a frame that has not the columns, or other things in them."""
     draw = getattr(charts, chart)
     name = "frame" if chart == "outcomes" else "source"
-    columns = ("path", "reason", "method", "wait_s", "took_s", "x", "y")
+    columns = ("path", "reason", "method", "wait_s", "took_s", "x", "y", "kind", "at", "detail")
     odd_frames = [pd.DataFrame({"z": [1]}), pd.DataFrame({column: [object()] for column in columns})]
 
     given = [*each(draw, CHARTS[chart]), *((str(odd), {**CHARTS[chart], name: odd}) for odd in odd_frames)]
@@ -273,7 +282,7 @@ def test_a_chart_of_nothing_that_can_be_drawn_says_so(chart: str) -> None:
     assert wrong == {}
 
 
-@pytest.mark.parametrize("name", sorted(FRAMES - {"agents", "requests", "spend", "upgrades", "stored_agents"}))
+@pytest.mark.parametrize("name", sorted(FRAMES - LISTS))
 def test_a_frame_of_no_path_says_so(one: Lab, name: str, tmp_path: Path) -> None:
     """From a live lab and from a file."""
     with Lab(tmp_path / "run.lab", nodes=1) as lab:

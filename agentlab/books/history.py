@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from agentlab.books.journal import Journal
-from agentlab.faults import KINDS
+from agentlab.faults import KINDS, OUTAGE
 from agentlab.store.database import Store
 from agentlab.store.past import LAST, PAST
 from agentlab.store.rows import InboxRow
@@ -121,13 +121,14 @@ def journal(done: list[Done]) -> Journal:
 def note_failures(store: Store, row: InboxRow, found: Journal) -> None:
     """Write into the journal of a message which attempts at its steps have failed, and of what.
 
-    Faults that parked it, and those before, do not count any more: a person has started it again.
+    Faults that parked it, and those before, do not count any more: a person has started it again. Those of an outage
+    never did.
     """
     last = "(SELECT coalesce(max(at), 0) FROM event WHERE kind = 'parked' AND path = ?)"
     rows = store.select(
-        f"SELECT mark, fault, count(*), sum(started_at > {last}) FROM step WHERE message_key = ?"  # noqa: S608  # as above
-        " AND outcome = 'failed' GROUP BY mark, fault",
-        (row.path, row.key),
+        f"SELECT mark, fault, count(*), sum(started_at > {last} AND instr(output, ?) = 0) FROM step"  # noqa: S608  # as above
+        " WHERE message_key = ? AND outcome = 'failed' GROUP BY mark, fault",
+        (row.path, OUTAGE, row.key),
     )
     failed: Counter[Any] = Counter()
     for text, kind, count, since in rows:

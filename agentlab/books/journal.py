@@ -83,9 +83,16 @@ class Journal:
             step.finished, step.result = True, result
         return step
 
-    def note_fault(self, mark: Mark, kind: str, *, again: bool = False) -> None:
-        """An attempt at a step failed of this kind of fault; ``again``: there is another in this delivery."""
-        self.faults[mark, kind] += 1
+    def note_fault(self, mark: Mark, kind: str, *, again: bool = False, counts: bool = True) -> None:
+        """An attempt at a step failed of this kind of fault.
+
+        Args:
+            mark: The step.
+            kind: The fault.
+            again: Whether there is another attempt in this delivery.
+            counts: Whether it says anything of the request: not in an outage.
+        """
+        self.faults[mark, kind] += counts
         self.retried[mark] += again
 
     def rewind(self, count: int) -> list[Step]:

@@ -6,14 +6,20 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from agentlab.errors import InvalidArgument
 from agentlab.frames import breaker_history
 from agentlab.ground.given import seconds as checked_seconds
-from agentlab.ground.words import counted
+from agentlab.ground.given import shown
+from agentlab.ground.words import counted, meant
 from agentlab.kernel.breakers import Waiting
 from agentlab.kernel.runtime import Runtime
+from agentlab.models.providers import NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+KNOWN = ("sim", "anthropic", "local", *(name for name in NAMES if not name.startswith("openai-")))
+"""Dependencies that every lab has; the others are known once a step has asked for them."""
 
 
 class LabBreaker:
@@ -29,6 +35,7 @@ class LabBreaker:
     def __init__(self, runtime: Runtime, name: str) -> None:
         self._runtime = runtime
         self.name = name
+        self._runtime.run(lambda: _check_name(runtime, name))
 
     def _row(self) -> tuple[Any, ...]:
         row: tuple[Any, ...] = self._do(Waiting.row, time.time_ns())
@@ -79,7 +86,28 @@ class LabBreaker:
         return breaker_history(self._runtime.desk.ledger.store, self.name)
 
     def __repr__(self) -> str:
+        if self._runtime.closed:
+            return f"Breaker({self.name!r}, the lab is closed)"
         name, state, since, why, waiting, *_ = self._row()
         lasts = f", {state} for {(time.time_ns() - since) / 1e9:.0f} s" if state != "closed" else ", closed"
         waits = f", {counted(waiting, 'call')} waiting" if waiting else ""
         return f"Breaker({name!r}{lasts}{waits}{f': {why}' if why and state != 'closed' else ''})"
+
+
+def _check_name(runtime: Runtime, name: str) -> None:
+    """Refuse a dependency that nothing depends on.
+
+    Raises:
+        InvalidArgument: Names those that there are.
+    """
+    server = name.removeprefix("mcp:")
+    if name in KNOWN or name in runtime.breakers.names:
+        return
+    if server != name and any(path.rpartition("/")[2] == server for path in runtime.desk.entries):
+        return
+    known = [*runtime.breakers.names, *(each for each in KNOWN if each not in runtime.breakers.names)]
+    raise InvalidArgument(
+        f"breaker: nothing has asked for {shown(name)} yet;{meant(name, known)} there are {', '.join(known)}, and "
+        "mcp:<id> for each MCP server. A dependency of your own is known once a step with it has run.",
+        argument="name",
+    )

@@ -7,7 +7,7 @@ To add: a kind is a row in ``kinds.KINDS``, a line where it is recognised, and a
 """
 
 from agentlab.faults.actions import ACTIONS, Action, Does, Policy, checked, table
-from agentlab.faults.decisions import Decision, decide, rule_of
+from agentlab.faults.decisions import OUTAGE, Decision, decide, rule_of
 from agentlab.faults.kinds import (
     BY_CLASS,
     BY_CODE,
@@ -24,6 +24,7 @@ from agentlab.faults.kinds import (
 )
 
 __all__ = [
-    "ACTIONS", "BY_CLASS", "BY_CODE", "BY_STATUS", "BY_TYPE", "KINDS", "Action", "Decision", "Does", "Fault", "Policy",
-    "Reach", "Scope", "checked", "classify", "classify_reply", "decide", "fault", "retry_after_of", "rule_of", "table",
+    "ACTIONS", "BY_CLASS", "BY_CODE", "BY_STATUS", "BY_TYPE", "KINDS", "OUTAGE", "Action", "Decision", "Does", "Fault",
+    "Policy", "Reach", "Scope", "checked", "classify", "classify_reply", "decide", "fault", "retry_after_of",
+    "rule_of", "table",
 ]  # fmt: skip

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from agentlab.faults.actions import ACTIONS, Action, Does, Policy
 from agentlab.faults.kinds import Fault
 
+OUTAGE = "an outage: others fail there too"
+"""The rule by which an attempt counts for nothing; attempts in the store are known by it."""
+
 
 class Decision(NamedTuple):
     """What is done about a failed attempt.
@@ -30,7 +33,8 @@ class Decision(NamedTuple):
 
 
 def decide(
-    fault: Fault, policy: Policy, *, attempts: int, same: int, waited: float, jitter: float, may_repeat: bool = True
+    fault: Fault, policy: Policy, *, attempts: int, same: int, waited: float, jitter: float, may_repeat: bool = True,
+    outage: bool = False,
 ) -> Decision:  # fmt: skip
     """Decide what is done about a failed attempt at a step.
 
@@ -42,12 +46,15 @@ def decide(
         waited: Seconds that this delivery has waited between attempts.
         jitter: Chance, from 0 to 1.
         may_repeat: Whether another attempt does no harm; a ``once`` step's may.
+        outage: Whether what it depends on fails others too: it waits as long as that takes, and no limit is touched.
     """
     action = policy.get(fault.kind) or ACTIONS["crash"]
     if action.does not in ("retry_step", "wait"):
         return Decision(action.does, 0.0, rule_of(fault, action.does))
     if not may_repeat:
         return Decision("crash", 0.0, "it is once=True, and may have happened")
+    if outage:
+        return Decision("wait", delay_of(action, attempts, fault.retry_after, jitter), OUTAGE)
     assert action.same is not None and action.attempts is not None and action.total is not None  # noqa: PT018
     if same >= action.same:
         return Decision("park", 0.0, f"{same} times {fault.kind} on the same request, so it is no chance")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
+from agentlab.books.agents import Entry
 from agentlab.errors import InvalidSpec
 from agentlab.events import EventKind
 from agentlab.ground.limits import Left
@@ -43,34 +45,47 @@ class Breakers:
             room = self._rooms[name] = Waiting(self._desk, name)
         return room
 
-    def __iter__(self) -> Any:  # of Waiting
+    @property
+    def names(self) -> list[str]:
+        """Of all that were asked for, in that order."""
+        return list(self._rooms)
+
+    def __iter__(self) -> Iterator[Waiting]:
         return iter(list(self._rooms.values()))
 
-    def on_admit(self, node: Node, *, placement: int, ticket: int, dependency: str, after: float) -> None:
-        """An agent wants to call, not before ``after`` seconds."""
-        entry = self._desk.placed.get(placement)
-        if entry is not None:
-            room = self.named(dependency)
-            self._seats.setdefault(placement, {})[ticket] = room
-            room.machine.ask((placement, ticket), entry.path, room.now(), after=after)
-            room.act()
+    def admit(self, entry: Entry, ticket: int, dependency: str, after: float) -> bool:
+        """An agent wants to call, not before ``after`` seconds; whether it may at once."""
+        room, seat = self.named(dependency), (entry.place, ticket)
+        self._seats.setdefault(entry.place, {})[ticket] = room
+        room.machine.ask(seat, entry.path, room.now(), after=after)
+        room.act()
+        return not room.machine.waits(seat)
 
     def on_went(
-        self, node: Node, *, placement: int, ticket: int, dependency: str, how: Went, why: str,
-        retry_after: float | None, left: list[Left], tokens: int,
+        self, node: Node, *, placement: int, ticket: int, how: Went, why: str, retry_after: float | None,
+        left: list[Left], tokens: int, question: int,
     ) -> None:  # fmt: skip
         """An agent has called, or wants to no more."""
+        room, outage = self._stand_up(placement, ticket), False
+        if room is not None:
+            now, seat = room.now(), (placement, ticket)
+            if room.machine.waits(seat):
+                room.machine.leave(seat, now)
+                node.say.answer(ticket=ticket, value=b"", error=None)  # it asks for this no more
+                self._desk.due()
+            rooms = [Room(*each) for each in left]
+            outage = room.machine.went(seat, how, now, why=why, retry_after=retry_after, rooms=rooms, tokens=tokens)
+            room.act()
+        if question:
+            node.say.answer(ticket=question, value=b"1" if outage else b"", error=None)
+            self._desk.due()
+
+    def _stand_up(self, placement: int, ticket: int) -> Waiting | None:
         seats = self._seats.get(placement)
         room = seats.pop(ticket, None) if seats is not None else None
-        if room is None:
-            return
-        if not seats:
+        if seats is not None and not seats:
             del self._seats[placement]
-        now, seat = room.now(), (placement, ticket)
-        rooms = [Room(*each) for each in left]
-        room.machine.went(seat, how, now, why=why, retry_after=retry_after, rooms=rooms, tokens=tokens)
-        room.machine.leave(seat, now)
-        room.act()
+        return room
 
     def left(self, placement: int) -> None:
         """A life is on its node no more: its places are free."""

@@ -72,7 +72,7 @@ class Reports:
             Heard(ToKernel.tries_again).by(steps.on_tries_again),
             Heard(ToKernel.stepped).by(steps.on_stepped),
             Heard(ToKernel.called).by(steps.on_called),
-            Heard(ToKernel.admit).by(placing.breakers.on_admit),
+            Heard(ToKernel.admit).by(steps.on_admit),
             Heard(ToKernel.went).by(placing.breakers.on_went),
             Heard(ToKernel.replayed).by(steps.on_replayed),
             Heard(ToKernel.diverged).by(steps.on_diverged),

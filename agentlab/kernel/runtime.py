@@ -116,7 +116,7 @@ class Runtime:
         self.calls = Calls(self.desk, self.mail, self.placing, self.undecided)
         self.timers = Timers(self.desk, self.own_time, self.mail)
         self.posts = Posts(self.desk, self.mail, self.thread, self.lab_id)
-        self.steps = Steps(self.desk, self.undecided)
+        self.steps = Steps(self.desk, self.undecided, self.breakers)
         self.signals = Signals(self.desk, self.mail, self.lab_id)
         self.register = Register(self.desk, self.failures, self.own_time)
         self.lives = Lives(

@@ -13,6 +13,7 @@ from agentlab.books.journal import Journal, Step
 from agentlab.books.messages import Answer, Message
 from agentlab.errors import NotRunning
 from agentlab.exits import reason_text
+from agentlab.kernel.breakers import Breakers
 from agentlab.kernel.desk import Desk
 from agentlab.kernel.undecided import Undecided
 from agentlab.node.attempts import LEFT
@@ -24,9 +25,10 @@ from agentlab.wire.frames import Asker, Mark, Tokens
 class Steps:
     """The journals of the messages in hand."""
 
-    def __init__(self, desk: Desk, undecided: Undecided) -> None:
+    def __init__(self, desk: Desk, undecided: Undecided, breakers: Breakers) -> None:
         self._desk = desk
         self._undecided = undecided
+        self._breakers = breakers
         self._acts: dict[Asker, Act] = {}  # what is under way
         self._given: dict[Asker, str] = {}  # what running steps were given, by message and number
 
@@ -51,7 +53,7 @@ class Steps:
 
     def on_tried(
         self, node: Node, *, placement: int, key: int, number: int, took: float, gave: str, fault: str, does: str,
-        delay: float, why: str, tokens: Tokens,
+        delay: float, why: str, tokens: Tokens, outage: bool,
     ) -> None:  # fmt: skip
         """An attempt at a step failed, and there will be another: a row, and an event that says why."""
         found = self._step(placement, key, number)
@@ -64,13 +66,24 @@ class Steps:
             ledger.messages.note_step(
                 entry, message, step, "failed", took, None, given, shown, tokens=tokens, fault=fault
             )
-            journal.note_fault(step.mark, fault, again=True)
+            journal.note_fault(step.mark, fault, again=True, counts=not outage)
             self._undecided.pauses.begin(message, number)
             ledger.events.note_event(
                 "waiting" if does == "wait" else "retrying", entry.path, incarnation=entry.incarnation, node=entry.node,
                 reason=f"{fault}: {gave}", detail=f"{step.name}: {why}", took_s=took,
             )  # fmt: skip
         self._desk.noted(node)
+
+    def on_admit(
+        self, node: Node, *, placement: int, ticket: int, key: int, number: int, dependency: str, after: float
+    ) -> None:  # fmt: skip
+        """A step wants to call what it depends on; while it must wait, nobody who waits for its agent is late."""
+        found = self._step(placement, key, number)
+        if found is None:
+            node.say.answer(ticket=ticket, value=b"", error=None)
+            self._desk.due()
+        elif not self._breakers.admit(found[0], ticket, dependency, after):
+            self._undecided.pauses.begin(found[1], number)
 
     def on_tries_again(self, node: Node, *, placement: int, key: int, number: int, at: int) -> None:
         """The wait is over: the next attempt begins."""

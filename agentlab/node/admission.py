@@ -7,18 +7,19 @@ says afterwards how it went. A wait here is a wait of the step: the agent runs n
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 from agentlab.faults import Fault
 from agentlab.ground import limits
+from agentlab.node.replay import Claim
 from agentlab.node.resident import Resident
-
-How = Literal["ok", "fault", "overload", "unknown"]
+from agentlab.wire.frames import Went
 
 OVERLOADS = frozenset({"rate_limit", "overloaded", "unavailable"})
 """Kinds of faults by which a provider says that it is too much."""
 
-OUTAGES = frozenset({"server_error", "connection", "timeout", "cut_stream", "stalled", "garbage"})
+OUTAGES = frozenset(
+    {"server_error", "connection", "timeout", "cut_stream", "stalled", "garbage", "server_down", "unreached"}
+)
 """Kinds that may be of one call alone; over many agents they are an outage."""
 
 ANSWERED = frozenset({"bad_request", "too_large", "no_such_model", "stopped_short", "cut_upload", "conflict"})
@@ -29,35 +30,46 @@ class Permit:
     """Leave for one attempt; it is given back exactly once.
 
     Attributes:
-        dependency: The breaker that gave it.
+        left: What the answer said is left of the provider's limits.
     """
 
-    __slots__ = ("_resident", "_ticket", "dependency", "left")
+    __slots__ = ("_resident", "_ticket", "left")
 
-    def __init__(self, resident: Resident, dependency: str, ticket: int) -> None:
+    def __init__(self, resident: Resident, ticket: int) -> None:
         self._resident = resident
         self._ticket: int | None = ticket
-        self.dependency = dependency
         self.left: list[limits.Left] = []
         limits.heard.set(self.left)
 
-    def give_back(self, how: How, *, why: str = "", retry_after: float | None = None, tokens: int = 0) -> None:
-        """Say how the attempt went."""
+    def give_back(self, how: Went, *, tokens: int = 0) -> None:
+        """Say how the attempt went, and how many tokens it took."""
+        self._say(how, tokens=tokens)
+
+    async def fail(self, fault: Fault) -> bool:
+        """Say that it failed; whether others fail there too, so that this says nothing of the request."""
+        how = how_of(fault.kind)
+        if self._ticket is None or how not in ("fault", "overload"):
+            self._say(how)
+            return False
+        told = self._resident.host.put(
+            lambda _life, question: self._say(how, why=fault.kind, retry_after=fault.retry_after, question=question)
+        )
+        return bool(await told)
+
+    def _say(
+        self, how: Went, *, why: str = "", retry_after: float | None = None, tokens: int = 0, question: int = 0
+    ) -> None:  # fmt: skip
         ticket, self._ticket = self._ticket, None
         if ticket is None:
             return
         limits.heard.set(None)
         self._resident.host.say.went(
-            placement=self._resident.life, ticket=ticket, dependency=self.dependency, how=how, why=why,
-            retry_after=retry_after, left=self.left, tokens=tokens,
+            placement=self._resident.life, ticket=ticket, how=how, why=why, retry_after=retry_after, left=self.left,
+            tokens=tokens, question=question,
         )  # fmt: skip
 
-    def fail(self, fault: Fault) -> None:
-        """Say that it failed."""
-        self.give_back(how_of(fault.kind), why=fault.kind, retry_after=fault.retry_after)
 
-
-def how_of(kind: str) -> How:
+def how_of(kind: str) -> Went:
     """What a kind of fault says of the dependency."""
     if kind in OVERLOADS:
         return "overload"
@@ -66,8 +78,8 @@ def how_of(kind: str) -> How:
     return "ok" if kind in ANSWERED else "unknown"
 
 
-async def admit(resident: Resident, dependency: str | None, after: float = 0.0) -> Permit | None:
-    """Wait until an attempt may begin, ``after`` so many seconds; None for a step that depends on nobody.
+async def admit(resident: Resident, found: Claim, dependency: str | None, after: float = 0.0) -> Permit | None:
+    """Wait until an attempt at a step may begin, ``after`` so many seconds; None if it depends on nobody.
 
     While its breaker is open, the attempt begins when that lets calls through, sooner or later than ``after``.
     """
@@ -80,15 +92,16 @@ async def admit(resident: Resident, dependency: str | None, after: float = 0.0) 
 
     def ask(life: int, ticket: int) -> None:
         tickets.append(ticket)
-        host.say.admit(placement=resident.life, ticket=ticket, dependency=dependency, after=after)
+        host.say.admit(
+            placement=resident.life, ticket=ticket, key=found.key, number=found.number, dependency=dependency,
+            after=after,
+        )  # fmt: skip
 
     answer = host.put(ask)
+    permit = Permit(resident, tickets[0])
     try:
         await answer
     except BaseException:
-        host.say.went(
-            placement=resident.life, ticket=tickets[0], dependency=dependency, how="unknown", why="", retry_after=None,
-            left=[], tokens=0,
-        )  # fmt: skip
+        permit.give_back("unknown")
         raise
-    return Permit(resident, dependency, tickets[0])
+    return permit

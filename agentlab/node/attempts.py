@@ -36,13 +36,14 @@ LEFT = "left"
 class Tries:
     """What one delivery has tried of one step so far."""
 
-    __slots__ = ("began", "count", "dependency", "once", "permit", "waited")
+    __slots__ = ("began", "count", "dependency", "excused", "once", "permit", "waited")
 
     def __init__(self, *, once: bool, dependency: str | None = None) -> None:
         self.once = once
         self.dependency = dependency
         self.permit: Permit | None = None
         self.count = 0
+        self.excused = 0  # attempts that an outage ended: they count for nothing
         self.waited = 0.0
         self.began = time.perf_counter()
 
@@ -56,9 +57,9 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
     took = time.perf_counter() - tries.began
     tries.count += 1
     fault = classify(error)
-    if tries.permit is not None:
-        tries.permit.fail(fault)
-    decision = _decide(resident, found.mark, tries, fault, error)
+    outage = await _is_outage(resident, found, tries, fault)
+    tries.excused += outage
+    decision = _decide(resident, found.mark, tries, fault, error, outage=outage)
     gave, tokens = cut(": ".join(describe(error)[:2])), billed(found.mark, error)
     if not decision.tries_again:
         ran = getattr(error, "ran", True) is not False
@@ -74,9 +75,20 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
     resident.host.noted += 1
     resident.host.say.tried(
         placement=resident.life, key=found.key, number=found.number, took=took, gave=gave, fault=fault.kind,
-        does=decision.does, delay=decision.delay, why=decision.why, tokens=tokens,
+        does=decision.does, delay=decision.delay, why=decision.why, tokens=tokens, outage=outage,
     )  # fmt: skip
-    await wait_turn(resident, found, tries, decision.delay)
+    await wait_turn(resident, found, tries, decision.delay, counts=not outage)
+
+
+async def _is_outage(resident: Resident, found: Claim, tries: Tries, fault: Fault) -> bool:
+    """Say how an attempt went, and hear whether what it depends on fails others too."""
+    if tries.permit is None:
+        return False
+    try:
+        return await tries.permit.fail(fault)
+    except BaseException:  # nobody waits for the step any more
+        ended(resident, found, outcome=LEFT, took=0.0, result=None, gave="")
+        raise
 
 
 def end_here(resident: Resident, ending: Ending) -> None:
@@ -107,15 +119,17 @@ async def ending_of(resident: Resident, error: BaseException) -> Ending:
     return Ending(crash, ENDS[does], rule_of(fault, does)) if does in ENDS else Ending(crash, "own")
 
 
-def _decide(resident: Resident, mark: Mark, tries: Tries, fault: Fault, error: BaseException) -> Decision:
-    same = resident.journal.note_fault(mark, fault.kind)
+def _decide(
+    resident: Resident, mark: Mark, tries: Tries, fault: Fault, error: BaseException, *, outage: bool
+) -> Decision:  # fmt: skip
+    same = 0 if outage else resident.journal.note_fault(mark, fault.kind)
     if not isinstance(error, Exception) or mark[0] == "call":  # a call is answered from its record, or joined
         return Decision("crash", 0.0, "")
     jitter = random.random()  # noqa: S311  # no secret
     may_repeat = not tries.once or (isinstance(error, StepFailed) and not error.ran)
     return decide(
-        fault, policy_of(resident), attempts=tries.count, same=same, waited=tries.waited, jitter=jitter,
-        may_repeat=may_repeat,
+        fault, policy_of(resident), attempts=tries.count if outage else tries.count - tries.excused, same=same,
+        waited=tries.waited, jitter=jitter, may_repeat=may_repeat, outage=outage,
     )  # fmt: skip
 
 
@@ -125,11 +139,13 @@ def policy_of(resident: Resident) -> faults.Policy:
     return ChainMap(own, resident.host.on_fault, dict(faults.ACTIONS))
 
 
-async def wait_turn(resident: Resident, found: Claim, tries: Tries, after: float = 0.0) -> None:
+async def wait_turn(
+    resident: Resident, found: Claim, tries: Tries, after: float = 0.0, *, counts: bool = True
+) -> None:  # fmt: skip
     """Wait until the next attempt may begin, for its dependency too; it begins when all that was said is committed."""
     try:
-        tries.permit = await admit(resident, tries.dependency, after)
-        tries.waited += after
+        tries.permit = await admit(resident, found, tries.dependency, after)
+        tries.waited += after if counts else 0.0
         await resident.host.settled()
         if resident.ending is not None:
             raise Died(resident.ending)  # what is left of a life that was ended makes no attempt

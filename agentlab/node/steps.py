@@ -47,12 +47,14 @@ async def carry_out(
         await host.settled()
     if resident.ending is not None:
         raise Died(resident.ending)  # what is left of a life that was ended begins no step: its successor may
-    begin(resident, found, once=once, given=given)
+    before, tries = around.get(), Tries(once=once, dependency=dependency)
+    if dependency is not None:  # while it waits for that, a ``once`` step is in no doubt
+        begin(resident, found, once=False, given=given)
+        await wait_turn(resident, found, tries)
+    if dependency is None or once:
+        begin(resident, found, once=once, given=given)
     if once:
         await host.settled()
-    before, tries = around.get(), Tries(once=once, dependency=dependency)
-    if dependency is not None:
-        await wait_turn(resident, found, tries)
     around.set(label(found.mark))
     try:
         while True:

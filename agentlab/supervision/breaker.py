@@ -7,8 +7,8 @@
 Who wants to call *asks* and gets a permit at once or later; who has called says how it *went*. The share that opens it
 is one over agents, each by its latest call: an agent with a prompt that no provider can answer opens nothing, and a
 provider that fails every third call is worth asking again. The cool-down is measured from the opening, by our own
-clock; calls that were under way and fail later do not push it. No I/O, no clock, no asyncio.
-Nothing in a lab asks it yet: until then ``node/admission`` waits by the fault table alone.
+clock; calls that were under way and fail later do not push it. No I/O, no clock, no asyncio: ``kernel/breakers``
+has those.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class Breaker:
         self._cooldown = settings.cooldown
         self._last: dict[str, _Last] = {}  # the latest call of each agent within the window, oldest first
         self._failing = 0
+        self._unanswered: set[str] = set()  # agents that have failed since anybody was answered
         self._calls: dict[Hashable, _Call] = {}
         self._queue: dict[Hashable, str] = {}
         self._later: list[tuple[float, int, Hashable]] = []  # who waits for a time of its own while it is closed
@@ -135,8 +136,11 @@ class Breaker:
     def went(
         self, ticket: Hashable, how: How, now: float, *, why: str = "", retry_after: float | None = None,
         rooms: Sequence[Room] = (), tokens: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> bool:  # fmt: skip
         """A call is over; a ticket that has no permit says nothing.
+
+        Whether it failed of an outage, which says nothing of what was asked: the breaker is not closed, or it was when
+        the call began, or nobody has been answered since another agent failed.
 
         Args:
             ticket: Whose call it was.
@@ -149,17 +153,23 @@ class Breaker:
         """
         call = self._calls.pop(ticket, None)
         if call is None:
-            return
+            return False
         under_way = len(self._calls) + 1
         if how == "ok":  # a refused call is asked again when its own back-off says so: it may be that agent's alone
             self.limiter.hear(rooms, tokens, under_way - 1, now)
+        failed, probed = how in ("fault", "overload"), call.canary
         if how != "unknown":
-            failed = how != "ok"
             self.faults += failed
             self._count(call.agent, now, failed, retry_after)
             self._limit(call, how, under_way, now)
             self._judge(call, failed, why, now)
+        outage = failed and (probed or self.state != "closed" or call.began < self.since or len(self._unanswered) > 1)
         self.tick(now)
+        return outage
+
+    def waits(self, ticket: Hashable) -> bool:
+        """Whether the holder of this ticket waits for a permit."""
+        return ticket in self._queue or ticket in self._due
 
     def leave(self, ticket: Hashable, now: float) -> None:
         """Who waits, or has a permit, is gone."""
@@ -241,6 +251,10 @@ class Breaker:
     # how it decides
 
     def _count(self, agent: str, now: float, failed: bool, retry_after: float | None) -> None:
+        if failed:
+            self._unanswered.add(agent)
+        else:
+            self._unanswered.clear()
         before = self._last.pop(agent, None)
         self._failing += failed - (before is not None and before.failed)
         self._last[agent] = _Last(now, failed, now + min(retry_after or 0.0, self.settings.longest))

@@ -122,9 +122,12 @@ class ToKernel(Protocol):
 
     def tried(
         self, *, placement: int, key: int, number: int, took: float, gave: str, fault: str, does: str, delay: float,
-        why: str, tokens: Tokens,
+        why: str, tokens: Tokens, outage: bool,
     ) -> None:  # fmt: skip
-        """An attempt at a step failed of a kind of fault, and there is another after ``delay`` seconds."""
+        """An attempt at a step failed of a kind of fault, and there is another after ``delay`` seconds.
+
+        ``outage``: others failed there too, so it says nothing of the request.
+        """
 
     def tries_again(self, *, placement: int, key: int, number: int, at: int) -> None:
         """The next attempt at a step begins."""
@@ -146,14 +149,19 @@ class ToKernel(Protocol):
 
     # of who depends on whom
 
-    def admit(self, *, placement: int, ticket: int, dependency: str, after: float) -> None:
+    def admit(
+        self, *, placement: int, ticket: int, key: int, number: int, dependency: str, after: float
+    ) -> None:  # fmt: skip
         """A step wants to call what it depends on, not before ``after`` seconds: answered when it may."""
 
     def went(
-        self, *, placement: int, ticket: int, dependency: str, how: Went, why: str, retry_after: float | None,
-        left: list[Left], tokens: int,
+        self, *, placement: int, ticket: int, how: Went, why: str, retry_after: float | None, left: list[Left],
+        tokens: int, question: int,
     ) -> None:  # fmt: skip
-        """How a call went that was admitted; or, ``unknown``, that it is wanted no more."""
+        """How a call went that was admitted; or, ``unknown``, that it is wanted no more.
+
+        ``question``: a ticket under which is answered whether others fail there too; 0 if nobody wants to know.
+        """
 
     # questions of an agent, or (placement 0) of who is none; each is answered under its ticket
 

@@ -1,0 +1,36 @@
+"""From moments to spans of time: what each thing was, from one of its events to its next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from agentlab.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def spans(events: pd.DataFrame, words: Mapping[str, str]) -> pd.DataFrame:
+    """One row per span, in seconds since the first began: ``name``, ``state``, ``why``, ``start``, ``end``.
+
+    Args:
+        events: Has ``kind``, ``at``, ``reason`` (whose state it is) and ``detail`` (why), in the order of time.
+        words: What state begins with which kind of event; others begin none. The last lasts to the last event.
+
+    Raises:
+        InvalidArgument: ``at`` holds no times.
+    """
+    import pandas as pd
+
+    found = events[events["kind"].isin(list(words))] if len(events) else events
+    if found.empty:
+        return pd.DataFrame()
+    try:
+        first = found["at"].min()
+        starts, last = (found["at"] - first).dt.total_seconds(), (events["at"].max() - first).total_seconds()
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgument(f"column 'at' of the frame to draw must hold times: {error}", argument="at") from None
+    states = [words[kind] for kind in found["kind"]]
+    rows = pd.DataFrame({"name": found["reason"].astype(str), "state": states, "why": found["detail"], "start": starts})
+    return rows.assign(end=rows.groupby("name")["start"].shift(-1).fillna(last))

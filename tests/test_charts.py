@@ -234,7 +234,7 @@ def test_outcomes_mark_the_best():
 
 def test_tab_finds_the_charts_and_nothing_else():
     """What the module itself uses is nobody's chart."""
-    assert dir(charts) == ["latency", "outcomes", "restarts"]
+    assert dir(charts) == ["breaker", "latency", "outcomes", "restarts"]
     assert all(callable(getattr(charts, name)) for name in dir(charts))
 
 

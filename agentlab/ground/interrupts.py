@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import math
 import os
 import queue
@@ -21,6 +22,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
+
+from agentlab.ground.once import Once
 
 T = TypeVar("T")
 
@@ -122,7 +125,9 @@ def _guarded(work: Callable[[], T], done: list[T]) -> None:
     guard.check()
 
 
-def wait(future: concurrent.futures.Future[T], timeout: float | None = None, look: Callable[[], object] = bool) -> T:
+def wait(
+    future: concurrent.futures.Future[T] | Once[T], timeout: float | None = None, look: Callable[[], object] = bool
+) -> T:  # fmt: skip
     """What a future gives; felt by interrupts also where ``whole`` keeps them.
 
     Args:
@@ -134,6 +139,7 @@ def wait(future: concurrent.futures.Future[T], timeout: float | None = None, loo
         TimeoutError: It is not there in time; or it is an error of that kind.
     """
     guard = _mine()
+    take = future.result if isinstance(future, Once) else functools.partial(concurrent.futures.Future.result, future)
     if guard is not None:
         future.add_done_callback(lambda _: guard.news.put(None))
     end = math.inf if timeout is None else time.monotonic() + timeout
@@ -147,10 +153,10 @@ def wait(future: concurrent.futures.Future[T], timeout: float | None = None, loo
             if not future.done():
                 guard.check()
         try:
-            return concurrent.futures.Future.result(future, 0.0 if guard is not None else left)
+            return take(0.0 if guard is not None else left)
         except TimeoutError:
             if future.done():
-                return concurrent.futures.Future.result(future, 0.0)
+                return take(0.0)
             if time.monotonic() >= end:
                 raise
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from typing import Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.classes import Kinds
@@ -14,17 +12,11 @@ from agentlab.books.numbers import Numbers
 from agentlab.books.remembered import Waiting
 from agentlab.books.supervisors import Supervisors
 from agentlab.exits import reason_text
+from agentlab.ground.turns import TurnLoop
 from agentlab.kernel.changes import Changes
 from agentlab.kernel.turn import Ledger
 from agentlab.pool.pool import Node, Pool
 from agentlab.supervision.tree import Tree
-
-
-class Flusher(Protocol):
-    """Who ends a turn of the loop; a floor above."""
-
-    def flush(self) -> None:
-        """Commit what the turn did, then send what waited for that."""
 
 
 class Desk:
@@ -48,15 +40,11 @@ class Desk:
         waiting: What a lab that was opened again has not resumed.
     """
 
-    def __init__(
-        self, ledger: Ledger, loop: asyncio.AbstractEventLoop, tree: Tree, pool: Pool, flusher: Flusher
-    ) -> None:  # fmt: skip
+    def __init__(self, ledger: Ledger, loop: TurnLoop, tree: Tree, pool: Pool) -> None:
         self.ledger = ledger
         self.loop = loop
         self.tree = tree
         self.pool = pool
-        self.is_due = False  # the end of this turn has something to do
-        self._flusher = flusher
         self.kinds = Kinds()
         self.lives: dict[int, Entry] = {}
         self.placed: dict[int, Entry] = {}
@@ -72,9 +60,7 @@ class Desk:
 
     def due(self) -> None:
         """Have this turn's work committed and sent at its end."""
-        if not self.is_due:
-            self.is_due = True
-            self.loop.call_soon(self._flusher.flush)
+        self.loop.due = True
 
     def present(self, life: int) -> Entry | None:
         """The agent whose present life this is; None for a life that has a successor."""

@@ -103,7 +103,8 @@ class Runtime:
         pool = Pool(
             nodes, self.lab_id, self, durable=ledger.durable, node_memory=node_memory, on_fault=on_fault
         )  # fmt: skip
-        self.desk = Desk(ledger, self.thread.loop, tree, pool, self)
+        self.desk = Desk(ledger, self.thread.loop, tree, pool)
+        self.thread.loop.end_of_turn = self.flush
         self.placing = Placing(self.desk)
         self.breakers = self.placing.breakers
         self.own_time = OwnTime(self.desk)
@@ -271,7 +272,7 @@ class Runtime:
 
     def flush(self) -> None:
         """Commit what this turn did, then send what waited for that."""
-        self.desk.is_due = False
+        self.desk.loop.due = False
         ledger, changes = self.desk.ledger, self.desk.changes
         if ledger.closed:
             return
@@ -280,6 +281,9 @@ class Runtime:
             ledger.commit()
         except StoreError as error:
             self._uncommitted(error)
+        else:
+            if self.desk.loop.due and not ledger.has_news:
+                self.desk.loop.due = False  # what was told made it due: it leaves below
         if ledger.waits and (self._again is None or self._again.when() <= self.now()):
             self._again = self.desk.loop.call_later(AGAIN_SECONDS, self.desk.due)
         self.timers.look()

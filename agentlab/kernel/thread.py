@@ -17,6 +17,8 @@ from typing import Any
 
 from agentlab.errors import CallCycle, LabClosed
 from agentlab.ground import interrupts
+from agentlab.ground.once import Once
+from agentlab.ground.turns import TurnLoop
 
 CLOSED = "this lab is closed. Start another: Lab(); if it had a file, Lab(path) goes on with it."
 
@@ -30,7 +32,7 @@ class LoopThread:
     """The loop and its thread, which lasts until ``end``."""
 
     def __init__(self, name: str) -> None:
-        self.loop: asyncio.AbstractEventLoop
+        self.loop: TurnLoop
         self.why: str | None = None  # it serves nobody any more
         self.away = False  # this is a process forked from its own
         self._stopping = False
@@ -45,7 +47,7 @@ class LoopThread:
 
     def _live(self) -> None:
         try:
-            self.loop = loop = asyncio.SelectorEventLoop()
+            self.loop = loop = TurnLoop()
             asyncio.set_event_loop(loop)
         except BaseException as error:  # no descriptors
             self._up.set_exception(error)
@@ -85,16 +87,16 @@ class LoopThread:
         if self.why is not None:
             self.check()
         try:
-            self.loop.call_soon_threadsafe(callback, *args)
+            self.loop.post(callback, *args)
         except RuntimeError:
             raise LabClosed(CLOSED) from None
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the loop's thread and give its result."""
         self.look()
-        coming = Coming(self)
-        self.post(_carry_out, coming, function, args)  # a task costs more
-        return coming.result()
+        outcome: Once[Callable[[], Any]] = Once()
+        self.post(_carry_out, outcome, function, args)  # a task costs more
+        return interrupts.wait(outcome, None, self.look)()
 
     def submit(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Coming:
         """Begin a coroutine function in the loop's thread; to cancel what it gives cancels the work."""
@@ -158,11 +160,17 @@ async def _work(coming: Coming, work: Callable[..., Coroutine[Any, Any, Any]], a
             coming.set_result(value)
 
 
-def _carry_out(coming: Coming, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _carry_out(outcome: Once[Callable[[], Any]], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     try:
-        coming.set_result(function(*args))
+        value = function(*args)
     except BaseException as error:  # as above
-        coming.set_exception(error)
+        outcome.set_result(functools.partial(_raise, error))
+    else:
+        outcome.set_result(lambda: value)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 async def _leave() -> None:

@@ -111,6 +111,11 @@ class Ledger:
         return self._page.touched
 
     @property
+    def has_news(self) -> bool:
+        """Whether something was noted that no commit has seen."""
+        return bool(self._after or self._page.events or self._page.touched or self._page.batch.rows)
+
+    @property
     def waits(self) -> bool:
         """Whether something is not written yet."""
         return bool(self._page.batch.rows)

@@ -116,7 +116,7 @@ class Host(Line):
         self.raised = lambda owner, error: forked.leave(error)  # type: ignore[method-assign]
         loop: Any = self._loop
         loop._ready.clear()  # what was due is the node's
-        loop._run_once = forked.leave
+        loop._run_once = loop.end_of_turn = forked.leave
 
     def raised(self, owner: Owner | None, error: BaseException) -> None:
         """Something was raised where no handler catches it: the crash of the agent whose code it was."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from agentlab.errors import CallTimeout
+from agentlab.ground.turns import TurnLoop
 from agentlab.node.resident import Resident, current
 from agentlab.ref.inside import Answer
 from agentlab.ref.reply import SHORTEST
@@ -48,17 +49,21 @@ class Line:
         self.say = SayToKernel(self._queue)  # what is said by it leaves at the end of the loop's turn, as one frame
         self.say_later = SayToKernel(self._queue_later)  # nobody waits for that: it leaves with what is urgent, or soon
         self._out: list[Frame] = []
-        self._urgent = False  # it leaves at the end of this turn
+        self._urgent = False  # it leaves at the end of this turn,
+        self._leaves_soon = False  # or a moment later
         self._away: dict[int, Resident] = {}  # who asked what is not answered yet
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._tickets = itertools.count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: TurnLoop
         self._transport: asyncio.WriteTransport
 
     async def connect(self, sock: socket.socket) -> asyncio.Future[None]:
         """Begin to listen; what is done when the kernel's end closes."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, TurnLoop)
+        self._loop = loop
+        loop.end_of_turn = self._end_turn
         gone: asyncio.Future[None] = self._loop.create_future()
         transport, _ = await self._loop.connect_accepted_socket(lambda: _Ear(self, gone), sock)
         assert isinstance(transport, asyncio.WriteTransport)
@@ -66,15 +71,23 @@ class Line:
         return gone
 
     def _queue(self, said: Frame) -> None:
-        if not self._urgent:
-            self._urgent = True
-            self._loop.call_soon(self.flush)
         self._out.append(said)
+        self._urgent = self._loop.due = True
 
     def _queue_later(self, said: Frame) -> None:
-        if not self._out:
-            self._loop.call_later(SOON_SECONDS, self.flush)
         self._out.append(said)
+        self._loop.due = True
+
+    def _end_turn(self) -> None:
+        if self._urgent:
+            self.flush()
+        elif self._out and not self._leaves_soon:
+            self._leaves_soon = True
+            self._loop.call_later(SOON_SECONDS, self._leave)
+
+    def _leave(self) -> None:
+        self._leaves_soon = False
+        self.flush()
 
     def flush(self) -> None:
         """Send what waits."""

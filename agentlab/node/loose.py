@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from agentlab.ground.turns import TurnLoop
 from agentlab.node.host import Host
 from agentlab.slicing.sliced import Owner, Step, owner_of
 
 
 def serve(host: Host) -> None:
     """Run the host's loop until the kernel is gone."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=TurnLoop) as runner:
         loop = runner.get_loop()
+        asyncio.set_event_loop(loop)
         gone = loop.run_until_complete(host.begin())
         loop.set_exception_handler(lambda loop, context: _handle(host, loop, context))
         while not gone.done() and not loop.is_closed():

@@ -14,9 +14,13 @@ from typing import Any, Protocol, TypeVar, overload
 from agentlab.errors import CallTimeout
 from agentlab.ground import interrupts
 from agentlab.ground.given import seconds
+from agentlab.ground.once import Once
 from agentlab.ground.tracebacks import full
 
 T = TypeVar("T")
+
+Awaited = concurrent.futures.Future[Any] | Once[Any]
+"""What other threads make done."""
 
 SHORTEST = 0.05
 """Seconds until a deadline that stands still is looked at again, at the least."""
@@ -56,7 +60,7 @@ class Reply:
         self._way = way
         self._timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         self._deadline = time.monotonic() + self._timeout
-        self._future: concurrent.futures.Future[Callable[[], Any]] = concurrent.futures.Future()
+        self._future: Once[Callable[[], Any]] = Once()
 
     def _settle(self, outcome: Callable[[], Any]) -> None:
         """Called by the runtime, once; ``outcome`` returns or raises in the thread of who waits."""
@@ -191,9 +195,7 @@ def in_trio() -> bool:
     return trio is not None and bool(trio.lowlevel.in_trio_task())
 
 
-async def arrival(
-    future: concurrent.futures.Future[Any], end: float = math.inf, look: Callable[[], object] = bool
-) -> None:
+async def arrival(future: Awaited, end: float = math.inf, look: Callable[[], object] = bool) -> None:
     """Wait until it is done, in asyncio (of whatever make) or trio.
 
     Args:
@@ -209,7 +211,7 @@ async def arrival(
 
 
 async def _arrival_in_asyncio(
-    future: concurrent.futures.Future[Any], end: float, look: Callable[[], object]
+    future: Awaited, end: float, look: Callable[[], object]
 ) -> None:  # fmt: skip
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
@@ -224,7 +226,7 @@ async def _arrival_in_asyncio(
 
 
 async def _arrival_in_trio(
-    future: concurrent.futures.Future[Any], end: float, look: Callable[[], object]
+    future: Awaited, end: float, look: Callable[[], object]
 ) -> None:  # fmt: skip
     trio: Any = sys.modules["trio"]
     event, token = trio.Event(), trio.lowlevel.current_trio_token()

@@ -122,6 +122,7 @@ REF: dict[str, Callable[[Lab, Ref], object]] = {
     "suspend": lambda lab, ref: ref.suspend(),
     "terminate_child": lambda lab, ref: ended(lab),
     "trace": lambda lab, ref: ref.trace(),
+    "transcript": lambda lab, ref: refused(ref.transcript),  # it has none
     "which_children": lambda lab, ref: team(lab).which_children(),
 }
 

@@ -26,6 +26,7 @@ from agentlab.ref.link import NOWHERE, Link, links
 from agentlab.ref.messages import Messages
 from agentlab.ref.operation import DONE, fact, operation, starter
 from agentlab.ref.stream import Streams
+from agentlab.ref.views import view_of
 
 if TYPE_CHECKING:  # pandas is imported where a frame is made, never for a type
     import pandas as pd
@@ -278,6 +279,10 @@ class Ref:
     def log(self) -> str:
         """What the agent printed, as one text, oldest line first."""
         return self._link.control("log", self.path)
+
+    def transcript(self, field: str | None = None) -> Any:  # a widget
+        """The conversation in a ``Transcript`` field (the first one) as it goes on, with a box to talk to the agent."""
+        return view_of(self, "TranscriptWidget", field)
 
     @operation
     def checkpoints(self) -> pd.DataFrame:

@@ -1,5 +1,6 @@
-"""Live views of a lab for Jupyter: ``lab.tree()`` makes a ``TreeWidget``."""
+"""Live views for Jupyter: ``lab.tree()``, ``ref.transcript()``."""
 
+from agentlab_widgets.transcript import TranscriptWidget
 from agentlab_widgets.tree import TreeWidget
 
-__all__ = ["TreeWidget"]
+__all__ = ["TranscriptWidget", "TreeWidget"]

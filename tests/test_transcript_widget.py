@@ -1,0 +1,301 @@
+"""The conversation of an agent without a browser: what travels, what is marked, what is shown where nothing lives."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agentlab import Agent, Assistant, Lab, Transcript, tool
+from agentlab.errors import AgentDown, InvalidArgument
+from agentlab_widgets.parts import Board, safe
+from agentlab_widgets.transcript import CUTS
+from agentlab_widgets.turns import Effect, Fact, entries_of
+from tests.conftest import wait_for
+
+HOSTILE = "<script>alert(1)</script>\x00\x1b[31m\ud800\u202eevil\n" + "x" * 1_000_000
+
+
+class Browser:
+    """What parts.js keeps, in a few lines."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self.parts: dict[str, Any] = {}
+
+    def hear(self, content: dict[str, Any], _buffers: Any = ()) -> None:
+        content = json.loads(json.dumps(content))
+        if content["t"] == "snapshot":
+            self.parts = content["parts"]
+        elif content["t"] == "difference":
+            for name in content["gone"]:
+                del self.parts[name]
+            self.parts |= content["set"]
+            for name, more in content["grown"].items():
+                self.parts[name]["text"] += more
+        self.heard.append(content)
+
+    def turns(self) -> list[dict[str, Any]]:
+        return [part for name, part in self.parts.items() if name.startswith("turn:")]
+
+    def kinds(self) -> list[str]:
+        return [entry["k"] for turn in self.turns() for entry in turn["entries"]]
+
+    def marks(self) -> list[str]:
+        return [entry["what"] for turn in self.turns() for entry in turn["entries"] if entry["k"] == "mark"]
+
+
+@tool
+def add(a: float, b: float) -> float:
+    """Add two numbers."""
+    return a + b
+
+
+class Clerk(Assistant):
+    """Adds."""
+
+    model = "sim-calculator"
+    tools = [add]
+
+
+class Diary(Agent):
+    """Keeps a transcript of its own form, and speaks while it writes."""
+
+    pages: Transcript = Transcript()
+    done: int = 0
+
+    async def write(self, text: str) -> None:
+        """Append, in pieces that can be seen."""
+        self.emit("dear ")
+        self.emit("diary")
+        self.pages.append(text)
+
+    async def talk(self, text: str) -> None:
+        """Speak and do not end."""
+        self.emit(text)
+        await asyncio.sleep(600)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """One lab for all of these."""
+    with Lab(nodes=1) as lab:
+        yield lab
+
+
+def watched(widget: Any) -> Browser:
+    """A browser that looks at a widget."""
+    browser = Browser()
+    widget.send = browser.hear
+    widget._hear(widget, {"t": "hello", "looker": "me"}, [])
+    wait_for(lambda: browser.parts)
+    return browser
+
+
+# what travels
+
+
+def test_of_a_text_that_grows_only_its_end_travels():
+    """Tokens that stream in cost what they are long, not what they belong to."""
+    board, browser = Board(), Browser()
+    browser.hear(board.put({"a": {"text": "one", "n": 1}, "b": 2})[0])
+
+    grown = board.put({"a": {"text": "one two", "n": 1}, "b": 2})[0]
+    other = board.put({"a": {"text": "one two three", "n": 2}})[0]
+    browser.hear(grown)
+    browser.hear(other)
+
+    assert (grown["set"], grown["grown"]) == ({}, {"a": " two"})
+    assert (other["set"].keys(), other["grown"], other["gone"]) == ({"a"}, {}, ["b"])
+    assert board.put({"a": {"text": "one two three", "n": 2}}) is None
+    assert browser.parts == {"a": {"text": "one two three", "n": 2}}
+
+
+def test_a_question_is_a_turn_with_its_tools_and_what_it_took(lab):
+    """Tools are folded with their results and times; tokens are those of the turn."""
+    clerk = lab.start(Clerk, id="clerk")
+    clerk.call.ask("What is 1 + 2 + 3?").result(60)
+    widget = clerk.transcript()
+    browser = watched(widget)
+
+    (turn,) = browser.turns()
+    assert [entry["k"] for entry in turn["entries"]] == ["user", "tool", "tool", "assistant"]
+    assert [(e["name"], e["result"], e["state"]) for e in turn["entries"][1:3]] == [
+        ("add", "3.0", "done"),
+        ("add", "6.0", "done"),
+    ]
+    assert all(entry["took"] >= 0 for entry in turn["entries"][1:3])
+    assert turn["in"] > 0 < turn["out"]
+    assert (turn["method"], turn["outcome"], turn["calls"]) == ("ask", "ok", 3)
+    widget.close()
+
+
+def test_what_streams_in_is_shown_and_then_is_part_of_the_conversation(lab):
+    """Pieces come by themselves; what a death cuts off is kept apart, and the next delivery is marked."""
+    diary = lab.start(Diary, id="diary")
+    widget = diary.transcript()
+    browser = watched(widget)
+    diary.cast.talk("It was a dark")
+    wait_for(lambda: browser.parts["live"]["text"] == "It was a dark")
+
+    diary.crash()
+    wait_for(lambda: browser.parts["live"]["cuts"][:1] == ["It was a dark"])
+    wait_for(lambda: "crashed" in browser.marks())
+    wait_for(lambda: browser.parts["turn:hand"]["deliveries"] >= 1)
+    diary.skip()
+    diary.call.write("page one").result(60)
+    wait_for(lambda: "item" in browser.kinds())
+    wait_for(lambda: browser.parts["live"] == {"text": "", "cuts": []})
+
+    assert [turn["outcome"] for turn in browser.turns()] == ["skipped", "ok"]
+    assert CUTS >= 1
+    widget.close()
+
+
+def test_a_person_talks_to_the_agent_by_the_box(lab):
+    """The message is the agent's own; the call is shown as code, and who it was that failed is told."""
+    clerk = lab.start(Clerk, id="asked")
+    widget = clerk.transcript()
+    browser = watched(widget)
+    assert browser.parts["head"]["asks"] == "ask"
+
+    widget._hear(widget, {"t": "ask", "text": "What is 2 + 2?"}, [])
+    wait_for(lambda: [said["t"] for said in browser.heard if said["t"] in ("doing", "did")] == ["doing", "did"], 60)
+    (did,) = [said for said in browser.heard if said["t"] == "did"]
+
+    assert (did["code"], did["text"], did["ok"]) == ("lab['/asked'].call.ask('What is 2 + 2?')", "answered", True)
+    wait_for(lambda: "assistant" in browser.kinds())
+    widget._hear(widget, {"t": "ask", "text": " "}, [])
+    widget._hear(widget, {"t": "ask", "text": 5}, [])
+    widget.close()
+    assert len(lab.messages(path="/asked")) == 1
+
+
+def test_an_unseen_transcript_reads_nothing_and_has_no_feed(lab):
+    """Hidden, its thread sleeps and the hub has one listener less; seen again, it is whole."""
+    diary = lab.start(Diary, id="hidden")
+    widget = diary.transcript()
+    browser = watched(widget)
+    feeds = len(lab._live.hub._feeds)
+    widget._hear(widget, {"t": "hidden", "looker": "me"}, [])
+    wait_for(lambda: len(lab._live.hub._feeds) == feeds - 1)
+    sent = len(browser.heard)
+    diary.call.write("unseen").result(60)
+    assert len(browser.heard) == sent
+
+    widget._hear(widget, {"t": "hello", "looker": "me"}, [])
+    wait_for(lambda: "item" in browser.kinds())
+    widget.close()
+    wait_for(lambda: not widget._pusher.is_alive())
+
+
+# what is marked
+
+
+def effect(kind: str, name: str, at: int, **more: Any) -> Effect:
+    """A step."""
+    plain = Effect(kind, name, at, 0.001, "ok", "", False, None, None, None, "", "")
+    return plain._replace(**more)
+
+
+def test_marks_stand_where_it_happened():
+    """A crash between two tools is marked between them; what the model was told to repair is not the user's."""
+    use = [{"type": "tool_use", "id": f"t{n}", "name": "add", "input": {"n": n}} for n in (1, 2)]
+    found = [{"type": "tool_result", "tool_use_id": f"t{n}", "content": "no" * n, "is_error": n == 2} for n in (1, 2)]
+    items = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": use[:1]}, {"role": "user", "content": found[:1]},
+        {"role": "assistant", "content": use[1:]}, {"role": "user", "content": found[1:]},
+        {"role": "user", "content": "that was no JSON"},
+    ]  # fmt: skip
+    steps = [
+        effect("model", "sim", 100),
+        effect("tool", "add", 200),
+        effect("model", "sim", 2_000_000),
+        effect("tool", "add", 4_000_000),
+    ]
+
+    entries = entries_of(items, steps, [Fact(1_500_000, "crashed", "ValueError"), Fact(5, "log", "")], 50)
+
+    assert [entry["k"] for entry in entries] == ["user", "tool", "mark", "tool", "repair"]
+    assert [entry["state"] for entry in entries if entry["k"] == "tool"] == ["done", "failed"]
+
+
+def test_attempts_at_a_tool_are_one_tool():
+    """What was tried three times is one call, with its number of attempts."""
+    item = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "add", "input": {}}]}
+    tries = [effect("tool", "add", n, outcome="failed" if n < 3 else "ok") for n in (1, 2, 3)]
+
+    (entry,) = entries_of([item], tries, [], 0)
+
+    assert entry["attempts"] == 3
+
+
+def test_items_of_any_form_are_shown():
+    """Blocks nobody knows, strings, numbers, images; an image that is none, or too large, is a note."""
+    png = base64.b64encode(b"\x89PNG").decode()
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}}
+    svg = {"type": "image", "source": {"type": "base64", "media_type": "image/svg+xml", "data": png}}
+    far = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    items = ["plain", 5, {"any": "thing"}, {"role": "user", "content": [image, svg, far, "text", {"type": "new"}]}]
+
+    entries = entries_of(items, [], [], 0)
+
+    assert [entry["k"] for entry in entries] == ["item", "item", "item", "image", "note", "note", "user", "item"]
+
+
+def test_hostile_and_huge_text_is_cut_and_cleaned():
+    """No control, direction or half characters, and a bound on what travels."""
+    use = {"type": "tool_use", "id": "t", "name": HOSTILE, "input": {"a": HOSTILE}}
+    said = {"role": "assistant", "content": [{"type": "text", "text": HOSTILE}, use]}
+    items = [HOSTILE, {"role": "user", "content": HOSTILE}, said]
+
+    sent = json.dumps(entries_of(items, [], [Fact(1, "crashed", HOSTILE)], 0), ensure_ascii=False)
+
+    assert len(sent.encode()) < 100_000
+    assert not set("\x00\x1b\u202e\ud800") & set(sent)
+    assert safe("a\r\nb\u202e", 10) == "a\nb\ufffd"
+
+
+# where nothing lives
+
+
+def test_without_a_browser_it_is_text_and_static_html(lab):
+    """The same conversation is the same output; markup is escaped; tools are folded."""
+    diary = lab.start(Diary, id="static")
+    diary.call.write("<script>alert(1)</script>").result(60)
+    bundle, _ = diary.transcript()._repr_mimebundle_()
+
+    assert repr(diary.transcript()) == "transcript of /static\nitem: <script>alert(1)</script>"
+    assert bundle["text/plain"] == repr(diary.transcript())
+    assert "<script>" not in bundle["text/html"]
+    assert "&lt;script&gt;" in bundle["text/html"]
+
+
+def test_who_has_no_transcript_is_told_what_there_is(lab):
+    """The error names the fields, and another view."""
+    diary = lab.start(Diary, id="named")
+
+    with pytest.raises(InvalidArgument, match="it has: pages"):
+        diary.transcript("done")
+
+
+def test_a_question_that_fails_keeps_its_reason(lab):
+    """A turn that was given up says what it was given up for, and what was marked on the way."""
+    diary = lab.start(Diary, id="failing")
+    reply = diary.call.talk("x")
+    wait_for(lambda: diary.info()["message"])
+    diary.skip()
+    with pytest.raises(AgentDown):
+        reply.result(60)
+    widget = diary.transcript()
+    browser = watched(widget)
+
+    (turn,) = browser.turns()
+    assert turn["outcome"] == "skipped"
+    assert "skipped" in browser.marks()
+    widget.close()

@@ -25,7 +25,7 @@ def lab_of(ref: Ref) -> AnyLab:
         InvalidArgument: An agent asks: views are for people.
         LabClosed: It is over.
     """
-    from agentlab.lab import _open
+    from agentlab.control.held import _open
 
     if ref._link.lab_id and ref._link.here() is not None:
         raise InvalidArgument(f"{ref._link.here()} asks to see {ref.path}: views are for cells. Ask: await ref.info().")

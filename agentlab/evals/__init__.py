@@ -12,7 +12,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentlab.evals.comparing import compare
     from agentlab.evals.evaluating import evaluate, open_run
+    from agentlab.evals.figures import samples_needed
     from agentlab.evals.reducers import at_least, pass_at
     from agentlab.evals.run import Run
     from agentlab.evals.samples import Sample
@@ -28,18 +30,23 @@ if TYPE_CHECKING:
         pattern,
         scorer,
     )
+    from agentlab.evals.trajectories import at_most, called, contains, exactly, in_order, never, subset, trajectory
 
 __all__ = [
-    "Run", "Sample", "Score", "at_least", "choice", "evaluate", "exact", "f1", "includes", "json_equal",
-    "match", "numeric", "open_run", "pass_at", "pattern", "scorer",
+    "Run", "Sample", "Score", "at_least", "at_most", "called", "choice", "compare", "contains", "evaluate", "exact",
+    "exactly", "f1", "in_order", "includes", "json_equal", "match", "never", "numeric", "open_run", "pass_at",
+    "pattern", "samples_needed", "scorer", "subset", "trajectory",
 ]  # fmt: skip
 
 _HOMES = {
+    "comparing": ("compare",),
     "evaluating": ("evaluate", "open_run"),
+    "figures": ("samples_needed",),
     "reducers": ("at_least", "pass_at"),
     "run": ("Run",),
     "samples": ("Sample",),
     "scorers": ("Score", "choice", "exact", "f1", "includes", "json_equal", "match", "numeric", "pattern", "scorer"),
+    "trajectories": ("at_most", "called", "contains", "exactly", "in_order", "never", "subset", "trajectory"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -50,7 +50,7 @@ def attempt_class(solver: type[Agent], message: str, scorers: Mapping[str, Score
             return {"output": output, "scores": json.loads(self.sample_scores)}
 
     Attempt.__name__ = solver.__name__
-    Attempt.__qualname__ = f"{solver.__qualname__}.Attempt"  # by this name the class is found when a run goes on
+    Attempt.__qualname__ = f"{solver.__qualname__}.<locals>.Attempt"  # by which a run that goes on finds it
     Attempt.__module__ = solver.__module__
     return Attempt
 

@@ -1,0 +1,78 @@
+"""A run whose process is killed with SIGKILL, again and again, ends with the table of one that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentlab.evals import open_run
+from agentlab.evals.ledger import rows_of
+from agentlab.lab import open_store
+from agentlab.sim import Control, control
+from tests.conftest import wait_for
+from tests.evaluated import questions
+from tests.patience import LONG
+
+KILLS, CONCURRENCY = 5 if LONG else 1, 4
+SAMPLES, EPOCHS = (200, 3) if LONG else (10, 2)
+TURNS = 3
+
+
+@pytest.fixture
+def outside() -> Iterator[Control]:
+    """A simulator that outlives whoever asks it."""
+    key = "a key of this test"
+    command = [sys.executable, "-m", "agentlab.sim", "--port", "0"]
+    env = {**os.environ, "AGENTLAB_SIM_TOKEN": key}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        yield control({"base_url": address, "api_key": key})
+        process.kill()
+
+
+def begun(path: Path, sim: Control) -> subprocess.Popen[bytes]:
+    """A process that evaluates, or goes on with it."""
+    env = {**os.environ, "EVAL_SIM_URL": sim.endpoint.base_url, "ANTHROPIC_API_KEY": sim.endpoint.api_key}
+    command = [sys.executable, "-m", "tests.evaluated", str(path), str(SAMPLES), str(EPOCHS)]
+    return subprocess.Popen(command, env=env, cwd=Path(__file__).parent.parent)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_and_resumed_scores_each_sample_once_and_pays_no_call_twice(tmp_path, outside):
+    """What was journaled is never asked again; at most the calls in the air at a kill are, as nobody can know of them.
+
+    Each kill falls at a random number of requests, while some of them are under way.
+    """
+    path, chance, total = tmp_path / "run.lab", random.Random(7), SAMPLES * EPOCHS * TURNS
+    outside.faults([{"mode": "500", "rate": 0.1}], latency_s=0.02)
+    for number in range(1, KILLS + 1):
+        process = begun(path, outside)
+        so_far = total * number // (KILLS + 1) + chance.randrange(-2, 3)
+        wait_for(lambda so_far=so_far: outside.requests() >= so_far)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+    assert begun(path, outside).wait(300) == 0
+
+    run = open_run(path)
+    frame, steps = run.samples(), run.steps()
+    paid = Counter(row["key"] for row in outside.log() if row["finished"])
+    with open_store(path) as store:
+        recorded = Counter((row["id"], row["epoch"]) for row in rows_of(store._read(), run.name))
+
+    assert frame["disposition"].tolist() == ["scored"] * SAMPLES * EPOCHS
+    assert frame["output"].tolist() == [f"{n} + {n} + 1 = {2 * n + 1}" for n in range(SAMPLES) for _ in range(EPOCHS)]
+    assert frame["turns"].tolist() == [TURNS] * SAMPLES * EPOCHS
+    assert frame["id"].unique().tolist() == [each["id"] for each in questions(SAMPLES)]
+    assert set(recorded.values()) == {1}
+    journaled = steps.query("kind == 'model' and outcome == 'ok' and replayed == 0")
+    assert journaled.groupby(["id", "epoch", "step"]).size().max() == 1
+    assert total <= paid.total() <= total + KILLS * CONCURRENCY

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown, text_of
+from agentlab.ground.grammars import defer_grammars
 from agentlab.ground.spans import spans
 from agentlab.ground.still import SMALLEST, WIDTHS, still
 from agentlab.ground.words import counted
@@ -58,6 +59,7 @@ def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     Args:
         source: ``lab.restarts()`` or the lab. Read: ``path``, ``reason`` and, if it is there, ``fault``.
     """
+    defer_grammars()
     import altair as alt
 
     frame = _frame(source, "restarts", "path", "reason")
@@ -86,6 +88,7 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     Args:
         source: ``lab.messages()`` or the lab. Read: ``method``, ``wait_s``, ``took_s``, both in seconds.
     """
+    defer_grammars()
     import altair as alt
 
     frame = _frame(source, "messages", "method", "wait_s", "took_s")
@@ -126,6 +129,7 @@ def breaker(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     Args:
         source: ``lab.events()`` or the lab. Read: ``kind``, ``at``, ``reason`` (the dependency), ``detail`` (why).
     """
+    defer_grammars()
     import altair as alt
 
     events = _frame(source, "events", "kind", "at", "reason", "detail")
@@ -156,6 +160,7 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
         x: The column that says what was tried; a ``state.`` in front is not shown.
         y: The column with the numbers that came of it.
     """
+    defer_grammars()
     import altair as alt
     import pandas as pd
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -215,6 +216,24 @@ def test_importing_charts_imports_neither_altair_nor_pandas():
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert printed == "[]\n"
+
+
+def test_the_first_chart_builds_no_grammars_and_addresses_are_checked_all_the_same():
+    """Altair imports jsonschema, which builds them for a format that no chart has: later, for whoever asks."""
+    code = """
+        import sys, pandas
+        from agentlab import charts
+        charts.outcomes(pandas.DataFrame({"a": ["b"], "c": [1]}), "a", "c")
+        print({"jsonschema", "lark", "rfc3987_syntax"} & set(sys.modules))
+        from jsonschema import FormatChecker
+        print([FormatChecker().conforms(text, "iri") for text in ("http://x.org/\u00fc", "no address")])
+        import rfc3987_syntax
+        print(rfc3987_syntax.is_valid_syntax_port("80"))
+    """
+
+    printed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+
+    assert printed.stdout.splitlines() == ["{'jsonschema'}", "[True, False]", "True"]
 
 
 def test_outcomes_mark_the_best():

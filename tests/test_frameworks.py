@@ -1,18 +1,20 @@
-"""Agents of other frameworks in a handler: a death in the middle repeats nothing that was finished."""
+"""Agents of other frameworks in a handler: a death in the middle repeats nothing that was finished.
+
+The frameworks are imported where they are used: they take seconds to load, and each node imports this file.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypedDict
-
-import pydantic_ai
-from langgraph.graph import END, START, StateGraph
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from agentlab import Agent, Lab
 from agentlab.models.frameworks import recorded, recorded_model
+
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage
+    from pydantic_ai.models.function import AgentInfo
 
 
 def note(ledger: str, line: str) -> int:
@@ -29,6 +31,9 @@ class Shopper(Agent):
 
     async def buy(self, what: str, ledger: str) -> str:
         """Buy it."""
+        import pydantic_ai
+        from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+        from pydantic_ai.models.function import FunctionModel
 
         def price(thing: str) -> int:
             """What it costs."""
@@ -81,6 +86,8 @@ class Traveller(Agent):
 
     async def travel(self, goal: str, ledger: str) -> str:
         """Go."""
+        from langgraph.graph import END, START, StateGraph
+
         graph: Any = StateGraph(Trip)
         graph.add_node("search", recorded(self, search))
         graph.add_node("book", recorded(self, book))

@@ -23,6 +23,8 @@ from tests.conftest import wait_for
 HERE = Path(__file__).parent
 PLENTY = Limit(20, 60.0)
 
+pytestmark = pytest.mark.xdist_group("mcp")  # they share a lab, whose bridges and servers take seconds to start
+
 
 class User(Agent):
     """Calls tools of MCP servers."""

@@ -1,19 +1,17 @@
-"""Models of other providers: one adapter, tried with pydantic-ai's own function models and over a real wire."""
+"""Models of other providers: one adapter, tried with pydantic-ai's own function models and over a real wire.
+
+What it imports late takes seconds to load, which each process of the suite would pay that only reads this file.
+"""
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from openai import AsyncOpenAI
-from pydantic_ai import exceptions as theirs
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse
-from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.providers.openai import OpenAIProvider
 
 from agentlab import Assistant, Lab, tool
 from agentlab.errors import InvalidSpec, ModelFailed
@@ -24,6 +22,10 @@ from agentlab.models.providers import ProviderModel, fault_of, made, told
 from agentlab.sim import Endpoint
 from tests.simulated import ADD, user
 
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage
+    from pydantic_ai.models.function import AgentInfo
+
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": DOT}}
 USE = {"type": "tool_use", "id": "use-1", "name": "add", "input": {"a": 1, "b": 2}}
@@ -32,6 +34,8 @@ RESULT = {"type": "tool_result", "tool_use_id": "use-1", "content": [{"type": "t
 
 async def reckon(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
     """A model: it asks for its first tool, then says what that gave."""
+    from pydantic_ai.models.function import DeltaToolCall
+
     last = messages[-1].parts[-1]
     if info.function_tools and last.part_kind != "tool-return":
         yield {0: DeltaToolCall(name=info.function_tools[0].name, json_args='{"a": 2, ', tool_call_id="use-7")}
@@ -43,6 +47,8 @@ async def reckon(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator
 
 def model(function: Any = reckon) -> ProviderModel:
     """A function as a model of ours."""
+    from pydantic_ai.models.function import FunctionModel
+
     return ProviderModel(FunctionModel(stream_function=function))
 
 
@@ -97,6 +103,8 @@ async def test_a_tool_is_asked_for_and_told():
 
 def test_every_block_has_its_words_there():
     """Text, pictures, tool calls and what they gave, errors as such."""
+    from pydantic_ai.messages import ModelRequest, ModelResponse
+
     request, said, back = told([user([{"type": "text", "text": "see"}, IMAGE]), {"role": "assistant", "content": [USE]},
                                 user([RESULT, {"type": "text", "text": "so?"}])])  # fmt: skip
 
@@ -113,6 +121,7 @@ def test_every_block_has_its_words_there():
 
 async def test_arguments_that_are_no_json_are_garbage():
     """As off any other wire."""
+    from pydantic_ai.models.function import DeltaToolCall
 
     async def broken(messages: Any, info: Any) -> AsyncIterator[Any]:
         yield {0: DeltaToolCall(name="add", json_args='{"a": ', tool_call_id="use-7")}
@@ -124,26 +133,27 @@ async def test_arguments_that_are_no_json_are_garbage():
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("name", "args", "options", "kind"),
     [
-        (theirs.ModelHTTPError(429, "m"), "rate_limit"),
-        (theirs.ModelHTTPError(529, "m"), "overloaded"),
-        (theirs.ModelHTTPError(401, "m"), "unauthorized"),
-        (theirs.ModelHTTPError(500, "m"), "server_error"),
-        (theirs.ModelHTTPError(404, "m"), "no_such_model"),
-        (theirs.ModelConnectionError("m", "refused"), "connection"),
-        (theirs.ModelConnectionError("m", "reset", in_stream=True), "cut_stream"),
-        (theirs.ModelTimeoutError("m", "late"), "timeout"),
-        (theirs.UnexpectedModelBehavior("nonsense"), "garbage"),
-        (TimeoutError(), "timeout"),
-        (ZeroDivisionError(), "crash"),
+        ("ModelHTTPError", (429, "m"), {}, "rate_limit"),
+        ("ModelHTTPError", (529, "m"), {}, "overloaded"),
+        ("ModelHTTPError", (401, "m"), {}, "unauthorized"),
+        ("ModelHTTPError", (500, "m"), {}, "server_error"),
+        ("ModelHTTPError", (404, "m"), {}, "no_such_model"),
+        ("ModelConnectionError", ("m", "refused"), {}, "connection"),
+        ("ModelConnectionError", ("m", "reset"), {"in_stream": True}, "cut_stream"),
+        ("ModelTimeoutError", ("m", "late"), {}, "timeout"),
+        ("UnexpectedModelBehavior", ("nonsense",), {}, "garbage"),
+        ("TimeoutError", (), {}, "timeout"),
+        ("ZeroDivisionError", (), {}, "crash"),
     ],
 )
-async def test_errors_are_our_faults(error, kind):
+async def test_errors_are_our_faults(name, args, options, kind):
     """By status, else by class."""
+    from pydantic_ai import exceptions as theirs
 
     async def fails(messages: Any, info: Any) -> AsyncIterator[Any]:
-        raise error
+        raise (getattr(theirs, name, None) or getattr(builtins, name))(*args, **options)
         yield ""
 
     with pytest.raises(ModelFailed) as failed:
@@ -155,6 +165,8 @@ async def test_errors_are_our_faults(error, kind):
 
 def test_what_a_provider_asks_to_wait_is_kept():
     """For the breaker."""
+    from pydantic_ai import exceptions as theirs
+
     assert fault_of(theirs.ModelHTTPError(429, "m", headers={"retry-after": "7"})).retry_after == 7
 
 
@@ -191,6 +203,9 @@ def server() -> Iterator[Endpoint]:
 @pytest.mark.slow
 async def test_over_a_real_wire(server):
     """pydantic-ai's OpenAI class against llama.cpp's OpenAI paths: text, a schema, a wrong key, too long."""
+    from openai import AsyncOpenAI
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
 
     def wired(key: str) -> ProviderModel:
         client = AsyncOpenAI(base_url=f"{server.base_url}/v1", api_key=key)

@@ -1,0 +1,159 @@
+"""The story of the drill: everybody is at work, the provider goes down, and it comes back."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from agentlab.drill.people import Bystander, Clerk, answer, question
+from agentlab.drill.report import Report
+from agentlab.errors import AgentLabError
+from agentlab.faults import ACTIONS, Action
+from agentlab.lab import Lab
+from agentlab.supervision.child import Supervisor
+
+How = Literal["breaker", "retries", "restarts"]
+"""How faults are met: by breaker; by each agent's own retries alone; as in plain OTP, by restarts alone."""
+
+OUTAGE: list[dict[str, Any]] = [
+    {"mode": "529", "rate": 0.8}, {"mode": "clean_eof_no_stop", "rate": 0.75}, {"mode": "half_frame_then_blank"},
+]  # fmt: skip
+"""80 % overloads, 15 % cut streams, 5 % garbage: a rule is asked when those before it did not strike."""
+
+PATIENCE = 1_800.0
+"""Seconds that the drill waits for the last task before it calls it lost."""
+
+
+def drill(
+    agents: int = 10_000, busy: int = 400, seconds: float = 180.0, *, speed: float = 1.0, how: How = "breaker",
+    path: str | None = None, nodes: int | None = None,
+) -> Report:  # fmt: skip
+    """Let a provider go down for so many seconds, with so many agents in the middle of a task.
+
+    Args:
+        agents: Agents in the lab.
+        busy: Those of them that do a task of six tool calls.
+        seconds: How long the provider is down, by the drill's own clock.
+        speed: How much faster that clock is: all waits are so much shorter.
+        how: How faults are met.
+        path: The lab's file; None: in memory.
+        nodes: As in ``Lab``.
+    """
+    with Lab(path, nodes=nodes, on_fault=_rules(speed, how)) as lab:
+        return Night(lab, agents, busy, seconds / speed, speed=speed, how=how).live()
+
+
+class Night:
+    """One night in a lab.
+
+    Args:
+        lab: Where; it has none of the drill's agents yet.
+        agents: As in ``drill``; so are the others.
+        busy: How many of them have a task.
+        seconds: How long the provider is down.
+        speed: How much shorter the breaker's times are.
+        how: How faults are met.
+    """
+
+    def __init__(
+        self, lab: Lab, agents: int, busy: int, seconds: float, *, speed: float = 1.0, how: How = "breaker"
+    ) -> None:  # fmt: skip
+        self._lab = lab
+        self._seconds = seconds
+        self.report = Report(agents, busy)
+        lab.sim.profile()  # starts it
+        lab.sim.forget()
+        breaker = lab.breaker("sim")
+        breaker.tune(cooldown=2.0 / speed, longest=120.0 / speed)
+        if how != "breaker":
+            breaker.tune(agents=1_000_000_000)  # it never opens
+        self._clerks = lab.start_many(Clerk, busy, under=lab.start(Supervisor("clerks")))
+        self._others = lab.start_many(Bystander, agents - busy, under=lab.start(Supervisor("others")))
+        self._when = "before"
+        self._over = threading.Event()
+
+    def live(self) -> Report:
+        """Let it pass; what came of it."""
+        self._others.call.ping().result(PATIENCE)  # all of them are awake
+        pings = threading.Thread(target=self._ping, name="agentlab-drill", daemon=True)
+        pings.start()
+        _wait(lambda: len(self.report.pings["before"]) >= 100)
+        replies = self._begin()
+        self._go_down()
+        self._when = "after"
+        recovered = time.monotonic()
+        self._gather(replies)
+        self.report.last_s = time.monotonic() - recovered
+        self._over.set()
+        pings.join(PATIENCE)
+        self._lab.wait_idle(PATIENCE)
+        self.report.count(self._lab)
+        return self.report
+
+    def _begin(self) -> list[Any]:
+        """Give everybody a task, and wait until each is in the middle of it."""
+        self._lab.sim.profile(latency_s=2.0)  # nobody is through before all have begun
+        call = [clerk.call(timeout=PATIENCE) for clerk in self._clerks]
+        replies = [asks.ask(question(number)) for number, asks in enumerate(call)]
+        _wait(lambda: self._done_a_tool() == self.report.busy)
+        self.report.interrupted = sum(not reply.done() for reply in replies)
+        return replies
+
+    def _done_a_tool(self) -> int:
+        """How many clerks have a tool call behind them."""
+        steps = self._lab.steps()
+        return int(steps[steps["kind"].eq("tool")]["path"].nunique())
+
+    def _go_down(self) -> None:
+        seen, began = len(self._lab.sim.log()), time.monotonic()
+        self._lab.sim.profile(OUTAGE)
+        self._when = "during"
+        time.sleep(self._seconds)
+        self._lab.sim.clear()
+        self.report.outage_s = time.monotonic() - began
+        self.report.calls = len(self._lab.sim.log()) - seen
+
+    def _gather(self, replies: list[Any]) -> None:
+        for number, reply in enumerate(replies):
+            try:
+                self.report.right += reply.result(PATIENCE) == answer(number)
+            except AgentLabError:
+                self.report.lost += 1
+
+    def _ping(self) -> None:
+        """Ask the others, one after the other and round and round, until the night is over."""
+        for other in itertools.cycle(self._others):
+            if self._over.wait(0.005):
+                return
+            began = time.monotonic()
+            try:
+                other.call.ping().result(60)
+            except AgentLabError:
+                self.report.lost += 1
+            self.report.pings.setdefault(self._when, []).append(time.monotonic() - began)
+
+
+def _rules(speed: float, how: How) -> dict[str, Action | str]:
+    """The fault table at this speed: waits are so much shorter; or everything transient is a crash."""
+    waits = {kind: action for kind, action in ACTIONS.items() if action.does in ("retry_step", "wait")}
+    if how == "restarts":
+        return dict.fromkeys(waits, "crash")
+    return {
+        kind: Action(
+            action.does, attempts=action.attempts, first=(action.first or 0.0) / speed,
+            maximum=(action.maximum or 0.0) / speed, max_wait=action.max_wait, total=action.total, same=action.same,
+        )
+        for kind, action in waits.items()
+    }  # fmt: skip
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    """Look five times a second whether it is so."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"the drill did not get under way within {PATIENCE:g} s")
+        time.sleep(0.2)

@@ -1,0 +1,130 @@
+"""What came of a drill: figures, and the rules that they must meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from agentlab.lab import Lab
+
+
+WHEN = ("before", "during")
+
+
+@dataclass
+class Report:
+    """Figures of a drill.
+
+    Attributes:
+        agents: Agents in the lab.
+        busy: Those of them with a task that needs the provider.
+        interrupted: Of these, how many were in the middle of it when the outage began.
+        right: Tasks that ended with the right answer.
+        lost: Messages that were not answered: tasks, pings, dead letters.
+        twice: Finished steps that ran again, and finished model calls that the provider saw again.
+        gave_up: Supervisors that met their limit of restarts.
+        restarts: Restarts of agents; not those that a node's end or a stall of the machine took along.
+        parked: Agents that wait for a person.
+        redelivered: Messages that needed more than one delivery.
+        calls: Requests that the provider saw while it was down.
+        openings: How often the breaker opened.
+        outage_s: How long the provider was down (seconds).
+        last_s: From its recovery to the end of the last task (seconds).
+        pings: Answers of bystanders before and during the outage, in seconds.
+    """
+
+    agents: int
+    busy: int
+    interrupted: int = 0
+    right: int = 0
+    lost: int = 0
+    twice: int = 0
+    gave_up: int = 0
+    restarts: int = 0
+    parked: int = 0
+    redelivered: int = 0
+    calls: int = 0
+    openings: int = 0
+    outage_s: float = 0.0
+    last_s: float = 0.0
+    pings: dict[str, list[float]] = field(default_factory=lambda: {"before": [], "during": []})
+
+    def latency(self, when: str, share: float) -> float:
+        """Milliseconds within which that share of the bystanders' answers came; 0 if there were none."""
+        took = sorted(self.pings[when])
+        return took[min(len(took) - 1, int(share * len(took)))] * 1e3 if took else 0.0
+
+    def count(self, lab: Lab) -> None:
+        """Read what the lab's store and the simulator's log tell."""
+        events, messages = lab.events(), lab.messages()
+        self.twice = _steps_twice(lab.steps()) + _calls_twice(lab.sim.log())
+        self.gave_up = int(events["kind"].eq("gave_up").sum())
+        self.openings = int(lab.breakers()["opened"].sum())
+        self.restarts = int((~lab.restarts()["reason"].isin(["node_down", "node_stalled"])).sum())
+        self.parked = int(events["kind"].eq("parked").sum())
+        self.lost += len(lab.dead_letters())
+        self.redelivered = int(messages["deliveries"].gt(1).sum())
+
+    @property
+    def broken(self) -> list[str]:
+        """The rules that were not met, in words; empty if all were."""
+        rules = {
+            f"{self.right} of {self.busy} tasks are right": self.right == self.busy,
+            f"{self.lost} messages were lost": self.lost == 0,
+            f"{self.twice} finished steps ran twice": self.twice == 0,
+            f"{self.gave_up} supervisors gave up": self.gave_up == 0,
+            f"only {self.interrupted} of {self.busy} were in the middle of a task": self.interrupted == self.busy,
+        }
+        return [words for words, met in rules.items() if not met]
+
+    @property
+    def slowed(self) -> bool:
+        """Whether the bystanders were answered later than before: by 5 ms in the median."""
+        return self.latency("during", 0.5) > self.latency("before", 0.5) + 5.0
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What is printed: a figure's name, and what it is."""
+        before, during = (f"{self.latency(when, 0.5):.1f}, {self.latency(when, 0.99):.1f} ms" for when in WHEN)
+        asked = ", ".join(f"{len(self.pings[when]):,}" for when in WHEN)
+        harmed = f"{self.restarts:,}, {self.parked:,}, {self.redelivered:,}"
+        return [
+            ("agents, busy with a task", f"{self.agents:,}, {self.busy:,}"),
+            ("in the middle of it when the outage began", f"{self.interrupted:,}"),
+            ("tasks with the right answer", f"{self.right:,}"),
+            ("messages lost", f"{self.lost:,}"),
+            ("finished steps that ran twice", f"{self.twice:,}"),
+            ("supervisors that gave up", f"{self.gave_up:,}"),
+            ("restarts, agents parked, messages redelivered", harmed),
+            ("the provider was down", f"{self.outage_s:.1f} s"),
+            ("requests that it saw meanwhile", f"{self.calls:,}"),
+            ("the breaker opened", f"{self.openings:,} times"),
+            ("last task done after it recovered", f"{self.last_s:.1f} s"),
+            ("the others answered, before and during", f"{asked} times"),
+            ("their latency, median and p99, before", before),
+            ("their latency, median and p99, during", during),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        widest = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{widest}}  {value}" for name, value in rows)
+
+
+def _steps_twice(steps: pd.DataFrame) -> int:
+    """Steps that ended well more than once in one message."""
+    done = steps[steps["outcome"].eq("ok") & ~steps["replayed"].astype(bool)]
+    return int(done.duplicated(["path", "message_seq", "step"]).sum())
+
+
+def _calls_twice(log: Any) -> int:
+    """Requests that came again after they had been answered whole."""
+    finished: set[str] = set()
+    twice = 0
+    for key, was_finished in zip(log["key"], log["finished"], strict=True):
+        twice += key in finished
+        if was_finished:
+            finished.add(key)
+    return twice

@@ -3,6 +3,10 @@
 A chart takes a frame (``lab.restarts()``, ``lab.messages()``) or the lab itself. Rows are counted here, before they
 reach Altair: a chart of a million messages is as small as one of ten. Nothing is fetched from another host: in a
 notebook a chart is drawn as SVG by vl-convert (``ground/still``), unless another renderer was chosen before.
+
+The first chart of a process imports Altair, which takes some seconds. Nothing is printed meanwhile, and nothing imports
+it earlier: a line would stay in the notebook, or clearing it would take along what the cell has printed, and three
+seconds of imports in a thread of the kernel would slow every call of those who never draw.
 """
 
 from __future__ import annotations

@@ -28,12 +28,41 @@ class Counter(Agent):
         await anyio.sleep_forever()
 """
 
+WATCH = """
+import agentlab, pathlib, sys, threading, time
+
+cell_runs = threading.Event()
+
+def waits_in(file):
+    return file.endswith("selectors.py") or file.startswith(str(pathlib.Path(agentlab.__file__).parent))
+
+def watch():
+    main, looks = threading.main_thread().ident, 0
+    while True:
+        cell_runs.wait()
+        while not counter.info()["message"]:  # what it waits for has not begun
+            time.sleep(0.005)
+        frame = sys._current_frames()[main]
+        while frame is not None and not waits_in(frame.f_code.co_filename):
+            frame = frame.f_back
+        looks = looks + 1 if frame is not None else 0
+        time.sleep(0.005)  # between two looks; a wait of the cell outlasts many
+        if looks == 20:
+            looks = 0
+            cell_runs.clear()
+            pathlib.Path("waits").touch()
+
+threading.Thread(target=watch, daemon=True).start()
+"""
+"""Makes a file when the cell that has set ``cell_runs`` waits, for its lab or in its loop, while ``counter`` works."""
+
 
 class Kernel:
     """A kernel and a client: ``run`` gives what a cell printed, or the error's name."""
 
     def __init__(self, where: Path) -> None:
         self.manager: KernelManager
+        self.where = where
         self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(where))
         self.error: dict[str, Any] = {}  # the last one, as a cell shows it
 
@@ -114,10 +143,13 @@ def test_an_interrupted_wait_says_what_goes_on(kernel: Kernel, wait: str, line: 
 
 def interrupted(kernel: Kernel, code: str) -> str:
     """What became of a cell that waits, when the stop button was pressed."""
-    cell = kernel.begin(code)
-    time.sleep(1.0)  # the cell has no way to say that it waits
+    waits = kernel.where / "waits"
+    waits.unlink(missing_ok=True)
+    kernel.run("'cell_runs' in globals() or exec(" + repr(WATCH) + ");")
+    cell = kernel.begin(f"cell_runs.set()\n{code}")
+    wait_for(waits.exists)
     kernel.manager.interrupt_kernel()
-    return kernel.end(cell, timeout=10)
+    return kernel.end(cell, timeout=60)
 
 
 def test_a_class_from_a_cell_travels(kernel: Kernel) -> None:

@@ -134,7 +134,9 @@ def one_life(
         line.write("go\n")
     said = lines_of(kernel)
     early = life and chance.random() < 0.2  # while it comes back
-    found = [] if early else [said.get(timeout=100)]
+    found = (
+        [] if early else [said.get(timeout=100)]
+    )  # its zygote has imports to do: half a minute beside busy processes
     time.sleep(chance.uniform(0.1, 0.9) if early else chance.uniform(0.02, 0.4))  # the moment of its death
     kernel.kill()
     kernel.wait(60)

@@ -133,11 +133,10 @@ def one_life(
     with kernel.stdin as line:
         line.write("go\n")
     said = lines_of(kernel)
-    early = life and chance.random() < 0.2  # while it comes back
-    found = (
-        [] if early else [said.get(timeout=100)]
-    )  # its zygote has imports to do: half a minute beside busy processes
-    time.sleep(chance.uniform(0.1, 0.9) if early else chance.uniform(0.02, 0.4))  # the moment of its death
+    early = life and chance.random() < 0.2  # while it comes back; else when it has answered a few, or is about to
+    # Beside busy processes its zygote's imports alone take half a minute: that is slow, and no more.
+    found = [] if early else [said.get(timeout=100) for _ in range(chance.randrange(1, 12))]
+    time.sleep(chance.uniform(0.1, 0.9) if early else chance.uniform(0.0, 0.1))  # the moment of its death
     kernel.kill()
     kernel.wait(60)
     while line := said.get(timeout=60):

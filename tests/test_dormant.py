@@ -160,6 +160,29 @@ def test_options_of_a_child_are_taken_too(lab: Lab) -> None:
     assert refs[1].state == {"count": 3}
 
 
+class Sample(Agent):
+    """Has a field that each of many must be given."""
+
+    number: int
+    label: str = ""
+
+    async def read(self) -> int:
+        """Its number."""
+        return self.number
+
+
+def test_what_has_no_default_is_given_to_each(anylab: Lab) -> None:
+    """What many share need not be a whole state; who is given too little starts nobody."""
+    fields = [{"number": number} for number in range(3)]
+    for _ in range(2):
+        refs = anylab.start_many(Sample, fields, exist_ok=True)
+        assert [ref.call.read().result(60) for ref in refs] == [0, 1, 2]
+    assert refs[1].state == {"number": 1, "label": ""}
+    with pytest.raises(InvalidSpec, match="needs a value for number"):
+        anylab.start_many(Sample, [{"number": 3}, {}])
+    assert len(anylab.agents().query("kind == 'agent'")) == 3
+
+
 def test_who_has_something_to_do_at_its_start_is_not_dormant(lab: Lab) -> None:
     """``on_start`` runs before ``start_many`` returns."""
     refs = lab.start_many(Early, 3)

@@ -91,6 +91,18 @@ def test_a_script_iterates_and_tab_completes(lab, sim):
         echo.stream.tell("x")
 
 
+def test_a_reply_says_where_pieces_are(lab):
+    """Who iterates over the answer of a call is told what to write."""
+    echo = lab.start(Echo, id="one-answer")
+
+    async def listen():
+        async for _ in echo.call.ask("hello"):
+            pass
+
+    with pytest.raises(TypeError, match=r"async for piece in ref\.stream\.ask\(\.\.\.\)"):
+        asyncio.run(listen())
+
+
 @pytest.mark.parametrize("cls", [Echo, Frail])
 def test_where_it_begins_again_is_marked(lab, sim, cls):
     """A cut stream is made again, in place or in the next life: what was said so far is not repeated silently."""

@@ -76,7 +76,8 @@ class Lives:
         for records in new.values():
             cls: Any = records[0].spec.what
             kind = desk.kinds.of(cls)
-            note = Dormant(kind, time.time_ns(), kind.first(records[0].spec.fields))
+            own = all(record.fields for record in records)  # then what they share need not be a whole state
+            note = Dormant(kind, time.time_ns(), {} if own else kind.first(records[0].spec.fields))
             for record in records:
                 record.note = note
             desk.entries.dormant += len(records)

@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NoReturn, Protocol, TypeVar, overload
 
 from agentlab.errors import CallTimeout
 from agentlab.ground import interrupts
@@ -148,6 +148,13 @@ class Reply:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._wait().__await__()
+
+    def __aiter__(self) -> NoReturn:
+        _, _, method = self._message.rpartition(".")
+        raise TypeError(
+            f"the reply of {self._message} is one answer: await it. Piece by piece, while the agent works: "
+            f"async for piece in ref.stream.{method}(...)"
+        )
 
     async def _wait(self) -> Any:
         end = self._deadline

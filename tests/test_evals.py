@@ -11,6 +11,7 @@ import pytest
 from agentlab import Budget, Lab
 from agentlab.errors import InvalidSpec, RunDiffers, SamplesFailed
 from agentlab.evals import Sample, Score, evaluate, exact, includes, open_run
+from tests.conftest import wait_for
 from tests.evaluated import Clerk, Echo, Worker, questions
 
 
@@ -142,3 +143,21 @@ def test_what_cannot_be_is_refused_before_anything_starts(shared, wrong, words):
     with pytest.raises(InvalidSpec, match=words):
         evaluate(given.pop("solver"), given.pop("samples"), given.pop("scorer"), **given)
     assert shared.whereis("/evals/wrong") is None
+
+
+def test_a_run_that_is_stopped_goes_on_by_the_same_call(shared):
+    """Nobody waits for it; what is left is stopped, and counted; the next call does that, and nothing twice."""
+    shared.sim.profile(latency_s=0.2)
+    given: dict[str, Any] = {"lab": shared, "name": "halted", "concurrency": 1}
+    run = evaluate(Clerk, questions(6), includes(), wait=False, **given)
+    wait_for(lambda: run.samples()["disposition"].eq("scored").any())
+    run.stop()
+    halted = run.counts()
+    shared.sim.clear()
+    whole = evaluate(Clerk, questions(6), includes(), **given)
+
+    assert run.done()
+    assert halted["scored"] + halted["stopped"] == 6
+    assert halted["stopped"] > 0
+    assert whole.counts()["scored"] == 6
+    assert whole.samples()["turns"].tolist() == [3] * 6

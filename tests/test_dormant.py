@@ -180,7 +180,7 @@ def test_what_has_no_default_is_given_to_each(anylab: Lab) -> None:
     assert refs[1].state == {"number": 1, "label": ""}
     with pytest.raises(InvalidSpec, match="needs a value for number"):
         anylab.start_many(Sample, [{"number": 3}, {}])
-    assert len(anylab.agents().query("kind == 'agent'")) == 3
+    assert anylab.agents()["path"].tolist() == ["/", *(ref.path for ref in refs)]
 
 
 def test_who_has_something_to_do_at_its_start_is_not_dormant(lab: Lab) -> None:

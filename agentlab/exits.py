@@ -11,6 +11,9 @@ from typing import Any
 
 from agentlab.ground.redaction import redact
 
+WORDS = frozenset({"normal", "shutdown", "killed", "kill", "noproc"})
+"""Reasons that are words of OTP's."""
+
 LONGEST = 2000
 """Characters of a reason in words."""
 
@@ -55,6 +58,8 @@ def has_diverged(reason: Any) -> bool:
 
 def reason_text(reason: Any) -> str:
     """An exit reason in words: ``normal``, ``shutdown: done``, ``ValueError: no tea``."""
+    if type(reason) is str and reason in WORDS:
+        return reason
     if isinstance(reason, tuple):
         text = ": ".join(reason_text(part) for part in reason)
     else:

@@ -176,7 +176,7 @@ class Field:
     def _text(self, value: Any) -> str:
         try:
             if self.plain and type(value) is self.annotation:
-                return json.dumps(value)
+                return repr(value) if type(value) is int else json.dumps(value)
             self._fit(value)
             return json.dumps(self.adapter.dump_python(value, mode="json", warnings="error"))
         except InvalidState:

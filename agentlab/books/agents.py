@@ -220,7 +220,7 @@ class Entry(Phased):
     def is_active(self) -> bool:
         """Whether it keeps the lab from being idle."""
         if self.pending and not self.is_down and (not self.suspended or self.pending[0].begun):
-            return self.is_ending or not self.waits_for_person
+            return self.pending[0].journal is None or self.is_ending or not self.waits_for_person
         if self.ordered is not None and self.is_ending:
             return True
         return self.phase is MOVING or self.record.state in UNSETTLED

@@ -110,7 +110,10 @@ class Entries(dict[str, Entry]):
 
     def kind(self, path: str) -> Kind | None:
         """The class of the agent at a path, without an entry being made; any thread may ask."""
-        record = self._find(path) if self.peek(path) is None else None
+        known = super().get(path)
+        if known is not None:
+            return known.kind
+        record = self._find(path)
         note = record.note if record is not None else None
         entry = self.peek(path)  # after the note, which is taken away once there is an entry
         return note.kind if note is not None else entry.kind if entry is not None else None

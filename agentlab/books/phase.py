@@ -149,15 +149,14 @@ class Phased:
         self._must(self.life != 0, "who has no life cannot be told to end")
         before = self.ordered or Order(reason)
         after = before.then if before.then != "moves" else "judged"
-        self.ordered = dataclasses.replace(
-            before, then=then or after, for_good=before.for_good if for_good is None else for_good
-        )
+        good = before.for_good if for_good is None else for_good
+        self.ordered = Order(before.reason, before.how, then or after, good)
 
     def order_end_at_once(self, reason: Any) -> None:
         """Its node is to end it where its code stands; what follows stays as it was ordered before."""
         self.order_end(reason)
         assert self.ordered is not None
-        self.ordered = dataclasses.replace(self.ordered, reason=reason, how="at once")
+        self.ordered = Order(reason, "at once", self.ordered.then, self.ordered.for_good)
 
     def order_to_leave(self, reason: Any) -> None:
         """Its node is to end it, for a message that was skipped; the agent goes on, if its end is not ordered too."""

@@ -100,7 +100,7 @@ class Desk:
         else:
             self.active.discard(entry)
         self.ledger.events.touch_path(entry.path)
-        self.due()
+        self.loop.due = True
 
     def why_not(self, path: str, method: str) -> str:
         """Why nobody reads a message, for the error."""

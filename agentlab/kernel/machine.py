@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from agentlab.kernel.desk import Desk
 from agentlab.supervision.words import (
-    Answer,
     Arm,
     Begun,
     Call,
@@ -71,7 +70,9 @@ class Machine:
 
     def _obey(self, commands: list[Command]) -> None:
         for command in commands:
-            if isinstance(command, Start):
+            if isinstance(command, Fact):  # most of them are
+                self._lives.note(command)
+            elif isinstance(command, Start):
                 self._lives.start(command)
             elif isinstance(command, Begun):
                 self._lives.begun(command)
@@ -83,12 +84,10 @@ class Machine:
                 handle = self._timers.pop(command.timer, None)
                 if handle is not None:
                     handle.cancel()
-            elif isinstance(command, Answer):
+            else:
                 future = self.calls.pop(command.call, None)
                 if future is not None and not future.done():
                     future.set_result(command.result)
-            else:
-                self._lives.note(command)
 
     def _ring(self, timer: int) -> None:
         if self._timers.pop(timer, None) is not None:

@@ -49,8 +49,11 @@ class Journal:
     __slots__ = ("_answered", "_faults", "_kept", "_last", "_seen")
 
     def __init__(self, kept: list[KeptStep], faults: list[KeptFault]) -> None:
-        self._kept = {step.mark: step for step in (Kept(*parts) for parts in kept)}
-        self._last = max((step.number for step in self._kept.values()), default=0)
+        self._kept: dict[Mark, Kept] = {}
+        self._last = 0
+        if kept:  # it is delivered again
+            self._kept = {step.mark: step for step in (Kept(*parts) for parts in kept)}
+            self._last = max(step.number for step in self._kept.values())
         self._seen: dict[tuple[str, str, str], int] = {}
         self._answered: list[str] = []
         self._faults = faults
@@ -85,6 +88,8 @@ class Journal:
     @property
     def lost(self) -> list[str]:
         """The names of those among them that cannot be taken back."""
+        if not self._kept:
+            return []
         return [step.mark[1] for step in self.left if step.once or step.mark[0] == "call"]
 
 

@@ -65,25 +65,25 @@ class Node:
         self.agents = 0
         self.classes: set[int] = set()
         self.transport: asyncio.WriteTransport | None = None
-        self._out: list[Frame] = []
-        self.say = SayToNode(self._out.append)  # what is said leaves with ``flush``, as one frame
+        self.said: list[Frame] = []
+        self.say = SayToNode(self.said.append)  # what is said leaves with ``flush``, as one frame
         self._knows: dict[str, str] | None = None  # which secrets
 
     def flush(self) -> None:
         """Send what waits."""
-        if self._out and self.transport is not None:
+        if self.said and self.transport is not None:
             out: list[Frame] = []
             if (secrets := known_secrets()) is not self._knows:
                 self._knows = secrets
                 SayToNode(out.append).secrets(found=secrets)  # before what may hold one
-            out += self._out
-            self._out.clear()
+            out += self.said
+            self.said.clear()
             self.transport.write(frame(out))
 
     @property
     def waiting(self) -> bool:
         """Whether something waits to be sent."""
-        return bool(self._out)
+        return bool(self.said)
 
     def __repr__(self) -> str:
         return f"Node({self.number}, pid {self.process.pid}, {self.agents} agents)"
@@ -250,7 +250,8 @@ class Pool:
     def flush(self) -> None:
         """Send what waits for every node."""
         for node in self.nodes.values():
-            node.flush()
+            if node.said:
+                node.flush()
 
     def close(self) -> None:
         """End every node now."""

@@ -80,6 +80,8 @@ class Record:
     @property
     def path(self) -> str:
         """The ids from the root down, with ``/`` between them; the root is ``/``."""
+        if self.parent is not None and self.parent.record.parent is None:  # most are children of the root
+            return "/" + self.id
         parts: list[str] = []
         record: Record = self
         while record.parent is not None:

@@ -123,6 +123,7 @@ REF: dict[str, Callable[[Lab, Ref], object]] = {
     "terminate_child": lambda lab, ref: ended(lab),
     "trace": lambda lab, ref: ref.trace(),
     "transcript": lambda lab, ref: refused(ref.transcript),  # it has none
+    "watch": lambda lab, ref: ref.watch(),
     "which_children": lambda lab, ref: team(lab).which_children(),
 }
 

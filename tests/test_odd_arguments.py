@@ -143,7 +143,7 @@ REF: dict[str, dict[str, Any]] = {
     "fork": {}, "get_childspec": {"id": "kid"}, "info": {}, "kill": {}, "log": {}, "replace_state": {}, "restart": {},
     "restart_child": {"id": "kid"}, "resume": {}, "rewind": {"to": 0}, "settle": {"step": 1, "retry": True}, "skip": {},
     "start_child": {"spec": child(Wild, id="kid")}, "stop": {}, "suspend": {}, "terminate_child": {"id": "kid"},
-    "trace": {}, "transcript": {}, "which_children": {},
+    "trace": {}, "transcript": {}, "watch": {}, "which_children": {},
 }  # fmt: skip
 """The methods of a ref; a supervisor's are tried on one, all others on both."""
 

@@ -284,6 +284,10 @@ class Ref:
         """The conversation in a ``Transcript`` field (the first one) as it goes on, with a box to talk to the agent."""
         return view_of(self, "TranscriptWidget", field)
 
+    def watch(self) -> Any:  # a widget
+        """A live look into the agent: state, message in hand, mailbox, lives, checkpoints, log, with buttons."""
+        return view_of(self, "InspectorWidget")
+
     @operation
     def checkpoints(self) -> pd.DataFrame:
         """This agent's checkpoints, one row each, as in ``lab.checkpoints()``."""

@@ -52,7 +52,7 @@ def commit(self, batch, real=Store.commit):
 def feed(self, event, real=Machine.feed):
     real(self, event)
     if armed:
-        self._desk._flusher.flush()  # as where others have their work committed in the same moment
+        self._desk.loop.end_of_turn()  # as where others have their work committed in the same moment
 
 Store.commit, Machine.feed = commit, feed
 with Lab(path, nodes=1, resume=True) as lab:

@@ -34,6 +34,16 @@ def as_json(found: Any) -> Any:
     return json.loads(json.dumps(found, default=str))
 
 
+def as_counted_now(was: Any) -> Any:
+    """A supervisor's restarts are all starts after its first since, as an agent's always were; then only a crash's."""
+    if isinstance(was, list):
+        return [as_counted_now(each) for each in was]
+    if not isinstance(was, dict):
+        return was
+    counted = {"restarts": was["incarnation"] - 1} if was.get("kind") == "supervisor" and was.get("incarnation") else {}
+    return {key: as_counted_now(value) for key, value in was.items()} | counted
+
+
 def differences(was: Any, found: Any, where: str = "") -> list[str]:
     """What was there and is other now; what is more is none."""
     if isinstance(was, dict) and isinstance(found, dict):
@@ -67,7 +77,7 @@ def test_a_lab_from_before_is_shown_as_it_was(before):
 @pytest.mark.slow
 def test_a_lab_from_before_goes_on(before):
     """Messages that waited are handled, finished steps are not repeated, who was in doubt asks, all take new work."""
-    was, found = written_down(HERE / RESUMED), as_json(resumed(before))
+    was, found = as_counted_now(written_down(HERE / RESUMED)), as_json(resumed(before))
 
     assert differences(was, found) == []
     assert found["idle"]["/slow"]["mailbox"] == 0

@@ -130,10 +130,14 @@ def test_its_end_leaves_no_file_and_no_process() -> None:
 
 def test_the_command_prints_its_address_and_serves() -> None:
     """``python -m agentlab.sim --port 0``, for any client."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "agentlab.sim", "--port", "0"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits that it is ignored, as by nohup
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "agentlab.sim", "--port", "0"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, heard)
     try:
         address = process.stdout.readline().strip()
         told = dict(word.split("=", 1) for word in process.stdout.readline().split())

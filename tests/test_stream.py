@@ -107,7 +107,7 @@ def test_a_reply_says_where_pieces_are(lab):
 def test_where_it_begins_again_is_marked(lab, sim, cls):
     """A cut stream is made again, in place or in the next life: what was said so far is not repeated silently."""
     agent = lab.start(cls, id=f"again-{cls.__name__}")
-    sim.faults([{"mode": "abort_mid_chunk", "times": 1, "after": 3}])
+    sim.faults([{"mode": "abort_mid_chunk", "times": 1, "after": 3}], delta_s=0.05)  # some is said before the cut
 
     stream = agent.stream.ask(LONG)
     pieces = list(stream)

@@ -124,6 +124,9 @@ def _budget(data: dict[str, Any]) -> Budget | None:
 
 OURS = frozenset({
     ("agentlab.agent.server", "ServerAgent"),
+    ("agentlab.drill.people", "Bystander"),
+    ("agentlab.drill.people", "Clerk"),
+    ("agentlab.evals.ledger", "Ledger"),
     ("agentlab.models.assistant", "Assistant"),
     ("agentlab.models.local", "LocalServer"),
     ("agentlab.models.simulator", "SimulatorServer"),

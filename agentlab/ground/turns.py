@@ -53,6 +53,8 @@ class TurnLoop(asyncio.SelectorEventLoop):
             self._call(callback, *args)
 
     def _run_once(self) -> None:
+        if self.due:  # made so while the loop did not run, as after a SystemExit that left it
+            self.call_soon(bool)
         try:
             super()._run_once()  # type: ignore[misc]  # asyncio's own
         finally:

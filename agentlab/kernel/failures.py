@@ -94,11 +94,13 @@ class Failures:
         if message.journal is not None:
             message.journal.faults.clear()  # a person who starts it again wants all attempts made again
 
-    def drop(self, entry: Entry, reason: Any, *, casts: bool = True, gone: bool = False) -> None:
+    def drop(
+        self, entry: Entry, reason: Any, *, casts: bool = True, gone: bool = False, patient: bool = False
+    ) -> None:  # fmt: skip
         """Nobody will read what waits: callers learn it, casts become dead letters.
 
-        A doubt waits for a person, unless the agent is gone. Its caller waits with it, but not where everything
-        else is dropped too: nobody starts the agent again. What the store kept waits for the next kernel.
+        A doubt waits for a person, unless the agent is gone, and its caller is told so unless it is ``patient``: then
+        what the person says answers it. What the store kept waits for the next kernel.
         """
         if self._desk.ledger.closing:
             self._leave(entry, reason)
@@ -111,7 +113,7 @@ class Failures:
         entry.pending = deque(kept) if kept else NOTHING
         for message in dropped:
             self.give_up(entry, message, reason)
-        if doubted is not None and casts and doubted.answer is not None:
+        if doubted is not None and not patient and doubted.answer is not None:
             self._desk.ledger.after_commit(doubted.answer, None, down(entry, doubted, reason, entry.doubt))
             doubted.answer = None
 

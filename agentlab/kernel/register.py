@@ -119,7 +119,7 @@ class Register:
         if fact.kind == "parked":
             entry.reason = fact.reason
         for_good = fact.kind == "down" or entry.is_asked_to_stop
-        self._failures.drop(entry, fact.reason, casts=for_good)
+        self._failures.drop(entry, fact.reason, casts=for_good, patient=not for_good)
         if for_good:
             self._leave_topics(entry)
         desk.ledger.children.keep_child(record, entry)

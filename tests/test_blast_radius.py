@@ -19,7 +19,7 @@ from agentlab import Agent, Lab, Ref, Supervisor, child
 from agentlab.ref.many import Refs
 from tests import misbehave
 from tests.conftest import wait_for
-from tests.test_journal import mark, size
+from tests.marks import mark, size
 
 
 def fail() -> None:

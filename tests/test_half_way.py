@@ -11,7 +11,7 @@ from agentlab import Agent, Lab, Supervisor, child
 from agentlab.errors import AgentDown, NotRunning
 from agentlab.supervision.child import Limit
 from tests.conftest import wait_for
-from tests.test_journal import mark, size
+from tests.marks import mark, size
 
 
 def refuse(folder: str) -> None:

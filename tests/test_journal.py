@@ -16,14 +16,8 @@ from agentlab import Agent, Lab, Ref
 from agentlab.books.journal import Journal
 from agentlab.errors import AgentDown, NotRunning
 from tests.conftest import wait_for
+from tests.marks import mark, size
 from tests.test_kernel_life import read_line, start_script
-
-
-def mark(folder: str, word: str) -> int:
-    """An effect on the world: one more line in a file; how many there are now."""
-    with Path(folder, word).open("a") as file:
-        file.write("x")
-    return Path(folder, word).stat().st_size
 
 
 def note(folder: str, line: str) -> None:
@@ -131,12 +125,6 @@ class Worker(Agent):
     async def beat(self) -> None:
         """One beat."""
         self.beats += 1
-
-
-def size(folder: Path, word: str) -> int:
-    """How often a word was marked."""
-    file = folder / word
-    return file.stat().st_size if file.exists() else 0
 
 
 @pytest.fixture(params=["memory", "file"])

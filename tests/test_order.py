@@ -15,9 +15,9 @@ import pytest
 from agentlab import Agent, Backoff, Lab, Ref, Supervisor, child
 from agentlab.errors import CallTimeout, NotRunning
 from tests.conftest import wait_for
+from tests.marks import mark
 from tests.patience import sign_of
 from tests.test_kernel_life import read_line, start_script
-from tests.test_travel import mark
 
 
 @pytest.fixture

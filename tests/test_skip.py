@@ -14,8 +14,8 @@ import pytest
 from agentlab import Agent, Backoff, Lab, Limit, Ref, Reply
 from agentlab.errors import AgentDown, NotRunning
 from tests.conftest import wait_for
+from tests.marks import mark, size
 from tests.misbehave import hold_for_ever, loop, sleep
-from tests.test_travel import mark, size
 
 Where = Literal["awaits", "loops", "sleeps", "swallows", "is in C code"]
 

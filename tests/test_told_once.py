@@ -11,9 +11,9 @@ import pytest
 from agentlab import Agent, Lab, Limit, Ref
 from agentlab.errors import AgentDown
 from tests.conftest import wait_for
+from tests.marks import mark, size
 from tests.patience import sign_of
 from tests.test_kernel_life import read_line, start_script
-from tests.test_travel import mark, size
 
 
 class Grower(Agent):

@@ -16,20 +16,8 @@ from agentlab import Agent, Backoff, Lab, Limit, Supervisor, Transcript, child, 
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, UnknownCheckpoint, UnknownLetter
 from tests.agents import Counter
 from tests.conftest import wait_for
+from tests.marks import mark, size
 from tests.test_kernel_life import read_line, start_script
-
-
-def mark(folder: str, word: str) -> int:
-    """An effect on the world: one more line in a file; how many there are now."""
-    with Path(folder, word).open("a") as file:
-        file.write("x")
-    return Path(folder, word).stat().st_size
-
-
-def size(folder: Path, word: str) -> int:
-    """How often an effect took place."""
-    found = folder / word
-    return found.stat().st_size if found.exists() else 0
 
 
 class Writer(Agent):

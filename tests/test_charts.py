@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from agentlab import charts
+from agentlab.looks import clean
 
 if TYPE_CHECKING:
     import altair as alt
@@ -68,7 +69,7 @@ def test_latency_shows_quantiles_in_milliseconds_by_method():
     assert drawn["add", "handling"]["p50"] == pytest.approx(20)
     assert drawn["add", "handling"]["most"] == pytest.approx(30)
     assert drawn["add", "handling"]["messages"] == 2
-    assert drawn["ask", "waiting"]["p50"] == charts.SHORTEST_MS
+    assert drawn["ask", "waiting"]["p50"] == charts.times.SHORTEST_MS
 
 
 @pytest.mark.parametrize("draw", [charts.restarts, charts.latency])
@@ -102,7 +103,7 @@ def test_a_chart_of_many_rows_stays_small():
 
     drawn = rows(charts.restarts(many))
 
-    assert len(drawn) <= charts.MOST * len(charts.REASONS)
+    assert len(drawn) <= charts.drawing.MOST * len(charts.bars.REASONS)
     assert sum(row["restarts"] for row in drawn) == 100_000
     assert {"other agents", "other reasons"} <= {row["agent"] for row in drawn} | {row["reason"] for row in drawn}
 
@@ -162,7 +163,7 @@ def test_a_long_name_shows_its_end():
     drawn = svg(charts.restarts(pd.DataFrame({"path": paths, "reason": "killed"})))
 
     for path in paths:
-        assert f"…{path[1 - charts.LONGEST :]}<" in drawn
+        assert f"…{path[1 - charts.drawing.LONGEST :]}<" in drawn
 
 
 def test_a_legend_has_room():
@@ -171,7 +172,7 @@ def test_a_legend_has_room():
     chart = charts.restarts(pd.DataFrame({"path": "/a", "reason": "x", "fault": kinds})).to_dict()
     legend = chart["layer"][0]["encoding"]["color"]["legend"]
 
-    assert legend["columns"] * 8 * max(map(len, kinds)) <= charts.WIDTH
+    assert legend["columns"] * 8 * max(map(len, kinds)) <= charts.drawing.WIDTH
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_a_chart_is_as_wide_as_its_cell_and_has_no_small_letters(chart):
     sizes = [float(size) for size in re.findall(r'font-size="([0-9.]+)px"', drawn)]
 
     assert chart.to_dict()["width"] == "container"
-    assert f' width="100%" viewBox="0 0 {charts.WIDTH} ' in drawn.partition(">")[0]
+    assert f' width="100%" viewBox="0 0 {charts.drawing.WIDTH} ' in drawn.partition(">")[0]
     assert sizes
     assert min(sizes) >= 12
 
@@ -253,21 +254,21 @@ def test_outcomes_mark_the_best():
 
 def test_tab_finds_the_charts_and_nothing_else():
     """What the module itself uses is nobody's chart."""
-    assert dir(charts) == ["breaker", "latency", "outcomes", "restarts"]
+    assert dir(charts) == ["breaker", "latency", "outcomes", "restarts", "spend"]
     assert all(callable(getattr(charts, name)) for name in dir(charts))
 
 
 def test_a_long_text_is_cut_where_it_says():
     """The last character of a cut one says that there was more."""
-    assert charts.clean("x" * 10, 10) == "x" * 10
-    assert charts.clean("x" * 11, 10) == "x" * 9 + "…"
+    assert clean("x" * 10, 10) == "x" * 10
+    assert clean("x" * 11, 10) == "x" * 9 + "…"
 
 
 def test_each_bar_says_its_total_once_and_the_most_frequent_kind_is_first():
     """The number stands at the end of the last part; the legend begins with what happened most."""
     frame = pd.DataFrame({"path": ["/a"] * 4, "reason": ["Aaa: x", "Zzz: x", "Zzz: y", "Zzz: z"]})
 
-    counts, kinds = charts._counts(frame)
+    counts, kinds = charts.bars._counts(frame)
 
     assert kinds == ["Zzz", "Aaa"]
     assert sorted(counts["total"]) == ["", "4"]
@@ -275,13 +276,13 @@ def test_each_bar_says_its_total_once_and_the_most_frequent_kind_is_first():
 
 def test_the_slowest_methods_are_drawn_and_a_dot_alone_needs_no_second_number():
     """Of more than 20 methods the quick ones are left out."""
-    number = charts.MOST + 5
+    number = charts.drawing.MOST + 5
     frame = pd.DataFrame({
         "method": [f"m{n:02}" for n in range(number)], "wait_s": [0.0] * number,
         "took_s": [float(n) for n in range(number)],
     })  # fmt: skip
 
-    marks = charts._quantiles(frame)
+    marks = charts.times._quantiles(frame)
 
     assert list(dict.fromkeys(marks["method"])) == [f"m{n:02}" for n in reversed(range(5, number))]
     assert set(marks["dot"]) == {""}
@@ -301,3 +302,46 @@ def test_a_breaker_is_a_bar_per_state_from_its_first_opening_on():
         ["sim", "open", 0, 3], ["local", "open", 1, 8], ["sim", "half open", 3, 5], ["sim", "closed", 5, 8],
     ]  # fmt: skip
     assert "No breaker has opened" in str(charts.breaker(events[:1]).to_dict())
+
+
+def spent(**columns: list[object]) -> pd.DataFrame:
+    """What ``lab.spend()`` gives, with these columns."""
+    plain = {"who": ["/a", "/b"], "model": "m", "calls": [2, 1], "tokens_in": [90, 10], "tokens_out": [10, 5]}
+    rest = {"tokens_cached": [40, 0], "cost_usd": [0.5, 2.0], "replayed": [3, 0], "wasted_usd": [0.125, 0.0]}
+    return pd.DataFrame({**plain, **rest, **columns})
+
+
+def test_what_was_spent_is_a_bar_each_and_what_was_wasted_is_set_apart():
+    """In dollars, the dearest first; how many calls it was, and how many were for nothing, is seen over a bar."""
+    chart = charts.spend(spent())
+
+    drawn = [(row["who"], row["part"], row["start"], row["end"], row["total"]) for row in rows(chart)]
+    assert drawn == [
+        ("/b", "used", 0, 2, ""), ("/b", "wasted", 2, 2, "$2.00"),
+        ("/a", "used", 0, 0.375, ""), ("/a", "wasted", 0.375, 0.5, "$0.50"),
+    ]  # fmt: skip
+    assert [(row["calls"], row["replayed"]) for row in rows(chart)][1:3] == [(1, 0), (2, 3)]
+    assert "$2.50 in 3 model calls, $0.12 of it wasted" in svg(chart)
+
+
+def test_where_nobody_knows_a_price_tokens_are_drawn():
+    """None of them at all: tokens, by what they were; some of them: no bar, and it is said why."""
+    unknown = spent(cost_usd=[None, None], wasted_usd=[None, None])
+
+    assert [(row["part"], row["end"]) for row in rows(charts.spend(unknown))][:3] == [
+        ("read", 50), ("read from the cache", 90), ("written", 100),
+    ]  # fmt: skip
+    some = rows(charts.spend(spent(cost_usd=[None, 2.0], wasted_usd=[None, 0.0])))
+    assert [row["total"] for row in some if row["who"] == "/a"] == ["", "no price"]
+
+
+def test_of_many_who_spend_the_dearest_are_drawn():
+    """The others are one bar; several models of one agent are one, too."""
+    many = pd.concat([spent(who=[f"/a{n}", "/b"], cost_usd=[float(n), 2.0]) for n in range(40)])
+
+    drawn = charts.spend(many).to_dict()
+
+    (data,) = drawn["datasets"].values()
+    who = list(dict.fromkeys(row["who"] for row in data))
+    assert (len(who), who[:2], who[-1]) == (charts.drawing.MOST, ["/b", "/a39"], "all others")
+    assert "No model was called" in svg(charts.spend(many[:0]))

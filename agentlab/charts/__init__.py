@@ -1,0 +1,24 @@
+"""Altair charts from the frames of a lab, ``lab.restarts()`` say, or from the lab itself.
+
+May import: ``errors``, ``ground``, ``looks``; Altair and pandas where one is drawn.
+Start with: ``bars`` (restarts, outcomes), ``times`` (latency, breaker), ``spending`` (spend); all share ``drawing``.
+Invariant: rows are counted before they reach Altair, so a chart of a million messages is as small as one of ten.
+To add: a function that ends with ``drawing.finish``, its name in ``__all__``, a row in ``tests/test_odd_arguments``.
+
+Nothing is fetched from another host: in a notebook a chart is drawn as SVG by vl-convert (``ground/still``), unless
+another renderer was chosen before. The first chart of a process imports Altair, which takes some seconds. Nothing is
+printed meanwhile, and nothing imports it earlier: a line would stay in the notebook, or clearing it would take along
+what the cell has printed, and three seconds of imports in a thread of the kernel would slow every call of those who
+never draw.
+"""
+
+from agentlab.charts.bars import outcomes, restarts
+from agentlab.charts.spending import spend
+from agentlab.charts.times import breaker, latency
+
+__all__ = ["breaker", "latency", "outcomes", "restarts", "spend"]
+
+
+def __dir__() -> list[str]:
+    """What TAB shows: the charts."""
+    return __all__

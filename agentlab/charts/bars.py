@@ -1,0 +1,154 @@
+"""Charts of how often something happened, and of what came of it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from agentlab.charts.drawing import (
+    INK,
+    MOST,
+    HasFrames,
+    axis_of_names,
+    by_number,
+    finish,
+    frame_of,
+    keep_most,
+    label,
+    legend_for,
+    nothing,
+    numbers_of,
+)
+from agentlab.ground.given import text_of
+from agentlab.ground.grammars import defer_grammars
+from agentlab.ground.still import SMALLEST
+from agentlab.ground.words import counted
+from agentlab.looks import CRASH, LOOKS, clean
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
+OTHER_AGENTS, OTHER_REASONS = "other agents", "other reasons"
+COLUMN = "the name of a column"
+
+
+def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
+    """How often each agent was restarted, and why: a bar per agent, a colour per kind of exit, most restarted first.
+
+    Restarts are of one kind if their exceptions are of one class; what each of them said is in the tooltip. More than
+    20 agents: the others are one bar at the end, which is cut where the longest of the 20 ends.
+
+    Args:
+        source: ``lab.restarts()`` or the lab. Read: ``path``, ``reason`` and, if it is there, ``fault``.
+    """
+    defer_grammars()
+    import altair as alt
+
+    frame = frame_of(source, "restarts", "path", "reason")
+    if frame.empty:
+        return nothing("No restarts yet")
+    counts, kinds = _counts(frame)
+    agents = list(dict.fromkeys(counts["agent"]))
+    most = int(counts.loc[counts["agent"] != OTHER_AGENTS, "end"].max())
+    ends = alt.Scale(domain=[0, most], nice=False)
+    base = alt.Chart(counts).encode(y=alt.Y("agent:N", title=None, sort=agents, axis=axis_of_names()))
+    bars = base.mark_bar(height={"band": 0.7}).encode(  # round corners need clip paths, whose numbers change each time
+        x=alt.X("start:Q", title="restarts", scale=ends, axis=alt.Axis(values=_whole(most), format="d")),
+        x2="end:Q",
+        color=alt.Color("kind:N", title=None, scale=_colours(kinds), legend=legend_for(kinds)),
+        tooltip=["agent:N", "kind:N", "reason:N", "restarts:Q"],
+    )
+    totals = base.mark_text(align="left", dx=5, color=INK, fontSize=SMALLEST).encode(x="end:Q", text="total:N")
+    return finish(alt.layer(bars, totals), counted(len(frame), "restart"), rows=len(agents), names=agents)
+
+
+def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
+    """What became of each branch: a bar per row, the highest one marked.
+
+    Args:
+        frame: A row per agent, fork or sample; ``lab.checkpoints(SomeAgent)``, say, with its fields as columns.
+        x: The column that says what was tried; a ``state.`` in front is not shown.
+        y: The column with the numbers that came of it.
+    """
+    defer_grammars()
+    import altair as alt
+    import pandas as pd
+
+    frame = frame_of(frame, "checkpoints", text_of(x, "outcomes: x", COLUMN), text_of(y, "outcomes: y", COLUMN))
+    if frame.empty:
+        return nothing("No outcomes yet")
+    bars = pd.DataFrame({"tried": frame[x].map(label).tolist(), "value": numbers_of(frame, y).tolist()})
+    bars["best"] = bars["value"] == bars["value"].max()
+    colour = alt.condition("datum.best", alt.value(LOOKS["running"].colour), alt.value(INK))
+    tried, value = x.removeprefix("state."), y.removeprefix("state.")
+    return finish(
+        alt.Chart(bars)
+        .mark_bar(width={"band": 0.7})
+        .encode(
+            x=alt.X("tried:N", title=tried, sort=None, axis=alt.Axis(labelAngle=0, labelOverlap=True, labelLimit=120)),
+            y=alt.Y("value:Q", title=value),
+            color=colour,
+            tooltip=[alt.Tooltip("tried:N", title=tried), alt.Tooltip("value:Q", title=value)],
+        ),
+        f"{value} by {tried}",
+        rows=8,
+    )
+
+
+def _counts(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Restarts per agent and kind, where their bars start and end, and the kinds, most frequent first."""
+    import pandas as pd
+
+    texts = frame["reason"].astype("string").fillna("unknown")
+    classes = frame["fault"].astype("string") if "fault" in frame else pd.Series(pd.NA, frame.index, dtype="string")
+    agents = frame["path"].astype("string").fillna("unknown")
+    rows = pd.DataFrame({"agent": agents.map(clean), "reason": texts.map(clean)})
+    rows["kind"] = keep_most(classes.fillna(texts.map(_kind)).map(label), len(REASONS), OTHER_REASONS)
+    rows["agent"] = keep_most(rows["agent"], MOST, OTHER_AGENTS)
+    groups = rows.groupby(["agent", "kind"])["reason"]
+    counts = groups.agg([_said, "size"]).set_axis(["reason", "restarts"], axis=1).reset_index()
+    counts.loc[counts["kind"] == OTHER_REASONS, "reason"] = OTHER_REASONS
+    return _stacked(counts), by_number(rows["kind"], OTHER_REASONS)
+
+
+def _stacked(counts: pd.DataFrame) -> pd.DataFrame:
+    """Put each agent's parts end to end; the bar that stands for many agents may not set the scale."""
+    counts["all"] = counts.groupby("agent")["restarts"].transform("sum")
+    others = counts["agent"] == OTHER_AGENTS
+    order = {"last": True, "all": False, "agent": True, "kind": True}
+    counts = counts.assign(last=others).sort_values(list(order), ascending=list(order.values()))
+    longest = counts.loc[~counts["last"], "all"].max()
+    beyond = counts["last"] & (counts["all"] > longest)
+    ends = counts.groupby("agent")["restarts"].cumsum()
+    scale = (longest / counts["all"]).where(beyond, 1.0)
+    counts["start"], counts["end"] = (ends - counts["restarts"]) * scale, ends * scale
+    totals = counts["all"].map("{:,}".format) + beyond.map({True: " (the bar is cut)", False: ""})
+    counts["total"] = totals.where(~counts["agent"].duplicated(keep="last"), "")
+    return counts[["agent", "kind", "reason", "restarts", "start", "end", "total"]]
+
+
+def _kind(reason: str) -> str:
+    """The class or the word with which a reason begins; of another text what does not name a place or count."""
+    begins = reason.split(":", 1)[0]
+    return begins if begins.replace(".", "").isidentifier() else re.sub(r"/\S+|\d+", "…", reason)
+
+
+def _said(reasons: pd.Series[Any]) -> str:
+    """What restarts of one kind gave as their reason: the most frequent text, and how many others there are."""
+    first, others = str(reasons.mode().iloc[0]), reasons.nunique() - 1
+    return first if not others else f"{first} (and {counted(others, 'other text')})"
+
+
+def _whole(most: int) -> list[int]:
+    """At most ten ticks at whole numbers: half a restart is none."""
+    return list(range(0, most + 1, max(1, -(-most // 10))))
+
+
+def _colours(kinds: list[str]) -> alt.Scale:
+    """A colour for each kind; grey for the rest of them."""
+    import altair as alt
+
+    colours = [REASONS[-1] if kind == OTHER_REASONS else REASONS[place] for place, kind in enumerate(kinds)]
+    return alt.Scale(domain=kinds, range=colours)

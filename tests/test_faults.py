@@ -24,11 +24,21 @@ def test_every_row_of_the_tables_is_a_known_kind():
         (ConnectionResetError(), "connection"),
         (StepFailed("x", fault("tool_failed")), "tool_failed"),
         (StepFailed("x"), "crash"),
+        (ExceptionGroup("x", [TimeoutError(), ExceptionGroup("y", [ConnectionResetError()])]), "timeout"),
+        (ExceptionGroup("x", [TimeoutError(), ZeroDivisionError()]), "crash"),
+        (ExceptionGroup("x", [KeyError(), StepFailed("x", fault("unauthorized"))]), "unauthorized"),
     ],
 )
 def test_other_exceptions_are_classified_by_their_class(error, kind):
     """What is in no table is a crash."""
     assert classify(error).kind == kind
+
+
+def test_a_group_that_may_pass_waits_for_the_longest_of_its_waits():
+    """Before that the others would fail again."""
+    found = classify(ExceptionGroup("x", [StepFailed(f"{n}", fault("rate_limit", float(n))) for n in (3, 40, 7)]))
+
+    assert (found.kind, found.retry_after) == ("rate_limit", 40.0)
 
 
 @pytest.mark.parametrize(

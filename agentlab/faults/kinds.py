@@ -10,13 +10,14 @@ name), never by import, so classifying costs no import of a client library.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 
 from agentlab.errors import BudgetExceeded, StepFailed
+from agentlab.ground.tracebacks import leaves
 
 Scope = Literal["call", "agent", "model", "provider", "tool", "node"]
 
@@ -132,7 +133,13 @@ def fault(kind: str, retry_after: float | None = None) -> Fault:
 
 
 def classify(error: BaseException) -> Fault:
-    """Say what kind of failure an exception is; anything not in the tables is a ``crash``."""
+    """Say what kind of failure an exception is; anything not in the tables is a ``crash``.
+
+    A group, as several steps at once may raise it, is the worst of what is in it: what nothing mends, before a tool's
+    failure or what is in no table, before what may pass. It may pass if all of it may, after the longest of its waits.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return _worst([classify(each) for each in leaves(error)])
     if isinstance(error, StepFailed) and isinstance(error.fault, Fault):
         return error.fault
     if isinstance(error, BudgetExceeded):
@@ -142,6 +149,12 @@ def classify(error: BaseException) -> Fault:
         return _classify_status(error, status)
     names = {cls.__name__ for cls in type(error).__mro__}
     return fault(next((kind for name, kind in BY_CLASS.items() if name in names), "crash"))
+
+
+def _worst(found: Sequence[Fault]) -> Fault:
+    worst = min(found, key=lambda each: (each.transient, each.kind == "crash" or each.scope == "tool"))
+    waits = [each.retry_after for each in found if each.retry_after is not None]
+    return replace(worst, retry_after=max(waits)) if worst.transient and waits else worst
 
 
 def classify_reply(status: int, type_: str | None, *, code: str | None = None, message: str = "") -> str:

@@ -26,6 +26,8 @@ IN_THE_AGENT = "In the agent:\n"
 """How the note begins that says where an agent raised it."""
 
 MOST_FRAMES, MOST_PLACES, MOST_CELLS = 50, 2000, 200
+MOST_TOLD = 8
+"""Exceptions of a group that are told in its message."""
 
 Source = tuple[str, str]
 """A cell's name and its text."""
@@ -263,10 +265,21 @@ def _notes(error: BaseException) -> list[str]:
     return [note for note in getattr(error, "__notes__", ()) if isinstance(note, str)]
 
 
+def leaves(error: BaseException) -> list[BaseException]:
+    """What is inside a group of exceptions, however deep, in its order; of any other the exception itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in leaves(each)]
+
+
 def message_of(error: BaseException) -> str:
-    """What an exception says, whatever its ``__str__`` does."""
+    """What an exception says, whatever its ``__str__`` does; a group says what is in it, too."""
     try:
-        return str.__str__(str(error))
+        said = str.__str__(str(error))
+        if not isinstance(error, BaseExceptionGroup):
+            return said
+        told = [f"{type(each).__name__}: {message_of(each)}" for each in leaves(error)[:MOST_TOLD]]
+        return f"{said}: {'; '.join(told)}"
     except BaseException as failed:  # a __str__ may raise anything
         return f"(its message raised {type(failed).__name__})"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_type
 
 from agentlab import Agent, Lab, Ref
+from agentlab.ref.stream import Piece, Stream
 
 if TYPE_CHECKING:
     from agentlab.ref.cell import RefInCell
@@ -44,6 +45,19 @@ async def by_habit(ref: RefInCell) -> None:
     assert_type(await ref.call.ask(ref), Any)
     await ref.crash()
     await ref.stop()
+
+
+async def in_pieces(ref: RefInCell) -> None:
+    """An answer that streams in is pieces of text, and whole at the end."""
+    stream = assert_type(ref.stream(timeout=5.0).ask(ref), Stream)
+    async for piece in stream:
+        assert_type(piece, Piece)
+        print(piece.upper(), piece.kind == "again")
+    for piece in ref.stream.ask(ref):
+        assert_type(piece, Piece)
+    assert_type(stream.done(), bool)
+    assert_type(await stream, Any)
+    ref.stream.ask(ref).next()  # type: ignore[attr-defined]
 
 
 class Asker(Agent):

@@ -58,9 +58,10 @@ class Sim:
 
         Args:
             rules: ``mode`` is what happens; a wrong one is refused with all the names. Conditions: ``rate``: with this
-                probability (0 to 1); ``nth``: at these calls, from 1 (2 or ``[1, 3]``); ``times``: at most so often;
-                ``model``; ``agent``: only for the agent at this path; ``prompt``: only if this occurs in the last text
-                of the user; ``from_s``, ``until_s``: so many seconds after the rules were set. Settings:
+                probability (0 to 1); ``nth``: at these calls, from 1 (2 or ``[1, 3]``), counted for each rule among
+                those that fit its ``model``, ``agent`` and ``prompt`` and that no earlier rule struck; ``times``: at
+                most so often; ``model``; ``agent``: only for the agent at this path; ``prompt``: only if this occurs in
+                the last text of the user; ``from_s``, ``until_s``: so many seconds after the rules were set. Settings:
                 ``retry_after``: a header's value; ``after``: deltas that arrive first; ``message``: the error's text.
             latency_s: Seconds before each answer begins.
             delta_s: Seconds between two pieces of an answer.

@@ -4,7 +4,8 @@ A rule is JSON: ``{"mode": "529", "rate": 0.3}``. It strikes a request if all of
 
 ========== =========================================================================================================
 rate       with this probability, 0 to 1 (from the seed, the request and how often that request came)
-nth        at these calls, from 1, among the requests that fit its ``model``, ``agent`` and ``prompt``: 2 or [1, 3]
+nth        at these calls, from 1, 2 or [1, 3]: counted are those that fit its ``model``, ``agent`` and ``prompt``, and
+           that no earlier rule struck
 times      at most so often
 model      only for this model
 agent      only for this agent: its path, which it gives as the request's ``metadata.user_id``

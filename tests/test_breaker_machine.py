@@ -57,6 +57,19 @@ def test_one_agent_that_fails_again_and_again_opens_nothing():
     assert breaker.limiter.most >= FIRST
 
 
+def test_a_lone_agent_is_told_of_an_outage_by_its_second_overload():
+    """Unless somebody was answered in between; of a fault that its request may bring about it is not."""
+    breaker, told = Breaker(0.0, QUICK), []
+
+    for now, how in enumerate(["overload", "overload", "ok", "overload", "fault", "overload"]):
+        agent = "b" if how == "ok" else "a"
+        breaker.ask(now, agent, float(now))
+        told.append(breaker.went(now, how, float(now)))
+
+    assert told == [False, True, False, False, False, True]
+    assert breaker.state == "closed"
+
+
 def test_faults_over_distinct_agents_open_it():
     """So many of them, and so large a share of those that called."""
     breaker = Breaker(0.0, QUICK)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentlab import Agent, Lab, open_store
-from agentlab.errors import InvalidArgument, InvalidSpec, ModelFailed
+from agentlab.errors import CallTimeout, InvalidArgument, InvalidSpec, ModelFailed
 from agentlab.events import KINDS
 from agentlab.faults import Action, fault
 from agentlab.ground.limits import limits_of
@@ -53,9 +53,8 @@ class Manager(Agent):
 
 
 class Clock(Agent):
-    async def tick(self) -> str:
-        await asyncio.sleep(1.0)
-        return "a second"
+    async def tick(self) -> None:
+        await asyncio.Event().wait()
 
 
 QUICK = {"window": 60.0, "cooldown": 0.1, "longest": 0.5, "agents": 3}
@@ -152,6 +151,40 @@ def test_two_agents_whom_nobody_else_is_answered_wait_too(tmp_path):
         assert [reply.result(60) for reply in replies] == ["bought"] * 2
 
 
+def test_a_lone_agent_waits_for_an_outage_as_many_do(tmp_path):
+    """It opens no breaker, but waits there; no request makes a provider say 529, so no limit is touched."""
+    down = tmp_path / "down"
+    down.touch()
+    with Lab(nodes=1, on_fault=HASTY) as lab:
+        lone = lab.start(Buyer, id="lone")
+        reply = lone.call.buy(str(down))
+
+        wait_for(lambda: lab.steps().fault.notna().sum() > 10)
+
+        assert (lone.status, lab.breaker("shop").state) == ("waiting", "closed")
+        down.unlink()
+        assert reply.result(60) == "bought"
+        assert lab.messages().deliveries.tolist() == [1]
+        assert len(lab.restarts()) == 0
+
+
+@pytest.mark.parametrize(("kind", "answered"), [("overloaded", True), ("server_error", False)])
+def test_a_lone_agent_is_parked_for_what_may_be_its_own(kind, answered, tmp_path):
+    """Others are answered meanwhile; or it is a fault that a request can bring about."""
+    down = tmp_path / "down"
+    down.write_text(kind)
+    with Lab(nodes=1, on_fault=HASTY) as lab:
+        lone, other = lab.start(Buyer, id="lone"), lab.start(Buyer, id="other")
+        lone.cast.buy(str(down))
+
+        def is_parked() -> bool:
+            if answered:
+                other.call.buy().result(60)
+            return lone.status == "parked"
+
+        wait_for(is_parked)
+
+
 def test_attempts_of_an_outage_count_for_nothing_in_the_next_kernel_either(tmp_path):
     """Its breakers begin closed."""
     down = tmp_path / "down"
@@ -174,16 +207,16 @@ def test_attempts_of_an_outage_count_for_nothing_in_the_next_kernel_either(tmp_p
 
 
 def test_nobody_is_late_who_asks_an_agent_that_waits_for_a_breaker(lab):
-    """A cell's deadline, and that of an agent in between, stand still."""
-    breaker, manager = lab.breaker("shop"), lab.start(Manager, id="manager")
+    """A cell's deadline, and that of an agent in between, stand still: another one of that length is over meanwhile."""
+    breaker, manager, clock = lab.breaker("shop"), lab.start(Manager, id="manager"), lab.start(Clock, id="clock")
+    buyers = [lab.start(Buyer, id=f"b{n}") for n in (1, 2)]
+    assert [buyer.call.buy().result(60) for buyer in buyers] == ["bought"] * 2
     breaker.open()
-    direct = lab.start(Buyer, id="b1").call(timeout=0.3).buy()
-    lab.start(Buyer, id="b2")
-    through = manager.call(timeout=0.6).order("/b2", 0.3)
+    direct, through = buyers[0].call(timeout=0.8).buy(), manager.call(timeout=0.8).order("/b2", 0.8)
     wait_for(lambda: breaker.waiting == 2)
 
-    began = lab.start(Clock, id="clock").call.tick().result(60)
-    assert began == "a second"
+    with pytest.raises(CallTimeout):
+        clock.call(timeout=0.8).tick().result()
 
     assert not direct.done()
     assert not through.done()
@@ -191,12 +224,13 @@ def test_nobody_is_late_who_asks_an_agent_that_waits_for_a_breaker(lab):
     assert (direct.result(60), through.result(60)) == ("bought", "bought")
 
 
-def test_a_once_step_that_waits_for_a_breaker_is_in_no_doubt(lab):
-    """It has not begun: killed meanwhile, the next life runs it."""
+@pytest.mark.parametrize("method", ["buy", "buy_once"])
+def test_an_agent_that_dies_while_it_waits_leaves_its_place(lab, method):
+    """The next life asks anew, and nobody is counted twice; nor is a once step in doubt, which has not begun."""
     breaker = lab.breaker("shop")
     breaker.open()
     buyer = lab.start(Buyer, id="b")
-    reply = buyer.call.buy_once()
+    reply = getattr(buyer.call, method)()
     wait_for(lambda: breaker.waiting == 1)
 
     buyer.kill()
@@ -204,6 +238,7 @@ def test_a_once_step_that_waits_for_a_breaker_is_in_no_doubt(lab):
     breaker.close()
 
     assert reply.result(60) == "bought"
+    assert breaker.waiting == 0
 
 
 def test_one_agent_alone_opens_nothing(lab, tmp_path):
@@ -219,22 +254,6 @@ def test_one_agent_alone_opens_nothing(lab, tmp_path):
     assert reply.result(60) == "bought"
     assert (lab.breaker("shop").state, len(lab.breaker("shop").history())) == ("closed", 0)
     assert lab.breakers().faults[0] >= 1
-
-
-def test_an_agent_that_dies_while_it_waits_leaves_its_place(lab):
-    """The next life asks anew; nobody is counted twice."""
-    breaker = lab.breaker("shop")
-    breaker.open()
-    buyer = lab.start(Buyer, id="b")
-    reply = buyer.call.buy()
-    wait_for(lambda: breaker.waiting == 1)
-
-    buyer.kill()
-    wait_for(lambda: buyer.incarnation == 2 and breaker.waiting == 1)
-    breaker.close()
-
-    assert reply.result(60) == "bought"
-    assert breaker.waiting == 0
 
 
 def test_a_message_that_is_taken_back_waits_no_more(lab):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from agentlab.drill.people import Bystander, Clerk, answer, question
 from agentlab.drill.report import Report
-from agentlab.errors import AgentLabError
+from agentlab.errors import AgentLabError, InvalidArgument
 from agentlab.faults import ACTIONS, Action
 from agentlab.lab import Lab
 from agentlab.supervision.child import Supervisor
@@ -22,6 +22,13 @@ OUTAGE: list[dict[str, Any]] = [
     {"mode": "529", "rate": 0.8}, {"mode": "clean_eof_no_stop", "rate": 0.75}, {"mode": "half_frame_then_blank"},
 ]  # fmt: skip
 """80 % overloads, 15 % cut streams, 5 % garbage: a rule is asked when those before it did not strike."""
+
+STALL_NOTICE = 2.0
+"""Seconds: on a machine that others use too, a node gets no processor for a while though nobody holds it."""
+
+ASKED_AT_ONCE = 16
+PAUSE = 0.02
+"""So many of the others are asked together, then nobody for so many seconds: a p99 for little work."""
 
 PATIENCE = 1_800.0
 """Seconds that the drill waits for the last task before it calls it lost."""
@@ -36,13 +43,21 @@ def drill(
     Args:
         agents: Agents in the lab.
         busy: Those of them that do a task of six tool calls.
-        seconds: How long the provider is down, by the drill's own clock.
+        seconds: How long the provider is down, by the drill's own clock, once that has shown.
         speed: How much faster that clock is: all waits are so much shorter.
         how: How faults are met.
         path: The lab's file; None: in memory.
         nodes: As in ``Lab``.
+
+    Raises:
+        InvalidArgument: Nobody would be busy, or nobody else there.
     """
-    with Lab(path, nodes=nodes, on_fault=_rules(speed, how)) as lab:
+    if not 0 < busy < agents:
+        raise InvalidArgument(
+            f"drill: of {agents:,} agents {busy:,} are to be busy; it needs at least one, and one that is not",
+            argument="busy",
+        )
+    with Lab(path, nodes=nodes, on_fault=_rules(speed, how), stall_notice=STALL_NOTICE) as lab:
         return Night(lab, agents, busy, seconds / speed, speed=speed, how=how).live()
 
 
@@ -62,17 +77,17 @@ class Night:
         self, lab: Lab, agents: int, busy: int, seconds: float, *, speed: float = 1.0, how: How = "breaker"
     ) -> None:  # fmt: skip
         self._lab = lab
-        self._seconds = seconds
+        self._seconds, self._how = seconds, how
         self.report = Report(agents, busy)
         lab.sim.profile()  # starts it
         lab.sim.forget()
-        breaker = lab.breaker("sim")
-        breaker.tune(cooldown=2.0 / speed, longest=120.0 / speed)
+        self._breaker = lab.breaker("sim")
+        self._breaker.tune(cooldown=2.0 / speed, longest=120.0 / speed)
         if how != "breaker":
-            breaker.tune(agents=1_000_000_000)  # it never opens
+            self._breaker.tune(agents=1_000_000_000)  # it never opens
         self._clerks = lab.start_many(Clerk, busy, under=lab.start(Supervisor("clerks")))
         self._others = lab.start_many(Bystander, agents - busy, under=lab.start(Supervisor("others")))
-        self._when = "before"
+        self._when, self._unheard = "before", 0
         self._over = threading.Event()
 
     def live(self) -> Report:
@@ -89,6 +104,7 @@ class Night:
         self.report.last_s = time.monotonic() - recovered
         self._over.set()
         pings.join(PATIENCE)
+        self.report.lost += self._unheard
         self._lab.wait_idle(PATIENCE)
         self.report.count(self._lab)
         return self.report
@@ -111,10 +127,15 @@ class Night:
         seen, began = len(self._lab.sim.log()), time.monotonic()
         self._lab.sim.profile(OUTAGE)
         self._when = "during"
+        _wait(lambda: self._is_felt(len(self._lab.sim.log()) - seen))
         time.sleep(self._seconds)
         self._lab.sim.clear()
         self.report.outage_s = time.monotonic() - began
         self.report.calls = len(self._lab.sim.log()) - seen
+
+    def _is_felt(self, calls: int) -> bool:
+        """Whether the outage has shown: on a slow machine and a fast clock it could be over before anybody asks."""
+        return self._breaker.state != "closed" if self._how == "breaker" else 2 * calls >= self.report.busy
 
     def _gather(self, replies: list[Any]) -> None:
         for number, reply in enumerate(replies):
@@ -124,16 +145,18 @@ class Night:
                 self.report.lost += 1
 
     def _ping(self) -> None:
-        """Ask the others, one after the other and round and round, until the night is over."""
-        for other in itertools.cycle(self._others):
-            if self._over.wait(0.005):
-                return
-            began = time.monotonic()
-            try:
-                other.call.ping().result(60)
-            except AgentLabError:
-                self.report.lost += 1
-            self.report.pings.setdefault(self._when, []).append(time.monotonic() - began)
+        """Ask the others, some at a time and round and round, until the night is over."""
+        others = itertools.cycle(self._others)
+        while not self._over.wait(PAUSE):
+            when = self._when
+            asked = [(time.monotonic(), next(others).call.ping()) for _ in range(ASKED_AT_ONCE)]
+            for began, reply in asked:
+                try:
+                    reply.result(60)
+                except AgentLabError:
+                    self._unheard += 1
+                else:
+                    self.report.pings[when].append(time.monotonic() - began)
 
 
 def _rules(speed: float, how: How) -> dict[str, Action | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,13 @@ if TYPE_CHECKING:
 
     from agentlab.lab import Lab
 
-
 WHEN = ("before", "during")
+
+MOVES = ("node_down", "node_stalled")
+"""Reasons of restarts by which an agent only goes on elsewhere."""
+
+BLAME = r"it ran (?P<ran>\S+)$|^(?P<held>\S+) holds it"
+"""What the event of a node that died or stalls says of who brought it about."""
 
 
 @dataclass
@@ -26,14 +32,15 @@ class Report:
         lost: Messages that were not answered: tasks, pings, dead letters.
         twice: Finished steps that ran again, and finished model calls that the provider saw again.
         gave_up: Supervisors that met their limit of restarts.
-        restarts: Restarts of agents; not those that a node's end or a stall of the machine took along.
+        restarts: Restarts of agents; also of those who left a node that one of the drill's had brought down or held.
+        moved: Restarts of agents that left a node for which nobody is to blame: a matter of the machine's.
         parked: Agents that wait for a person.
         redelivered: Messages that needed more than one delivery.
         calls: Requests that the provider saw while it was down.
         openings: How often the breaker opened.
         outage_s: How long the provider was down (seconds).
         last_s: From its recovery to the end of the last task (seconds).
-        pings: Answers of bystanders before and during the outage, in seconds.
+        pings: Answers of bystanders who were asked before, during and after the outage, in seconds.
     """
 
     agents: int
@@ -44,18 +51,22 @@ class Report:
     twice: int = 0
     gave_up: int = 0
     restarts: int = 0
+    moved: int = 0
     parked: int = 0
     redelivered: int = 0
     calls: int = 0
     openings: int = 0
     outage_s: float = 0.0
     last_s: float = 0.0
-    pings: dict[str, list[float]] = field(default_factory=lambda: {"before": [], "during": []})
+    pings: dict[str, list[float]] = field(default_factory=lambda: {"before": [], "during": [], "after": []})
 
     def latency(self, when: str, share: float) -> float:
-        """Milliseconds within which that share of the bystanders' answers came; 0 if there were none."""
+        """Milliseconds within which that share of the bystanders' answers came.
+
+        Not a number where too few came to say so: a p99 needs a hundred.
+        """
         took = sorted(self.pings[when])
-        return took[min(len(took) - 1, int(share * len(took)))] * 1e3 if took else 0.0
+        return took[int(share * len(took))] * 1e3 if len(took) * (1.0 - share) >= 1.0 - 1e-9 else math.nan
 
     def count(self, lab: Lab) -> None:
         """Read what the lab's store and the simulator's log tell."""
@@ -63,7 +74,9 @@ class Report:
         self.twice = _steps_twice(lab.steps()) + _calls_twice(lab.sim.log())
         self.gave_up = int(events["kind"].eq("gave_up").sum())
         self.openings = int(lab.breakers()["opened"].sum())
-        self.restarts = int((~lab.restarts()["reason"].isin(["node_down", "node_stalled"])).sum())
+        moves = int(lab.restarts()["reason"].isin(MOVES).sum())
+        self.moved = max(0, moves - _moves_blamed(events))
+        self.restarts = len(lab.restarts()) - self.moved
         self.parked = int(events["kind"].eq("parked").sum())
         self.lost += len(lab.dead_letters())
         self.redelivered = int(messages["deliveries"].gt(1).sum())
@@ -77,19 +90,22 @@ class Report:
             f"{self.twice} finished steps ran twice": self.twice == 0,
             f"{self.gave_up} supervisors gave up": self.gave_up == 0,
             f"only {self.interrupted} of {self.busy} were in the middle of a task": self.interrupted == self.busy,
+            **{f"none of the others was answered {when} the outage": bool(self.pings[when]) for when in WHEN},
         }
         return [words for words, met in rules.items() if not met]
 
     @property
     def slowed(self) -> bool:
-        """Whether the bystanders were answered later than before: by 5 ms in the median."""
+        """Whether the bystanders were answered later than before: by 5 ms in the median.
+
+        On a machine that others use meanwhile, it may be they.
+        """
         return self.latency("during", 0.5) > self.latency("before", 0.5) + 5.0
 
     def rows(self) -> list[tuple[str, str]]:
         """What is printed: a figure's name, and what it is."""
-        before, during = (f"{self.latency(when, 0.5):.1f}, {self.latency(when, 0.99):.1f} ms" for when in WHEN)
         asked = ", ".join(f"{len(self.pings[when]):,}" for when in WHEN)
-        harmed = f"{self.restarts:,}, {self.parked:,}, {self.redelivered:,}"
+        harmed = ", ".join(f"{n:,}" for n in (self.restarts, self.moved, self.parked, self.redelivered))
         return [
             ("agents, busy with a task", f"{self.agents:,}, {self.busy:,}"),
             ("in the middle of it when the outage began", f"{self.interrupted:,}"),
@@ -97,20 +113,32 @@ class Report:
             ("messages lost", f"{self.lost:,}"),
             ("finished steps that ran twice", f"{self.twice:,}"),
             ("supervisors that gave up", f"{self.gave_up:,}"),
-            ("restarts, agents parked, messages redelivered", harmed),
+            ("restarts, agents moved, parked, messages redelivered", harmed),
             ("the provider was down", f"{self.outage_s:.1f} s"),
             ("requests that it saw meanwhile", f"{self.calls:,}"),
             ("the breaker opened", f"{self.openings:,} times"),
             ("last task done after it recovered", f"{self.last_s:.1f} s"),
             ("the others answered, before and during", f"{asked} times"),
-            ("their latency, median and p99, before", before),
-            ("their latency, median and p99, during", during),
+            *((f"their latency, median, p99 and longest, {when}", self._latencies(when)) for when in WHEN),
         ]  # fmt: skip
+
+    def _latencies(self, when: str) -> str:
+        shares = [self.latency(when, 0.5), self.latency(when, 0.99), max(self.pings[when], default=math.nan) * 1e3]
+        return ", ".join("too few" if math.isnan(ms) else f"{ms:.1f}" for ms in shares) + " ms"
 
     def __str__(self) -> str:
         rows = self.rows()
         widest = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:<{widest}}  {value}" for name, value in rows)
+
+
+def _moves_blamed(events: pd.DataFrame) -> int:
+    """Moves of agents that left a node which somebody had brought down, or held: all there are of the drill."""
+    rows = events[events["kind"].isin(MOVES)]
+    ends = rows["path"].eq("/")
+    found = rows["detail"].astype("string").str.extract(BLAME).notna().any(axis=1)
+    blamed = set(zip(rows["kind"][ends & found], rows["node"][ends & found], strict=True))
+    return sum((kind, node) in blamed for kind, node in zip(rows["kind"][~ends], rows["node"][~ends], strict=True))
 
 
 def _steps_twice(steps: pd.DataFrame) -> int:

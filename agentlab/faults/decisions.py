@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agentlab.faults.actions import ACTIONS, Action, Does, Policy
 from agentlab.faults.kinds import Fault
 
-OUTAGE = "an outage: others fail there too"
+OUTAGE = "an outage: nobody is answered there"
 """The rule by which an attempt counts for nothing; attempts in the store are known by it."""
 
 
@@ -46,7 +46,7 @@ def decide(
         waited: Seconds that this delivery has waited between attempts.
         jitter: Chance, from 0 to 1.
         may_repeat: Whether another attempt does no harm; a ``once`` step's may.
-        outage: Whether what it depends on fails others too: it waits as long as that takes, and no limit is touched.
+        outage: Whether what it depends on is down: it waits as long as that takes, and no limit is touched.
     """
     action = policy.get(fault.kind) or ACTIONS["crash"]
     if action.does not in ("retry_step", "wait"):

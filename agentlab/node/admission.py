@@ -46,7 +46,7 @@ class Permit:
         self._say(how, tokens=tokens)
 
     async def fail(self, fault: Fault) -> bool:
-        """Say that it failed; whether others fail there too, so that this says nothing of the request."""
+        """Say that it failed; whether it is an outage, so that this says nothing of the request."""
         how = how_of(fault.kind)
         if self._ticket is None or how not in ("fault", "overload"):
             self._say(how)

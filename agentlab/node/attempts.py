@@ -81,7 +81,7 @@ async def settle_failure(resident: Resident, found: Claim, tries: Tries, error: 
 
 
 async def _is_outage(resident: Resident, found: Claim, tries: Tries, fault: Fault) -> bool:
-    """Say how an attempt went, and hear whether what it depends on fails others too."""
+    """Say how an attempt went, and hear whether what it depends on is down."""
     if tries.permit is None:
         return False
     try:

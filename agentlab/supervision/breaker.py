@@ -140,7 +140,8 @@ class Breaker:
         """A call is over; a ticket that has no permit says nothing.
 
         Whether it failed of an outage, which says nothing of what was asked: the breaker is not closed, or it was when
-        the call began, or nobody has been answered since another agent failed.
+        the call began, or nobody has been answered since another agent failed; of an overload, since it failed itself:
+        no request brings that about, so a lone agent waits as long as the others would.
 
         Args:
             ticket: Whose call it was.
@@ -158,14 +159,15 @@ class Breaker:
         if how == "ok":  # a refused call is asked again when its own back-off says so: it may be that agent's alone
             self.limiter.hear(rooms, tokens, under_way - 1, now)
         failed, probed = how in ("fault", "overload"), call.canary
+        again = how == "overload" and call.agent in self._unanswered
         if how != "unknown":
             self.faults += failed
             self._count(call.agent, now, failed, retry_after)
             self._limit(call, how, under_way, now)
             self._judge(call, failed, why, now)
-        outage = failed and (probed or self.state != "closed" or call.began < self.since or len(self._unanswered) > 1)
+        others = probed or self.state != "closed" or call.began < self.since or len(self._unanswered) > 1
         self.tick(now)
-        return outage
+        return failed and (others or again)
 
     def waits(self, ticket: Hashable) -> bool:
         """Whether the holder of this ticket waits for a permit."""

@@ -160,7 +160,7 @@ class ToKernel(Protocol):
     ) -> None:  # fmt: skip
         """How a call went that was admitted; or, ``unknown``, that it is wanted no more.
 
-        ``question``: a ticket under which is answered whether others fail there too; 0 if nobody wants to know.
+        ``question``: a ticket under which is answered whether it is an outage; 0 if nobody wants to know.
         """
 
     # questions of an agent, or (placement 0) of who is none; each is answered under its ticket

@@ -47,7 +47,8 @@
     │   └── ToolFailed                 a tool refused its input or raised
     ├── BudgetExceeded
     ├── RunDiffers (ValueError)        an eval's store holds a run of other samples, or another solver
-    └── SamplesFailed                  samples of a run that were not scored, where that is an error
+    ├── SamplesFailed                  samples of a run that were not scored, where that is an error
+    └── InvariantBroken (AssertionError)  what must be true after a run is not; ``report`` says what
 
 Each message says what happened with its values, the rule it met and the next move. A notebook shows the cell's
 line, that message, and the frames of the agent that raised, if one did; ``AGENTLAB_FULL_TRACEBACKS=1`` in the
@@ -371,3 +372,15 @@ class RunDiffers(AgentLabError, ValueError):
 
 class SamplesFailed(AgentLabError):
     """Samples of a run ended without a score, and ``on_failure="raise"`` makes an error of that."""
+
+
+class InvariantBroken(AgentLabError, AssertionError):
+    """Something that must be true after a run, whatever was done to it, is not: ``agentlab.chaos.invariants``.
+
+    Attributes:
+        report: What was looked at, and what does not hold.
+    """
+
+    def __init__(self, message: str, *, report: Any = None) -> None:  # a Report, which stands floors above
+        super().__init__(message)
+        self.report = report

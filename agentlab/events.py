@@ -67,6 +67,7 @@ EventKind = Literal[
     "breaker_closed",
     "store_full",
     "store_written",
+    "struck",
 ]
 """The kinds of facts; ``KINDS`` says what each of them means."""
 
@@ -129,6 +130,7 @@ KINDS: Mapping[EventKind, str] = {
     "breaker_closed": "Calls to it go through.",
     "store_full": "A commit was not stored: the lab goes on in memory.",
     "store_written": "All that waited is stored.",
+    "struck": "A plan of chaos struck before a message or a step; reason: with what.",
 }
 """Every kind of event, and what it says."""
 

@@ -19,6 +19,7 @@ from agentlab.books.remembered import remembered
 from agentlab.control.askers import serve
 from agentlab.control.breakers import LabBreaker
 from agentlab.control.cells import BLOCKING, KernelLink, answer_of
+from agentlab.control.chaos import Chaos
 from agentlab.control.children import whereis
 from agentlab.control.held import OneLabPerFile, hold, let_go, turn
 from agentlab.control.options import OnFull, Resume, options_of
@@ -47,6 +48,7 @@ from agentlab.store.database import Store, Synchronous
 from agentlab.store.retention import Keep, checked
 from agentlab.supervision.budget import Budget
 from agentlab.supervision.child import Child, Supervisor
+from agentlab.wire.blows import Decides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -385,6 +387,17 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
         """Cast to every subscriber of a topic; how many there are. InvalidArgument if one of them would refuse it."""
         return publish(self._live, topic, method, args, kwargs)
+
+    def chaos(self, plan: Decides) -> Chaos:
+        """``with lab.chaos(plan):`` a plan of ``agentlab.chaos`` strikes messages and steps of this lab's agents.
+
+        Each strike is an event ``struck`` and a row of ``chaos_log()``.
+
+        Raises:
+            InvalidArgument: That is no plan.
+            InvalidSpec: Another plan is on.
+        """
+        return Chaos(self._live, plan)
 
     def explain(self, ref: Ref | str) -> str:
         """Why an agent is in the state it is in, in a paragraph, from its events."""

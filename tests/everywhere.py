@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab import Lab, Ref, Supervisor, child
+from agentlab.chaos import Plan
 from agentlab.errors import AgentLabError
 from tests.agents import Counter
 
@@ -59,6 +60,8 @@ LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "breaker": lambda lab, ref: lab.breaker("sim").state,
     "breakers": lambda lab, ref: lab.breakers(),
     "budget": lambda lab, ref: lab.budget.used,
+    "chaos": lambda lab, ref: lab.chaos(Plan()),  # one at a time may be on
+    "chaos_log": lambda lab, ref: lab.chaos_log(),
     "checkpoints": lambda lab, ref: lab.checkpoints(ref),
     "close": lambda lab, ref: Lab(nodes=1).close(),
     "closed": lambda lab, ref: lab.closed,

@@ -21,6 +21,7 @@ import pytest
 
 import agentlab
 from agentlab import Agent, Backoff, Lab, Limit, Ref, Reply, Supervisor, charts, child, frames, open_store
+from agentlab.chaos import Plan
 from agentlab.errors import AgentLabError
 from agentlab.lab import Frames, StoredLab
 from agentlab.ref.many import Broadcast, Refs
@@ -127,7 +128,7 @@ def public(cls: type) -> set[str]:
 
 
 LAB: dict[str, dict[str, Any]] = {
-    "agents": {}, "breaker": {"name": "sim"}, "breakers": {},
+    "agents": {}, "breaker": {"name": "sim"}, "breakers": {}, "chaos": {"plan": Plan()}, "chaos_log": {},
     "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
     "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
     "restarts": {}, "resume": {}, "retry": {},
@@ -258,13 +259,14 @@ CHARTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 FRAMES = {
     "agents", "approvals", "breaker_history", "breakers",
-    "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
+    "chaos_log", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
     "steps", "stored_agents", "stored_breakers", "upgrades",
 }  # fmt: skip
 
 
 LISTS = {
-    "agents", "breaker_history", "breakers", "requests", "spend", "stored_agents", "stored_breakers", "upgrades",
+    "agents", "breaker_history", "breakers", "chaos_log", "requests", "spend", "stored_agents", "stored_breakers",
+    "upgrades",
 }  # fmt: skip
 """Frames that are of no agent's path."""
 

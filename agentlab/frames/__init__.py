@@ -7,6 +7,7 @@ To add: a column is a word in its frame's dict in ``tables``; ``store/rows`` say
 """
 
 from agentlab.frames.breakers import breaker_history, breakers, stored_breakers
+from agentlab.frames.chaos import chaos_log
 from agentlab.frames.spending import spend
 from agentlab.frames.tables import (
     agents,
@@ -23,6 +24,6 @@ from agentlab.frames.tables import (
 )
 
 __all__ = [
-    "agents", "approvals", "breaker_history", "breakers", "checkpoints", "dead_letters", "events",
+    "agents", "approvals", "breaker_history", "breakers", "chaos_log", "checkpoints", "dead_letters", "events",
     "messages", "requests", "restarts", "spend", "steps", "stored_agents", "stored_breakers", "upgrades",
 ]  # fmt: skip

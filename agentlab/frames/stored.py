@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from agentlab.agent.base import Agent
 from agentlab.frames import tables
 from agentlab.frames.breakers import stored_breakers
+from agentlab.frames.chaos import chaos_log
 from agentlab.frames.spending import By, spend
 from agentlab.ground.given import file_of, text_of
 from agentlab.ref.ref import Ref
@@ -50,6 +51,10 @@ class Frames:
     def breakers(self) -> pd.DataFrame:
         """One row per breaker: what agents depend on, and whether calls to it go through. As far as events tell."""
         return stored_breakers(self._read())
+
+    def chaos_log(self) -> pd.DataFrame:
+        """One row per strike of a plan of chaos. See ``agentlab.frames.chaos_log``."""
+        return chaos_log(self._read())
 
     def checkpoints(self, what: type[Agent] | Ref | str | None = None) -> pd.DataFrame:
         """One row per committed state; for one agent or one agent class with its fields as columns.

@@ -15,6 +15,7 @@ from agentlab.kernel.lives import Lives
 from agentlab.kernel.mail import Mail
 from agentlab.kernel.placing import Placing
 from agentlab.kernel.steps import Steps
+from agentlab.kernel.strikes import Strikes
 from agentlab.kernel.timers import Timers
 from agentlab.kernel.undecided import Undecided
 from agentlab.kernel.upgrades import Upgrades
@@ -39,7 +40,7 @@ class Reports:
 
     def __init__(
         self, desk: Desk, *, placing: Placing, undecided: Undecided, mail: Mail, calls: Calls, lives: Lives,
-        steps: Steps, timers: Timers, upgrades: Upgrades, above: Answering,
+        steps: Steps, timers: Timers, upgrades: Upgrades, strikes: Strikes, above: Answering,
     ) -> None:  # fmt: skip
         """Make the table; ``above`` answers what agents ask."""
         self._desk = desk
@@ -74,6 +75,7 @@ class Reports:
             Heard(ToKernel.called).by(steps.on_called),
             Heard(ToKernel.admit).by(steps.on_admit),
             Heard(ToKernel.went).by(placing.breakers.on_went),
+            Heard(ToKernel.meets).by(strikes.on_meets),
             Heard(ToKernel.replayed).by(steps.on_replayed),
             Heard(ToKernel.diverged).by(steps.on_diverged),
             Heard(ToKernel.call).by(calls.on_call),

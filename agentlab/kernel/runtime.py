@@ -38,6 +38,7 @@ from agentlab.kernel.register import Register
 from agentlab.kernel.reports import Reports
 from agentlab.kernel.signals import Signals
 from agentlab.kernel.steps import Steps
+from agentlab.kernel.strikes import Strikes
 from agentlab.kernel.thread import Coming, LoopThread
 from agentlab.kernel.timers import Timers
 from agentlab.kernel.turn import AGAIN_SECONDS, Ledger
@@ -128,9 +129,11 @@ class Runtime:
         self.unread = Unread(self.desk, self.mail, self.placing, self.lives)
         self.watch = Watch(self.desk, self.failures, self.placing, self.lives, patience or Patience())
         self.upgrades = Upgrades(self.desk, self.placing)
+        self.strikes = Strikes(self.desk, self.lives)
         self.reports = Reports(
             self.desk, placing=self.placing, undecided=self.undecided, mail=self.mail, calls=self.calls,
-            lives=self.lives, steps=self.steps, timers=self.timers, upgrades=self.upgrades, above=self,
+            lives=self.lives, steps=self.steps, timers=self.timers, upgrades=self.upgrades, strikes=self.strikes,
+            above=self,
         )  # fmt: skip
         self.idleness = Idleness(self.desk, self.posts, self.placing)
         self._scratch: str | None = None

@@ -165,7 +165,7 @@ class Watch:
         here = {number: entry for number, entry in self._desk.placed.items() if entry.node == node.number}
         if node.kind == "own" and (node.ready or node.why is None):
             place = next(iter(here), 0)
-        guilty = here.get(place)
+        guilty = None if node.struck else here.get(place)
         blamed = f"; it ran {guilty.path}" if guilty is not None else ""
         moved = len(here) - bool(blamed)
         detail = f"{counted(moved, 'agent')} {'moves' if moved == 1 else 'move'}{blamed}"
@@ -193,7 +193,7 @@ class Watch:
 
     def _move(self, entry: Entry, node: Node) -> None:
         """It did nothing wrong: it goes on elsewhere, with its state and its messages."""
-        if entry.pending and entry.pending[0].begun:
+        if entry.pending and entry.pending[0].begun and not node.struck:
             entry.suspicions += 1
             if entry.suspicions >= MOST_SUSPICIONS:
                 self.isolate(entry, f"{entry.suspicions} nodes died with one message of it in hand")

@@ -22,12 +22,14 @@ class Home(Protocol):
         durable: Whether its lab has a file, which keeps JSON only.
         noted: What was said that later things may depend on.
         on_fault: What its lab does about which kind of fault, where that is not the table's own.
+        chaos: Whether messages and steps ask what strikes them.
     """
 
     number: int
     durable: bool
     noted: int
     on_fault: dict[str, Action]
+    chaos: bool
 
     @property
     def link(self) -> Link:

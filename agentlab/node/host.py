@@ -29,6 +29,7 @@ from agentlab.node.mailbox import Delivery, Item, Replace, Stop
 from agentlab.node.orders import Orders, hearing_of
 from agentlab.node.resident import Died, Ending, Resident, current, nothing, revived, shown
 from agentlab.node.states import build, committed, put, take_back, upgrade
+from agentlab.node.struck import meet_message
 from agentlab.ref.link import Outgoing, links
 from agentlab.slicing.sliced import Owner
 from agentlab.slicing.slices import Slicer
@@ -59,13 +60,14 @@ class Host(Line):
             sock: The line to the kernel.
             word: Where the kernel reads whose code runs.
             about: ``number``; ``lab``: its id; ``durable``: it has a file, which keeps JSON only; ``kind``;
-                ``on_fault``: the limits of the lab's actions by kind of fault.
+                ``on_fault``: the limits of the lab's actions by kind of fault; ``chaos``: a plan is on.
         """
         super().__init__()
         self.number: int = about["number"]
         self.durable: bool = about["durable"]
         self.kind: str = about["kind"]
         self.on_fault = {kind: Action(**limits) for kind, limits in about["on_fault"].items()}
+        self.chaos: bool = about["chaos"]
         self._word = word
         self.link = InsideLink(self, about["lab"])
         if self.kind != "kernel":
@@ -257,6 +259,8 @@ class Host(Line):
             self.flush()
         handler = getattr(resident.agent, method, *((nothing,) if method in HOOKS else ()))
         try:
+            if self.chaos:
+                await meet_message(resident, method)
             result = await awaited(handler(*args, **kwargs))
         except BaseException:  # however it ends when its message is taken back
             if resident.withdrawn != key or resident.ending is not None:

@@ -78,6 +78,10 @@ class Orders(ToNode):
         except BaseException as error:  # the class's module may raise anything when it is imported here
             host.classes[number] = _unloadable(error)
 
+    def chaos(self, *, on: bool) -> None:
+        """What begins from now on asks what strikes it, or does not any more."""
+        self._host.chaos = on
+
     def settled(self, *, count: int) -> None:
         """Go on with what waited for that commit."""
         self._host.note_settled(count)

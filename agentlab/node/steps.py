@@ -17,6 +17,7 @@ from agentlab.ground.redaction import redact_name
 from agentlab.node.attempts import Tries, billed, cut, ended, settle_failure, wait_turn
 from agentlab.node.replay import Claim, digest_of, label
 from agentlab.node.resident import Died, Resident, current
+from agentlab.node.struck import meet_step
 from agentlab.tools import Tool
 from agentlab.tools import function as functions
 from agentlab.wire.packing import pack, unpack
@@ -47,6 +48,8 @@ async def carry_out(
         await host.settled()
     if resident.ending is not None:
         raise Died(resident.ending)  # what is left of a life that was ended begins no step: its successor may
+    if host.chaos:
+        work = await meet_step(resident, found, work)
     before, tries = around.get(), Tries(once=once, dependency=dependency)
     if dependency is not None:  # while it waits for that, a ``once`` step is in no doubt
         begin(resident, found, once=False, given=given)

@@ -44,6 +44,7 @@ class Node:
         seen: The word as it was when it last changed, and the time of that.
         stalled: It has made no progress for a while, though it runs an agent's code.
         why: What the kernel kills it for.
+        struck: A plan of chaos has killed it, whoever ran on it.
         born: Done when it was forked, or could not be.
         born_at: When it was forked, by the loop's clock; from then on it has a while to be ready.
     """
@@ -61,6 +62,7 @@ class Node:
         self.stalled = False
         self.heard = self.told = 0  # notes of the node: heard, and told to be committed
         self.why: str | None = None
+        self.struck = False
         self.ready = False
         self.agents = 0
         self.classes: set[int] = set()
@@ -117,6 +119,7 @@ class Pool:
         self.nodes: dict[int, Node] = {}
         self._lab_id = lab_id
         self._durable = durable
+        self.chaos = False  # a plan is on: nodes are told
         self._on_fault = {kind: asdict(action) for kind, action in (on_fault or {}).items()}
         self.kernel = kernel
         self._numbers = itertools.count(1)
@@ -161,7 +164,7 @@ class Pool:
         number = next(self._numbers)
         about = {
             "number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory,
-            "on_fault": self._on_fault,
+            "on_fault": self._on_fault, "chaos": self.chaos,
         }  # fmt: skip
         ours, theirs, word, process = _born(about, kind)
         node = self.nodes[number] = Node(number, process, word, kind)

@@ -89,6 +89,7 @@ class Store:
         self._asking = threading.RLock()  # held while the connection is used that answers what is asked often
         self._asked: Connection | None = None
         self._closed = False
+        self.keep = keep
         self._trimmer = Trimmer(keep) if keep is not None and not read_only else None
         self._held: IO[bytes] | None = None
         self._left: int | None = None  # this is a process forked from that one, which opened it

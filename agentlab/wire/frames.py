@@ -163,6 +163,14 @@ class ToKernel(Protocol):
         ``question``: a ticket under which is answered whether it is an outage; 0 if nobody wants to know.
         """
 
+    # of chaos
+
+    def meets(self, *, placement: int, ticket: int, key: int, number: int, kind: str, name: str) -> None:
+        """While a plan of chaos is on, a message (number 0) or a step is about to begin: answered with what strikes it.
+
+        Who is struck dead gets no answer.
+        """
+
     # questions of an agent, or (placement 0) of who is none; each is answered under its ticket
 
     def call(
@@ -197,6 +205,9 @@ class ToNode(Protocol):
 
     def keys(self, *, first: int, count: int) -> None:
         """Numbers for the messages of calls within the node."""
+
+    def chaos(self, *, on: bool) -> None:
+        """A plan of chaos is on, or is not any more: messages and steps ask what strikes them."""
 
     def teach(self, *, number: int, data: bytes, cells: dict[str, Source]) -> None:
         """An agent class, as ``packing`` makes it, under its number; and the source of the cells it is from."""

@@ -110,6 +110,23 @@ async def test_a_paused_turn_goes_on(client, sim):
     assert whole.content[0].text == "a long story"
 
 
+@pytest.mark.parametrize("as_one", [True, False])
+async def test_a_turn_that_pauses_twice_goes_on(client, sim, as_one):
+    """With all that was said since the question, as one message or as they came."""
+    sim.set_faults([{"mode": "pause_turn", "times": 2}])
+    conversation, stops = [user("a long story")], []
+    for _ in range(3):
+        said = await client.messages.create(model="sim-echo", max_tokens=99, messages=conversation)
+        stops.append(said.stop_reason)
+        block = {"type": "text", "text": said.content[0].text}
+        if as_one and len(conversation) > 1:
+            conversation = [conversation[0], {"role": "assistant", "content": [*conversation[1]["content"], block]}]
+        else:
+            conversation = [*conversation, {"role": "assistant", "content": [block]}]
+
+    assert stops == ["pause_turn", "pause_turn", "end_turn"]
+
+
 async def test_models_are_listed_and_found(client):
     """``GET /v1/models`` and one of them; another is 404."""
     names = [model.id async for model in client.models.list()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any
 
-from agentlab.sim.grammar import sign, text_of, tokens_in
+from agentlab.sim.grammar import said_last, sign, tokens_in
 from agentlab.sim.schemas import JSON, misfit
 
 LONGEST_PROMPT = 200_000
@@ -42,7 +42,7 @@ def check_request(
         body: The request's JSON.
         counting: Whether its tokens are only to be counted.
         size: Its bytes; a short one is not counted.
-        paused: Whether the model has paused after this text, so that it may be the last of the conversation.
+        paused: Whether the model has paused after it had said this, so that it may be the last of the conversation.
     """
     if not isinstance(body, dict):
         raise Refused(400, f"body: expected an object, got {type(body).__name__}")
@@ -118,7 +118,7 @@ def _check_messages(messages: Any, paused: Callable[[str], bool]) -> None:
         pending = _check_pairing(i, message, pending)
     if pending:
         raise Refused(400, _dangling(len(messages) - 1, pending))
-    if messages[-1]["role"] == "assistant" and not paused(text_of(messages[-1]["content"])):
+    if messages[-1]["role"] == "assistant" and not paused(said_last(messages)):
         raise Refused(400, "This model does not support assistant message prefill.")
 
 

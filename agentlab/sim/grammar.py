@@ -110,6 +110,16 @@ def text_of(content: Any) -> str:  # a string or a list of blocks
     return "\n".join(str(b.get("text", "")) for b in content if b.get("type") == "text")
 
 
+def said_last(messages: Sequence[JSON]) -> str:
+    """What the assistant has said since the user's last message, in however many messages: text blocks by newlines."""
+    said: list[str] = []
+    for message in reversed(messages):
+        if message["role"] != "assistant":
+            break
+        said.insert(0, text_of(message["content"]))
+    return "\n".join(said)
+
+
 def tokens_in(value: Any) -> int:  # any JSON
     """A deterministic stand-in for a tokenizer: four characters of JSON a token."""
     return max(1, len(json.dumps(value)) // 4)

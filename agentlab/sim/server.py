@@ -296,7 +296,7 @@ class Simulator:
         if self.engine.profile.faults:
             entry["counts"] = [list(self.engine.seen), list(self.engine.struck)]
         if message["stop_reason"] == "pause_turn":
-            self._pause(digest(grammar.text_of(message["content"])))
+            self._pause(digest(grammar.said_last([*ask.body["messages"], message])))
         self._notes.note("row", entry)
         return reply
 

@@ -41,7 +41,14 @@ def brew(tea: str) -> str:
     return f"Brew {tea}, please."
 
 
+def late() -> str:
+    """Only there where a second argument asks for it."""
+    return "late"
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        server.tool()(late)
     if len(sys.argv) > 1:
         server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
     else:

@@ -188,24 +188,41 @@ def test_a_real_server_on_standard_input(lab, monkeypatch):
     server.stop()
 
 
-def test_a_real_server_over_http(lab):
-    """By its address; when it is gone, calls say so and its agent crashes."""
+def test_a_real_server_over_http_dies_and_comes_back(lab):
+    """By its address: tools, resources and prompts; who calls while it is away waits, and then finds what is new."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    web = subprocess.Popen([sys.executable, str(HERE / "mcp_real.py"), str(port)], stderr=subprocess.DEVNULL)
+    web = served(port)
     try:
-        wait_for(lambda: answers(port))
-        server = lab.start(mcp_server("web", url=f"http://127.0.0.1:{port}/mcp", restart="temporary"))
+        server = lab.start(mcp_server("web", url=f"http://127.0.0.1:{port}/mcp"))
         user = lab.start(User, id="surfer")
         assert user.call.use("web", "multiply", {"a": 6, "b": 7}).result(60) == "42.0"
-    finally:
+        assert server.call.read("note://tea").result(60)[0]["text"] == "Assam, 4 minutes"
+        assert [each["name"] for each in server.call.prompts().result(60)] == ["brew"]
+        assert "late" not in {tool["name"] for tool in server.call.tools().result(60)}
         web.kill()
         web.wait()
 
-    assert "Whether multiply was carried out is not known" in user.call.use("web", "multiply", {}).result(60)
-    wait_for(lambda: lab.whereis("web") is None)
-    assert server.path in set(lab.events().query("kind == 'crashed'")["path"])
+        assert "Whether multiply was carried out is not known" in user.call.use("web", "multiply", {}).result(60)
+        wait_for(lambda: server.status == "backing_off", 60)
+        waiting = user.call.use_listed("web", "late")
+        web = served(port, "late")
+
+        assert waiting.result(120) == "late"
+        assert server.incarnation > 1
+        assert user.incarnation == 1
+    finally:
+        web.kill()
+        web.wait()
+    server.stop()
+
+
+def served(port: int, *more: str) -> subprocess.Popen[bytes]:
+    """A server that listens there."""
+    web = subprocess.Popen([sys.executable, str(HERE / "mcp_real.py"), str(port), *more], stderr=subprocess.DEVNULL)
+    wait_for(lambda: answers(port), 60)
+    return web
 
 
 def answers(port: int) -> bool:

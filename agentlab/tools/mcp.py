@@ -23,12 +23,15 @@ from agentlab.agent.server import ServerAgent
 from agentlab.errors import InvalidSpec, StepFailed, ToolFailed
 from agentlab.faults import fault
 from agentlab.ground.redaction import redact
-from agentlab.supervision.child import Child, child
+from agentlab.supervision.child import Backoff, Child, Limit, child
 from agentlab.tools import bridge
 from agentlab.tools.function import MAX_RESULT, Tool, by_name
 
 TIMEOUT = 60.0
 """Seconds for one call unless ``mcp`` says otherwise."""
+
+ELSEWHERE = {"backoff": Backoff(0.2, 2.0, 30.0), "own_limit": Limit(30, 60.0)}
+"""How a session by address is kept: a server that is away for a while is no fault of ours, so it is asked for again."""
 
 
 def mcp_server(
@@ -47,7 +50,8 @@ def mcp_server(
         id: Its id; ``mcp(id)`` gives its tools.
         command: The program and its arguments; it speaks MCP on its standard input and output. Of this process's
             environment it gets PATH, HOME and the like, nothing else.
-        url: Instead: the address of a server that speaks streamable HTTP.
+        url: Instead: the address of a server that speaks streamable HTTP. While nobody answers there it is asked for
+            again, at least every 30 s, and calls wait; unless ``backoff`` and ``own_limit`` say otherwise.
         env: Names of variables that it gets too, with the values of this process; or a mapping, whose values are part
             of the child's stored spec, so no key may be among them.
         headers: Sent with each request to ``url``; ``${NAME}`` in a value is replaced by that variable.
@@ -68,7 +72,8 @@ def mcp_server(
         "program": list(command), "url": url, "names": names, "environment": variables, "headers": dict(headers or {}),
         "cwd": cwd,
     }  # fmt: skip
-    return child(McpServer, id=id, **{"isolation": "process", **fields, **options})
+    kept = {"isolation": "process", **(ELSEWHERE if url else {})}
+    return child(McpServer, id=id, **{**kept, **fields, **options})
 
 
 class McpServer(ServerAgent):

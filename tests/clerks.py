@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,6 +38,10 @@ class Clerk(Assistant):
 
     model = "sim-calculator"
     tools = [add]
+
+
+CELL = "\n\n".join(["from agentlab import Assistant, tool", inspect.getsource(add.function), inspect.getsource(Clerk)])
+"""What a notebook writes to have the clerk."""
 
 
 class Hasty:

@@ -19,6 +19,8 @@ from agentlab.models import local
 from agentlab.models.llama import LlamaClient, chat_of, message_of
 from agentlab.models.messages import MessagesClient
 from agentlab.sim import Endpoint, Simulator
+from agentlab.sim.checks import check_request
+from tests.clerks import add
 from tests.conftest import wait_for
 from tests.simulated import ADD, user
 
@@ -37,6 +39,12 @@ class Small(Assistant):
 
     model = "local"
     max_tokens = 8
+
+
+class Handy(Small):
+    """May use a tool."""
+
+    tools = (add,)
 
 
 class Clerk(Assistant):
@@ -100,6 +108,22 @@ def test_an_assistant_talks_to_a_real_model(lab, server):
     assert steps["tokens_in"].min() > 20
     assert steps["tokens_out"].between(1, 8).all()
     assert lab["/servers/local"].status == "running"
+
+
+def test_tools_are_offered_and_the_conversation_stays_one_that_the_api_takes(lab, server):
+    """Weights whose template has no place for tools never hear of them and cost the same; nothing is left open."""
+    handy, plain = lab.start(Handy, id="handy"), lab.start(Small, id="plain")
+
+    for asked in ("What is 2 + 3?", "And with 4?"):
+        assert handy.call.ask(asked).result(120).strip()
+    plain.call.ask("What is 2 + 3?").result(120)
+
+    said = handy.state["messages"]
+    uses = [b for m in said if isinstance(m["content"], list) for b in m["content"] if b["type"] == "tool_use"]
+    steps = lab.steps().query("path in ['/handy', '/plain']")
+    assert len(uses) == (steps["kind"] == "tool").sum()
+    assert steps.query("kind == 'model'").groupby("path", observed=True)["tokens_in"].first().nunique() == 1
+    check_request({"model": "local", "max_tokens": 8, "messages": [*said, user("Go on.")], "tools": [add.spec()]})
 
 
 def test_a_small_model_gives_valid_objects(lab, server):

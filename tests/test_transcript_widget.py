@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Assistant, Lab, Transcript, tool
+from agentlab import Agent, Lab, Transcript
 from agentlab.errors import AgentDown, InvalidArgument
 from agentlab_widgets.parts import Board, safe
 from agentlab_widgets.transcript import CUTS
 from agentlab_widgets.turns import Effect, Fact, entries_of
+from tests.clerks import Clerk
 from tests.conftest import wait_for
 
 HOSTILE = "<script>alert(1)</script>\x00\x1b[31m\ud800\u202eevil\n" + "x" * 1_000_000
@@ -47,19 +48,6 @@ class Browser:
 
     def marks(self) -> list[str]:
         return [entry["what"] for turn in self.turns() for entry in turn["entries"] if entry["k"] == "mark"]
-
-
-@tool
-def add(a: float, b: float) -> float:
-    """Add two numbers."""
-    return a + b
-
-
-class Clerk(Assistant):
-    """Adds."""
-
-    model = "sim-calculator"
-    tools = [add]
 
 
 class Diary(Agent):

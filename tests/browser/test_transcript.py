@@ -5,26 +5,19 @@ from __future__ import annotations
 from playwright.sync_api import Locator, expect
 
 from tests.browser.jupyter import OUTPUT, Notebook
+from tests.clerks import CELL
 
-START = '''
+START = f'''
+{CELL}
 import asyncio
-from agentlab import Agent, Assistant, Lab, Transcript, tool
-
-@tool
-def add(a: float, b: float) -> float:
-    """Add two numbers."""
-    return a + b
-
-class Clerk(Assistant):
-    model = "sim-calculator"
-    tools = [add]
+from agentlab import Agent, Lab, Transcript
 
 class Teller(Agent):
     pages: Transcript = Transcript()
 
     async def tell(self, text: str) -> None:
         """Speak, and go on for ever."""
-        self.pages.append({"role": "user", "content": "Tell me."})
+        self.pages.append({{"role": "user", "content": "Tell me."}})
         self.emit(text)
         await asyncio.sleep(600)
 

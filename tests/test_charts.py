@@ -254,7 +254,7 @@ def test_outcomes_mark_the_best():
 
 def test_tab_finds_the_charts_and_nothing_else():
     """What the module itself uses is nobody's chart."""
-    assert dir(charts) == ["breaker", "latency", "outcomes", "restarts", "spend"]
+    assert dir(charts) == ["breaker", "faults", "latency", "outcomes", "restarts", "spend"]
     assert all(callable(getattr(charts, name)) for name in dir(charts))
 
 
@@ -302,6 +302,23 @@ def test_a_breaker_is_a_bar_per_state_from_its_first_opening_on():
         ["sim", "open", 0, 3], ["local", "open", 1, 8], ["sim", "half open", 3, 5], ["sim", "closed", 5, 8],
     ]  # fmt: skip
     assert "No breaker has opened" in str(charts.breaker(events[:1]).to_dict())
+
+
+def test_faults_are_counted_by_kind_and_by_what_failed():
+    """The most frequent first; what did not fail is not drawn."""
+    steps = pd.DataFrame(
+        {"name": ["sim", "add", "sim", "sim"], "fault": ["overloaded", "tool_failed", "overloaded", None]}
+    )
+
+    chart = charts.faults(steps)
+
+    assert [(row["agent"], row["kind"], row["restarts"]) for row in rows(chart)] == [
+        ("overloaded", "sim", 2), ("tool_failed", "add", 1),
+    ]  # fmt: skip
+    assert "3 failed attempts" in svg(chart)
+    assert "No attempt has failed" in svg(charts.faults(steps[3:]))
+    many = charts.faults(pd.DataFrame({"name": "x", "fault": [f"Error{n}" for n in range(30)]}))
+    assert len({row["agent"] for row in rows(many)}) == charts.drawing.MOST
 
 
 def spent(**columns: list[object]) -> pd.DataFrame:

@@ -252,9 +252,12 @@ def test_a_lab_that_is_not_told_how_to_close_goes_on() -> None:
     assert lab.closed
 
 
-SPENT = ("who", "calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "replayed", "wasted_usd")
+DRAWN = (
+    "path", "reason", "method", "wait_s", "took_s", "x", "y", "kind", "at", "detail", "fault", "name",
+    "who", "calls", "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "replayed", "wasted_usd",
+)  # fmt: skip
 CHARTS: dict[str, dict[str, Any]] = {
-    "breaker": {}, "restarts": {}, "latency": {}, "spend": {},
+    "breaker": {}, "restarts": {}, "latency": {}, "spend": {}, "faults": {},
     "outcomes": {"frame": pd.DataFrame({"x": [1], "y": [2]}), "x": "x", "y": "y"},
 }  # fmt: skip
 FRAMES = {
@@ -276,8 +279,7 @@ def test_a_chart_of_nothing_that_can_be_drawn_says_so(chart: str) -> None:
     """Also of a frame that has not the columns, or other things in them."""
     draw = getattr(charts, chart)
     name = "frame" if chart == "outcomes" else "source"
-    columns = ("path", "reason", "method", "wait_s", "took_s", "x", "y", "kind", "at", "detail", *SPENT)
-    odd_frames = [pd.DataFrame({"z": [1]}), pd.DataFrame({column: [object()] for column in columns})]
+    odd_frames = [pd.DataFrame({"z": [1]}), pd.DataFrame({column: [object()] for column in DRAWN})]
 
     given = [*each(draw, CHARTS[chart]), *((str(odd), {**CHARTS[chart], name: odd}) for odd in odd_frames)]
     wrong = {how: found for how, odd in given if (found := tried(draw, odd)) is not None}

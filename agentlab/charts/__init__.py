@@ -1,7 +1,7 @@
 """Altair charts from the frames of a lab, ``lab.restarts()`` say, or from the lab itself.
 
 May import: ``errors``, ``ground``, ``looks``; Altair and pandas where one is drawn.
-Start with: ``bars`` (restarts, outcomes), ``times`` (latency, breaker), ``spending`` (spend); all share ``drawing``.
+Start with: ``bars`` (restarts, faults, outcomes), ``times`` (latency, breaker), ``spending``; all share ``drawing``.
 Invariant: rows are counted before they reach Altair, so a chart of a million messages is as small as one of ten.
 To add: a function that ends with ``drawing.finish``, its name in ``__all__``, a row in ``tests/test_odd_arguments``.
 
@@ -12,11 +12,11 @@ what the cell has printed, and three seconds of imports in a thread of the kerne
 never draw.
 """
 
-from agentlab.charts.bars import outcomes, restarts
+from agentlab.charts.bars import faults, outcomes, restarts
 from agentlab.charts.spending import spend
 from agentlab.charts.times import breaker, latency
 
-__all__ = ["breaker", "latency", "outcomes", "restarts", "spend"]
+__all__ = ["breaker", "faults", "latency", "outcomes", "restarts", "spend"]
 
 
 def __dir__() -> list[str]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
-OTHER_AGENTS, OTHER_REASONS = "other agents", "other reasons"
+OTHER_AGENTS, OTHER_REASONS, OTHER_FAULTS = "other agents", "other reasons", "other faults"
 COLUMN = "the name of a column"
 
 
@@ -44,24 +44,29 @@ def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         source: ``lab.restarts()`` or the lab. Read: ``path``, ``reason`` and, if it is there, ``fault``.
     """
     defer_grammars()
-    import altair as alt
-
     frame = frame_of(source, "restarts", "path", "reason")
     if frame.empty:
         return nothing("No restarts yet")
     counts, kinds = _counts(frame)
-    agents = list(dict.fromkeys(counts["agent"]))
-    most = int(counts.loc[counts["agent"] != OTHER_AGENTS, "end"].max())
-    ends = alt.Scale(domain=[0, most], nice=False)
-    base = alt.Chart(counts).encode(y=alt.Y("agent:N", title=None, sort=agents, axis=axis_of_names()))
-    bars = base.mark_bar(height={"band": 0.7}).encode(  # round corners need clip paths, whose numbers change each time
-        x=alt.X("start:Q", title="restarts", scale=ends, axis=alt.Axis(values=_whole(most), format="d")),
-        x2="end:Q",
-        color=alt.Color("kind:N", title=None, scale=_colours(kinds), legend=legend_for(kinds)),
-        tooltip=["agent:N", "kind:N", "reason:N", "restarts:Q"],
-    )
-    totals = base.mark_text(align="left", dx=5, color=INK, fontSize=SMALLEST).encode(x="end:Q", text="total:N")
-    return finish(alt.layer(bars, totals), counted(len(frame), "restart"), rows=len(agents), names=agents)
+    return _stacks(counts, kinds, "agent", "restart")
+
+
+def faults(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
+    """What attempts failed of: a bar per kind of fault, the most frequent first, a colour per model or tool.
+
+    What is done about each kind says ``agentlab.faults.table()``.
+
+    Args:
+        source: ``lab.steps()`` or the lab. Read: ``fault`` and ``name``.
+    """
+    defer_grammars()
+    frame = frame_of(source, "steps", "fault", "name")
+    failed = frame.dropna(subset=["fault"]) if len(frame) else frame
+    if failed.empty:
+        return nothing("No attempt has failed yet")
+    kinds = keep_most(failed["fault"].astype("string").map(label), MOST, OTHER_FAULTS)
+    failed = failed.assign(path=kinds, reason=failed["name"], fault=failed["name"])
+    return _stacks(*_counts(failed), "fault", "failed attempt")
 
 
 def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
@@ -95,6 +100,26 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
         f"{value} by {tried}",
         rows=8,
     )
+
+
+def _stacks(counts: pd.DataFrame, kinds: list[str], whose: str, what: str) -> alt.Chart | alt.LayerChart:
+    """A bar per row of ``counts``, its parts by kind, its total at the end."""
+    import altair as alt
+
+    agents = list(dict.fromkeys(counts["agent"]))
+    most, named = int(counts.loc[counts["agent"] != OTHER_AGENTS, "end"].max()), whose == "agent"
+    ends = alt.Scale(domain=[0, most], nice=False)
+    base = alt.Chart(counts).encode(y=alt.Y("agent:N", title=None, sort=agents, axis=axis_of_names()))
+    about = [alt.Tooltip("agent:N", title=whose), "kind:N" if named else alt.Tooltip("kind:N", title="step")]
+    bars = base.mark_bar(height={"band": 0.7}).encode(  # round corners need clip paths, whose numbers change each time
+        x=alt.X("start:Q", title=f"{what}s", scale=ends, axis=alt.Axis(values=_whole(most), format="d")),
+        x2="end:Q",
+        color=alt.Color("kind:N", title=None, scale=_colours(kinds), legend=legend_for(kinds)),
+        tooltip=[*about, *(["reason:N"] if named else []), alt.Tooltip("restarts:Q", title=f"{what}s")],
+    )
+    totals = base.mark_text(align="left", dx=5, color=INK, fontSize=SMALLEST).encode(x="end:Q", text="total:N")
+    number = counted(int(counts["restarts"].sum()), what)
+    return finish(alt.layer(bars, totals), number, rows=len(agents), names=agents)
 
 
 def _counts(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -33,6 +33,9 @@ class HasFrames(Protocol):
     def events(self) -> pd.DataFrame:
         """One row per committed event."""
 
+    def steps(self) -> pd.DataFrame:
+        """One row per attempt at a step."""
+
     def spend(self) -> pd.DataFrame:
         """One row per agent and model."""
 

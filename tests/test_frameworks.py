@@ -102,9 +102,51 @@ def test_a_pydantic_ai_agent_goes_on_where_its_node_died(tmp_path):
     ledger = tmp_path / "ledger"
     with Lab(nodes=1) as lab:
         answer = lab.start(Shopper, id="shopper").call.buy("tea", str(ledger)).result(60)
+        asked = lab.steps().query("kind == 'model' and replayed == 0")
+        spent = lab.spend(by="model")
 
     assert answer == "tea: paid 7"
+    assert (asked["tokens_out"] > 0).all()
+    assert list(spent["tokens_out"]) == [asked["tokens_out"].sum()]
     assert ledger.read_text().split("\n")[:-1] == ["think 0", "price", "think 1", "pay", "pay", "think 2"]
+
+
+class Asker(Agent):
+    """Asks a model through pydantic-ai."""
+
+    async def ask(self) -> str:
+        """Ask once."""
+        import pydantic_ai
+        from pydantic_ai.exceptions import ModelHTTPError
+        from pydantic_ai.messages import ModelResponse, TextPart
+        from pydantic_ai.models.function import FunctionModel
+
+        def think(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+            if not self.lab_has_failed():
+                raise ModelHTTPError(529, "thinker")
+            return ModelResponse([TextPart(f"I know {TOKEN}.")])
+
+        return str(
+            (await pydantic_ai.Agent(recorded_model(self, FunctionModel(think, model_name="m"))).run("?")).output
+        )
+
+    def lab_has_failed(self) -> bool:
+        """Whether it was asked before in this life."""
+        before, self._asked = getattr(self, "_asked", False), True
+        return before
+
+
+TOKEN = "ghp_" + "a1B2" * 9
+
+
+def test_a_frameworks_model_meets_the_fault_table_and_the_journal_keeps_no_key(tmp_path):
+    """An overload is waited for inside the step, and what looks like a key is redacted, as a model's of ours is."""
+    with Lab(tmp_path / "run.lab", nodes=1, resume=True) as lab:
+        answer = lab.start(Asker, id="asker").call.ask().result(60)
+        steps = lab.steps()
+
+    assert answer == "I know ***."
+    assert list(steps["fault"].dropna()) == ["overloaded"]
 
 
 def test_a_langgraph_graph_goes_on_where_its_node_died(tmp_path):

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from agentlab.agent.base import Agent
 from agentlab.errors import InvalidArgument
+from agentlab.ground.redaction import leaked, redact
+from agentlab.models.prices import cost_of, load_prices
+from agentlab.models.providers import usage_of
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model
@@ -43,11 +46,12 @@ def recorded(agent: Agent, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def recorded_model(agent: Agent, model: Model | str) -> Model:
-    """A model of pydantic-ai whose requests are steps of the agent.
+    """A model of pydantic-ai whose requests are steps of the agent: with tokens, cost, attempts and budget.
 
     Args:
         agent: In whose handler it is asked.
-        model: One of pydantic-ai's models, or its name.
+        model: One of pydantic-ai's models, or its name. Its own retries are off unless a setting says otherwise, since
+            the fault table decides about attempts.
     """
     from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
     from pydantic_ai.models.wrapper import WrapperModel
@@ -56,13 +60,10 @@ def recorded_model(agent: Agent, model: Model | str) -> Model:
         """Asks through a step."""
 
         async def request(self, messages: Any, model_settings: Any, model_request_parameters: Any) -> ModelResponse:
-            async def ask(said: str) -> Any:
-                response = await self.wrapped.request(messages, model_settings, model_request_parameters)
-                return ModelMessagesTypeAdapter.dump_python([response], mode="json")
-
-            ask.__name__ = self.wrapped.model_name
-            said = ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
-            (response,) = ModelMessagesTypeAdapter.validate_python(await agent.step(ask, _digest(said)))
+            settings = {"max_retries": 0, **(model_settings or {})}
+            ask = _Asking(agent, self.wrapped, messages, settings, model_request_parameters)
+            gave = await agent.step(ask, _digest(ask.words))
+            (response,) = ModelMessagesTypeAdapter.validate_python([gave["response"]])
             assert isinstance(response, ModelResponse)
             return response
 
@@ -73,6 +74,43 @@ def recorded_model(agent: Agent, model: Model | str) -> Model:
             )
 
     return Recorded(model)
+
+
+class _Asking:
+    """One request to somebody's model, as a step: plain JSON as its result, beside what it was billed for."""
+
+    kind = "model"
+
+    def __init__(self, agent: Agent, model: Model, messages: Any, settings: dict[str, Any], parameters: Any) -> None:
+        from pydantic_ai.messages import ModelMessagesTypeAdapter
+
+        self.__name__ = model.model_name
+        self.dependency = model.system
+        self.words = ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
+        self._agent = agent
+        self._model = model
+        self._request = (messages, settings, parameters)
+
+    @property
+    def said(self) -> str:
+        """What the model is told beside what it knows: the newest parts, whole."""
+        parts = self.words[-1]["parts"] if self.words else []
+        return "\n".join(part["content"] if isinstance(part["content"], str) else json.dumps(part["content"])
+                         for part in parts if part.get("content") is not None)  # fmt: skip
+
+    async def __call__(self, digest: str) -> dict[str, Any]:
+        from pydantic_ai.messages import ModelMessagesTypeAdapter
+
+        name = f"{self.dependency}:{self.__name__}"
+        await load_prices(self.__name__)
+        most = int(self._request[1].get("max_tokens") or 0)
+        await self._agent._context.reserve(self.__name__, most, cost_of(name, {"output_tokens": most}))
+        response = await self._model.request(*self._request)
+        (gave,) = ModelMessagesTypeAdapter.dump_python([response], mode="json")
+        said = json.dumps(gave)  # the journal keeps it, so no key may be in it
+        usage = usage_of(response)
+        gave = gave if leaked(said) is None else json.loads(redact(said))
+        return {"response": gave, "usage": usage, "cost_usd": cost_of(name, usage)}
 
 
 def _digest(said: Any) -> str:

@@ -143,15 +143,19 @@ class ProviderModel:
         content = list(blocks_of(response, whole=stop in ("end_turn", "tool_use")))
         if stop == "end_turn" and any(block["type"] == "tool_use" for block in content):
             stop = "tool_use"
-        used = response.usage
-        usage = {
-            "input_tokens": max(0, used.input_tokens - used.cache_read_tokens - used.cache_write_tokens),
-            "cache_read_input_tokens": used.cache_read_tokens,
-            "cache_creation_input_tokens": used.cache_write_tokens,
-            "output_tokens": used.output_tokens,
-        }
         whole = {"id": response.provider_response_id or "", "role": "assistant", "model": response.model_name}
-        return checked_message({**whole, "content": content, "stop_reason": stop, "usage": usage})
+        return checked_message({**whole, "content": content, "stop_reason": stop, "usage": usage_of(response)})
+
+
+def usage_of(response: words.ModelResponse) -> JSON:
+    """What was billed for a response, as the Messages API words it: there, input from a cache is counted apart."""
+    used = response.usage
+    return {
+        "input_tokens": max(0, used.input_tokens - used.cache_read_tokens - used.cache_write_tokens),
+        "cache_read_input_tokens": used.cache_read_tokens,
+        "cache_creation_input_tokens": used.cache_write_tokens,
+        "output_tokens": used.output_tokens,
+    }
 
 
 def is_provider(model: str) -> bool:

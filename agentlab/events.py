@@ -156,7 +156,7 @@ class Row(NamedTuple):
     ``restart``: its restart type, where a supervisor keeps it.
     ``spent``: tokens that its model calls took in and gave, and their cost (US dollars), where it is known.
     ``letters``: dead letters of an agent; on the lab's own row those of agents that are not there.
-    ``asks``: a tool of it waits for a person.
+    ``asks``: the call of a tool that waits for a person: the step's number, and how one would write it.
     """
 
     path: str
@@ -179,7 +179,7 @@ class Row(NamedTuple):
     spent: tuple[int, int, float | None] | None = None
     missing: bool = False
     restart: str = ""
-    asks: bool = False
+    asks: tuple[int, str] | None = None
 
     @property
     def mark(self) -> str:

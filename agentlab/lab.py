@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from agentlab import faults, frames
 from agentlab.agent.base import Agent
 from agentlab.books.remembered import remembered
+from agentlab.control.approvals import all_approvals
 from agentlab.control.askers import serve
 from agentlab.control.breakers import LabBreaker
 from agentlab.control.cells import BLOCKING, KernelLink, answer_of
@@ -333,6 +334,12 @@ class Lab(Frames, metaclass=OneLabPerFile):
     def agents(self) -> pd.DataFrame:
         """One row per agent and supervisor as it is now."""
         return frames.stored_agents(self._store) if self._runtime is None else frames.agents(self.rows())
+
+    def approvals(self) -> pd.DataFrame:
+        """One row per call of a tool that waits for a person; ``ref.approve(step)`` is the person's word."""
+        if self._runtime is None or self._runtime.closed:
+            return super().approvals()
+        return frames.approvals(self._runtime.run(all_approvals, self._runtime))
 
     def breaker(self, name: str) -> LabBreaker:
         """The circuit breaker of one dependency: ``sim``, ``anthropic``, ``openai``, ``mcp:files`` ...

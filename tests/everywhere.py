@@ -57,6 +57,7 @@ def refused(work: Callable[[], object]) -> None:
 
 LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "agents": lambda lab, ref: lab.agents(),
+    "approvals": lambda lab, ref: lab.approvals(),
     "breaker": lambda lab, ref: lab.breaker("sim").state,
     "breakers": lambda lab, ref: lab.breakers(),
     "budget": lambda lab, ref: lab.budget.used,

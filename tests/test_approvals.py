@@ -118,6 +118,7 @@ def test_a_tool_waits_for_a_person_and_then_runs(lab, tmp_path):
     assert "waiting (for approval)" in lab.tree()._repr_mimebundle_()[0]["text/plain"]
     assert f"to allow pay({str(place)!r}, 5): ref.approve({waits['step']})" in lab.explain(buyer)
     assert not place.exists()
+    assert lab.approvals()[["path", "step", "tool"]].to_numpy().tolist() == [["/buyer", waits["step"], "pay"]]
 
     buyer.approve(waits["step"])
 
@@ -130,6 +131,42 @@ def test_a_tool_waits_for_a_person_and_then_runs(lab, tmp_path):
     assert list(zip(steps["kind"], steps["output"], strict=True)) == [
         ("approval", "allowed by a person"), ("tool", "'paid 5'"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_person_answers_in_the_tree(lab, tmp_path, yes):
+    """The row has the call whole, a button is the same as ``approve``; a word about another call is refused."""
+    buyer, heard = lab.start(Buyer, id=f"seen-{yes}"), []
+    place = tmp_path / "account<b>"
+    reply = buyer.call.buy(str(place), 5)
+    wait_for(buyer.approvals)
+    (waits,) = lab.approvals().query(f"path == '{buyer.path}'").to_dict("records")
+    tree = lab.tree()
+    tree.send = lambda content, buffers=None: heard.append(content)
+    tree._hear(tree, {"t": "hello", "looker": "me"}, [])
+    wait_for(lambda: rows_heard(heard, buyer))
+    row = rows_heard(heard, buyer)[-1]
+    word = {"t": "answer", "epoch": heard[0]["epoch"], "slot": row["slot"], "yes": yes}
+
+    tree._hear(tree, {**word, "asks": {"step": waits["step"], "call": "pay('all')"}}, [])
+    wait_for(lambda: any("does not wait any more" in each.get("text", "") for each in heard))
+    assert row["asks"] == {"step": waits["step"], "call": f"pay({waits['input']})"}
+    assert len(buyer.approvals()) == 1
+
+    tree._hear(tree, {**word, "asks": row["asks"]}, [])
+
+    assert reply.result(60).startswith("paid 5" if yes else "pay was not run")
+    assert place.exists() == yes
+    wait_for(lambda: any(each.get("ok") and each["t"] == "did" for each in heard))
+    done = next(each for each in heard if each.get("ok") and each["t"] == "did")
+    assert done["code"].endswith(f".approve({waits['step']}{'' if yes else ', yes=False'})")
+    wait_for(lambda: rows_heard(heard, buyer)[-1]["asks"] is None)
+    tree.close()
+
+
+def rows_heard(heard: list[dict[str, Any]], ref: Ref) -> list[dict[str, Any]]:
+    """What a browser was told of an agent."""
+    return [row for each in list(heard) for row in each.get("rows", []) if row["path"] == ref.path]
 
 
 def test_a_refusal_is_told_and_nothing_runs(lab, tmp_path):

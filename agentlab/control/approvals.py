@@ -20,6 +20,16 @@ def approvals(runtime: Runtime, path: str) -> list[dict[str, Any]]:
     return [row_of(step, entry_at(runtime, path).pending[0].method) for step in waiting(entry_at(runtime, path))]
 
 
+def all_approvals(runtime: Runtime) -> list[tuple[Any, ...]]:
+    """Rows of all calls of a lab that wait for a person, oldest first, as ``frames.approvals`` takes them."""
+    found = [
+        (step.began, entry.path, step.number, step.name, step.said, entry.pending[0].method)
+        for entry in runtime.desk.entries.values()
+        for step in waiting(entry)
+    ]
+    return [(*rest, began) for began, *rest in sorted(found)]
+
+
 def row_of(step: Step, method: str) -> dict[str, Any]:
     """What a person is shown of it."""
     since = datetime.fromtimestamp(step.began / 1e9, UTC)
@@ -30,6 +40,12 @@ def waiting(entry: Entry) -> list[Step]:
     """The steps of the message in hand that wait for a person."""
     journal = entry.pending[0].journal if entry.pending else None
     return [] if journal is None else journal.approvals
+
+
+def first_asked(entry: Entry) -> tuple[int, str] | None:
+    """The oldest call that waits for a person: its step, and how one would write it."""
+    found = waiting(entry)
+    return (found[0].number, called(found[0])) if found else None
 
 
 def approve(runtime: Runtime, path: str, step: int | str, yes: bool) -> None:  # as it is asked

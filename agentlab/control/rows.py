@@ -9,7 +9,7 @@ from agentlab.agent.base import Agent
 from agentlab.books.dormant import Dormant
 from agentlab.books.remembered import Place
 from agentlab.books.specs import is_undefined, newer_of
-from agentlab.control.approvals import waiting
+from agentlab.control.approvals import first_asked
 from agentlab.control.children import record_status
 from agentlab.errors import InvalidArgument
 from agentlab.events import Row
@@ -91,7 +91,7 @@ def row(runtime: Runtime, record: Record, newest: Newest) -> Row:
         entry.handled, outdated=not _is_newest(entry.kind.cls, newest),
         letters=runtime.desk.ledger.messages.letters[path],
         spent=runtime.desk.ledger.messages.spent.get(path), missing=is_undefined(entry.kind.cls),
-        restart=record.spec.restart, asks=bool(waiting(entry)),
+        restart=record.spec.restart, asks=first_asked(entry),
     )  # fmt: skip
 
 

@@ -20,10 +20,11 @@ from agentlab.frames.tables import (
     restarts,
     steps,
     stored_agents,
+    stored_approvals,
     upgrades,
 )
 
 __all__ = [
     "agents", "approvals", "breaker_history", "breakers", "chaos_log", "checkpoints", "dead_letters", "events",
-    "messages", "requests", "restarts", "spend", "steps", "stored_agents", "stored_breakers", "upgrades",
+    "messages", "requests", "restarts", "spend", "steps", "stored_agents", "stored_approvals", "stored_breakers", "upgrades",
 ]  # fmt: skip

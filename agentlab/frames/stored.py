@@ -44,6 +44,10 @@ class Frames:
         """One row per message that could not be handled; ``lab.retry(number)`` sends it again."""
         return tables.dead_letters(self._read(), path=path)
 
+    def approvals(self) -> pd.DataFrame:
+        """One row per call of a tool that waits for a person; ``ref.approve(step)`` is the person's word."""
+        return tables.stored_approvals(self._read())
+
     def spend(self, by: By = "path") -> pd.DataFrame:
         """What model calls have cost, by ``"path"``, ``"model"`` or ``"supervisor"``. See ``agentlab.frames.spend``."""
         return spend(self._read(), by=by, held=self._held())
@@ -85,10 +89,6 @@ class StoredLab(Frames):
     def agents(self) -> pd.DataFrame:
         """One row per agent and supervisor, as last committed."""
         return tables.stored_agents(self._store)
-
-    def approvals(self) -> pd.DataFrame:
-        """One row per call of a tool that waits for a person; the lab itself takes the word: ``ref.approve(step)``."""
-        return tables.approvals(self._store)
 
     def close(self) -> None:
         """Let go of the file."""

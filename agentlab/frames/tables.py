@@ -106,8 +106,13 @@ def dead_letters(store: Store, *, path: str | Ref | None = None) -> pd.DataFrame
     return _read(store, "dead", DEAD_LETTERS, "id", path, made={"number": "id"})
 
 
-def approvals(store: Store) -> pd.DataFrame:
+def approvals(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     """One row per call of a tool that waits for a person, oldest first; shape (n, 6). ``input``: as one writes it."""
+    return frame([list(rows)] if rows else [], APPROVALS)
+
+
+def stored_approvals(store: Store) -> pd.DataFrame:
+    """``approvals`` of a lab that may not run: what the store knows, in the same order."""
     found = store.select(
         "SELECT inbox.path, begun.step, begun.mark, inbox.method, begun.at FROM begun"
         " JOIN inbox ON inbox.key = begun.message_key WHERE NOT EXISTS (SELECT 1 FROM step WHERE"
@@ -119,7 +124,7 @@ def approvals(store: Store) -> pd.DataFrame:
         kind, name, digest, _ = json.loads(text)
         if kind == "approval":
             rows.append((path, number, name, digest.rpartition("\n")[2].partition(" ")[2], method, at))
-    return frame([rows] if rows else [], APPROVALS)
+    return approvals(rows)
 
 
 def upgrades(rows: Sequence[tuple[str, str, str | None]]) -> pd.DataFrame:

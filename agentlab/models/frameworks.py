@@ -89,7 +89,7 @@ class _Asking:
         self.words = ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
         self._agent = agent
         self._model = model
-        self._request = (messages, settings, parameters)
+        self._request: tuple[Any, Any, Any] = (messages, settings, parameters)
 
     @property
     def said(self) -> str:

@@ -32,6 +32,21 @@ counter = lab.start(Counter, id="counter")
 lab.start(Supervisor("team", child(Counter, id="a"), child(Counter, id="b")))
 """
 
+ASKS = """
+from agentlab import tool
+
+@tool(approve=True)
+def pay(amount: int) -> int:
+    return amount
+
+class Payer(Agent):
+    async def pay(self) -> int:
+        return await self.step(pay, 5)
+
+payer = lab.start(Payer, id="payer")
+reply = payer.call.pay()
+"""
+
 SCENE = """
 import asyncio
 from agentlab import Agent, Lab, Limit, Supervisor, child
@@ -67,8 +82,8 @@ critic.cast.spill()
 
 
 def test_buttons_do_what_they_say_and_name_the_call(notebook: Notebook):
-    """Crash, kill, stop and restart act on the selected agent, show the code that does the same, and keys select."""
-    notebook.write(START, "lab.tree()").run_all()
+    """Crash, kill, stop, restart and yes act on the selected agent, show the code of the same, and keys select."""
+    notebook.write(START, ASKS, "lab.tree()").run_all()
     notebook.expect("live")
 
     notebook.row("/counter").click()
@@ -90,6 +105,14 @@ def test_buttons_do_what_they_say_and_name_the_call(notebook: Notebook):
     notebook.expect_life("/team/a", 3)
     assert notebook.row("/team/b").get_attribute("data-incarnation") == "1"
     notebook.screenshot("buttons")
+
+    expect(notebook.tree.locator(".al-asks")).to_be_hidden()
+    notebook.row("/payer").click()
+    expect(notebook.tree.locator(".al-asks code")).to_have_text("pay(5)")
+    notebook.screenshot("approval")
+    notebook.tree.locator("button.al-answer-yes").click()
+    notebook.expect_said("payer.approve(1) allowed")
+    expect(notebook.tree.locator(".al-asks")).to_be_hidden()
 
 
 def test_buttons_say_what_they_do_or_why_not(notebook: Notebook):

@@ -28,6 +28,7 @@ GONE, OTHER = 15, 14  # looks that no status has: removed, and a status this pac
 SUPERVISOR, OUTDATED = 0x80, 0x40
 ACTIONS = [name for name in ("crash", "kill", "skip", "restart", "stop", "suspend", "resume") if hasattr(Ref, name)]
 STATUSES = {status: number for number, status in enumerate(LOOKS)}
+ASKED = 2200  # characters of a call that a person is to allow
 WHOLE, AGAIN = 200, 150  # agents up to which all facts travel; fewer than which they do again
 
 
@@ -193,8 +194,14 @@ def facts(slot: int, row: Row) -> Facts:
         "letters": letters(row),
         "restart": row.restart,
         "again": comes_again(row),
+        "asks": asked(row),
         "can": [*moves(row), *(["skip"] if has_message(row) else [])],
     }
+
+
+def asked(row: Row) -> Facts | None:
+    """The call that waits for a person, whole as far as the journal shows it: nobody allows what cannot be read."""
+    return {"step": row.asks[0], "call": clean(row.asks[1], ASKED)} if row.asks else None
 
 
 def moves(row: Row) -> list[str]:

@@ -220,6 +220,18 @@ function inspector(state, model, body) {
   const buttons = make("div", "al-buttons"), said = make("div", "al-said"), code = make("code"), result = make("span");
   node.setAttribute("aria-live", "polite");
   said.append(code, " ", result);
+  const question = make("div", "al-asks"), call = make("code"), answers = [["yes", true], ["no", false]].map(([word, yes]) => {
+    const button = make("button", `al-answer-${word}`, word);
+    button.type = "button";
+    button.title = yes ? "let the tool run" : "tell the model that it was refused";
+    button.addEventListener("click", () => {
+      const asks = state.facts.get(state.selected)?.asks; // what is shown: the kernel refuses a word about any other call
+      if (asks) send(state, model, { t: "answer", yes, asks, epoch: state.epoch, slot: state.selected });
+      body.focus({ preventScroll: true });
+    });
+    return button;
+  });
+  question.append(make("span", "", "May it run"), call, ...answers);
   const keys = new Map();
   function offer(action) {
     const button = make("button", `al-do-${action}`, action);
@@ -231,7 +243,7 @@ function inspector(state, model, body) {
     keys.set(action, button);
     buttons.append(button);
   }
-  node.append(what, facts, buttons, said);
+  node.append(what, facts, buttons, said, question);
   function update() {
     const row = state.facts.get(state.selected), live = mood(state) === "live";
     for (const action of state.actions) if (!keys.has(action)) offer(action);
@@ -242,6 +254,9 @@ function inspector(state, model, body) {
       button.title = ended || (row ? row.can.includes(action) ? effect(row, action) : refusal(state, row, action) : "");
     }
     node.classList.toggle("al-empty", !row);
+    question.hidden = !row?.asks;
+    write(call, row?.asks?.call ?? "");
+    for (const button of answers) button.disabled = !live || state.log.busy;
     write(code, long && row ? "" : state.log.code);
     write(result, long && row ? long : state.log.text);
     result.className = state.log.busy ? "al-busy" : state.log.ok ? "al-ok" : "al-failed";

@@ -6,12 +6,14 @@ control operations.
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from agentlab.events import Row
 from agentlab_widgets.live import LiveWidget, Watched, assets, name_of
-from agentlab_widgets.mirror import ACTIONS, comes_again
+from agentlab_widgets.mirror import ACTIONS, asked, comes_again
 from agentlab_widgets.pusher import Pusher
 from agentlab_widgets.text import tree_html, tree_text
 
@@ -50,17 +52,34 @@ class TreeWidget(LiveWidget):
                 pusher.select(int(content["epoch"]), int(content["slot"]))
             case "do" if content.get("what") in ACTIONS:
                 path = pusher.path(int(content["epoch"]), int(content["slot"]))
-                work = threading.Thread(target=self._do, args=(pusher, path, content["what"]), daemon=True)
-                work.start()
+                self._aside(self._do, pusher, path, content["what"])
+            case "answer":
+                path = pusher.path(int(content["epoch"]), int(content["slot"]))
+                self._aside(self._answer, pusher, path, content.get("asks"), content.get("yes") is True)
+
+    def _aside(self, work: Callable[..., None], *args: Any) -> None:
+        """Carry out a click in a thread of its own, since it may wait."""
+        threading.Thread(target=work, args=args, daemon=True).start()
 
     def _do(self, pusher: Pusher, path: str | None, what: str) -> None:
-        """Carry out a click: the same operation as in code, in a thread of its own since it may wait."""
+        """Carry out a click: the same operation as in code."""
         if path is None:
-            pusher.say({"t": "did", "code": "", "text": "the tree was redrawn meanwhile: select again", "ok": False})
+            _refuse(pusher, "the tree was redrawn meanwhile: select again")
             return
         again = what == "stop" and any(comes_again(row) for row in self._lab.rows([path]))
         ref = self._lab[path]
         self._work(pusher, f"{name_of(self._lab, path)}.{what}()", getattr(ref, what), f"done{AGAIN if again else ''}")
+
+    def _answer(self, pusher: Pusher, path: str | None, asks: object, yes: bool) -> None:
+        """A person's word about the call that was shown; about no other, though it came in its place meanwhile."""
+        found = [] if path is None else self._lab.rows([path])
+        if path is None or not found or found[0].asks is None or asked(found[0]) != asks:
+            _refuse(pusher, "that call does not wait any more: look what does, and answer again")
+            return
+        step = found[0].asks[0]
+        code = f"{name_of(self._lab, path)}.approve({step}{'' if yes else ', yes=False'})"
+        approve = functools.partial(self._lab[path].approve, step, yes=yes)
+        self._work(pusher, code, approve, "allowed" if yes else "refused")
 
     def _read(self) -> list[Row]:
         """The tree now, or as it was before the lab was closed."""
@@ -74,3 +93,7 @@ class TreeWidget(LiveWidget):
         rows, label = self._read(), repr(self._lab)
         data |= {"text/plain": tree_text(label, rows), "text/html": tree_html(label, rows)}
         return data, metadata
+
+
+def _refuse(pusher: Pusher, why: str) -> None:
+    pusher.say({"t": "did", "code": "", "text": why, "ok": False})

@@ -26,5 +26,6 @@ from agentlab.frames.tables import (
 
 __all__ = [
     "agents", "approvals", "breaker_history", "breakers", "chaos_log", "checkpoints", "dead_letters", "events",
-    "messages", "requests", "restarts", "spend", "steps", "stored_agents", "stored_approvals", "stored_breakers", "upgrades",
+    "messages", "requests", "restarts", "spend", "steps", "stored_agents", "stored_approvals", "stored_breakers",
+    "upgrades",
 ]  # fmt: skip

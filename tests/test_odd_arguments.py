@@ -128,7 +128,8 @@ def public(cls: type) -> set[str]:
 
 
 LAB: dict[str, dict[str, Any]] = {
-    "agents": {}, "approvals": {}, "breaker": {"name": "sim"}, "breakers": {}, "chaos": {"plan": Plan()}, "chaos_log": {},
+    "agents": {}, "approvals": {}, "breaker": {"name": "sim"}, "breakers": {}, "chaos": {"plan": Plan()},
+    "chaos_log": {},
     "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
     "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
     "restarts": {}, "resume": {}, "retry": {},

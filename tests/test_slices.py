@@ -7,6 +7,7 @@ import contextvars
 import gc
 import importlib
 import logging
+import math
 import os
 import queue
 import random
@@ -62,6 +63,11 @@ def play(program: Program, slice_s: float = 0.002, **options: Any) -> Any:
         assert signal.getsignal(signal.SIGALRM) is before
 
 
+def shown_in_time(program: Callable[[Slicer, float], Awaitable[bool]]) -> bool:
+    """Whether one of three lengths shows it: on a busy machine a short one is over before the other has its turn."""
+    return any(play(lambda slicer, length=seconds: program(slicer, length)) for seconds in (0.1, 0.8, 6.4))
+
+
 class Died(BaseException):
     """What a host raises in an agent that must end."""
 
@@ -115,52 +121,55 @@ def test_tickers_go_on_beside_endless_loops(hogs: int) -> None:
     play(program)
 
 
-def _receive(loop: asyncio.AbstractEventLoop) -> str:
+def _receive(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        loop.call_later(0.1, theirs.send, b"done")
+        loop.call_later(seconds, theirs.send, b"done")
         return ours.recv(10).decode()
 
 
-def _wait_for_event(loop: asyncio.AbstractEventLoop) -> str:
+def _wait_for_event(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
     event = threading.Event()
-    loop.call_later(0.1, event.set)
+    loop.call_later(seconds, event.set)
     return "done" if event.wait(20) else "late"
 
 
-def _get_from_queue(loop: asyncio.AbstractEventLoop) -> str:
+def _get_from_queue(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
     things: queue.Queue[str] = queue.Queue()
-    loop.call_later(0.1, things.put, "done")
+    loop.call_later(seconds, things.put, "done")
     return things.get(timeout=20)
 
 
-def _join_thread(loop: asyncio.AbstractEventLoop) -> str:
-    thread = threading.Thread(target=time.sleep, args=(0.1,))
+def _join_thread(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
+    thread = threading.Thread(target=time.sleep, args=(seconds,))
     thread.start()
     thread.join()
     return "done"
 
 
-def _run_command(loop: asyncio.AbstractEventLoop) -> str:
-    return subprocess.run(["sh", "-c", "sleep 0.1; echo done"], capture_output=True, text=True, check=True).stdout[:4]
+def _run_command(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
+    command = ["sh", "-c", f"sleep {seconds}; echo done"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout[:4]
 
 
-def _acquire_lock(loop: asyncio.AbstractEventLoop) -> str:
+def _acquire_lock(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
     lock = threading.Lock()
     lock.acquire()
-    loop.call_later(0.1, lock.release)
+    loop.call_later(seconds, lock.release)
     with lock:
         return "done"
 
 
-def _sleep(loop: asyncio.AbstractEventLoop) -> str:
+def _sleep(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
     began = time.perf_counter()
-    time.sleep(0.2)
-    return "done" if time.perf_counter() - began >= 0.2 else "early"
+    time.sleep(seconds)
+    return "done" if time.perf_counter() - began >= seconds else "early"
 
 
-def _match(loop: asyncio.AbstractEventLoop) -> str:
-    return "matched" if re.match(r"(a+)+$", "a" * 21 + "b") else "done"
+def _match(loop: asyncio.AbstractEventLoop, seconds: float) -> str:
+    """Each letter doubles the time; 21 of them take about a tenth of a second."""
+    letters = 21 + round(math.log2(seconds * 10))
+    return "matched" if re.match(r"(a+)+$", "a" * letters + "b") else "done"
 
 
 @pytest.mark.parametrize(
@@ -168,21 +177,20 @@ def _match(loop: asyncio.AbstractEventLoop) -> str:
     [_receive, _wait_for_event, _get_from_queue, _join_thread, _run_command, _acquire_lock, _sleep, _match],
     ids=lambda block: block.__name__.strip("_"),
 )
-def test_what_blocks_is_sliced(block: Callable[[asyncio.AbstractEventLoop], str]) -> None:
+def test_what_blocks_is_sliced(block: Callable[[asyncio.AbstractEventLoop, float], str]) -> None:
     """Waiting in C, for a socket, a lock, a child, the clock or a regular expression, keeps nobody else waiting."""
 
-    async def program(slicer: Slicer) -> None:
+    async def ticks_meanwhile(slicer: Slicer, seconds: float) -> bool:
         async def handler() -> str:
-            return block(slicer.loop)
+            return block(slicer.loop, seconds)
 
         blocked = slicer.start(handler(), Owner(1))
-        ticked = await slicer.start(ticks(5), Owner(2))
-
-        assert ticked == 5
-        assert not blocked.done()
+        assert await slicer.start(ticks(5), Owner(2)) == 5
+        meanwhile = not blocked.done()
         assert await blocked == "done"
+        return meanwhile
 
-    play(program)
+    assert shown_in_time(ticks_meanwhile)
 
 
 def test_interrupt_ends_a_tight_loop_and_runs_its_finally() -> None:
@@ -660,23 +668,22 @@ def test_the_timer_rests_while_nothing_runs() -> None:
 def test_a_shared_rlock_keeps_no_agent_out_but_a_lock_does() -> None:
     """The documented limit: agents of a node are one thread to an RLock; a Lock is waited for in slices."""
 
-    async def program(slicer: Slicer) -> tuple[list[str], list[str]]:
-        async def hold(lock: Any, name: str, seen: list[str]) -> None:
-            with lock:
-                seen.append(f"{name} in")
-                busy(0.01)
-                seen.append(f"{name} out")
+    async def hold(lock: Any, name: str, seconds: float, seen: list[str]) -> None:
+        with lock:
+            seen.append(f"{name} in")
+            busy(seconds)
+            seen.append(f"{name} out")
 
-        found: list[list[str]] = []
-        for lock in threading.Lock(), threading.RLock():
-            seen: list[str] = []
-            await asyncio.gather(*(slicer.start(hold(lock, name, seen), Owner(ord(name))) for name in "ab"))
-            found.append(seen)
-        return found[0], found[1]
+    async def seen_with(slicer: Slicer, lock: Any, seconds: float) -> list[str]:
+        seen: list[str] = []
+        await asyncio.gather(*(slicer.start(hold(lock, name, seconds, seen), Owner(ord(name))) for name in "ab"))
+        return seen
 
-    locked, reentered = play(program)
-    assert locked == ["a in", "a out", "b in", "b out"]
-    assert reentered[:2] == ["a in", "b in"]
+    async def goes_in_beside(slicer: Slicer, seconds: float) -> bool:
+        assert await seen_with(slicer, threading.Lock(), 0.01) == ["a in", "a out", "b in", "b out"]
+        return (await seen_with(slicer, threading.RLock(), seconds))[:2] == ["a in", "b in"]
+
+    assert shown_in_time(goes_in_beside)
 
 
 def test_the_shared_word_names_the_running_life() -> None:

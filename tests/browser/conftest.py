@@ -1,4 +1,4 @@
-"""One browser and one JupyterLab for all tests, one page and one notebook for each."""
+"""One browser, one JupyterLab and, as long as it is whole, one page for all tests; a notebook for each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.browser.install_browser import NONE_FOUND, find_browser
 from tests.browser.jupyter import PATIENCE, Notebook, Server
 
+SIZE: ViewportSize = {"width": 1280, "height": 1000}
 FLAGS = [
     "--no-sandbox",  # root in a container has no other choice
     "--disable-gpu",
@@ -51,13 +52,43 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.close()
 
 
+class Pages:
+    """The page that all tests use, and the next one when a test has left it otherwise than it was."""
+
+    def __init__(self, browser: Browser) -> None:
+        # Pages of one context share what was downloaded and compiled.
+        self._context = browser.new_context(viewport=SIZE, device_scale_factor=2)
+        self._context.set_default_timeout(PATIENCE * 1000)
+        self._page: Page | None = None
+
+    def get(self) -> Page:
+        """A page in which JupyterLab is loaded, or an empty one."""
+        self._page = self._page or self._context.new_page()
+        self._page.set_viewport_size(SIZE)
+        return self._page
+
+    def drop(self) -> None:
+        """Nobody shall use this page any more."""
+        if self._page is not None:
+            self._page.close()
+        self._page = None
+
+
+@pytest.fixture(scope="session")
+def pages(browser: Browser) -> Iterator[Pages]:
+    """The pages of this run, one after the other."""
+    pages = Pages(browser)
+    yield pages
+    pages.drop()
+
+
 @pytest.fixture
-def notebook(browser: Browser, server: Server) -> Iterator[Notebook]:
-    """A notebook in a page of its own; in the end the page must have been content and asked nobody else."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000}, device_scale_factor=2)
-    page.set_default_timeout(PATIENCE * 1000)
-    notebook = Notebook(page, server)
+def notebook(request: pytest.FixtureRequest, pages: Pages, server: Server) -> Iterator[Notebook]:
+    """A notebook in a page; in the end the page must have been content and asked nobody else."""
+    failures = request.session.testsfailed
+    notebook = Notebook(pages.get(), server)
     yield notebook
-    page.close()
+    if request.session.testsfailed > failures or not notebook.close():
+        pages.drop()
     server.stop_kernels()
     assert notebook.complaints == []

@@ -1,6 +1,7 @@
 """A real JupyterLab and a page of it: what the browser tests drive.
 
 Every test opens a notebook with a name of its own, since a kernel outlives its page and the same path finds it again.
+To load JupyterLab takes ten times as long as to open a notebook in it, so one page is loaded for many tests.
 Whatever a page asks of another host and every error on its console is kept, to be looked at when the test ends.
 """
 
@@ -20,11 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import nbformat
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request
 
 OUTPUT = Path(__file__).parent / "output"
-PATIENCE = 30.0  # seconds; ten times what the slowest step takes
+PATIENCE = 90.0  # seconds; thirty times what the slowest step takes, and five when many others use the machine
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {
         "fetchNews": "false",
@@ -72,14 +72,20 @@ class Server:
 
     def write(self, cells: list[str]) -> str:
         """Write a notebook of code cells and return its name, used by nobody before."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        return self.keep(notebook)
+        code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = {
+            "cells": [code | {"id": f"cell-{number}", "source": cell} for number, cell in enumerate(cells)],
+            "metadata": {"kernelspec": kernel},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        return self.keep(json.dumps(notebook))
 
-    def keep(self, notebook: nbformat.NotebookNode) -> str:
-        """Write a notebook and return its name, used by nobody before."""
+    def keep(self, notebook: str) -> str:
+        """Write the text of a notebook and return its name, used by nobody before."""
         name = f"{secrets.token_hex(6)}.ipynb"
-        nbformat.write(notebook, self.notebooks / name)
+        (self.notebooks / name).write_text(notebook, encoding="utf-8")
         return name
 
     def stop_kernels(self) -> None:
@@ -131,27 +137,55 @@ class Server:
 
 
 class Notebook:
-    """A notebook open in a page."""
+    """A notebook open in a page, which may have had others before."""
 
     def __init__(self, page: Page, server: Server) -> None:
         self.page = page
         self._server = server
+        self._name = ""
         self.complaints: list[str] = []
-        page.on("request", self._asked)
-        page.on("console", self._printed)
-        page.on("pageerror", lambda error: self.complaints.append(f"uncaught in the page: {error}"))
+        self._heard: dict[str, Callable[..., None]] = {
+            "request": self._asked,
+            "console": self._printed,
+            "pageerror": lambda error: self.complaints.append(f"uncaught in the page: {error}"),
+        }
+        for event, hear in self._heard.items():
+            page.on(event, hear)  # type: ignore[call-overload]
 
     def open(self, name: str) -> Notebook:
-        """Open a notebook of the server and wait for its kernel."""
-        self.page.goto(self._server.url(f"doc/tree/{name}"))
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+        """Open a notebook of the server and wait for its kernel; JupyterLab is loaded if it is not there."""
+        self._name = name
+        if self.page.url == "about:blank":
+            self._load()
+        else:
+            self.page.evaluate("path => { window.jupyterapp.commands.execute('docmanager:open', { path }); }", name)
         self.page.wait_for_function(
-            """() => {
-                const session = window.jupyterapp?.shell?.currentWidget?.sessionContext;
+            """name => {
+                const { context, content } = window.jupyterapp?.shell?.currentWidget ?? {};
+                const session = context?.path === name && content?.widgets?.length && context.sessionContext;
                 return session?.isReady && session.session?.kernel?.status === "idle";
-            }"""
+            }""",
+            arg=name,
         )
         return self
+
+    def close(self) -> bool:
+        """Close it with its kernel; whether JupyterLab is as it was: no dialog is left, and nobody complained."""
+        for event, hear in self._heard.items():
+            self.page.remove_listener(event, hear)
+        if self.complaints or self.page.locator(".jp-Dialog").count():
+            return False
+        self.page.evaluate(
+            """async () => {
+                const { shell } = window.jupyterapp, notebook = shell.currentWidget;
+                await notebook.sessionContext.shutdown();
+                notebook.dispose();
+            }"""
+        )
+        return True
+
+    def _load(self) -> None:
+        self.page.goto(self._server.url(f"doc/tree/{self._name}"))
 
     def write(self, *cells: str) -> Notebook:
         """Open a new notebook of these code cells."""
@@ -170,7 +204,7 @@ class Notebook:
     def save_and_reload(self) -> None:
         """Save the notebook and load the page anew; the kernel runs on."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-        self.page.reload()
+        self._load()
 
     def running(self) -> bool:
         """Whether a cell runs now."""

@@ -45,7 +45,10 @@ class Sim:
         """Its address."""
         return str(self._lab.simulator().base_url)
 
-    def profile(self, rules: Sequence[dict[str, Any]] = (), *, latency_s: float = 0.0, delta_s: float = 0.0) -> None:
+    def profile(
+        self, rules: Sequence[dict[str, Any]] = (), *, latency_s: float = 0.0, delta_s: float = 0.0,
+        seed: int | None = None,
+    ) -> None:  # fmt: skip
         """Replace the fault profile: what goes wrong with which requests, from now on.
 
             lab.sim.profile([{"mode": "529", "times": 1}])                     # the next request meets an overload
@@ -65,11 +68,12 @@ class Sim:
                 ``retry_after``: a header's value; ``after``: deltas that arrive first; ``message``: the error's text.
             latency_s: Seconds before each answer begins.
             delta_s: Seconds between two pieces of an answer.
+            seed: Which requests a ``rate`` strikes; that of the simulator, 0, if left out.
 
         Raises:
             ValueError: A rule that cannot be; the old profile stays.
         """
-        self._control.faults(list(rules), latency_s=latency_s, delta_s=delta_s)
+        self._control.faults(list(rules), latency_s=latency_s, delta_s=delta_s, seed=seed)
 
     def clear(self) -> None:
         """Nothing goes wrong any more, and nothing is slow."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agentlab.evals.comparing import compare
     from agentlab.evals.evaluating import evaluate, open_run
     from agentlab.evals.figures import samples_needed
+    from agentlab.evals.inspect_logs import samples_from_inspect
+    from agentlab.evals.judges import model_graded
     from agentlab.evals.reducers import at_least, pass_at
     from agentlab.evals.run import Run
     from agentlab.evals.samples import Sample
@@ -34,14 +36,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Run", "Sample", "Score", "at_least", "at_most", "called", "choice", "compare", "contains", "evaluate", "exact",
-    "exactly", "f1", "in_order", "includes", "json_equal", "match", "never", "numeric", "open_run", "pass_at",
-    "pattern", "samples_needed", "scorer", "subset", "trajectory",
+    "exactly", "f1", "in_order", "includes", "json_equal", "match", "model_graded", "never", "numeric", "open_run",
+    "pass_at", "pattern", "samples_from_inspect", "samples_needed", "scorer", "subset", "trajectory",
 ]  # fmt: skip
 
 _HOMES = {
     "comparing": ("compare",),
     "evaluating": ("evaluate", "open_run"),
     "figures": ("samples_needed",),
+    "inspect_logs": ("samples_from_inspect",),
+    "judges": ("model_graded",),
     "reducers": ("at_least", "pass_at"),
     "run": ("Run",),
     "samples": ("Sample",),

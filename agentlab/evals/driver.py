@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -22,7 +23,9 @@ from agentlab.control.many import start_many
 from agentlab.errors import AgentDown, AgentLabError, NotRunning
 from agentlab.evals.attempt import GRADE, WORK
 from agentlab.evals.dispositions import deaths_of, disposition_of, fault_of
-from agentlab.evals.ledger import EVALS, LEDGER, Ledger, rows_of, run_path
+from agentlab.evals.judges import judge_class, model_graded
+from agentlab.evals.ledger import EVALS, JUDGES, LEDGER, Ledger, rows_of, run_path
+from agentlab.evals.pace import Concurrency, Meter, Pace
 from agentlab.evals.samples import Sample
 from agentlab.evals.scorers import Scorer
 from agentlab.frames.tables import steps as step_frame
@@ -32,6 +35,12 @@ from agentlab.supervision.child import OPTIONS, Child, Limit, Supervisor
 
 FOR_EVER = 1e8
 """Seconds that a sample may take that has no ``timeout``."""
+
+JUDGE = "grade"
+"""The message of those that grade an answer."""
+
+WATCH = 0.2
+"""Seconds between two looks whether the provider refuses calls, where the pace follows that."""
 
 LOOK = 1.0
 """Seconds between two looks whether an agent is parked, of which nobody else would tell."""
@@ -51,9 +60,14 @@ class Plan:
     spec: Child
     attempt: type
     scorers: Mapping[str, Scorer]
-    concurrency: int
+    concurrency: Concurrency
     timeout: float | None
     identity: str
+
+    @property
+    def judges(self) -> dict[str, model_graded]:
+        """The scorers that are agents of their own."""
+        return {name: each for name, each in self.scorers.items() if isinstance(each, model_graded)}
 
     @property
     def jobs(self) -> list[Job]:
@@ -99,12 +113,16 @@ class Driver:
     def __init__(self, lab: Lab, plan: Plan, *, at_end: Callable[[], object]) -> None:
         self.lab, self.plan = lab, plan
         self.tally = Tally(len(plan.jobs))
+        self.pace = Pace(plan.concurrency)
         self.error: BaseException | None = None
         self.over = threading.Event()
         self._at_end = at_end
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._workers: list[asyncio.Task[None]] = []
+        self._workers: set[asyncio.Task[None]] = set()
+        self._at_work = 0
+        self._meter = Meter(plan.name)
+        self._judges = {name: judge_class(each) for name, each in plan.judges.items()}
         self._rows: list[dict[str, Any]] = []
         self._recording: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name=f"agentlab-eval-{plan.name}", daemon=True)
@@ -146,14 +164,42 @@ class Driver:
         self.tally.before = self.tally.done
         await self._remove_left([job for job in jobs if job.key in done])
         self._gave_up = self._given_up()
-        queue = deque(job for job in jobs if job.key not in done)
-        if self._stopping:
-            return
-        count = min(self.plan.concurrency, len(queue))
-        self._workers = [asyncio.create_task(self._one_after_the_other(queue)) for _ in range(count)]
-        for ended in await asyncio.gather(*self._workers, return_exceptions=True):
-            if isinstance(ended, Exception):
-                raise ended
+        self._queue = deque(job for job in jobs if job.key not in done)
+        if self.pace.adapts:
+            self._heed_refusals()
+            watching = asyncio.create_task(self._watch())
+            await self._work_off()
+            watching.cancel()
+            self._heed_refusals()
+        else:
+            await self._work_off()
+
+    async def _work_off(self) -> None:
+        """See the queue through, with as many workers as the pace allows."""
+        errors: list[BaseException] = []
+        self._let_in()
+        while self._workers:
+            ended, _ = await asyncio.wait(self._workers, return_when=asyncio.FIRST_COMPLETED)
+            self._workers -= ended
+            errors += [error for task in ended if not task.cancelled() and (error := task.exception()) is not None]
+        if errors:
+            raise errors[0]
+
+    def _let_in(self) -> None:
+        """Add workers, as far as the pace allows and there is work."""
+        while not self._stopping and self._at_work < min(self.pace.limit, self._at_work + len(self._queue)):
+            self._at_work += 1
+            self._workers.add(asyncio.create_task(self._one_after_the_other(self._queue.popleft())))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH)
+            self._heed_refusals()
+
+    def _heed_refusals(self) -> None:
+        """Tell the pace if the provider has refused calls."""
+        if self._meter.look(self.lab._read()):
+            self.pace.refused(time.monotonic())
 
     def _set_up(self) -> None:
         """The run's supervisor and its ledger, found or started."""
@@ -166,39 +212,53 @@ class Driver:
 
     def _given_up(self) -> dict[str, str]:
         """Samples that were given up while nobody heard of it: the paths of their agents, and why."""
-        sql = "SELECT path, reason FROM dead WHERE path LIKE ? AND method IN (?, ?)"
-        return dict(self.lab._read().select(sql, (f"{run_path(self.plan.name)}/%", WORK, GRADE)))
+        sql = "SELECT path, reason FROM dead WHERE path LIKE ? AND method IN (?, ?, ?)"
+        return dict(self.lab._read().select(sql, (f"{run_path(self.plan.name)}/%", WORK, GRADE, JUDGE)))
 
     async def _remove_left(self, jobs: list[Job]) -> None:
         """Remove the agents of samples that were recorded, but not removed any more."""
         for job in jobs:
-            if self._ref(job) is not None:
-                await self._remove(job, busy=False)
+            for place in self._places(job):
+                if self._ref(place) is not None:
+                    await self._remove(place, busy=False)
 
-    async def _one_after_the_other(self, queue: deque[Job]) -> None:
-        while queue and not self._stopping:
-            job = queue.popleft()
-            self.tally.running.add(job.place)
-            try:
-                row = await self._one(job)
-                await self._record(row)
-                self.tally.ended[row["disposition"]] += 1
-                await self._remove(job, busy=row["disposition"] == "timed_out")
-            finally:
-                self.tally.running.discard(job.place)
+    async def _one_after_the_other(self, job: Job) -> None:
+        """Take a job through, then the next one, while there is one and the pace allows it."""
+        try:
+            while True:
+                await self._take_through(job)
+                self.pace.ended()
+                if self._stopping or not self._queue or self._at_work > self.pace.limit:
+                    return
+                job = self._queue.popleft()
+                self._let_in()
+        finally:
+            self._at_work -= 1
+
+    async def _take_through(self, job: Job) -> None:
+        self.tally.running.add(job.place)
+        try:
+            row = await self._one(job)
+            await self._record(row)
+            self.tally.ended[row["disposition"]] += 1
+            for place in self._places(job):
+                await self._remove(place, busy=row["disposition"] == "timed_out" and place == job.place)
+        finally:
+            self.tally.running.discard(job.place)
 
     async def _one(self, job: Job) -> dict[str, Any]:
         """The life of a sample; its row."""
         began = time.time()
-        ref = self._ref(job) or await self._start(job)
+        spec = self.plan.spec
+        ref = self._ref(job.place) or await self._start(self.plan.attempt, job.place, {**_options(spec), **spec.fields})
         row: dict[str, Any] = {"id": job.sample.id, "epoch": job.epoch, "path": ref.path, "began": began}
         row.update(id=str(job.sample.id), output=None, scores={}, error=None, fault=None)
         try:
-            if ref.path in self._gave_up:
-                raise AgentDown(self._gave_up[ref.path], self._gave_up[ref.path])
             await self._answer(ref, WORK, job.sample.input, timeout=self.plan.timeout or FOR_EVER)
             row.update(await self._answer(ref, GRADE, self._as_data(job, ref), timeout=FOR_EVER))
-            row.update(_judged(row["scores"]))
+            judged = {name: await self._judged(job, name, row["output"]) for name in self._judges}
+            row["scores"] = {name: {**row["scores"], **judged}[name] for name in self.plan.scorers}
+            row.update(_word(row["scores"]))
         except (AgentLabError, TypeError) as error:
             deaths = deaths_of(self.lab._read(), ref.path)
             row.update(disposition=disposition_of(error, deaths), error=str(error), fault=fault_of(error))
@@ -215,9 +275,28 @@ class Driver:
             data["steps"] = frame[["kind", "name", "outcome", "input", "output"]].astype(object).to_dict("records")
         return data
 
-    async def _answer(self, ref: Any, message: str, given: Any, *, timeout: float) -> Any:
+    async def _judged(self, job: Job, name: str, output: Any) -> dict[str, Any]:
+        """What the judge of an answer says; one that fails fails its own sample."""
+        given, place = self.plan.judges[name].budget or self.plan.spec.budget, self._judge_place(job, name)
+        try:
+            ref = self._ref(place) or await self._start(self._judges[name], place, {"budget": given} if given else {})
+            found: dict[str, Any] = await self._answer(ref, JUDGE, job.sample.as_data(), output, timeout=FOR_EVER)
+        except AgentLabError as error:
+            return {"error": f"scorer {name}: {error}"}
+        return found
+
+    def _judge_place(self, job: Job, name: str) -> str:
+        return f"{job.place}{JUDGES}{re.sub(r'[^a-zA-Z0-9_-]', '_', name)}"
+
+    def _places(self, job: Job) -> list[str]:
+        """Of the agents that concern a sample: its own, and those that grade it."""
+        return [job.place, *(self._judge_place(job, name) for name in self._judges)]
+
+    async def _answer(self, ref: Any, message: str, *given: Any, timeout: float) -> Any:
         """What an agent answers; one that is parked for a person answers nobody."""
-        asked = asyncio.ensure_future(_wait(getattr(ref.call(timeout=timeout), message)(given)))
+        if ref.path in self._gave_up:
+            raise AgentDown(self._gave_up[ref.path], self._gave_up[ref.path])
+        asked = asyncio.ensure_future(_wait(getattr(ref.call(timeout=timeout), message)(*given)))
         try:
             while not (await asyncio.wait({asked}, timeout=LOOK))[0]:
                 if ref.status == "parked" and not (await asyncio.wait({asked}, timeout=LOOK))[0]:
@@ -226,32 +305,26 @@ class Driver:
         finally:
             asked.cancel()
 
-    def _ref(self, job: Job) -> Ref | None:
-        return self.lab.whereis(f"{run_path(self.plan.name)}/{job.place}")
+    def _ref(self, place: str) -> Ref | None:
+        return self.lab.whereis(f"{run_path(self.plan.name)}/{place}")
 
-    async def _start(self, job: Job) -> Ref:
-        runtime, spec = self.lab._live, self.plan.spec
-        fresh = {f.name: f.default for f in dataclasses.fields(Child)}
-        options = {n: getattr(spec, n) for n in OPTIONS if n not in ("id", "what") and getattr(spec, n) != fresh[n]}
-        options = {"own_limit": OWN_LIMIT, **options, **spec.fields}
-        found = await asyncio.wrap_future(
-            runtime.submit(
-                start_many, runtime, self.plan.attempt, [{}], run_path(self.plan.name), bool, [job.place], options
-            )
-        )
+    async def _start(self, cls: type, place: str, given: Mapping[str, Any]) -> Ref:
+        runtime, above = self.lab._live, run_path(self.plan.name)
+        options = {"own_limit": OWN_LIMIT, **given}
+        found = await asyncio.wrap_future(runtime.submit(start_many, runtime, cls, [{}], above, bool, [place], options))
         ref: Ref = found[0]
         return ref
 
-    async def _remove(self, job: Job, *, busy: bool) -> None:
-        """Remove the agent of a sample that is recorded; what it did stays in the store."""
+    async def _remove(self, place: str, *, busy: bool) -> None:
+        """Remove an agent of a sample that is recorded; what it did stays in the store."""
         runtime, above = self.lab._live, run_path(self.plan.name)
         if busy:
-            ref: Any = self.lab[f"{above}/{job.place}"]
+            ref: Any = self.lab[f"{above}/{place}"]
             with contextlib.suppress(AgentLabError):
                 await asyncio.to_thread(ref.skip)
         for op in ("terminate_child", "delete_child"):
             with contextlib.suppress(AgentLabError):  # it is gone already
-                await asyncio.wrap_future(runtime.submit(call_named(op), runtime, above, job.place))
+                await asyncio.wrap_future(runtime.submit(call_named(op), runtime, above, place))
 
     async def _record(self, row: dict[str, Any]) -> None:
         """Have a row recorded, together with those that came meanwhile; returns when it is durable."""
@@ -272,7 +345,13 @@ async def _wait(reply: Any) -> Any:
     return await reply
 
 
-def _judged(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _options(spec: Child) -> dict[str, Any]:
+    """What the solver's ``child(...)`` says beside its fields."""
+    fresh = {f.name: f.default for f in dataclasses.fields(Child)}
+    return {n: getattr(spec, n) for n in OPTIONS if n not in ("id", "what") and getattr(spec, n) != fresh[n]}
+
+
+def _word(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The disposition of a sample that was answered: scored, unless a scorer failed."""
     errors = [each["error"] for each in scores.values() if "error" in each]
     if errors:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agentlab.agent.base import Agent
+from agentlab.chaos.plan import Plan as Chaos
 from agentlab.errors import InvalidSpec
 from agentlab.evals.attempt import attempt_class, message_of
 from agentlab.evals.driver import Driver, Plan
 from agentlab.evals.identity import check_same, identity_of, is_solver
+from agentlab.evals.judges import model_graded
 from agentlab.evals.ledger import rows_of, runs_in
+from agentlab.evals.pace import Concurrency
 from agentlab.evals.reducers import Reducer, reducer_of
 from agentlab.evals.run import OnFailure, Run, Stored
 from agentlab.evals.samples import places, read
@@ -28,12 +34,15 @@ from agentlab.supervision.child import Child, child
 
 ON_FAILURE = ("zero", "drop", "raise")
 
+Faults = Sequence[Mapping[str, Any]] | Mapping[str, Any]
+"""Rules of the simulator, or its whole profile."""
+
 
 def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     solver: type[Agent] | Child, samples: Any, scorer: Any, *, message: str | None = None, epochs: int = 1,
-    reducer: str | Reducer = "mean", concurrency: int = 64, budget: Budget | None = None,
-    timeout: float | None = None, faults: Sequence[Mapping[str, Any]] = (), seed: int = 0, name: str | None = None,
-    tags: Sequence[str] = (), path: str | os.PathLike[str] | None = None, lab: Lab | None = None,
+    reducer: str | Reducer = "mean", concurrency: Concurrency = 64, budget: Budget | None = None,
+    timeout: float | None = None, faults: Faults | None = None, chaos: Chaos | None = None, seed: int = 0,
+    name: str | None = None, tags: Sequence[str] = (), path: str | os.PathLike[str] | None = None, lab: Lab | None = None,
     on_failure: OnFailure = "zero", nodes: int | None = None, wait: bool = True,
 ) -> Run:  # fmt: skip
     """Let an agent work on each sample, score what it answers, and keep how each of them ended.
@@ -48,14 +57,19 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
         message: Another message of the solver.
         epochs: How often each sample is worked on.
         reducer: What becomes of a sample's epochs: mean, median, mode, max, ``pass_at(k)``, ``at_least(k)``.
-        concurrency: Samples at once.
+        concurrency: Samples at once; ``"auto"``: as many as the provider bears, found while it runs: one more with
+            each that ends, half as many when it refuses calls.
         budget: What one sample may spend on models.
         timeout: Seconds that one sample may take; they stand still while it waits for a provider.
-        faults: Rules for the lab's simulator, as of ``lab.sim.profile``.
-        seed: Of all chance in figures; part of what makes the run.
+        faults: What goes wrong at the lab's simulator: rules as of ``lab.sim.profile``, or a dict with ``faults``,
+            ``latency_s``, ``delta_s``. They stay until ``lab.sim.clear()``, in a lab of yours.
+        chaos: What is done to its agents and nodes meanwhile; ``lab.chaos_log()`` says what was done.
+        seed: Of all chance: which requests the simulator's faults strike, and what figures draw. Part of what makes
+            the run.
         name: The run's; the solver's class if left out.
         tags: Words to find it by.
-        path: The store that keeps it; a temporary file if left out.
+        path: The store that keeps it. If left out, a temporary file, which is gone with the run and at the
+            program's end: give one to what is to be resumed or kept.
         lab: A lab that runs already, instead of ``path``.
         on_failure: Samples that were not scored count as ``"zero"``, are left out (``"drop"``) or end in an error
             (``"raise"``); they are counted and shown either way.
@@ -69,11 +83,14 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     """
     spec = _spec(solver, budget)
     cls: Any = spec.what
-    _check(epochs, concurrency, on_failure, lab, path)
+    _check(epochs, concurrency, on_failure, seed, lab, path)
+    profile = _profile(faults)
+    if chaos is not None:
+        check_instance(chaos, Chaos, "evaluate: chaos", "invalid_chaos")
     reduce, made, scored = reducer_of(reducer), read(samples), named(scorer)
     message = message_of(cls, message)
     identity = identity_of(spec, message, made, scored, seed)
-    attempt = attempt_class(cls, message, scored)
+    attempt = attempt_class(cls, message, {n: s for n, s in scored.items() if not isinstance(s, model_graded)})
     where = None if lab is not None else _place(path)
     title = _settled(lab, where, name, cls.__name__.lower(), identity)
     limit = None if timeout is None else seconds(timeout, "evaluate: timeout")
@@ -87,10 +104,19 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     kept = Stored(title, where, lab)
     if where is not None and _is_over(where, plan):
         return Run(kept, reduce, on_failure, seed=seed, epochs=epochs).result()
-    opened = lab if lab is not None else Lab(where, resume=True, nodes=nodes)
-    if faults:
-        opened.sim.profile([dict(rule) for rule in faults])
-    driver = Driver(opened, plan, at_end=opened.close if lab is None else bool)
+    opened = lab if lab is not None else Lab(where, resume="ask" if profile or chaos else True, nodes=nodes)
+    if profile is not None:
+        opened.sim.profile(profile.pop("faults"), **profile, seed=seed)
+    ending = contextlib.ExitStack()
+    if lab is None:
+        ending.callback(opened.close)
+    if chaos is not None:
+        ending.enter_context(opened.chaos(chaos))
+    if lab is None and (profile or chaos):
+        opened.resume()
+    driver = Driver(opened, plan, at_end=ending.close)
+    if where is not None and path is None:
+        weakref.finalize(driver, shutil.rmtree, where.parent, ignore_errors=True)
     run = Run(kept, reduce, on_failure, seed=seed, epochs=epochs, driver=driver)
     driver.start()
     return run.shown_until_over() if wait else run
@@ -136,10 +162,29 @@ def _spec(solver: Any, budget: Budget | None) -> Child:
     return spec
 
 
-def _check(epochs: Any, concurrency: Any, on_failure: Any, lab: Any, path: Any) -> None:
-    for what, value in (("epochs", epochs), ("concurrency", concurrency)):
+def _profile(faults: Any) -> dict[str, Any] | None:
+    """The simulator's profile, checked before anything starts."""
+    if not faults and not isinstance(faults, str):
+        return None
+    from agentlab.sim.scenarios import Profile
+
+    given = [faults] if isinstance(faults, Mapping) and "mode" in faults else faults
+    try:
+        read = Profile.read(dict(given) if isinstance(given, Mapping) else list(given))
+    except (TypeError, ValueError) as error:
+        raise InvalidSpec(f"evaluate: faults: {error}", kind="invalid_faults", value=faults) from None
+    made: dict[str, Any] = read.model_dump(mode="json", exclude={"seed"})
+    made["faults"] = [{name: value for name, value in rule.items() if value is not None} for rule in made["faults"]]
+    return made
+
+
+def _check(epochs: Any, concurrency: Any, on_failure: Any, seed: Any, lab: Any, path: Any) -> None:  # noqa: PLR0917
+    for what, value in (("epochs", epochs), ("concurrency", 1 if concurrency == "auto" else concurrency)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidSpec(f"evaluate: {what} must be an int >= 1; got {shown(value)}", kind=f"invalid_{what}")
+            auto = ', or "auto"' if what == "concurrency" else ""
+            raise InvalidSpec(f"evaluate: {what} must be an int >= 1{auto}; got {shown(value)}", kind=f"invalid_{what}")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise InvalidSpec(f"evaluate: seed must be an int; got {shown(seed)}", kind="invalid_seed", value=seed)
     if on_failure not in ON_FAILURE:
         raise InvalidSpec(
             f"evaluate: on_failure must be one of {', '.join(ON_FAILURE)}; got {shown(on_failure)}",

@@ -15,6 +15,8 @@ from agentlab.store.schema import whole
 
 EVALS = "/evals"
 LEDGER = "ledger"
+JUDGES = ":"
+"""Between the place of a sample's agent and the name of the scorer whose agent grades its answer."""
 
 
 class Ledger(Agent):

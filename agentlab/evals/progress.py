@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentlab.control.progress import in_notebook
+from agentlab.errors import AgentLabError
+from agentlab.evals.pace import Meter
 
 if TYPE_CHECKING:
     from agentlab.evals.driver import Driver
@@ -18,51 +21,110 @@ BEAT = 0.5
 WIDTH = 30
 
 
-def shown(driver: Driver) -> None:
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is.
+
+    Attributes:
+        done, total: Samples, each epoch counted.
+        running: That are worked on; ``waiting`` of them wait for a provider, at a breaker or between two attempts.
+        failed: That ended, and were not scored.
+        limit: So many may run at once, where that is found while it runs; else None.
+        cost_usd: What model calls have cost; None where nobody knows a price.
+        left_s: Seconds until all is done, if it goes on like this; None while nobody can say.
+    """
+
+    done: int
+    total: int
+    running: int
+    waiting: int
+    failed: int
+    limit: int | None
+    cost_usd: float | None
+    left_s: float | None
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1."""
+        return self.done / max(1, self.total)
+
+    def __str__(self) -> str:
+        parts = [f"{self.done:,} of {self.total:,}", f"{self.running} running", f"{self.waiting} waiting"]
+        if self.limit is not None:
+            parts[1] += f" (at most {self.limit})"
+        parts.append(f"{self.failed} failed")
+        if self.cost_usd is not None:
+            parts.append(f"${self.cost_usd:.4f}")
+        if self.left_s is not None:
+            parts.append(f"{_span(self.left_s)} left")
+        return ", ".join(parts)
+
+
+class Standings:
+    """Looks how far a run is; each look reads only what is new."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._meter = Meter(driver.plan.name)
+
+    def look(self) -> Standing:
+        """How far it is now."""
+        driver, tally = self._driver, self._driver.tally
+        here = tally.done - tally.before
+        spent = (time.monotonic() - tally.began) / here if here else None
+        return Standing(
+            done=tally.done,
+            total=tally.total,
+            running=len(tally.running),
+            waiting=self._waiting(),
+            failed=tally.done - tally.ended["scored"],
+            limit=driver.pace.limit if driver.pace.adapts else None,
+            cost_usd=self._meter.cost_usd,
+            left_s=None if spent is None else spent * (tally.total - tally.done),
+        )
+
+    def _waiting(self) -> int:
+        driver = self._driver
+        try:
+            self._meter.look(driver.lab._read())
+            rows = driver.lab.rows(f"/evals/{driver.plan.name}/{place}" for place in list(driver.tally.running))
+        except AgentLabError:  # the lab is closed: the run is over
+            return 0
+        return sum(row.status == "waiting" for row in rows)
+
+
+def show(run: Any, driver: Driver) -> None:  # a Run, which imports this
     """Wait for the end of a run, and show how far it is."""
-    show = _in_a_notebook() if in_notebook() else _on_a_terminal() if sys.stderr.isatty() else None
+    if in_notebook():
+        _show_in_a_notebook(run, driver)
+    elif sys.stderr.isatty():
+        _show_on_a_terminal(driver)
+    else:
+        driver.over.wait()
+
+
+def _show_in_a_notebook(run: Any, driver: Driver) -> None:
+    display = importlib.import_module("IPython.display").display
+    widget: Any = run.progress()
+    display(widget)
+    driver.over.wait()
+    widget.end()
+
+
+def _show_on_a_terminal(driver: Driver) -> None:
+    standings = Standings(driver)
     while not driver.over.wait(BEAT):
-        if show is not None:
-            show(line(driver), done=driver.tally.done / max(1, driver.tally.total))
-    if show is not None:
-        show("", done=1.0)
-
-
-def line(driver: Driver) -> str:
-    """How far it is, in a line: done, running, waiting, failed, what it has cost, and how long it will take."""
-    tally = driver.tally
-    failed = tally.done - tally.ended["scored"]
-    rows = () if driver.lab.closed else driver.lab.rows(f"/evals/{driver.plan.name}/{place}" for place in tally.running)
-    waiting = sum(row.status == "waiting" for row in rows)
-    parts = [
-        f"{tally.done} of {tally.total}",
-        f"{len(tally.running)} running",
-        f"{waiting} waiting",
-        f"{failed} failed",
-    ]
-    here = tally.done - tally.before
-    if here:
-        left = (time.monotonic() - tally.began) / here * (tally.total - tally.done)
-        parts.append(f"{left:.0f} s left")
-    return ", ".join(parts)
-
-
-def _in_a_notebook() -> Any:
-    display = importlib.import_module("IPython.display")
-    handle = display.display(display.HTML(""), display_id=True)
-
-    def show(text: str, *, done: float) -> None:
-        bar = f"<progress value='{done:.3f}' max='1' style='width: 20em'></progress> {text}" if text else ""
-        handle.update(display.HTML(bar))
-
-    return show
-
-
-def _on_a_terminal() -> Any:
-    def show(text: str, *, done: float) -> None:
-        full = round(done * WIDTH)
-        bar = f"[{'=' * full}{' ' * (WIDTH - full)}] {text}" if text else ""
-        sys.stderr.write(f"\r\x1b[2K{bar}")
+        standing = standings.look()
+        full = round(standing.share * WIDTH)
+        sys.stderr.write(f"\r\x1b[2K[{'=' * full}{' ' * (WIDTH - full)}] {standing}")
         sys.stderr.flush()
+    sys.stderr.write("\r\x1b[2K")
+    sys.stderr.flush()
 
-    return show
+
+def _span(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h``, as a person says it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.0f} h"

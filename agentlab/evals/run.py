@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from agentlab.control.progress import in_notebook
 from agentlab.errors import CallTimeout, SamplesFailed
 from agentlab.evals import figures
 from agentlab.evals.dispositions import DISPOSITIONS
-from agentlab.evals.ledger import rows_of, run_path, runs_in
-from agentlab.evals.progress import shown
+from agentlab.evals.ledger import JUDGES, rows_of, run_path, runs_in
+from agentlab.evals.progress import Standings, show
 from agentlab.evals.reducers import Reducer
 from agentlab.evals.results import deeds, reduced_frame, sample_frame
+from agentlab.evals.samples import Sample, places
+from agentlab.ground.given import file_of
 from agentlab.ground.interrupts import whole
 from agentlab.ground.words import counted
 from agentlab.lab import Frames, Lab, open_store
@@ -57,6 +62,8 @@ class Run:
     ) -> None:  # fmt: skip
         self._kept, self._reduce, self._on_failure, self._seed = kept, reduce, on_failure, seed
         self._driver, self._epochs = driver, epochs
+        self._standings = Standings(driver) if driver is not None else None
+        self._shown_in: Any = None
 
     @property
     def name(self) -> str:
@@ -99,16 +106,30 @@ class Run:
         """Wait for the end with a bar; an interrupt stops the run in good order."""
         try:
             if self._driver is not None:
-                shown(self._driver)
+                show(self, self._driver)
         except KeyboardInterrupt:
             whole(self.stop)
             raise KeyboardInterrupt(f"{self!r} is stopped. The same call goes on where it stands.") from None
-        return self.result()
+        self.result()
+        if in_notebook():
+            self._ipython_display_()
+        return self
 
     def stop(self) -> None:
         """Stop it in good order; the same ``evaluate`` goes on where it stands."""
         if self._driver is not None:
             self._driver.stop()
+
+    def progress(self) -> Any:  # a widget of the package above this one
+        """A live bar: done, running, waiting for a provider, failed, spent, time left; it goes on by itself."""
+        return importlib.import_module("agentlab_widgets").ProgressWidget(self)
+
+    def standing(self) -> tuple[float, str]:
+        """How far it is: the share that is done, 0 to 1, and a line."""
+        if self._standings is None or self.done():
+            return 1.0, repr(self)
+        now = self._standings.look()
+        return now.share, str(now)
 
     def counts(self) -> dict[str, int]:
         """How many samples ended how; they add up to all that there are."""
@@ -144,6 +165,23 @@ class Run:
         ]
         return sample_frame(ordered, asked, done, self._names(about), failed)
 
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+        """Write ``samples()`` as a parquet file (extra ``parquet``), values that are no texts as JSON; its path."""
+        where, frame = file_of(path, "to_parquet: path"), self.samples()
+        for name in ("input", "target", "output"):
+            frame[name] = [each if each is None or isinstance(each, str) else json.dumps(each) for each in frame[name]]
+        frame.to_parquet(where)
+        return where
+
+    def to_inspect(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as a log of Inspect AI (extra ``inspect``), ``.eval`` or ``.json``; its path.
+
+        ``inspect_ai.log.read_eval_log`` reads it and ``inspect view`` shows it, messages and tool calls included.
+        """
+        from agentlab.evals.inspect_logs import write_log
+
+        return write_log(self, file_of(path, "to_inspect: path"))
+
     def by_sample(self) -> pd.DataFrame:
         """One row per sample: its reduced score, and the spread over its epochs."""
         names = self._names()
@@ -170,7 +208,8 @@ class Run:
             rows.append({
                 "metric": name, "n": found.n, "mean": found.mean, "stderr": found.stderr, "ci_low": found.low,
                 "ci_high": found.high, "method": found.method, "n_not_rerolled": kept.n,
-                "mean_not_rerolled": kept.mean, "ci_low_not_rerolled": kept.low, "ci_high_not_rerolled": kept.high,
+                "mean_not_rerolled": kept.mean, "stderr_not_rerolled": kept.stderr, "ci_low_not_rerolled": kept.low,
+                "ci_high_not_rerolled": kept.high, "method_not_rerolled": kept.method,
             })  # fmt: skip
         return pd.DataFrame(rows)
 
@@ -199,12 +238,27 @@ class Run:
         return self._joined(lambda lab: lab.events())
 
     def _joined(self, take: Callable[[Frames], pd.DataFrame]) -> pd.DataFrame:
+        import pandas as pd
+
         with self._kept.read() as lab:
             frame = take(lab)
-        own = frame.loc[frame["path"].astype("str").str.startswith(run_path(self.name) + "/")]
-        keys = self.samples()[["path", "id", "epoch"]].dropna(subset=["path"]).astype({"path": "str"})
-        made = own.astype({"path": "str"}).merge(keys, on="path", how="inner")
-        return made[["id", "epoch", *own.columns]]
+        own = frame.loc[frame["path"].astype("str").str.startswith(run_path(self.name) + "/")].copy()
+        keys = self._keys()
+        who = [keys.get(_place(str(path)), (None, None)) for path in own["path"]]
+        own.insert(0, "id", [id_ for id_, _ in who])
+        own.insert(1, "epoch", pd.Series([epoch for _, epoch in who], own.index, dtype="Int64"))
+        return own.loc[own["id"].notna()].reset_index(drop=True)
+
+    def _keys(self) -> dict[str, tuple[str, int]]:
+        """Which sample and epoch an agent of this run works on, or a grader of it, by its place in the tree."""
+        about = self._about()
+        samples = [Sample(**sample) for sample in about["samples"]]
+        epochs = self._epochs or max([about["epochs"], *self.samples()["epoch"]])
+        return {
+            f"{place}.{epoch}": (str(sample.id), epoch)
+            for sample, place in zip(samples, places(samples), strict=True)
+            for epoch in range(1, epochs + 1)
+        }
 
     def _about(self, runs: dict[str, Any] | None = None) -> dict[str, Any]:
         if runs is None:
@@ -224,8 +278,24 @@ class Run:
         tally = self._driver.tally
         return f"Run({self.name!r}: {tally.done} of {tally.total} samples, {len(tally.running)} running)"
 
+    def _ipython_display_(self) -> None:  # IPython's protocol
+        """Show the table, once in a cell: ``evaluate`` does so at its end, and may be a cell's last expression."""
+        shell = importlib.import_module("IPython").get_ipython()
+        cell = getattr(shell, "execution_count", None)
+        if cell is not None and self._shown_in == cell:
+            return
+        self._shown_in = cell
+        bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        importlib.import_module("IPython.display").display(bundle, raw=True)
+
     def _repr_html_(self) -> str:
         summary = self.summary()
         summary = summary.drop(columns=[name for name in summary if str(name).endswith("_rerolled")])
         html: str = summary.to_html(index=False, float_format=lambda value: f"{value:.3f}")
         return f"<p>{self!r}</p>{html}"
+
+
+def _place(path: str) -> str:
+    """The place of a sample's agent or of one that grades it, ``/evals/<run>/<place>[~<scorer>]``."""
+    part = path.split("/")[3]
+    return part.partition(JUDGES)[0]

@@ -34,7 +34,9 @@ class Control:
     def __repr__(self) -> str:
         return f"Control({self.endpoint.base_url})"
 
-    def faults(self, faults: Sequence[JSON] = (), *, latency_s: float = 0.0, delta_s: float = 0.0) -> None:
+    def faults(
+        self, faults: Sequence[JSON] = (), *, latency_s: float = 0.0, delta_s: float = 0.0, seed: int | None = None
+    ) -> None:
         """Replace the fault profile: what goes wrong with which requests, from now on.
 
             sim.faults([{"mode": "529", "times": 1}])                    # the next request meets an overloaded server
@@ -55,11 +57,13 @@ class Control:
                 ``retry_after``: a header's value; ``after``: deltas that arrive first; ``message``: the error's text.
             latency_s: Seconds before each answer begins.
             delta_s: Seconds between two pieces of an answer.
+            seed: Which requests a ``rate`` strikes; that of the simulator if left out.
 
         Raises:
             ValueError: A rule that cannot be; the old profile stays.
         """
-        self._send("PUT", "faults", {"faults": list(faults), "latency_s": latency_s, "delta_s": delta_s})
+        profile = {"faults": list(faults), "latency_s": latency_s, "delta_s": delta_s, "seed": seed}
+        self._send("PUT", "faults", profile)
 
     def clear(self) -> None:
         """No more faults."""

@@ -77,6 +77,7 @@ class Profile(BaseModel):
         faults: Rules, first match wins.
         latency_s: Seconds before each answer starts.
         delta_s: Seconds between two pieces of a stream.
+        seed: Which requests a ``rate`` strikes; that of the simulator if left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -84,6 +85,7 @@ class Profile(BaseModel):
     faults: tuple[Rule, ...] = ()
     latency_s: float = Field(default=0.0, ge=0)
     delta_s: float = Field(default=0.0, ge=0)
+    seed: int | None = None
 
     @classmethod
     def read(cls, value: Any) -> Profile:  # JSON off the wire
@@ -158,7 +160,8 @@ class Engine:
         if rule.times is not None and self.struck[index] >= rule.times:
             return False
         # Not a running random stream: which of many parallel requests is struck may not depend on their order.
-        chance = int(digest(self.seed, index, call.key, repeat)[:12], 16) / 16**12
+        seed = self.seed if self.profile.seed is None else self.profile.seed
+        chance = int(digest(seed, index, call.key, repeat)[:12], 16) / 16**12
         return chance < rule.rate
 
 

@@ -31,7 +31,7 @@ def test_inspect_reads_what_a_run_was(shared, tmp_path, suffix):
     first = found[0]
 
     assert (log.status, log.eval.config.epochs, log.eval.tags) == ("success", 2, ["t"])
-    assert [(each.id, each.epoch) for each in found] == [("q0", 1), ("q0", 2), ("q1", 1), ("q1", 2)]
+    assert [(each.id, each.epoch) for each in found] == [("q0", 1), ("q1", 1), ("q0", 2), ("q1", 2)]
     assert [each.scores["includes"].value for each in found] == [True] * 4
     assert [message.role for message in first.messages] == [
         "user",

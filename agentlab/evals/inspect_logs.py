@@ -6,9 +6,10 @@ is in each sample's ``store``, below ``agentlab:``.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -94,22 +95,34 @@ def samples_from_inspect(task_or_log: Any) -> list[Sample]:
 
 
 def conversation(store: Store, path: str) -> list[JSON]:
-    """What an agent and its model have said, in the words of the Messages API.
+    """What an agent and its model have said, in the words of the Messages API, from its steps: it is long removed.
 
-    Of one that failed nothing was committed as its conversation: its steps tell what was said.
+    An answer that is too long for the steps' frame is a text, and cut there.
     """
-    sql = f"SELECT {whole('value')} FROM item WHERE path = ? AND name = 'messages' ORDER BY rowid"  # noqa: S608
-    kept = [json.loads(text) for (text,) in store.select(sql, (path,)) if text is not None]
-    return kept or _from_steps(store, path)
-
-
-def _from_steps(store: Store, path: str) -> list[JSON]:
     sql = (
-        f"SELECT kind, {whole('result')} FROM step WHERE path = ? AND replayed = 0 AND outcome = 'ok'"  # noqa: S608
-        " AND kind = 'model' ORDER BY id"
+        f"SELECT {whole('input')}, {whole('output')} FROM step"  # noqa: S608  # names of ours
+        " WHERE path = ? AND kind = 'model' AND replayed = 0 AND outcome = 'ok' ORDER BY id"
     )
-    replies = [json.loads(text) for _, text in store.select(sql, (path,)) if text]
-    return [{"role": "assistant", "content": each["content"]} for each in replies if isinstance(each, dict)]
+    found: list[JSON] = []
+    for said, answered in store.select(sql, (path,)):
+        found.append({"role": "user", "content": _blocks(said, json.loads)})
+        found.append({"role": "assistant", "content": _blocks(answered, _content_of)})
+    return found
+
+
+def _blocks(text: str, parse: Callable[[str], Any]) -> Any:
+    """Blocks, where that is what a text says; else the text."""
+    try:
+        found = parse(text)
+    except (ValueError, SyntaxError, KeyError, TypeError):
+        return text
+    return (
+        found if isinstance(found, list) and all(isinstance(each, dict) and "type" in each for each in found) else text
+    )
+
+
+def _content_of(reply: str) -> Any:
+    return ast.literal_eval(reply)["content"]
 
 
 def _inspect(part: str, who: str) -> Any:

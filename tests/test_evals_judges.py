@@ -26,7 +26,7 @@ def test_a_judge_is_an_agent_of_its_own_beside_the_solver(shared):
     """Its score and its reason are in the table, its calls in the run's steps; the solver's figures stay its own."""
     scorers = {"same": exact(), "warm": model_graded("sim-extractor", RUBRIC)}
     run = evaluate(Worker, SAMPLES, scorers, lab=shared, name="judged")
-    frame, steps = run.samples(), run.steps()
+    frame, steps = run.samples(), run.steps().sort_values("path")
 
     assert frame["score.same"].tolist() == [1.0, 0.0]
     assert frame["score.warm"].tolist() == [0.75, 0.75]

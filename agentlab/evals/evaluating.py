@@ -42,8 +42,8 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     solver: type[Agent] | Child, samples: Any, scorer: Any, *, message: str | None = None, epochs: int = 1,
     reducer: str | Reducer = "mean", concurrency: Concurrency = 64, budget: Budget | None = None,
     timeout: float | None = None, faults: Faults | None = None, chaos: Chaos | None = None, seed: int = 0,
-    name: str | None = None, tags: Sequence[str] = (), path: str | os.PathLike[str] | None = None, lab: Lab | None = None,
-    on_failure: OnFailure = "zero", nodes: int | None = None, wait: bool = True,
+    name: str | None = None, tags: Sequence[str] = (), path: str | os.PathLike[str] | None = None,
+    lab: Lab | None = None, on_failure: OnFailure = "zero", nodes: int | None = None, wait: bool = True,
 ) -> Run:  # fmt: skip
     """Let an agent work on each sample, score what it answers, and keep how each of them ended.
 

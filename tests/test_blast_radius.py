@@ -9,10 +9,9 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import pandas as pd
 import pytest
 
 from agentlab import Agent, Lab, Ref, Supervisor, child
@@ -20,6 +19,9 @@ from agentlab.ref.many import Refs
 from tests import misbehave
 from tests.conftest import wait_for
 from tests.marks import mark, size
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def fail() -> None:
@@ -105,6 +107,8 @@ class Village:
 
     def check_moved(self) -> None:
         """The eight live on another node, through no fault of theirs, and nobody holds it against them."""
+        import pandas as pd  # not in each node that runs a villager
+
         events = self.lab.events()
         for ref in self.others:
             row = self.row(ref)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_client.manager import start_new_kernel
 
 from agentlab import Agent, Lab, Limit, child
 from agentlab.errors import AgentDown
@@ -72,6 +71,8 @@ class Shown:
     """A kernel whose cells say how they failed."""
 
     def __init__(self, where: Path) -> None:
+        from jupyter_client.manager import start_new_kernel  # not in each node that runs an agent of this file
+
         self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(where))
 
     def run(self, code: str) -> str:

@@ -17,14 +17,15 @@ from agentlab import Lab
 from agentlab.errors import NodeDown
 from agentlab.pool import fork
 from tests.agents import Counter
-from tests.conftest import wait_for
+from tests.conftest import WARM, wait_for
 from tests.test_kernel_life import start_script
 
 
 @pytest.fixture
 def no_zygote(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has not started its zygote yet."""
+    """A process that has not started its zygote yet, and starts it without what tests/warm has for a thousand nodes."""
     monkeypatch.setattr(fork, "_shared", None)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != WARM])
     yield
     if fork._shared is not None:
         fork._shared.close()

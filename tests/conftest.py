@@ -25,8 +25,12 @@ settings.load_profile("agentlab")
 
 # The process from which nodes are forked gets this path, and finds tests/warm/sitecustomize.py on it.
 WARM = str(Path(__file__).parent / "warm")
-if WARM not in sys.path:
-    sys.path.append(WARM)
+
+
+def pytest_configure() -> None:
+    """Here, not where this file is imported: scripts of the tests import it too, and fork a node or two each."""
+    if WARM not in sys.path:
+        sys.path.append(WARM)
 
 
 @pytest.hookimpl(optionalhook=True)

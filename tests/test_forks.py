@@ -296,7 +296,7 @@ def test_a_child_that_outlives_a_killed_kernel_holds_nothing(tmp_path: Path) -> 
         from agentlab import Lab
         from tests.agents import Counter
         from tests.test_forks import FORK
-        from tests.test_starts import nodes
+        from tests.held import nodes
 
         lab = Lab(sys.argv[1], nodes=1, resume=True)
         lab.start(Counter, id="c").call.add(3).result(60)

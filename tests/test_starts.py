@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from agentlab.errors import NodeDown
 from agentlab.pool import fork
 from tests.agents import Counter
 from tests.conftest import WARM, wait_for
+from tests.held import threads
 from tests.test_kernel_life import start_script
 
 
@@ -36,18 +35,6 @@ def interpreter(path: Path, body: str) -> str:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
-
-
-def threads() -> set[str]:
-    """The threads of labs that run; the one that minds the zygote lasts as long as the process."""
-    return {t.name for t in threading.enumerate() if t.name.startswith("agentlab")} - {"agentlab-zygote"}
-
-
-def held() -> tuple[set[str], int]:
-    """What labs hold: their threads, and how many descriptors; the zygote's line stays as long as the process."""
-    gc.collect()  # a loop of asyncio that could not be made lets go of what it has when it is collected
-    zygote = fork._shared
-    return threads(), psutil.Process().num_fds() - (zygote is not None and zygote._line is not None)
 
 
 @pytest.mark.usefixtures("no_zygote")
@@ -126,7 +113,7 @@ def test_without_descriptors_a_lab_says_so_and_opens_when_there_are_some(tmp_pat
         from agentlab.errors import AgentLabError
         from tests.agents import Counter
         from tests.patience import wait_for
-        from tests.test_starts import held
+        from tests.held import held
 
         before, (_, hard), refused = held(), resource.getrlimit(resource.RLIMIT_NOFILE), 0
         for spare in range(60):
@@ -158,7 +145,7 @@ CELLS = """
     from agentlab import Lab
     from tests.agents import Counter
     from tests.patience import wait_for
-    from tests.test_starts import held, nodes
+    from tests.held import held, nodes
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     what, store, dice, felt = sys.argv[1], sys.argv[2] or None, random.Random(9), 0
@@ -200,15 +187,6 @@ CELLS = """
 """
 
 
-def nodes() -> list[int]:
-    """The nodes that run."""
-    zygote = fork._shared
-    assert zygote is not None
-    assert zygote._process is not None
-    found = psutil.Process(zygote._process.pid).children()
-    return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
-
-
 @pytest.mark.parametrize("what", ["open", "close"])
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "file"])
 def test_an_interrupt_leaves_no_half_of_a_lab(tmp_path: Path, what: str, stored: bool) -> None:
@@ -226,7 +204,7 @@ def test_an_interrupt_ends_the_wait_for_an_agent_that_never_starts_or_stops(tmp_
         import anyio
         from agentlab import Agent, Lab
         from tests.patience import wait_for
-        from tests.test_starts import threads
+        from tests.held import threads
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

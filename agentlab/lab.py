@@ -382,6 +382,10 @@ class Lab(Frames, metaclass=OneLabPerFile):
             self._runtime.thread.check()
         return importlib.import_module("agentlab_widgets").TreeWidget(self)
 
+    def watch(self, ref: Ref | str) -> Any:
+        """A live look into one agent, as ``ref.watch()``: state, message in hand, mailbox, lives, checkpoints, log."""
+        return self[path_of(ref, "watch", "ref")].watch()
+
     @property
     def budget(self) -> BudgetOf:
         """What all agents together may spend on models, and have: ``limit``, ``used``, ``left``; ``add`` raises it."""

@@ -86,6 +86,7 @@ LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "tree": lambda lab, ref: lab.tree(),
     "upgrade": lambda lab, ref: lab.upgrade(Counter),
     "wait_idle": lambda lab, ref: lab.wait_idle(100),
+    "watch": lambda lab, ref: lab.watch(ref),
     "whereis": lambda lab, ref: lab.whereis(ref.path),
 }
 

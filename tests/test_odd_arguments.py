@@ -133,7 +133,7 @@ LAB: dict[str, dict[str, Any]] = {
     "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
     "restarts": {}, "resume": {}, "retry": {},
     "rows": {}, "simulator": {}, "start": {"what": Wild}, "start_many": {"cls": Wild, "n_or_fields": 1}, "steps": {},
-    "spend": {}, "tree": {}, "upgrade": {"cls": Wild},
+    "spend": {}, "tree": {}, "upgrade": {"cls": Wild}, "watch": {"ref": "/innocent"},
     "wait_idle": {}, "whereis": {"id": "innocent"}, "__getitem__": {"path": "/"},
 }  # fmt: skip
 """The methods of a lab, and what they need."""

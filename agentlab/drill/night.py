@@ -57,8 +57,25 @@ def drill(
             f"drill: of {agents:,} agents {busy:,} are to be busy; it needs at least one, and one that is not",
             argument="busy",
         )
-    with Lab(path, nodes=nodes, on_fault=_rules(speed, how), stall_notice=STALL_NOTICE) as lab:
+    with Lab(path, nodes=nodes, on_fault=rules_at(speed, how), stall_notice=STALL_NOTICE) as lab:
         return Night(lab, agents, busy, seconds / speed, speed=speed, how=how).live()
+
+
+def rules_at(speed: float, how: How) -> dict[str, Action | str]:
+    """The fault table of a drill at this speed, as ``Lab(on_fault=)`` takes it: waits are so much shorter.
+
+    With ``restarts`` everything transient is a crash.
+    """
+    waits = {kind: action for kind, action in ACTIONS.items() if action.does in ("retry_step", "wait")}
+    if how == "restarts":
+        return dict.fromkeys(waits, "crash")
+    return {
+        kind: Action(
+            action.does, attempts=action.attempts, first=(action.first or 0.0) / speed,
+            maximum=(action.maximum or 0.0) / speed, max_wait=action.max_wait, total=action.total, same=action.same,
+        )
+        for kind, action in waits.items()
+    }  # fmt: skip
 
 
 class Night:
@@ -157,20 +174,6 @@ class Night:
                     self._unheard += 1
                 else:
                     self.report.pings[when].append(time.monotonic() - began)
-
-
-def _rules(speed: float, how: How) -> dict[str, Action | str]:
-    """The fault table at this speed: waits are so much shorter; or everything transient is a crash."""
-    waits = {kind: action for kind, action in ACTIONS.items() if action.does in ("retry_step", "wait")}
-    if how == "restarts":
-        return dict.fromkeys(waits, "crash")
-    return {
-        kind: Action(
-            action.does, attempts=action.attempts, first=(action.first or 0.0) / speed,
-            maximum=(action.maximum or 0.0) / speed, max_wait=action.max_wait, total=action.total, same=action.same,
-        )
-        for kind, action in waits.items()
-    }  # fmt: skip
 
 
 def _wait(condition: Callable[[], bool]) -> None:

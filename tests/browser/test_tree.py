@@ -278,3 +278,21 @@ def test_a_picture_for_the_readme(notebook: Notebook):
     assert "ada.crash()" in notebook.inspector()
     if os.environ.get("AGENTLAB_PICTURE"):
         shutil.copy(picture, Path(__file__).parents[2] / ".github" / "tree.png")
+
+
+def test_a_breaker_is_a_row_with_buttons(notebook: Notebook):
+    """It says its state and why; a press opens or closes it, and the call that does the same is shown."""
+    notebook.write(START, "lab.breaker('sim').close(); lab.tree()").run_all()
+    notebook.expect("live")
+    row = notebook.page.wait_for_selector(".al-breaker[data-breaker='sim'][data-state='closed']")
+    assert row.query_selector("button.al-breaker-close").is_disabled()
+
+    notebook.tree.locator("button.al-breaker-open").click()
+    notebook.page.wait_for_selector(".al-breaker[data-state='open']")
+    notebook.tree.locator(".al-breaker .al-why").filter(has_text="opened by a person").wait_for()
+    notebook.expect_said("lab.breaker('sim').open() done")
+    notebook.screenshot("breaker")
+
+    notebook.tree.locator("button.al-breaker-close").click()
+    notebook.page.wait_for_selector(".al-breaker[data-state='closed']")
+    assert notebook.python("print(lab.breaker('sim').state)").strip() == "closed"

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentlab.events import Change, Event, Row
 from agentlab.looks import clean
+from agentlab_widgets import breakers
 from agentlab_widgets.live import Message, Send, Teller, Watched
 from agentlab_widgets.mirror import Mirror
 
@@ -101,12 +102,13 @@ class Pusher(Teller):
         self._restarts.extendleft(sorted((one for one in past if first - HISTORY < one[0] < first), reverse=True))
 
     def head(self, *, whole: bool) -> dict[str, Any]:
-        """Counts and restarts."""
+        """Counts, restarts and breakers."""
         head = {
             "label": clean(repr(self._lab)),
             "counts": self._mirror.counts(),
             "minute": sum(at > time.time() - 60 for at, _ in self._restarts),
             "restarts": self._bars(self._restarts if whole else self._new_restarts),
+            "breakers": [breaker.facts() for breaker in breakers.seen(self._lab)],
         }
         self._new_restarts.clear()
         return head

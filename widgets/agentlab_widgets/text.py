@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from agentlab.events import Row
 from agentlab.looks import LOOKS, clean
+from agentlab_widgets.breakers import Seen, cells
 
 HEADINGS = ("agent", "kind", "status", "incarnation", "last exit")
 CHILDREN = 40  # children of one supervisor that are listed; the others are counted
@@ -22,19 +23,21 @@ def per(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def tree_text(label: str, rows: Sequence[Row]) -> str:
-    """The tree as lines of text, one per agent or supervisor, in columns."""
+def tree_text(label: str, rows: Sequence[Row], breakers: Sequence[Seen] = ()) -> str:
+    """The tree as lines of text, one per agent, supervisor or breaker, in columns."""
     lines = [
         (prefix + _name(row), kind(row), status(row), incarnation(row), reason(row)) for prefix, row in outline(rows)
     ]
+    lines += [cells(breaker) for breaker in breakers]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     body = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([clean(label), *body])
 
 
-def tree_html(label: str, rows: Sequence[Row]) -> str:
+def tree_html(label: str, rows: Sequence[Row], breakers: Sequence[Seen] = ()) -> str:
     """The tree as one HTML table without script and without style sheets; every text escaped."""
     body = "".join(_html_row(prefix, row) for prefix, row in outline(rows))
+    body += "".join(_html_cells("", f"color:{breaker.colour};", *cells(breaker)) for breaker in breakers)
     head = "".join(f'<th style="text-align:left">{name}</th>' for name in HEADINGS)
     return f"<table><caption>{html.escape(clean(label))}</caption><tr>{head}</tr>{body}</table>"
 
@@ -104,10 +107,12 @@ def reason(row: Row) -> str:
 
 def _html_row(prefix: str, row: Row) -> str:
     look = LOOKS.get(row.status)
-    colour = f"color:{look.colour};" if look else ""
+    words = _name(row), kind(row), status(row), incarnation(row), reason(row)
+    return _html_cells(prefix, f"color:{look.colour};" if look else "", *words)
+
+
+def _html_cells(prefix: str, colour: str, name: str, *words: str) -> str:
     lines = html.escape(prefix).replace(" ", "&nbsp;")
-    words = [kind(row), status(row), incarnation(row), reason(row)]
-    styles = ["", colour, "", ""]
-    cells = [("font-family:monospace;", lines + html.escape(_name(row)))]
-    cells += [(style, html.escape(word)) for style, word in zip(styles, words, strict=True)]
-    return "<tr>" + "".join(f'<td style="{style}text-align:left">{text}</td>' for style, text in cells) + "</tr>"
+    styled = [("font-family:monospace;", lines + html.escape(name))]
+    styled += [(style, html.escape(word)) for style, word in zip(["", colour, "", ""], words, strict=True)]
+    return "<tr>" + "".join(f'<td style="{style}text-align:left">{text}</td>' for style, text in styled) + "</tr>"

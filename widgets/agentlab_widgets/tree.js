@@ -71,7 +71,7 @@ function arrange(state) {
 
 function take(state, message, buffers) {
   if (message.t === "difference" && message.epoch !== state.epoch) return null;
-  for (const key of ["now", "label", "counts", "minute"]) state[key] = message[key];
+  for (const key of ["now", "label", "counts", "minute", "breakers"]) state[key] = message[key];
   let change = { moved: true, touched: [], crashed: [], fresh: true };
   if (message.t === "snapshot") takeSnapshot(state, message, buffers);
   else change = message.t === "difference" ? takeDifference(state, message, buffers) : { touched: [], crashed: [] };
@@ -319,12 +319,12 @@ function step(state, key) {
 }
 
 function view(state, model, el) {
-  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body), more = rest(state, body);
+  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body), more = rest(state, body), outages = breakers(state, model);
   root.dataset.lmSuppressShortcuts = "true"; // else arrow keys move between the notebook's cells
   body.tabIndex = 0;
   body.setAttribute("role", "tree");
   body.setAttribute("aria-label", "supervision tree");
-  root.append(top.node, body, more.node, bottom.node);
+  root.append(top.node, body, more.node, outages.node, bottom.node);
   el.append(root);
   let inner = null, mode = "";
 
@@ -354,7 +354,7 @@ function view(state, model, el) {
       more.update();
     },
     choose() { inner?.choose(); },
-    tick() { top.update(); bottom.update(); },
+    tick() { top.update(); outages.update(); bottom.update(); },
     slowTick() { inner?.tick(); },
     dispose() { more.dispose(); inner?.dispose(); },
   });

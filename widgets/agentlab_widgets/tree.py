@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from agentlab.events import Row
+from agentlab.looks import clean
+from agentlab_widgets import breakers
 from agentlab_widgets.live import LiveWidget, Watched, assets, name_of
 from agentlab_widgets.mirror import ACTIONS, asked, comes_again
 from agentlab_widgets.pusher import Pusher
@@ -35,7 +37,7 @@ class TreeWidget(LiveWidget):
         lab: Whose tree it is; of a closed one the last state is shown.
     """
 
-    _esm = assets("live.js", "cells.js", "tree.js")
+    _esm = assets("live.js", "cells.js", "breakers.js", "tree.js")
     _css = assets("live.css", "tree.css")
 
     def __init__(self, lab: Kept) -> None:
@@ -56,10 +58,17 @@ class TreeWidget(LiveWidget):
             case "answer":
                 path = pusher.path(int(content["epoch"]), int(content["slot"]))
                 self._aside(self._answer, pusher, path, content.get("asks"), content.get("yes") is True)
+            case "breaker" if content.get("what") in breakers.ACTIONS:
+                self._turn(clean(str(content.get("name")), 60), content["what"])
 
     def _aside(self, work: Callable[..., None], *args: Any) -> None:
         """Carry out a click in a thread of its own, since it may wait."""
         threading.Thread(target=work, args=args, daemon=True).start()
+
+    def _turn(self, name: str, what: str) -> None:
+        """Open or close the breaker that is shown by this name, as code would."""
+        who = name_of(self._lab, "/").removesuffix("['/']")
+        self._carry_out(f"{who}.breaker({name!r}).{what}()", lambda: breakers.turn(self._lab, name, what))
 
     def _do(self, pusher: Pusher, path: str | None, what: str) -> None:
         """Carry out a click: the same operation as in code."""
@@ -85,13 +94,17 @@ class TreeWidget(LiveWidget):
         """The tree now, or as it was before the lab was closed."""
         return self._lab._last if self._lab.closed else self._lab.rows()
 
+    def _outages(self) -> list[breakers.Seen]:
+        """The breakers that let not everybody through: those that do are no news where nothing lives."""
+        return [breaker for breaker in breakers.seen(self._lab) if breaker.state != "closed"]
+
     def __repr__(self) -> str:
-        return tree_text(repr(self._lab), self._read())
+        return tree_text(repr(self._lab), self._read(), self._outages())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # IPython's protocol
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        rows, label = self._read(), repr(self._lab)
-        data |= {"text/plain": tree_text(label, rows), "text/html": tree_html(label, rows)}
+        told = repr(self._lab), self._read(), self._outages()
+        data |= {"text/plain": tree_text(*told), "text/html": tree_html(*told)}
         return data, metadata
 
 

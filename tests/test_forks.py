@@ -319,6 +319,42 @@ def test_a_child_that_outlives_a_killed_kernel_holds_nothing(tmp_path: Path) -> 
         kernel.stdout.close()  # type: ignore[union-attr]  # it is a pipe
 
 
+def test_a_child_that_lets_go_late_is_waited_for(tmp_path: Path) -> None:
+    """A kernel is killed before the child that it has just forked has run: its lab is not held by a live one."""
+    kernel = start_script(
+        """
+        import os, pathlib, signal, sys, time
+
+        def runs_late():
+            while not pathlib.Path(sys.argv[2]).exists():
+                time.sleep(0.01)
+
+        os.register_at_fork(after_in_child=runs_late)
+        from agentlab.store.database import Store
+        from tests.test_forks import FORK
+
+        store = Store(pathlib.Path(sys.argv[1]))
+        child = FORK.Process(target=time.sleep, args=(600,))
+        child.start()
+        print(child.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        str(tmp_path / "run.lab"),
+        str(tmp_path / "go"),
+    )
+    child = int(read_line(kernel))
+    kernel.wait(60)
+    go = threading.Timer(0.5, (tmp_path / "go").touch)
+    go.start()
+    try:
+        Lab(tmp_path / "run.lab", nodes=1).close()
+        assert runs(child)
+    finally:
+        go.join()
+        os.kill(child, signal.SIGKILL)
+        kernel.stdout.close()  # type: ignore[union-attr]  # it is a pipe
+
+
 def test_a_child_forked_while_the_lab_is_busy_never_hangs(tmp_path: Path) -> None:
     """Whatever lock another thread holds at that moment: the child is told, and ends."""
     with Lab(tmp_path / "run.lab", nodes=1) as lab:

@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,9 @@ from agentlab.store.schema import APPLICATION_ID, VERSION, migration
 
 CHECKED_BYTES = 64 * 1024 * 1024
 """A store up to this size is read through before it is written to; damage in a larger one shows when it is met."""
+
+LEAVING_S = 5.0
+"""How long a lock may outlive its holder: children forked from a killed kernel let go of it as soon as they run."""
 
 
 def connect(path: Path, mode: str) -> Connection:
@@ -176,7 +180,7 @@ def hold(path: Path) -> IO[bytes]:
             "or choose another path."
         ) from None
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(path, held)
     except OSError as error:
         held.close()
         if isinstance(error, BlockingIOError):
@@ -188,6 +192,17 @@ def hold(path: Path) -> IO[bytes]:
     if identity is not None:
         held_here.add(identity)
     return held
+
+
+def _lock(path: Path, held: IO[bytes]) -> None:
+    late = time.monotonic() + LEAVING_S
+    while True:
+        try:
+            return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _lives(_holder(path)) or time.monotonic() > late:
+                raise
+        time.sleep(0.01)
 
 
 def _private(name: str, flags: int) -> int:
@@ -222,13 +237,30 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _locked(path: Path) -> StoreLocked:
+def _holder(path: Path) -> str | None:
+    """The number of the process that holds a store, as it has written it there."""
     try:
         with contextlib.closing(connect(path, "ro")) as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'holder'").fetchone()
     except sqlite3.Error:
-        row = None
-    who = f"process {row[0]}" + (", this one" if row[0] == str(os.getpid()) else "") if row else "process unknown"
+        return None
+    return str(row[0]) if row else None
+
+
+def _lives(process: str | None) -> bool:
+    """Whether it lives; one that nobody knows may."""
+    try:
+        os.kill(int(process or ""), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
+
+
+def _locked(path: Path) -> StoreLocked:
+    holder = _holder(path)
+    who = f"process {holder or 'unknown'}" + (", this one" if holder == str(os.getpid()) else "")
     return StoreLocked(
         f"{path} is held by another live lab ({who}). Close that lab, or look with agentlab.open_store({str(path)!r}). "
         "In that process Lab(path) gives the lab back, and lab.start(..., exist_ok=True) its agents."

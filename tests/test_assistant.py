@@ -94,6 +94,17 @@ def test_it_answers_and_remembers(lab, sim):
     assert [row["messages"] for row in sim.log()] == [1, 3]
 
 
+def test_a_lone_surrogate_reaches_the_model_as_a_replacement_character(lab, sim):
+    """No request holds one; what was said is stored whole, and markup, terminal codes and NUL go through unchanged."""
+    odd = "<script>\x00\x1b[31m\ud800 evil"
+    echo = lab.start(Echo, id="odd")
+
+    answer = echo.call.ask(odd).result(30)
+
+    assert answer == odd.replace("\ud800", "\ufffd")
+    assert texts(echo.state) == [odd, answer]
+
+
 def test_it_uses_tools_until_the_answer_is_there(lab, sim):
     """Each use is followed by its result; the conversation stays one the API takes."""
     reckoner = lab.start(Reckoner, id="reckons")

@@ -221,7 +221,7 @@ def checked_message(message: Any) -> JSON:  # whatever the server sent as a mess
     for name, kind in {"stop_details": dict, "cut_tool": str}.items():
         if isinstance(message.get(name), kind):
             kept[name] = message[name]
-    clean: JSON = _clean({**kept, "content": content, "usage": counts})
+    clean: JSON = without_surrogates({**kept, "content": content, "usage": counts})
     return clean
 
 
@@ -261,11 +261,12 @@ def _garbage(what: str) -> ModelFailed:
     return ModelFailed(f"The model's answer has not the shape of a message: {what}.", fault("garbage"))
 
 
-def _clean(value: Any) -> Any:
+def without_surrogates(value: Any) -> Any:
+    """A JSON value whose texts are all ``storable``."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [without_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {storable(name): _clean(item) for name, item in value.items()}
+        return {storable(name): without_surrogates(item) for name, item in value.items()}
     return value

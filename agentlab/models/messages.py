@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 from agentlab.errors import ModelFailed, StepFailed
 from agentlab.faults import classify, fault
 from agentlab.ground.limits import note_limits
-from agentlab.models.accumulator import JSON, Accumulator, checked_message
+from agentlab.models.accumulator import JSON, Accumulator, checked_message, without_surrogates
 from agentlab.models.lanes import Lanes
 from agentlab.models.prompt import marked
 
@@ -110,7 +110,7 @@ class MessagesClient:
     async def _whole(self, body: JSON) -> JSON:
         async with asyncio.timeout(self.deadline_s):
             with self._lanes.lane() as client:
-                reply = await client.messages.with_raw_response.create(**body, stream=False)
+                reply = await _sent(client.messages.with_raw_response.create, body, stream=False)
                 text = await reply.text()
             note_limits(reply.headers)
         return checked_message(json.loads(text))
@@ -118,7 +118,7 @@ class MessagesClient:
     async def _count(self, body: JSON) -> int:
         async with asyncio.timeout(self.deadline_s):
             with self._lanes.lane() as client:
-                counted = await client.messages.count_tokens(**body)
+                counted = await _sent(client.messages.count_tokens, body)
         tokens = getattr(counted, "input_tokens", None)
         if not isinstance(tokens, int):
             raise ModelFailed(f"count_tokens answered {counted!r:.200}, not a number.", fault("garbage"))
@@ -143,7 +143,7 @@ class MessagesClient:
 
     async def _events(self, body: JSON, answer: Accumulator) -> AsyncGenerator[JSON, None]:
         with self._lanes.lane() as client:
-            stream = await client.messages.create(**body, stream=True)
+            stream = await _sent(client.messages.create, body, stream=True)
             note_limits(stream.response.headers)
             try:
                 async for event in stream.raw_events(stream.response):
@@ -192,6 +192,14 @@ class MessagesClient:
             if secret:
                 text = text.replace(secret, "***")
         return re.sub(r"sk-[\w-]{8,}", "sk-***", text)
+
+
+async def _sent(create: Callable[..., Awaitable[Any]], body: JSON, **how: Any) -> Any:
+    """What the client gives for a request. In one that cannot be UTF-8 the model reads U+FFFD for lone surrogates."""
+    try:
+        return await create(**body, **how)
+    except UnicodeEncodeError:
+        return await create(**without_surrogates(body), **how)
 
 
 def _event(name: str | None, data: str) -> JSON:

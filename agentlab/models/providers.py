@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from agentlab.errors import ModelFailed
 from agentlab.faults import Fault, classify, classify_reply, fault
 from agentlab.ground.redaction import redact
-from agentlab.models.accumulator import JSON, checked_message
+from agentlab.models.accumulator import JSON, checked_message, without_surrogates
 
 if TYPE_CHECKING:
     from pydantic_ai import messages as words
@@ -95,7 +95,7 @@ class ProviderModel:
         natively = schema is not None and bool(self._model.profile.get("supports_json_schema_output"))
         if schema is not None and not natively:
             system = f"{_text(system or '')}\nAnswer with JSON of this schema and nothing else: {json.dumps(schema)}"
-        said = list(told(messages, system))
+        said = list(told(without_surrogates(list(messages)), without_surrogates(system)))
         given = asked(tools or (), schema if natively else None)
         try:
             return self._message(await self._stream(said, max_tokens, given, on_text))

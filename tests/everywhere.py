@@ -9,8 +9,10 @@ import asyncio
 import importlib
 import itertools
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from agentlab import Lab, Ref, Supervisor, child
@@ -44,6 +46,12 @@ def rewound(ref: Ref) -> object:
     return ref.rewind(int(ref.checkpoints().reset_index()["seq"].iloc[-1]))
 
 
+def reported(lab: Lab) -> object:
+    """A page in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        return lab.report(Path(folder) / "night.html").stat().st_size
+
+
 def refused(work: Callable[[], object]) -> None:
     """It has no meaning here, and says so."""
     try:
@@ -73,6 +81,7 @@ LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "feed": lambda lab, ref: lab.feed().close(),
     "messages": lambda lab, ref: lab.messages(),
     "publish": lambda lab, ref: lab.publish("news", "add", 1),
+    "report": lambda lab, ref: reported(lab),
     "restarts": lambda lab, ref: lab.restarts(),
     "resume": lambda lab, ref: lab.resume(),
     "retry": lambda lab, ref: lab.retry(ref),

@@ -103,8 +103,9 @@ def one() -> Iterator[Lab]:
 
 
 @pytest.fixture(autouse=True)
-def unharmed(one: Lab) -> Iterator[None]:
-    """After each test the lab is alive: an agent answers, frames are read, agents start."""
+def unharmed(one: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """After each test the lab is alive: an agent answers, frames are read, agents start. Files go to a folder apart."""
+    monkeypatch.chdir(tmp_path)
     innocent = one["/innocent"]
     before = innocent.call.add(0).result(30)
     yield
@@ -131,7 +132,7 @@ LAB: dict[str, dict[str, Any]] = {
     "chaos_log": {},
     "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
     "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
-    "restarts": {}, "resume": {}, "retry": {},
+    "report": {"path": "night.html"}, "restarts": {}, "resume": {}, "retry": {},
     "rows": {}, "simulator": {}, "start": {"what": Wild}, "start_many": {"cls": Wild, "n_or_fields": 1}, "steps": {},
     "spend": {}, "tree": {}, "upgrade": {"cls": Wild}, "watch": {"ref": "/innocent"},
     "wait_idle": {}, "whereis": {"id": "innocent"}, "__getitem__": {"path": "/"},
@@ -161,7 +162,7 @@ def test_the_table_has_every_public_method() -> None:
     """A method that is new is tried with odd arguments from its first day."""
     assert public(Lab) | public(Frames) == set(LAB)
     assert public(Ref) == set(REF)
-    assert public(StoredLab) == public(Frames) | {"agents", "close"}
+    assert public(StoredLab) == public(Frames) | {"agents", "close", "rows"}
     for cls, names in OTHERS.values():
         assert public(cls) == names
     assert {name for name, value in vars(frames).items() if inspect.isfunction(value)} == set(FRAMES)
@@ -262,12 +263,13 @@ CHARTS: dict[str, dict[str, Any]] = {
 FRAMES = {
     "agents", "approvals", "breaker_history", "breakers",
     "chaos_log", "checkpoints", "dead_letters", "events", "messages", "requests", "restarts", "spend",
-    "steps", "stored_agents", "stored_approvals", "stored_breakers", "upgrades",
+    "steps", "stored_agents", "stored_approvals", "stored_breakers", "stored_rows", "upgrades",
 }  # fmt: skip
 
 
 LISTS = {
     "agents", "breaker_history", "breakers", "chaos_log", "requests", "spend", "stored_agents", "stored_breakers",
+    "stored_rows",
     "upgrades",
 }  # fmt: skip
 """Frames that are of no agent's path."""

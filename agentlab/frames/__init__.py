@@ -8,6 +8,7 @@ To add: a column is a word in its frame's dict in ``tables``; ``store/rows`` say
 
 from agentlab.frames.breakers import breaker_history, breakers, stored_breakers
 from agentlab.frames.chaos import chaos_log
+from agentlab.frames.places import stored_agents, stored_rows
 from agentlab.frames.spending import spend
 from agentlab.frames.tables import (
     agents,
@@ -19,7 +20,6 @@ from agentlab.frames.tables import (
     requests,
     restarts,
     steps,
-    stored_agents,
     stored_approvals,
     upgrades,
 )
@@ -27,5 +27,6 @@ from agentlab.frames.tables import (
 __all__ = [
     "agents", "approvals", "breaker_history", "breakers", "chaos_log", "checkpoints", "dead_letters", "events",
     "messages", "requests", "restarts", "spend", "steps", "stored_agents", "stored_approvals", "stored_breakers",
+    "stored_rows",
     "upgrades",
 ]  # fmt: skip

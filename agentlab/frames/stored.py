@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from agentlab.agent.base import Agent
+from agentlab.events import Row
 from agentlab.frames import tables
 from agentlab.frames.breakers import stored_breakers
 from agentlab.frames.chaos import chaos_log
+from agentlab.frames.places import stored_agents, stored_rows
 from agentlab.frames.spending import By, spend
-from agentlab.ground.given import file_of, text_of
+from agentlab.ground.given import file_of, path_of, text_of
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store
 
@@ -72,6 +77,17 @@ class Frames:
         path = what.path if isinstance(what, Ref) else what
         return tables.checkpoints(self._read(), path=path)
 
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write what happened as one HTML file, which opens without a network: what one reads after a night's run.
+
+        Who is parked and why, tools that wait for a word, dead letters, what it cost, breakers, charts and the tree.
+
+        Raises:
+            InvalidArgument: The file cannot be written there.
+        """
+        written: Path = importlib.import_module("agentlab_widgets.report").write_report(self, path)
+        return written
+
     def _read(self) -> Store:
         return self._store
 
@@ -88,7 +104,13 @@ class StoredLab(Frames):
 
     def agents(self) -> pd.DataFrame:
         """One row per agent and supervisor, as last committed."""
-        return tables.stored_agents(self._store)
+        return stored_agents(self._store)
+
+    def rows(self, paths: Iterable[str] | None = None) -> list[Row]:
+        """The tree as plain rows, as last committed, in start order, depth first; only ``paths`` if given."""
+        rows = stored_rows(self._store)
+        wanted = None if paths is None else {path_of(path, "rows", "each of paths") for path in paths}
+        return [row for row in rows if wanted is None or row.path in wanted]
 
     def close(self) -> None:
         """Let go of the file."""

@@ -19,8 +19,7 @@ from agentlab.frames.columns import FLOAT, INT, TEXT, TIME, WORD, column, frame
 from agentlab.ground.given import path_of, text_of
 from agentlab.ref.ref import Ref
 from agentlab.store.database import Store
-from agentlab.store.rows import ChildRow
-from agentlab.store.schema import LARGE, SPENT, whole
+from agentlab.store.schema import LARGE, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,7 +197,7 @@ def _states(rows: Sequence[tuple[Any, ...]], now: dict[str, State], changes: Cha
 def _first(store: Store, paths: str, arg: Any) -> dict[str, State]:
     """What the agents were started with, where the store still knows; a fork was with the state of its base."""
     rows = store.select(f"SELECT path, spec FROM child WHERE path IN {paths}", (arg,))  # noqa: S608  # our names
-    found = {path: _spec(store, path, spec).get("fields", {}) for path, spec in rows}
+    found = {path: spec_of(store, path, spec).get("fields", {}) for path, spec in rows}
     forks = store.select(f"SELECT path, base_path, base_seq FROM fork WHERE path IN {paths}", (arg,))  # noqa: S608
     for path, base, seq in forks:
         found[path] = plain(store.state(base, seq))
@@ -219,7 +218,8 @@ def _changes(store: Store, paths: str, arg: Any) -> Changes:
     return found
 
 
-def _spec(store: Store, path: str, text: str) -> dict[str, Any]:
+def spec_of(store: Store, path: str, text: str) -> dict[str, Any]:
+    """A child spec as the store has it; StoreDamaged if it is none."""
     try:
         spec = json.loads(text)
         if spec["id"] and ("supervisor" in spec or spec["agent"][1]):
@@ -238,7 +238,7 @@ def agents(rows: Iterable[Row]) -> pd.DataFrame:
     data = [
         (
             row.path, row.status, row.id, _kind(row), row.incarnation,
-            row.restarts, row.node, row.mailbox, row.messages, row.since, *(row.spent or (None, None, None)),
+            row.restarts, row.node, row.mailbox, row.messages, row.since or None, *(row.spent or (None, None, None)),
         )
         for row in rows
     ]  # fmt: skip
@@ -249,33 +249,6 @@ def _kind(row: Row) -> str:
     if row.kind != "agent":
         return "supervisor"
     return f"{row.cls} ({row.mark})" if row.mark else row.cls
-
-
-def stored_agents(store: Store) -> pd.DataFrame:
-    """``agents`` of a lab that may not run: what the store knows, in the same order."""
-    children = store.select_rows(ChildRow, "ORDER BY rowid")
-    counts = dict(store.select("SELECT path, count(*) FROM message WHERE outcome = 'ok' GROUP BY path"))
-    since = dict(store.select("SELECT path, max(at) FROM event WHERE kind = 'started' GROUP BY path"))
-    spent = {path: tokens for path, *tokens in store.select(SPENT)}
-    order = {row.path: number for number, row in enumerate(children, 1)}
-    children.sort(key=lambda row: [order.get(above, 0) for above in _above(row.path)])
-    began = store.select("SELECT min(at) FROM event")[0][0]
-    data: list[tuple[Any, ...]] = [("/", "running", "lab", "supervisor", 1, 0, None, 0, 0, began, None, None, None)]
-    for row in children:
-        spec = _spec(store, row.path, row.spec)
-        kind = "supervisor" if "supervisor" in spec else spec["agent"][1].rsplit(".", 1)[-1]
-        shown = "stopped" if row.status == "undefined" else row.status
-        lives = max(row.incarnation, 1) if kind == "supervisor" else row.incarnation
-        now = (row.path, shown, spec["id"], kind, lives, row.restarts, None, 0)
-        seen = (counts.get(row.path, 0), since.get(row.path), *spent.get(row.path, (None, None, None)))
-        data.append((*now, *seen))
-    return frame([data], AGENTS)
-
-
-def _above(path: str) -> list[str]:
-    """The path of each place on the way down, its own at the end."""
-    parts = path.strip("/").split("/")
-    return ["/" + "/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def _path(path: str | Ref | None) -> str | None:

@@ -7,6 +7,7 @@ import re
 import time
 from array import array
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from agentlab.events import Event, Feed, Hub, Row
 from agentlab.looks import LOOKS, clean
 from agentlab_widgets import TreeWidget
 from agentlab_widgets.mirror import GONE, WHOLE, Mirror, facts, moves
-from agentlab_widgets.pusher import Pusher
+from agentlab_widgets.pusher import Pusher, last_end
+from agentlab_widgets.sift import Wanted
 from agentlab_widgets.text import tree_html, tree_text
 from tests import agents
 
@@ -503,3 +505,39 @@ def test_dead_letters_stand_at_their_agent_below_a_team_that_waits(tmp_path):
         lab.wait_idle()
     with Lab(tmp_path / "run.lab", nodes=1, resume="ask") as lab:
         assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/team/left": 1}
+
+
+CASES = json.loads((Path(__file__).parent / "javascript" / "sift.json").read_text("utf-8"))
+
+
+def test_the_kernel_finds_what_a_browser_finds():
+    """Words, and words in a field: the same table drives the JavaScript."""
+    rows = [agent(facts.pop("path"), **facts) for facts in CASES["rows"]]
+
+    for text, found in CASES["cases"]:
+        wanted = Wanted.of({"text": text})
+        assert [number for number, row in enumerate(rows) if wanted.matches(row)] == found, text
+
+
+def test_of_many_one_page_is_told_and_all_are_counted():
+    """Whatever a browser asks for, it gets no more than a page, in the order of the tree."""
+    mirror = Mirror()
+    mirror.replace([ROOT, *(agent(f"/w{n}", status="parked" if n % 2 else "running") for n in range(1000))])
+
+    found = mirror.find(Wanted.of({"text": "path:/w", "statuses": ["parked"], "from": 10, "most": 5, "word": "x"}))
+    most = mirror.find(Wanted.of({"most": 10**9, "from": -4}))
+
+    assert [row["path"] for row in found["rows"]] == ["/w21", "/w23", "/w25", "/w27", "/w29"]
+    assert (found["total"], found["from"], found["word"], found["epoch"]) == (500, 10, "x", mirror.epoch)
+    assert len(most["rows"]) == 500
+    assert most["total"] == 1001
+
+
+def test_how_a_life_ended_is_read_from_the_store():
+    """The traceback of the last one; of who never ended, that nothing is known."""
+    with Lab(nodes=1) as lab:
+        lab.start(agents.Counter, id="a").crash(ValueError("no ink"))
+        lab.wait_idle(60)
+
+        assert "ValueError: no ink" in last_end(lab, "/a")
+        assert last_end(lab, "/b") == "nothing more is known"

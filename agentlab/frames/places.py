@@ -40,8 +40,7 @@ class Known:
         ends = ", ".join(f"'{kind}'" for kind in ENDS)
         self._handled = dict(store.select(counted.format("message WHERE outcome = 'ok'")))
         self._letters = dict(store.select(counted.format("dead")))
-        up = "SELECT path, max(at) FROM event WHERE kind IN ('started', 'supervisor_started') GROUP BY path"
-        self._since = dict(store.select(up))
+        self._since = dict(store.select("SELECT path, max(at) FROM event WHERE kind = 'started' GROUP BY path"))
         last = f"SELECT path, reason, max(seq) FROM event WHERE kind IN ({ends}) AND reason <> 'shutdown' GROUP BY path"  # noqa: S608  # ours; the lab's own end tells nothing
         self._reasons = {path: reason for path, reason, _ in store.select(last)}
         self._spent = {path: (took, gave, cost) for path, took, gave, cost in store.select(SPENT)}

@@ -175,7 +175,7 @@ def test_the_tree_survives_a_reload_and_says_when_it_is_over(notebook: Notebook)
     notebook.python("lab.close()")
     notebook.expect("closed")
     expect(notebook.tree.locator(".al-row[data-path][data-status='running']")).to_have_count(5)
-    expect(notebook.tree.locator("button:enabled")).to_have_count(0)
+    expect(notebook.tree.locator(".al-buttons button:enabled")).to_have_count(0)
     notebook.screenshot("closed")
 
 
@@ -195,6 +195,58 @@ def test_a_tree_that_is_cut_says_how_many_rows_are_below(notebook: Notebook):
 
     body.evaluate("body => body.scrollTo(0, body.scrollHeight)")
     expect(more).to_be_hidden()
+
+
+def test_rows_are_searched_filtered_folded_and_sorted(notebook: Notebook):
+    """By words, by a click on a count, by keys; how a life ended is one click away, the budget of restarts a bar."""
+    team = "child(Counter, id='w1', own_limit=Limit(0, 5.0)), child(Counter, id='w2')"
+    crash = "lab['/crew/w1'].cast.fail('no <b>ink</b>'); lab['/crew/w2'].cast.fail('x'); lab.wait_idle(60)"
+    notebook.write(
+        START,
+        "from agentlab import Limit",
+        f"lab.start(Supervisor('crew', {team}, max_seconds=3600.0))",
+        crash,
+        "lab.tree()",
+    ).run_all()
+    notebook.expect("live")
+    rows, box = notebook.tree.locator(".al-row[data-path]"), notebook.tree.locator("input[type=search]")
+    paths = "rows => rows.map(row => row.dataset.path)"
+    expect(rows).to_have_count(8)
+    expect(notebook.row("/crew").locator(".al-gauge")).to_have_attribute(
+        "title", re.compile("^3 of 3 restarts in 3600 s")
+    )
+
+    notebook.tree.locator(".al-chip[data-status=parked]").click()
+    expect(rows).to_have_count(3)
+    assert rows.evaluate_all(paths) == ["/", "/crew", "/crew/w1"]
+    expect(notebook.tree.locator(".al-search span")).to_have_text("1 found")
+    notebook.row("/crew/w1").locator(".al-last-exit").click()
+    expect(notebook.tree.locator(".al-trace")).to_contain_text("raise ValueError(text)")
+    expect(notebook.tree.locator(".al-trace")).to_contain_text("ValueError: no <b>ink</b>")
+    notebook.screenshot("filtered")
+    notebook.page.keyboard.press("t")
+    expect(notebook.tree.locator(".al-trace")).to_be_hidden()
+    notebook.tree.locator(".al-chip[data-status=parked]").click()
+    expect(rows).to_have_count(8)
+
+    notebook.tree.locator(".al-body").focus()
+    notebook.page.keyboard.press("/")
+    notebook.page.keyboard.type("kind:counter path:/team/")
+    expect(rows).to_have_count(4)
+    notebook.page.keyboard.press("Escape")
+    expect(rows).to_have_count(8)
+    expect(box).to_have_value("")
+
+    notebook.row("/team").click()
+    notebook.page.keyboard.press("ArrowLeft")
+    expect(rows).to_have_count(6)
+    expect(notebook.row("/team")).to_have_attribute("aria-expanded", "false")
+    expect(notebook.row("/team").locator(".al-tally")).to_have_text("2 running")
+    notebook.page.keyboard.press("ArrowRight")
+    expect(rows).to_have_count(8)
+    notebook.tree.locator(".al-sort", has_text="restarts").click()
+    wait_for(lambda: rows.evaluate_all(paths)[1] == "/crew", "the most restarted first")
+    notebook.screenshot("sorted")
 
 
 SESSION = "window.jupyterapp.shell.currentWidget.sessionContext"
@@ -218,7 +270,7 @@ def test_a_tree_whose_kernel_is_gone_says_so(notebook: Notebook, how: str):
     over = "is gone" if how.startswith("shut down") else "was restarted"
     expect(notebook.tree.locator(".al-pulse")).to_have_text(re.compile(f"the kernel {over}: .*run this cell again"))
     expect(notebook.tree.locator(".al-said")).to_have_text(re.compile("make the lab again", re.IGNORECASE))
-    expect(notebook.tree.locator("button:enabled")).to_have_count(0)
+    expect(notebook.tree.locator(".al-buttons button:enabled")).to_have_count(0)
     expect(notebook.tree.locator("button.al-do-stop")).to_have_attribute("title", re.compile("run this cell again"))
     notebook.screenshot(f"kernel-{how.replace(' ', '-')}")
 

@@ -5,6 +5,7 @@
 // To add a view: `export default live({ newState, take, view })` at the end of its file.
 //   newState()                     what it keeps, beside what newLine() has
 //   take(state, message, buffers)  apply a snapshot or a difference; what changed, or null to be told everything
+//   aside(state, message)          take an answer that is no part of the picture; what changed, if anything did
 //   view(state, model, el)         draw into an element; see `framed`
 
 const SILENCE = 2000; // ms without a word after which the picture may be wrong
@@ -45,10 +46,13 @@ function newLine() {
 }
 
 // What a message changes; null if it was out of order, and everything was asked for.
-function receive(state, model, message, buffers, take) {
+function receive(state, model, message, buffers, take, aside = () => {}) {
   if (message.t === "doing" || message.t === "did") {
     state.log = { code: message.code, text: message.text ?? "…", ok: message.ok ?? true, busy: message.t === "doing" };
     return { touched: [], crashed: [] };
+  }
+  if (message.seq === undefined) {
+    return aside(state, message) ?? { touched: [], crashed: [] };
   }
   state.heard = performance.now();
   state.cut = false;
@@ -130,13 +134,13 @@ function framed(state, root, { paint, tick, choose = () => {}, slowTick = () => 
 
 // ---------------------------------------------------------------- what anywidget calls
 
-function live({ newState, take, view }) {
+function live({ newState, take, view, aside }) {
   return () => {
     const state = { ...newLine(), ...newState() };
     return {
       initialize({ model }) {
         const onMessage = (message, buffers) => {
-          const change = receive(state, model, message, buffers, take);
+          const change = receive(state, model, message, buffers, take, aside);
           if (change) for (const each of state.views) each.update(change);
         };
         const onCut = () => { state.cut = true; }; // also when a line was mended: the next word says so

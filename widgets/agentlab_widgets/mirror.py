@@ -22,6 +22,7 @@ from agentlab.events import Row
 from agentlab.looks import CRASH, LOOKS, clean
 from agentlab.ref.ref import Ref
 from agentlab_widgets.live import Message
+from agentlab_widgets.sift import Wanted
 from agentlab_widgets.text import letters
 
 GONE, OTHER = 15, 14  # looks that no status has: removed, and a status this package does not know
@@ -117,6 +118,13 @@ class Mirror:
         self.watched.add(path)
         slot = self._slots.get(path)
         return None if slot is None else self._difference([slot], array("i"), array("I"))
+
+    def find(self, wanted: Wanted) -> Facts:
+        """One page of the rows that match, in the order of the tree, and how many do."""
+        found = [slot for slot, row in enumerate(self._rows) if row and wanted.matches(row)]
+        page = found[wanted.start : wanted.start + wanted.most]
+        rows = [facts(slot, row) for slot in page if (row := self._rows[slot])]
+        return {"epoch": self.epoch, "word": wanted.word, "total": len(found), "from": wanted.start, "rows": rows}
 
     def _difference(self, touched: list[int], added: array[int], crashed: array[int]) -> Message:
         rows = [facts(slot, row) for slot in touched if (row := self._rows[slot]) and self._whole(row)]

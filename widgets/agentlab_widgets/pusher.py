@@ -12,8 +12,11 @@ from agentlab.looks import clean
 from agentlab_widgets import breakers
 from agentlab_widgets.live import Message, Send, Teller, Watched
 from agentlab_widgets.mirror import Mirror
+from agentlab_widgets.parts import safe
+from agentlab_widgets.sift import Wanted
 
 ROOT = "/"
+ENDS = ("crashed", "killed", "exited", "start_failed", "gave_up", "supervisor_exited")
 HISTORY = 300.0  # seconds of restarts that are kept for the small bars
 
 
@@ -40,6 +43,14 @@ class Pusher(Teller):
     def select(self, epoch: int, slot: int) -> None:
         """A browser wants all facts of one slot, from now on. From any thread."""
         self.post(lambda: self._show(epoch, slot))
+
+    def find(self, wanted: Wanted) -> None:
+        """A browser searches among many; it gets one page of those that match. From any thread."""
+        self.post(lambda: self._send({"t": "found", **self._mirror.find(wanted)}, []))
+
+    def trace(self, epoch: int, slot: int) -> None:
+        """A browser wants to read how the last life of a slot ended. From any thread."""
+        self.post(lambda: self._trace(epoch, slot))
 
     def path(self, epoch: int, slot: int) -> str | None:
         """The path behind a slot that a browser named."""
@@ -122,6 +133,22 @@ class Pusher(Teller):
         path = self._mirror.path(epoch, slot)
         if path is not None:
             self._push(self._mirror.tell(path))
+
+    def _trace(self, epoch: int, slot: int) -> None:
+        path = self._mirror.path(epoch, slot)
+        if path is not None:
+            self._send({"t": "trace", "path": clean(path, 200), "text": last_end(self._lab, path)}, [])
+
+
+def last_end(lab: Any, path: str) -> str:
+    """How the last life of a place ended, as the store tells it: the traceback, or the reason and what came with it."""
+    kinds = ", ".join(f"'{kind}'" for kind in ENDS)
+    found = lab._read().select(
+        "SELECT coalesce(reason, ''), coalesce(substr(detail, 1, 20000), '') FROM event"  # noqa: S608  # ours
+        f" WHERE path = ? AND kind IN ({kinds}) ORDER BY seq DESC LIMIT 1", (path,),
+    )  # fmt: skip
+    reason, detail = found[0] if found else ("", "")
+    return safe(detail or reason or "nothing more is known", 20_000)
 
 
 def is_restart(event: Event) -> bool:

@@ -212,8 +212,9 @@ def _table(
 
 
 def _text(value: object, limit: int) -> str:
-    shown = "" if value is None or value != value else value  # NaN and NA: nothing is known  # noqa: PLR0124
-    return escape(clean(shown, limit))
+    import pandas as pd
+
+    return "" if pd.isna(value) else escape(clean(value, limit))  # type: ignore[call-overload]  # one value of a frame
 
 
 def _pre(text: str) -> str:

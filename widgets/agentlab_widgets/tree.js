@@ -3,7 +3,6 @@
 const GONE = 15, SUPERVISOR = 0x80, OUTDATED = 0x40, STATUS = 0x0f;
 const FLASH = 2000; // ms that a crash glows
 const HISTORY = 300000, BAR = 15000; // ms of restarts in the small bars, and of one bar
-const INDENT = 18, LINE = 28; // px
 
 const restartsOf = (n) => `${count(n)} restart${n === 1 ? "" : "s"}`;
 
@@ -13,6 +12,7 @@ function newState() {
   return {
     epoch: -1, mode: "rows", statuses: [], actions: [], crash: "red", counts: {}, minute: 0,
     looks: [], parents: [], facts: new Map(), restarts: new Map(), order: [], depth: [], children: new Map(), selected: -1, wanted: null,
+    shown: [], last: new Set(), hit: null, stale: false, sift: newSift(), trace: null,
   };
 }
 
@@ -79,114 +79,19 @@ function take(state, message, buffers) {
   for (const [slot, times] of state.restarts) state.restarts.set(slot, times.filter((at) => at > state.now - HISTORY + BAR));
   change.touched = [...new Set([...change.touched, ...message.restarts.map(([slot]) => slot)])];
   if (change.moved) arrange(state);
+  change.moved = resift(state, change) || change.moved;
   return change;
 }
 
-// ---------------------------------------------------------------- few agents: rows
-
-const COLUMNS = ["agent", "kind", "status", "incarnation", "restarts", "mailbox", "node", "last exit"];
-
-function guides(state, slot) {
-  const level = state.depth[slot], width = Math.max(level, 0) * INDENT;
-  let path = "", child = slot;
-  for (let at = level; at > 0; at--, child = state.parents[child]) {
-    const x = (at - 1) * INDENT + 8, family = state.children.get(state.parents[child]) ?? [];
-    const last = family[family.length - 1] === child;
-    if (child === slot) path += `M${x},0V${LINE / 2 - 6}Q${x},${LINE / 2} ${x + 6},${LINE / 2}H${x + 10}` + (last ? "" : `M${x},0V${LINE}`);
-    else if (!last) path += `M${x},0V${LINE}`;
+// Shows other rows where a change makes others match; whether it did.
+function resift(state, change) {
+  if (state.mode === "cells") {
+    state.stale ||= change.moved || change.touched.length > 0;
+    return false;
   }
-  return draw("svg", { class: "al-guides", width, height: LINE }, draw("path", { d: path }));
-}
-
-function bars(state, slot) {
-  const times = state.restarts.get(slot) ?? [], heights = new Array(HISTORY / BAR).fill(0);
-  for (const at of times) heights[heights.length - 1 - Math.max(0, Math.floor((state.now - at) / BAR))] += 1;
-  const most = Math.max(2, ...heights);
-  let path = "";
-  heights.forEach((n, i) => { if (n) path += `M${i * 3},13V${13 - (12 * n) / most}h2V13z`; });
-  return path;
-}
-
-function rowsView(state, host, select) {
-  const body = make("div", "al-rows"), head = make("div", "al-row al-head"), lines = new Map();
-  head.append(...COLUMNS.map((name) => make("span", "", name)));
-  host.append(head, body);
-
-  function line(slot) {
-    const node = make("div", "al-row"), cells = COLUMNS.map((name) => make("span", `al-${name.replace(" ", "-")}`));
-    const parts = { node, cells, spark: draw("path", { fill: state.crash }) };
-    parts.guide = make("span", "al-guide"), parts.mark = make("span", "al-mark"), parts.name = make("span", "al-id");
-    parts.badge = make("span", "al-word"), parts.number = make("span", "al-number");
-    cells[0].append(parts.guide, parts.mark, parts.name);
-    cells[2].append(parts.badge);
-    cells[4].append(parts.number, draw("svg", { class: "al-spark", width: 60, height: 14 }, draw("path", { class: "al-ground", d: "M0,13.5H60" }), parts.spark));
-    node.setAttribute("role", "treeitem");
-    node.id = `al-${state.looker}-${slot}`;
-    node.append(...cells);
-    node.addEventListener("click", () => select(slot));
-    return parts;
-  }
-
-  function fill(slot) {
-    const facts = state.facts.get(slot), parts = lines.get(slot);
-    if (!facts || !parts) return;
-    const { name, colour, shape } = look(state, slot), supervisor = facts.kind === "supervisor";
-    const [used, most, seconds] = facts.intensity ?? [];
-    Object.assign(parts.node.dataset, { path: facts.path, status: facts.status, incarnation: facts.incarnation });
-    parts.node.classList.toggle("al-supervisor", supervisor);
-    parts.node.setAttribute("aria-level", state.depth[slot] + 1);
-    parts.node.style.setProperty("--al-status", colour);
-    if (parts.shape !== name) { parts.shape = name; parts.mark.replaceChildren(icon(shape, colour)); }
-    write(parts.name, facts.id);
-    write(parts.cells[1], [supervisor ? facts.strategy ?? facts.cls : facts.cls, facts.mark, facts.letters]
-      .filter(Boolean).join(" · "));
-    parts.name.title = facts.path, parts.cells[1].title = parts.cells[1].textContent; // both may be cut
-    write(parts.badge, words(facts.status));
-    write(parts.cells[3], supervisor && facts.incarnation < 2 ? "" : `#${facts.incarnation}`);
-    write(parts.number, facts.intensity ? `${used}/${most} in ${seconds} s` : facts.restarts ? count(facts.restarts) : supervisor ? "" : "0");
-    parts.number.classList.toggle("al-hot", Boolean(facts.intensity && used));
-    parts.spark.setAttribute("d", bars(state, slot));
-    parts.spark.parentNode.style.visibility = facts.restarts ? "visible" : "hidden";
-    write(parts.cells[5], supervisor ? "" : count(facts.mailbox));
-    write(parts.cells[6], facts.node === null ? "" : String(facts.node));
-    write(parts.cells[7], facts.reason);
-    parts.cells[7].title = facts.reason;
-  }
-
-  function place() {
-    for (const [slot, parts] of lines) if (state.looks[slot] === GONE || !state.facts.has(slot)) { parts.node.remove(); lines.delete(slot); }
-    state.order.forEach((slot, i) => {
-      if (!lines.has(slot)) lines.set(slot, line(slot));
-      const parts = lines.get(slot);
-      parts.guide.replaceChildren(guides(state, slot));
-      if (body.children[i] !== parts.node) body.insertBefore(parts.node, body.children[i] ?? null);
-      fill(slot);
-    });
-  }
-
-  function flash(slot) {
-    const node = lines.get(slot)?.node;
-    const glow = `color-mix(in srgb, ${state.crash} 38%, transparent)`;
-    node?.animate([{ background: glow, boxShadow: `inset 3px 0 ${state.crash}` }, { background: "transparent" }], { duration: FLASH, easing: "ease-out" });
-    node?.querySelector(".al-icon")?.animate([{ transform: "scale(1.7)" }, { transform: "scale(1)" }], { duration: 500, easing: "ease-out" });
-  }
-
-  return {
-    update(change) {
-      if (change.fresh) { lines.clear(); body.replaceChildren(); }
-      if (change.moved) place();
-      else change.touched.forEach(fill);
-      change.crashed.forEach(flash);
-    },
-    tick() { for (const slot of state.restarts.keys()) fill(slot); },
-    choose() {
-      for (const [slot, { node }] of lines) node.setAttribute("aria-selected", slot === state.selected);
-      const chosen = lines.get(state.selected)?.node;
-      host.setAttribute("aria-activedescendant", chosen?.id ?? "");
-      chosen?.scrollIntoView({ block: "nearest" });
-    },
-    dispose() {},
-  };
+  const before = state.shown;
+  if (change.moved || sifting(state) || state.sift.sort) arrangeRows(state);
+  return before.length !== state.shown.length || before.some((slot, i) => slot !== state.shown[i]);
 }
 
 // ---------------------------------------------------------------- the frame around either view
@@ -243,7 +148,13 @@ function inspector(state, model, body) {
     keys.set(action, button);
     buttons.append(button);
   }
-  node.append(what, facts, buttons, said, question);
+  const why = make("button", "al-why", "traceback"), trace = make("pre", "al-trace");
+  why.type = "button";
+  why.addEventListener("click", () => toggleTrace(state, model));
+  trace.tabIndex = 0;
+  trace.setAttribute("aria-label", "traceback of the last exit");
+  node.append(what, facts, buttons, said, trace, question);
+  let drawn = "";
   function update() {
     const row = state.facts.get(state.selected), live = mood(state) === "live";
     for (const action of state.actions) if (!keys.has(action)) offer(action);
@@ -260,9 +171,16 @@ function inspector(state, model, body) {
     write(code, long && row ? "" : state.log.code);
     write(result, long && row ? long : state.log.text);
     result.className = state.log.busy ? "al-busy" : state.log.ok ? "al-ok" : "al-failed";
-    if (!row) { what.replaceChildren(make("span", "al-hint", long ?? "Select an agent to act on it.")); return write(facts, ""); }
-    const { name, colour, shape } = look(state, state.selected);
-    what.replaceChildren(icon(shape, colour), make("b", "", row.path), make("span", "", row.kind === "supervisor" ? row.strategy ?? "" : row.cls));
+    if (!row) { trace.hidden = true; drawn = ""; what.replaceChildren(make("span", "al-hint", long ?? "Select an agent to act on it.")); return write(facts, ""); }
+    const shown = state.trace?.path === row.path ? state.trace : null;
+    trace.hidden = !shown;
+    write(trace, shown?.text ?? "");
+    why.hidden = !row.reason;
+    why.setAttribute("aria-expanded", Boolean(shown));
+    why.title = `${shown ? "hide" : "show"} how its last life ended (T)`;
+    const { name, colour, shape } = look(state, state.selected), now = `${row.path} ${name}`;
+    if (drawn !== now) what.replaceChildren(icon(shape, colour), make("b", "", row.path), make("span", "", row.kind === "supervisor" ? row.strategy ?? "" : row.cls), why);
+    drawn = now; // drawn anew at each beat, the button would lose the keys
     const lives = row.kind === "agent" && ["running", "busy", "waiting", "suspended"].includes(row.status);
     const since = lives && row.since ? ` since ${new Date(row.since).toLocaleTimeString("en-GB")}` : "";
     const told = [words(row.status || name), `incarnation ${row.incarnation}${since}`, restartsOf(row.restarts)];
@@ -274,22 +192,51 @@ function inspector(state, model, body) {
   return { node, update };
 }
 
-function header(state) {
-  const node = make("div", "al-top"), label = make("b"), chips = make("span", "al-chips"), minute = make("span", "al-minute"), beat = make("span", "al-pulse");
-  node.append(label, minute, beat, chips);
+function toggleTrace(state, model) {
+  const row = state.facts.get(state.selected);
+  if (!row?.reason) return;
+  if (state.trace?.path === row.path) state.trace = null;
+  else {
+    state.trace = { path: row.path, text: "…" };
+    send(state, model, { t: "trace", epoch: state.epoch, slot: state.selected });
+  }
+  for (const each of state.views) each.choose();
+}
+
+function header(state, again) {
+  const node = make("div", "al-top"), label = make("b"), search = searchBox(state, again), chips = make("span", "al-chips"), minute = make("span", "al-minute"), beat = make("span", "al-pulse");
+  const pills = new Map();
+  chips.setAttribute("role", "group");
+  chips.setAttribute("aria-label", "show only agents of these statuses");
+  node.append(label, minute, beat, chips, search.node);
+  function pill(name, colour, shape) {
+    const chip = make("button", "al-chip"), text = make("span");
+    chip.type = "button";
+    chip.dataset.status = name;
+    chip.append(icon(shape, colour), text);
+    chip.addEventListener("click", () => {
+      if (!state.sift.statuses.delete(name)) state.sift.statuses.add(name);
+      state.sift.page = 0;
+      again();
+    });
+    return { chip, text };
+  }
   function update() {
     write(label, state.label);
-    const shown = state.statuses.filter(([name]) => state.counts[name]);
-    chips.replaceChildren(...shown.map(([name, colour, shape]) => {
-      const chip = make("span", "al-chip");
-      chip.append(icon(shape, colour), make("span", "", `${count(state.counts[name])} ${words(name)}`));
-      return chip;
-    }));
+    state.statuses.forEach(([name, colour, shape]) => {
+      if (!pills.has(name)) { pills.set(name, pill(name, colour, shape)); chips.append(pills.get(name).chip); }
+      const { chip, text } = pills.get(name), chosen = state.sift.statuses.has(name);
+      chip.hidden = !state.counts[name] && !chosen;
+      chip.setAttribute("aria-pressed", chosen);
+      chip.title = chosen ? "show the others too" : `show only the ${words(name)} ones`;
+      write(text, `${count(state.counts[name] ?? 0)} ${words(name)}`);
+    });
+    search.update();
     write(minute, `${restartsOf(state.minute)} in the last minute`);
     minute.classList.toggle("al-hot", state.minute > 0);
     write(beat, pulse(state));
   }
-  return { node, update };
+  return { node, update, box: search.box };
 }
 
 // What lies below the edge of a tree that is cut: a page may draw no scroll bar until somebody scrolls.
@@ -303,23 +250,32 @@ function rest(state, body) {
   function update() {
     const below = body.scrollHeight - body.clientHeight - body.scrollTop, rows = Math.round(below / LINE);
     node.hidden = below < LINE / 2;
-    write(said, state.mode === "cells" ? "↓ more below" : `↓ ${count(rows)} more row${rows === 1 ? "" : "s"}`);
+    write(said, !listed(state) ? "↓ more below" : `↓ ${count(rows)} more row${rows === 1 ? "" : "s"}`);
   }
   return { node, update, dispose() { sizes.disconnect(); } };
 }
 
 function step(state, key) {
-  const at = state.order.indexOf(state.selected), family = state.children.get(state.selected) ?? [];
+  const order = listed(state) ? state.shown : state.order;
+  const at = order.indexOf(state.selected), family = new Set(state.children.get(state.selected));
   const targets = {
-    ArrowDown: state.order[Math.min(at + 1, state.order.length - 1)], ArrowUp: state.order[Math.max(at - 1, 0)],
+    ArrowDown: order[Math.min(at + 1, order.length - 1)], ArrowUp: order[Math.max(at - 1, 0)],
     ArrowLeft: state.parents[state.selected] >= 0 ? state.parents[state.selected] : state.selected,
-    ArrowRight: family[0] ?? state.selected, Home: state.order[0], End: state.order[state.order.length - 1],
+    ArrowRight: order.find((slot) => family.has(slot)) ?? state.selected, Home: order[0], End: order[order.length - 1],
   };
   return targets[key];
 }
 
+// Whether a key folds or unfolds what is selected, as in trees: left folds before it goes up, right unfolds before it goes down.
+function folds(state, key) {
+  const row = state.facts.get(state.selected);
+  if (state.mode === "cells" || sifting(state) || row?.kind !== "supervisor" || !state.children.has(state.selected)) return false;
+  const folded = state.sift.folded.has(row.path);
+  return key === "Enter" || (key === "ArrowLeft" && !folded && row.path !== "/") || (key === "ArrowRight" && folded);
+}
+
 function view(state, model, el) {
-  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state), bottom = inspector(state, model, body), more = rest(state, body), outages = breakers(state, model);
+  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state, again), bottom = inspector(state, model, body), more = rest(state, body), outages = breakers(state, model);
   root.dataset.lmSuppressShortcuts = "true"; // else arrow keys move between the notebook's cells
   body.tabIndex = 0;
   body.setAttribute("role", "tree");
@@ -328,25 +284,46 @@ function view(state, model, el) {
   el.append(root);
   let inner = null, mode = "";
 
-  function select(slot) {
+  function again() {
+    if (state.seq < 0) return;
+    if (state.mode !== "cells") arrangeRows(state);
+    else find(state, model);
+    for (const each of state.views) each.update({ moved: true, touched: [], crashed: [] });
+  }
+  function select(slot, { trace = false } = {}) {
     if (slot === undefined || slot < 0) return;
     state.selected = slot;
     state.wanted = state.facts.get(slot)?.path ?? null;
     if (state.mode === "cells") send(state, model, { t: "select", epoch: state.epoch, slot });
     for (const each of state.views) each.choose();
+    if (trace && state.trace?.path !== state.wanted) toggleTrace(state, model);
   }
+  const KEYS = { "/": () => top.box.focus(), t: () => toggleTrace(state, model) };
   root.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target === top.box) {
+      if (event.key === "Escape") { top.box.value = state.sift.text = ""; state.sift.statuses.clear(); again(); }
+      if (["Escape", "Enter", "ArrowDown"].includes(event.key)) { event.preventDefault(); body.focus({ preventScroll: true }); }
+      return;
+    }
+    if (event.target.tagName === "BUTTON" && event.key === "Enter") return;
+    if (KEYS[event.key] ?? folds(state, event.key)) {
+      event.preventDefault();
+      event.stopPropagation();
+      return KEYS[event.key] ? KEYS[event.key]() : fold(state, state.selected, again);
+    }
     const slot = step(state, event.key);
     if (slot !== undefined) { event.preventDefault(); event.stopPropagation(); select(slot); }
   });
 
   return framed(state, root, {
     paint(change) {
-      if (mode !== state.mode) {
+      const wanted = listed(state) ? "rows" : "cells";
+      if (mode !== wanted) {
         inner?.dispose();
         body.replaceChildren();
-        mode = state.mode;
-        inner = (mode === "cells" ? cellsView : rowsView)(state, body, select);
+        mode = wanted;
+        inner = (mode === "cells" ? cellsView : rowsView)(state, body, select, again);
         change = { ...change, fresh: true, moved: true };
       }
       inner.update(change);
@@ -354,10 +331,27 @@ function view(state, model, el) {
       more.update();
     },
     choose() { inner?.choose(); },
-    tick() { top.update(); outages.update(); bottom.update(); },
+    tick() {
+      if (state.mode === "cells" && sifting(state) && state.stale && mood(state) === "live") find(state, model);
+      top.update();
+      outages.update();
+      bottom.update();
+    },
     slowTick() { inner?.tick(); },
     dispose() { more.dispose(); inner?.dispose(); },
   });
 }
 
-export default live({ newState, take, view });
+// Answers that are no part of the picture.
+function aside(state, message) {
+  if (message.t === "found" && message.epoch === state.epoch && message.word === state.sift.asked) {
+    for (const row of message.rows) state.facts.set(row.slot, row);
+    const moved = String(message.rows.map((row) => row.slot)) !== String(state.shown);
+    Object.assign(state, { shown: message.rows.map((row) => row.slot), last: new Set(), hit: null });
+    state.sift.found = { total: message.total, from: message.from };
+    return { moved, touched: state.shown, crashed: [] };
+  }
+  if (message.t === "trace" && state.trace?.path === message.path) state.trace.text = message.text;
+}
+
+export default live({ newState, take, view, aside });

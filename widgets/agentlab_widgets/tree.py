@@ -17,6 +17,7 @@ from agentlab_widgets import breakers
 from agentlab_widgets.live import LiveWidget, Watched, assets, name_of
 from agentlab_widgets.mirror import ACTIONS, asked, comes_again
 from agentlab_widgets.pusher import Pusher
+from agentlab_widgets.sift import Wanted
 from agentlab_widgets.text import tree_html, tree_text
 
 AGAIN = "; permanent: its supervisor starts it again"
@@ -37,7 +38,7 @@ class TreeWidget(LiveWidget):
         lab: Whose tree it is; of a closed one the last state is shown.
     """
 
-    _esm = assets("live.js", "cells.js", "breakers.js", "tree.js")
+    _esm = assets("live.js", "sift.js", "rows.js", "cells.js", "breakers.js", "tree.js")
     _css = assets("live.css", "tree.css")
 
     def __init__(self, lab: Kept) -> None:
@@ -52,6 +53,10 @@ class TreeWidget(LiveWidget):
         match content.get("t"):
             case "select":
                 pusher.select(int(content["epoch"]), int(content["slot"]))
+            case "find":
+                pusher.find(Wanted.of(content))
+            case "trace":
+                pusher.trace(int(content["epoch"]), int(content["slot"]))
             case "do" if content.get("what") in ACTIONS:
                 path = pusher.path(int(content["epoch"]), int(content["slot"]))
                 self._aside(self._do, pusher, path, content["what"])

@@ -100,7 +100,7 @@ function pager(state, again) {
 function searchBox(state, again) {
   const node = make("span", "al-search"), box = make("input"), said = make("span", "al-dim");
   box.type = "search";
-  box.placeholder = "search: name, kind:Writer, status:parked";
+  box.placeholder = "search: name, kind:Writer";
   box.setAttribute("aria-label", "search agents by name, or by kind:, status:, path:, node:, exit:");
   said.setAttribute("aria-live", "polite");
   box.addEventListener("input", () => { state.sift.text = box.value; state.sift.page = 0; again(); });

@@ -162,7 +162,7 @@ def test_the_table_has_every_public_method() -> None:
     """A method that is new is tried with odd arguments from its first day."""
     assert public(Lab) | public(Frames) == set(LAB)
     assert public(Ref) == set(REF)
-    assert public(StoredLab) == public(Frames) | {"agents", "close", "rows"}
+    assert public(StoredLab) == public(Frames) | {"agents", "close", "rows", "tree"}
     for cls, names in OTHERS.values():
         assert public(cls) == names
     assert {name for name, value in vars(frames).items() if inspect.isfunction(value)} == set(FRAMES)

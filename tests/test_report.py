@@ -97,3 +97,18 @@ def test_a_tree_that_folds_lists_trouble_first_and_counts_the_rest():
     assert f"… and {400 - FAMILY:,} more" in text
     assert text.count("<details open>") == 2
     assert text.count("<details>") == 1
+
+
+def test_the_tree_of_a_file_is_seen_as_last_committed(night: Lab):
+    """Read only, beside the lab that runs: who is parked and why is there, and nothing can be done."""
+    night.close()
+    with open_store(night._read().path) as stored:
+        text = repr(stored.tree())
+        rows = {row.path: row for row in stored.rows()}
+        told = [row.path for row in stored.rows(["/team/a", "/nobody"])]
+
+        assert stored.closed
+    assert "■ parked" in text
+    assert "ValueError: <script>" in text
+    assert (rows["/team/a"].status, rows["/team/b"].letters, rows["/team"].intensity) == ("parked", 1, (0, 3, 5.0))
+    assert told == ["/team/a"]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agentlab.agent.base import Agent
 from agentlab.events import Row
@@ -111,6 +111,19 @@ class StoredLab(Frames):
         rows = stored_rows(self._store)
         wanted = None if paths is None else {path_of(path, "rows", "each of paths") for path in paths}
         return [row for row in rows if wanted is None or row.path in wanted]
+
+    def tree(self) -> Any:
+        """The supervision tree as last committed, as a widget to search, fold and sort; nothing can be done to it."""
+        return importlib.import_module("agentlab_widgets").TreeWidget(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be done to it: True, it is only read."""
+        return True
+
+    @property
+    def _last(self) -> list[Row]:
+        return stored_rows(self._store)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -38,7 +38,7 @@ _LATER = {
     "tool": "agentlab.tools",
 }
 
-_MODULES = ("chaos", "charts", "evals", "faults", "sim")
+_MODULES = ("chaos", "charts", "evals", "faults", "sim", "testing")
 """Modules that are found by TAB; who draws nothing and simulates nothing does not pay for it."""
 
 

@@ -129,7 +129,7 @@ def test_wheel_and_sdist_carry_every_file_of_both_packages(tmp_path):
         str(path.relative_to(base))
         for base, package in ((ROOT, "agentlab"), (ROOT / "widgets", "agentlab_widgets"))
         for path in (base / package).rglob("*")
-        if path.suffix in {".py", ".js", ".css"} or path.name == "py.typed"
+        if path.suffix in {".py", ".js", ".css", ".cfg"} or path.name == "py.typed"
     }
 
     run(sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path))

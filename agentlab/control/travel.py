@@ -208,7 +208,10 @@ def _message(runtime: Runtime, origin: Origin) -> Message:
     assert again is not None
     assert again.payload is not None
     message = Message(next(runtime.desk.numbers), again.method, again.payload, again.sender, None)
-    message.seed = history.seed(runtime.desk.ledger.store, again.path, again.key)
+    seeds = runtime.placing.seeds
+    message.seed = seeds.get(again.key) or history.seed(runtime.desk.ledger.store, again.path, again.key)
+    if runtime.placing.chance is not None:
+        seeds[message.key] = message.seed
     if origin.done:
         message.journal = history.journal(origin.done)
     return message

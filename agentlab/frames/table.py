@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import pandas as pd
+
+HIDDEN = "…"
+
+DURATIONS = frozenset({"took_s", "wait_s", "waits_s", "backoff_s", "downtime_s", "latency_s", "message_age_s", "cpu_s"})
+"""Columns that a clock fills."""
+
+
+class Still(Protocol):
+    """Who wants frames to look the same in each run.
+
+    Attributes:
+        holds: Whether that is still so.
+    """
+
+    @property
+    def holds(self) -> bool: ...
+
+
+still: set[Still] = set()
+"""While one of them holds, times and durations are shown as ``HIDDEN``."""
 
 
 class Table(pd.DataFrame):
@@ -21,9 +43,22 @@ class Table(pd.DataFrame):
 
     def _shown(self) -> pd.DataFrame:
         shown = pd.DataFrame(self, copy=False)
+        if any(one.holds for one in still):
+            return _hidden(shown)
         for place, dtype in enumerate(shown.dtypes):
             if isinstance(dtype, pd.DatetimeTZDtype):
                 shown.isetitem(place, shown.iloc[:, place].dt.round("ms"))
         if isinstance(shown.index, pd.DatetimeIndex):
             shown.index = shown.index.round("ms")
         return shown
+
+
+def _hidden(shown: pd.DataFrame) -> pd.DataFrame:
+    """Without what a clock says; what is missing stays missing."""
+    for place, (name, dtype) in enumerate(zip(shown.columns, shown.dtypes, strict=True)):
+        if isinstance(dtype, pd.DatetimeTZDtype) or name in DURATIONS:
+            values = shown.iloc[:, place].astype(object)
+            shown.isetitem(place, values.where(values.isna(), HIDDEN).array)
+    if isinstance(shown.index, pd.DatetimeIndex):
+        shown.index = pd.Index([HIDDEN] * len(shown), name=shown.index.name)
+    return shown

@@ -24,6 +24,9 @@ from agentlab.kernel.questions import Questions
 from agentlab.pool.pool import Node, SayToNode
 from agentlab.wire.frames import ToNode
 
+KEYS = 1 << 32
+"""Numbers that a node gets at once, for calls within it."""
+
 AGAIN_SECONDS = 1.0
 """After the system had no room for another process."""
 
@@ -39,6 +42,8 @@ class Placing:
         questions: What nodes were asked.
         breakers: What agents wait for in their steps.
         unread: Messages that a stored lab still has, by path: until these are read, neighbours wait.
+        chance: What the chance of messages begins with where it must not depend on who came first; None: it may.
+        seeds: While it must not: that of each message, by its key.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -47,6 +52,8 @@ class Placing:
         self.questions = Questions(desk.loop, desk.numbers)
         self.breakers = Breakers(desk)
         self.unread: dict[str, list[Message]] = {}
+        self.chance: str | None = None
+        self.seeds: dict[int, str] = {}
 
     def place(self, entry: Entry, *, avoid: int | None = None) -> None:
         """Send a life to a node; it waits if there is none."""
@@ -216,8 +223,31 @@ class Placing:
         journal, faults = message.journal.for_node() if message.journal is not None else ([], [])
         (self.reach(entry) or NOBODY).deliver(
             placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,
-            faults=faults, seed=message.seed or f"{entry.path} {message.key}", redeliver=message.redeliver,
+            faults=faults, seed=message.seed or self._seed(entry, message), redeliver=message.redeliver,
         )  # fmt: skip
+
+    def _seed(self, entry: Entry, message: Message) -> str:
+        if self.chance is None:
+            return f"{entry.path} {message.key}"
+        number = entry.seq + 1 + entry.pending.index(message)
+        message.seed = self.seeds[message.key] = f"{self.chance} {entry.path} {number}"
+        return message.seed
+
+    def fix_chance(self, seed: str | None) -> None:
+        """Let the chance of messages follow from this, their agent and their number there; None: as before.
+
+        A key says who came first. Nodes get none to give, so that all messages come by here.
+        """
+        self.chance = seed
+        for node in self._desk.pool.nodes.values():
+            if node.ready:
+                self.give_keys(node)
+        self._desk.due()
+
+    def give_keys(self, node: Node) -> None:
+        """Give a node numbers for calls within it."""
+        count = KEYS if self.chance is None else 0
+        node.say.keys(first=self._desk.numbers.take(count) if count else 0, count=count)
 
     def hand_over(self, entry: Entry) -> None:
         """Copy all its messages into its node's mailbox; from then on its neighbours there may call it themselves."""

@@ -24,9 +24,6 @@ from agentlab.wire.codec import Frame
 from agentlab.wire.frames import Mark, ToKernel, Told
 from agentlab.wire.stubs import Heard
 
-KEYS = 1 << 32
-"""Numbers that a node gets at once, for calls within it."""
-
 
 class Answering(Protocol):
     """Who knows all that may be asked of a lab; a floor above."""
@@ -97,7 +94,7 @@ class Reports:
         """A node serves; it gets numbers for calls within it."""
         node.ready, node.born_with = True, memory_of(pid) or 0
         self._desk.ledger.events.note_event("node_started", "/", node=node.number, detail=f"process {pid}")
-        node.say.keys(first=self._desk.numbers.take(KEYS), count=KEYS)
+        self._placing.give_keys(node)
 
     def on_log(self, node: Node, *, placement: int, line: str) -> None:
         """A line goes to the log of who printed it, else of the node."""

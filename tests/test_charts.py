@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from agentlab import charts
+from agentlab.errors import InvalidArgument
 from agentlab.looks import clean
 
 if TYPE_CHECKING:
@@ -254,7 +255,10 @@ def test_outcomes_mark_the_best():
 
 def test_tab_finds_the_charts_and_nothing_else():
     """What the module itself uses is nobody's chart."""
-    assert dir(charts) == ["breaker", "faults", "latency", "outcomes", "restarts", "spend"]
+    assert dir(charts) == [
+        "breaker", "downtime", "faults", "flame", "intensity", "latency", "lifelines", "outcomes", "restarts",
+        "sequence", "spend",
+    ]  # fmt: skip
     assert all(callable(getattr(charts, name)) for name in dir(charts))
 
 
@@ -282,7 +286,7 @@ def test_the_slowest_methods_are_drawn_and_a_dot_alone_needs_no_second_number():
         "took_s": [float(n) for n in range(number)],
     })  # fmt: skip
 
-    marks = charts.times._quantiles(frame)
+    marks = charts.times._quantiles(frame, "method", "messages", charts.times.PARTS)
 
     assert list(dict.fromkeys(marks["method"])) == [f"m{n:02}" for n in reversed(range(5, number))]
     assert set(marks["dot"]) == {""}
@@ -362,3 +366,95 @@ def test_of_many_who_spend_the_dearest_are_drawn():
     who = list(dict.fromkeys(row["who"] for row in data))
     assert (len(who), who[:2], who[-1]) == (charts.drawing.MOST, ["/b", "/a39"], "all others")
     assert "No model was called" in svg(charts.spend(many[:0]))
+
+
+NIGHT = pd.DataFrame(
+    {
+        "seq": range(1, 8),
+        "at": pd.to_datetime([f"2026-01-01T03:00:0{s}Z" for s in (0, 0, 2, 2, 3, 8, 9)]),
+        "kind": ["started", "started", "crashed", "restarting", "started", "stopped", "log"],
+        "path": ["/t/a", "/t/b", "/t/a", "/t/a", "/t/a", "/t/b", "/t/a"],
+        "incarnation": pd.array([1, 1, 1, None, 2, 1, 2], "Int64"),
+        "reason": [None, None, "ValueError: <b>", "ValueError: <b>", None, "normal", None],
+        "detail": [None, None, None, "1 of 3 restarts in 5 s", None, None, None],
+    }
+)
+
+
+def test_a_life_is_a_bar_from_its_start_to_its_end():
+    """The one that goes on lasts to the last event; the gap between two is when nobody was there."""
+    drawn = [(r["agent"], r["incarnation"], r["ended"], r["start"], r["end"]) for r in rows(charts.lifelines(NIGHT))]
+    assert drawn == [
+        ("/t/a", 1, "crashed", 0, 2), ("/t/a", 2, "goes on", 3, 9), ("/t/b", 1, "stopped", 0, 8),
+    ]  # fmt: skip
+
+
+def test_a_limit_is_used_by_a_restart_and_free_again_when_its_window_is_over():
+    """Three restarts in 5 s are borne: one is a third, for five seconds."""
+    (drawn,) = (data for data in charts.intensity(NIGHT).to_dict()["datasets"].values() if len(data) > 1)
+    assert [(r["supervisor"], r["seconds"], r["used"]) for r in drawn] == [("/t", 0, "1 of 3"), ("/t", 5, "0 of 3")]
+
+
+def test_who_was_away_is_drawn_by_what_ended_it():
+    """The longest first; without the column ``fault``, by the reason."""
+    frame = pd.DataFrame({"reason": ["killed", "Boom: 1", "Boom: 2"], "fault": [None, "Boom", "Boom"]})
+    frame["downtime_s"] = [0.5, 0.001, 0.003]
+    assert [(r["ended"], r["restarts"], r["p50"]) for r in rows(charts.downtime(frame))] == [
+        ("killed", 1, 500), ("Boom", 2, 2),
+    ]  # fmt: skip
+    assert {r["ended"] for r in rows(charts.downtime(frame.drop(columns="fault")))} == {"killed", "Boom: 1", "Boom: 2"}
+
+
+TRAFFIC = pd.DataFrame(
+    {
+        "path": ["/boss", "/worker", "/worker"],
+        "seq": [1, 1, 2],
+        "sender": ["", "/boss", "/boss"],
+        "method": ["go", "look", "bad"],
+        "sent_at": pd.to_datetime(["2026-01-01T03:00:00Z", "2026-01-01T03:00:02Z", "2026-01-01T03:00:01Z"]),
+        "wait_s": [1.0, 0.0, 0.0],
+        "took_s": [4.0, 2.0, 0.5],
+        "outcome": ["ok", "ok", "failed"],
+    }
+)
+STEPS = pd.DataFrame({"path": ["/boss"], "message_seq": [1], "name": ["search"], "took_s": [3.0], "fault": [None]})
+
+
+def test_messages_are_arrows_in_the_order_in_which_they_were_sent():
+    """From the cell too; one that failed is marked; the last few on request."""
+    drawn = [(r["sender"], r["receiver"], r["method"], r["failed"]) for r in rows(charts.sequence(TRAFFIC))]
+    assert drawn == [
+        ("cell", "/boss", "go", False), ("/boss", "/worker", "bad", True), ("/boss", "/worker", "look", False),
+    ]  # fmt: skip
+    assert [r["method"] for r in rows(charts.sequence(TRAFFIC, last=1))] == ["look"]
+    with pytest.raises(InvalidArgument, match="last must be a number of messages, 1 or more; got 0"):
+        charts.sequence(TRAFFIC, last=0)
+
+
+class Busy:
+    """A lab as far as a flame sees it."""
+
+    def messages(self) -> pd.DataFrame:
+        return TRAFFIC
+
+    def steps(self) -> pd.DataFrame:
+        return STEPS
+
+
+def test_a_flame_parts_methods_into_waiting_handling_and_steps():
+    """The longest method is first; below its handling lie its steps."""
+    drawn = [(r["level"], r["what"], r["start"], r["end"]) for r in rows(charts.flame(Busy()))]
+    assert drawn[:4] == [
+        ("method", "go", 0, 5),
+        ("part", "waiting", 0, 1),
+        ("part", "handling", 1, 5),
+        ("step", "search", 1, 4),
+    ]
+    assert drawn[4:] == [
+        ("method", "look", 5, 7),
+        ("part", "handling", 5, 7),
+        ("method", "bad", 7, 7.5),
+        ("part", "handling", 7, 7.5),
+    ]
+    with pytest.raises(InvalidArgument, match="draws a lab"):
+        charts.flame(TRAFFIC)

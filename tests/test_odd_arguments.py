@@ -259,6 +259,7 @@ DRAWN = (
 )  # fmt: skip
 CHARTS: dict[str, dict[str, Any]] = {
     "breaker": {}, "restarts": {}, "latency": {}, "spend": {}, "faults": {}, "outcomes": {"x": "x", "y": "y"},
+    "downtime": {}, "lifelines": {}, "intensity": {}, "sequence": {}, "flame": {},
 }  # fmt: skip
 FRAMES = {
     "agents", "approvals", "breaker_history", "breakers",

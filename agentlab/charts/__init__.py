@@ -1,7 +1,8 @@
 """Altair charts from the frames of a lab, ``lab.restarts()`` say, or from the lab itself.
 
 May import: ``errors``, ``ground``, ``looks``; Altair and pandas where one is drawn.
-Start with: ``bars`` (restarts, faults, outcomes), ``times`` (latency, breaker), ``spending``; all share ``drawing``.
+Start with: ``bars`` (restarts, faults, outcomes), ``times`` (latency, downtime, breaker), ``lives``,
+``traffic``, ``spending``; all share ``drawing``.
 Invariant: rows are counted before they reach Altair, so a chart of a million messages is as small as one of ten.
 To add: a function that ends with ``drawing.finish``, its name in ``__all__``, a row in ``tests/test_odd_arguments``.
 
@@ -13,10 +14,15 @@ never draw.
 """
 
 from agentlab.charts.bars import faults, outcomes, restarts
+from agentlab.charts.lives import intensity, lifelines
 from agentlab.charts.spending import spend
-from agentlab.charts.times import breaker, latency
+from agentlab.charts.times import breaker, downtime, latency
+from agentlab.charts.traffic import flame, sequence
 
-__all__ = ["breaker", "faults", "latency", "outcomes", "restarts", "spend"]
+__all__ = [
+    "breaker", "downtime", "faults", "flame", "intensity", "latency", "lifelines", "outcomes", "restarts", "sequence",
+    "spend",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:

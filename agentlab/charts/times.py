@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-PARTS = ["waiting", "handling"]
+PARTS = {"wait_s": "waiting", "took_s": "handling"}
 
 UNITS = (
     "datum.value < 1 ? format(datum.value * 1000, '~g') + ' µs'"
@@ -52,22 +52,57 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     import altair as alt
 
     frame = frame_of(source, "messages", "method", "wait_s", "took_s")
-    marks = _quantiles(frame) if len(frame) else frame
+    marks = _quantiles(frame, "method", "messages", PARTS) if len(frame) else frame
     if marks.empty:
         return nothing("No messages yet")
-    parts = alt.Scale(domain=PARTS, range=[INK, LOOKS["busy"].colour])
+    words = list(PARTS.values())
+    parts = alt.Scale(domain=words, range=[INK, LOOKS["busy"].colour])
+    places = alt.Scale(paddingInner=0.1, paddingOuter=0.35)
     base = alt.Chart(marks).encode(
-        y=alt.Y("method:N", title=None, sort=list(dict.fromkeys(marks["method"])), axis=axis_of_names(between=True)),
-        yOffset=alt.YOffset(
-            "part:N", sort=["waiting", "handling"], scale=alt.Scale(paddingInner=0.1, paddingOuter=0.35)
-        ),
-        color=alt.Color("part:N", title=None, scale=parts),
+        yOffset=alt.YOffset("part:N", sort=words, scale=places), color=alt.Color("part:N", title=None, scale=parts)
     )
+    title = counted(len(frame), "message")
+    return _whiskers(base, marks, ["method:N", "part:N", "messages:Q"], title, rows=2 * marks["method"].nunique())
+
+
+def downtime(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
+    """How long agents were away between two lives, by what ended the first, on a logarithmic axis.
+
+    A dot is the median, the thick line reaches from there to the 95th percentile, the thin one to the longest.
+
+    Args:
+        source: ``lab.restarts()`` or the lab. Read: ``reason``, ``downtime_s`` (seconds), and ``fault`` if it is there.
+    """
+    defer_grammars()
+    import altair as alt
+
+    frame = frame_of(source, "restarts", "reason", "downtime_s")
+    if len(frame):
+        reasons = frame["reason"].astype("string").fillna("unknown")
+        faults = frame["fault"].astype("string") if "fault" in frame else reasons
+        frame = frame.assign(ended=faults.fillna(reasons))
+    marks = _quantiles(frame, "ended", "restarts", {"downtime_s": "away"}) if len(frame) else frame
+    if marks.empty:
+        return nothing("No restarts yet")
+    base = alt.Chart(marks).encode(color=alt.value(LOOKS["backing_off"].colour))
+    title = counted(int(marks["restarts"].sum()), "restart")
+    return _whiskers(base, marks, ["ended:N", "restarts:Q"], title, rows=marks["ended"].nunique())
+
+
+def _whiskers(
+    base: alt.Chart, marks: pd.DataFrame, about: list[str], title: str, *, rows: int
+) -> alt.Chart | alt.LayerChart:
+    """A dot, a thick and a thin line per mark, from its median to its 95th percentile and its longest."""
+    import altair as alt
+
+    named = about[0].removesuffix(":N")
+    names = list(dict.fromkeys(marks[named]))
+    base = base.encode(y=alt.Y(about[0], title=None, sort=names, axis=axis_of_names(between=True)))
     decades = _decades(marks)
     ticks = alt.Axis(values=decades, labelExpr=UNITS, labelOverlap=True, labelSeparation=6)
     scale = alt.Scale(type="log", domain=[decades[0], decades[-1]], padding=ROOM)
     axis = alt.X("p50:Q", title="time, each step ten times the last", scale=scale, axis=ticks)
-    tooltip = ["method:N", "part:N", "messages:Q", *(alt.Tooltip(f"{q}_shown:N", title=q) for q in QUANTILES)]
+    tooltip = [*about, *(alt.Tooltip(f"{q}_shown:N", title=q) for q in QUANTILES)]
     return finish(
         alt.layer(
             base.mark_rule(strokeWidth=1.5).encode(x=axis, x2="most:Q"),
@@ -76,10 +111,10 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
             base.mark_text(align="left", dx=6, fontSize=SMALLEST).encode(x="most:Q", text="most_shown:N"),
             base.mark_text(align="right", dx=-9, fontSize=SMALLEST).encode(x="p50:Q", text="dot:N"),
         ),
-        counted(len(frame), "message"),
+        title,
         "dot: median · thick line: to the 95th percentile · thin line: to the slowest",
-        rows=2 * marks["method"].nunique(),
-        names=marks["method"],
+        rows=rows,
+        names=names,
     )
 
 
@@ -112,27 +147,25 @@ def breaker(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     return finish(bars, counted(int((rows["state"] == "open").sum()), "opening"), rows=len(names), names=names)
 
 
-def _quantiles(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per method and part of its time, in milliseconds; the slowest methods first."""
+def _quantiles(frame: pd.DataFrame, by: str, what: str, parts: dict[str, str]) -> pd.DataFrame:
+    """One row per word in ``by`` and part of its time, in milliseconds, ``what`` of them; the slowest words first."""
     import pandas as pd
 
-    parts = []
-    for column, part in (("wait_s", "waiting"), ("took_s", "handling")):
-        groups = frame.assign(
-            **{column: numbers_of(frame, column)}, method=frame["method"].astype("string").map(label)
-        ).dropna(subset=[column])
-        seconds = groups.groupby("method")[column]
-        marks = pd.DataFrame({name: seconds.quantile(q) for name, q in QUANTILES.items()})
+    found = []
+    for column, part in parts.items():
+        seconds = pd.DataFrame({by: frame[by].astype("string").map(label), "s": numbers_of(frame, column)})
+        groups = seconds.dropna(subset=["s"]).groupby(by)["s"]
+        marks = pd.DataFrame({name: groups.quantile(q) for name, q in QUANTILES.items()})
         marks = (marks * 1000).clip(lower=SHORTEST_MS)
-        parts.append(marks.assign(messages=seconds.size(), part=part).reset_index())
-    marks = pd.concat(parts, ignore_index=True)
-    slowest = marks.groupby("method")["most"].max().sort_values(ascending=False).head(MOST).index
-    marks = marks[marks["method"].isin(slowest)]
+        found.append(marks.assign(part=part, **{what: groups.size()}).reset_index())
+    marks = pd.concat(found, ignore_index=True)
+    slowest = marks.groupby(by)["most"].max().sort_values(ascending=False).head(MOST).index
+    marks = marks[marks[by].isin(slowest)]
     for quantile in QUANTILES:
         marks[f"{quantile}_shown"] = marks[quantile].map(_time)
     marks["dot"] = marks["p50_shown"].where(marks["p50_shown"] != marks["most_shown"], "")
-    rank = {method: place for place, method in enumerate(slowest)}
-    return marks.sort_values("method", key=lambda names: names.map(rank), kind="stable")
+    rank = {name: place for place, name in enumerate(slowest)}
+    return marks.sort_values(by, key=lambda names: names.map(rank), kind="stable")
 
 
 def _time(ms: float) -> str:

@@ -141,7 +141,12 @@ def test_a_doubt_is_settled_by_its_button(lab):
     wait_for(lambda: browser.parts["asks"]["doubts"])
     (doubt,) = browser.parts["asks"]["doubts"]
 
-    widget._hear(widget, {"t": "do", "what": "settle", "n": doubt["step"], "text": "paid"}, [])
+    settled = {"t": "do", "what": "settle", "n": doubt["step"], "text": "paid"}
+    widget._hear(widget, {**settled, "asks": {**doubt, "began": "1"}}, [])
+    wait_for(lambda: any("does not wait any more" in said.get("text", "") for said in browser.heard))
+    assert clerk.doubts()
+    browser.heard.clear()
+    widget._hear(widget, {**settled, "asks": doubt}, [])
     did(browser, f"lab['/doubtful'].settle({doubt['step']}, ...)")
 
     assert reply.result(60) == "paid"

@@ -48,13 +48,13 @@ function parts(state, act) {
       const { approvals, doubts } = get("asks") ?? { approvals: [], doubts: [] };
       if (!approvals.length && !doubts.length) return null;
       return section("waits for a person", "", ...approvals.map((ask) => row(make("b", "", ask.name), make("code", "al-grow", ask.input),
-        press("allow", () => ({ t: "do", what: "approve", n: ask.step }), `allow ${ask.name}`), press("refuse", () => ({ t: "do", what: "refuse", n: ask.step }), `refuse ${ask.name}`))),
+        press("allow", () => ({ t: "do", what: "approve", n: ask.step, asks: ask }), `allow ${ask.name}`), press("refuse", () => ({ t: "do", what: "refuse", n: ask.step, asks: ask }), `refuse ${ask.name}`))),
       ...doubts.map((doubt) => {
         const box = make("input");
         box.placeholder = "what it gave";
         box.setAttribute("aria-label", `what ${doubt.name} gave`);
         return row(make("b", "", doubt.name), make("span", "al-grow al-dim", `of ${doubt.message} began and did not finish: did it happen?`), box,
-          press("it happened", () => ({ t: "do", what: "settle", n: doubt.step, text: box.value })), press("run it", () => ({ t: "do", what: "retry", n: doubt.step })));
+          press("it happened", () => ({ t: "do", what: "settle", n: doubt.step, asks: doubt, text: box.value })), press("run it", () => ({ t: "do", what: "retry", n: doubt.step, asks: doubt })));
       }));
     },
     hand() {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
+from collections.abc import Callable
 from typing import Any
 
 from agentlab.control.looking import Seen
@@ -167,10 +169,10 @@ def hand_of(lab: AnyLab, now: Seen) -> dict[str, Any] | None:
 def asks_of(ref: Any) -> dict[str, Any]:
     """What waits for a person."""
     return {
-        "approvals": [{"step": a["step"], "name": clean(a["tool"], 80), "input": safe(a["input"], 2000)}
-                      for a in ref.approvals()],
-        "doubts": [{"step": d["step"], "name": clean(d["name"], 80), "message": clean(d["message"], 80)}
-                   for d in ref.doubts()],
+        "approvals": [{"step": a["step"], "name": clean(a["tool"], 80), "input": safe(a["input"], 2000),
+                       "began": a["since"].isoformat()} for a in ref.approvals()],
+        "doubts": [{"step": d["step"], "name": clean(d["name"], 80), "message": clean(d["message"], 80),
+                    "began": str(d["began"])} for d in ref.doubts()],
     }  # fmt: skip
 
 
@@ -229,7 +231,10 @@ class InspectorWidget(LiveWidget):
                 "settle": (f"settle({number}, ...)", lambda: ref.settle(number, _result(content.get("text")))),
             }
             if what in works:
-                self._carry_out(f"{name}.{works[what][0]}", works[what][1])
+                code, work = works[what]
+                if what in ("approve", "refuse", "retry", "settle"):
+                    work = functools.partial(_answer, ref, content.get("asks"), work)
+                self._carry_out(f"{name}.{code}", work)
 
     def __repr__(self) -> str:
         now = None if self._lab.closed else seen(self._lab, self._path)
@@ -243,6 +248,14 @@ class InspectorWidget(LiveWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         text = repr(self)
         return data | {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}, metadata
+
+
+def _answer(ref: Any, asks: Any, work: Callable[[], object]) -> None:
+    """Carry out a person's word about what was shown; about nothing else, though it came in its place meanwhile."""
+    now = asks_of(ref)
+    if asks not in now["approvals"] and asks not in now["doubts"]:
+        raise InvalidArgument("That does not wait any more: look what does, and answer again.")
+    work()
 
 
 def _result(text: Any) -> Any:

@@ -256,8 +256,8 @@ def test_outcomes_mark_the_best():
 def test_tab_finds_the_charts_and_nothing_else():
     """What the module itself uses is nobody's chart."""
     assert dir(charts) == [
-        "breaker", "downtime", "faults", "flame", "intensity", "latency", "lifelines", "outcomes", "restarts",
-        "sequence", "spend",
+        "breaker", "by_sample", "cost", "downtime", "faults", "flame", "intensity", "latency", "lifelines", "outcomes",
+        "restarts", "scores", "sequence", "spend", "timeline",
     ]  # fmt: skip
     assert all(callable(getattr(charts, name)) for name in dir(charts))
 
@@ -458,3 +458,72 @@ def test_a_flame_parts_methods_into_waiting_handling_and_steps():
     ]
     with pytest.raises(InvalidArgument, match="draws a lab"):
         charts.flame(TRAFFIC)
+
+
+SUMMARY = pd.DataFrame({"metric": ["f1", "one"], "n": [9, 1], "mean": [0.5, 1.0]})
+SUMMARY["ci_low"], SUMMARY["ci_high"] = [0.25, float("-inf")], [0.75, float("inf")]
+SAMPLES = pd.DataFrame(
+    {
+        "id": ["a", "a", "b", "b"], "epoch": [1, 2, 1, 2], "disposition": ["scored", "scored", "failed", "scored"],
+        "score.f1": [1.0, 0.5, 0.0, 0.25], "score.one": [0.0] * 4, "path": ["/e/a.1", "/e/a.2", "/e/b.1", "/e/b.2"],
+        "turns": [1, 1, 1, 1], "tokens_in": [10, 10, 10, 10], "tokens_out": [1, 1, 1, 1],
+        "cost_usd": [0.25, 0.25, 0.5, 0.25], "wasted_usd": [0.0, 0.0, 0.5, 0.0],
+    }
+)  # fmt: skip
+
+
+class Run:
+    """A run of an eval, as far as charts see it."""
+
+    name = "tea"
+
+    def summary(self) -> pd.DataFrame:
+        return SUMMARY
+
+    def samples(self) -> pd.DataFrame:
+        return SAMPLES
+
+    def messages(self) -> pd.DataFrame:
+        began = pd.to_datetime(["2026-01-01T03:00:00Z", "2026-01-01T03:00:01Z", "2026-01-01T03:00:02Z"])
+        ended = began + pd.Timedelta(seconds=4)
+        return pd.DataFrame({"id": ["a", "a", "b"], "epoch": [1, 1, 1], "started_at": began, "ended_at": ended})
+
+    def steps(self) -> pd.DataFrame:
+        began = pd.to_datetime(["2026-01-01T03:00:03Z", None])
+        faults = ["overloaded", None]
+        return pd.DataFrame({"id": ["b", "b"], "epoch": [1, 1], "fault": faults, "started_at": began})
+
+
+def test_scores_of_runs_stand_side_by_side():
+    """A metric of one sample has no interval; of two runs with one name the second has a number."""
+    drawn = [(r["run"], r["metric"], r["mean"], r["low"], r["high"]) for r in rows(charts.scores(Run(), Run()))]
+    assert drawn == [
+        ("tea", "f1", 0.5, 0.25, 0.75), ("tea", "one", 1, 1, 1),
+        ("tea (2)", "f1", 0.5, 0.25, 0.75), ("tea (2)", "one", 1, 1, 1),
+    ]  # fmt: skip
+
+
+def test_the_lowest_samples_come_first_in_the_heat_map():
+    """What was not scored says how it ended; another score on request."""
+    drawn = [(r["sample"], r["epoch"], r["score"], r["ended"]) for r in rows(charts.by_sample(Run()))]
+    assert drawn == [("b", 1, 0, "failed"), ("b", 2, 0.25, "scored"), ("a", 1, 1, "scored"), ("a", 2, 0.5, "scored")]
+    assert {r["score"] for r in rows(charts.by_sample(SAMPLES, "one"))} == {0}
+    with pytest.raises(InvalidArgument, match=r"one of the run's scores \(f1, one\); got 'tea'"):
+        charts.by_sample(Run(), "tea")
+
+
+def test_a_timeline_shows_when_samples_were_worked_on_and_what_failed():
+    """A bar from the first message to the last, and a dot per attempt that failed."""
+    bars, dots = charts.timeline(Run()).to_dict()["datasets"].values()
+    assert [(r["who"], r["start"], r["end"], r["ended"]) for r in bars] == [
+        ("a.1", 0, 5, "scored"), ("b.1", 2, 6, "failed"),
+    ]  # fmt: skip
+    assert [(r["who"], r["start"], r["fault"]) for r in dots] == [("b.1", 3, "overloaded")]
+
+
+def test_what_runs_cost_is_parted_by_how_samples_ended_or_by_run():
+    """What was for nothing is set apart."""
+    ends = {(r["who"], r["part"]): r["amount"] for r in rows(charts.cost(Run()))}
+    assert ends["scored", "used"] == "$0.75"
+    assert ends["failed", "wasted"] == "$0.50"
+    assert {r["who"] for r in rows(charts.cost(Run(), SAMPLES))} == {"tea", "run 2"}

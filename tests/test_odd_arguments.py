@@ -259,7 +259,8 @@ DRAWN = (
 )  # fmt: skip
 CHARTS: dict[str, dict[str, Any]] = {
     "breaker": {}, "restarts": {}, "latency": {}, "spend": {}, "faults": {}, "outcomes": {"x": "x", "y": "y"},
-    "downtime": {}, "lifelines": {}, "intensity": {}, "sequence": {}, "flame": {},
+    "downtime": {}, "lifelines": {}, "intensity": {}, "sequence": {}, "flame": {}, "scores": {}, "by_sample": {},
+    "timeline": {}, "cost": {},
 }  # fmt: skip
 FRAMES = {
     "agents", "approvals", "breaker_history", "breakers",

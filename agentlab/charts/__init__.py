@@ -2,7 +2,7 @@
 
 May import: ``errors``, ``ground``, ``looks``; Altair and pandas where one is drawn.
 Start with: ``bars`` (restarts, faults, outcomes), ``times`` (latency, downtime, breaker), ``lives``,
-``traffic``, ``spending``; all share ``drawing``.
+``traffic``, ``spending``, ``runs`` (of evals); all share ``drawing``.
 Invariant: rows are counted before they reach Altair, so a chart of a million messages is as small as one of ten.
 To add: a function that ends with ``drawing.finish``, its name in ``__all__``, a row in ``tests/test_odd_arguments``.
 
@@ -15,13 +15,14 @@ never draw.
 
 from agentlab.charts.bars import faults, outcomes, restarts
 from agentlab.charts.lives import intensity, lifelines
+from agentlab.charts.runs import by_sample, cost, scores, timeline
 from agentlab.charts.spending import spend
 from agentlab.charts.times import breaker, downtime, latency
 from agentlab.charts.traffic import flame, sequence
 
 __all__ = [
-    "breaker", "downtime", "faults", "flame", "intensity", "latency", "lifelines", "outcomes", "restarts", "sequence",
-    "spend",
+    "breaker", "by_sample", "cost", "downtime", "faults", "flame", "intensity", "latency", "lifelines", "outcomes",
+    "restarts", "scores", "sequence", "spend", "timeline",
 ]  # fmt: skip
 
 

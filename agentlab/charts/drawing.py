@@ -40,7 +40,27 @@ class HasFrames(Protocol):
         """One row per agent and model."""
 
 
-def frame_of(source: pd.DataFrame | HasFrames, name: str, *columns: str) -> pd.DataFrame:
+class HasRun(Protocol):
+    """What a chart needs of a run of an eval."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    def summary(self) -> pd.DataFrame:
+        """One row per metric."""
+
+    def samples(self) -> pd.DataFrame:
+        """One row per sample and epoch."""
+
+    def messages(self) -> pd.DataFrame:
+        """One row per handled message of its samples."""
+
+    def steps(self) -> pd.DataFrame:
+        """One row per attempt at a step of its samples."""
+
+
+def frame_of(source: pd.DataFrame | HasFrames | HasRun, name: str, *columns: str) -> pd.DataFrame:
     """The frame that was given, or the lab's of that name; it has these columns, or no rows."""
     import pandas as pd
 

@@ -215,7 +215,10 @@ def test_every_agent_class_of_the_package_is_known() -> None:
     def below(cls: type) -> set[type]:
         return {cls, *(found for sub in cls.__subclasses__() for found in below(sub))}
 
-    mine = {cls for cls in below(Agent) - {Agent} if cls.__module__.startswith("agentlab.")}
+    mine = {
+        cls for cls in below(Agent) - {Agent}
+        if cls.__module__.startswith("agentlab.") and "<locals>" not in cls.__qualname__  # a judge is made by a call
+    }  # fmt: skip
     assert {(cls.__module__, cls.__qualname__) for cls in mine if not hasattr(cls, "_stands_in")} - OURS == {
         ("agentlab.books.specs", "Missing"),
         ("agentlab.wire.asks", "StandIn"),  # these only stand for others

@@ -1,7 +1,7 @@
 """Altair charts from the frames of a lab, ``lab.restarts()`` say, or from the lab itself.
 
 May import: ``errors``, ``ground``, ``looks``; Altair and pandas where one is drawn.
-Start with: ``bars`` (how often), ``times`` (how long), ``lives``, ``traffic``, ``spending``, ``runs``; all share ``drawing``.
+Start with: ``bars`` (how often), ``times``, ``lives``, ``traffic``, ``spending``, ``runs``; all on ``drawing``.
 Invariant: rows are counted before they reach Altair, so a chart of a million messages is as small as one of ten.
 To add: a function that ends with ``drawing.finish``, its name in ``__all__``, a row in ``tests/test_odd_arguments``.
 

@@ -286,6 +286,7 @@ def test_a_node_that_dies_at_rest_is_nobodys_fault(village: Village) -> None:
 def test_a_node_that_is_killed_under_somebody_is_charged_to_that_one(village: Village) -> None:
     """Whoever was on the CPU is charged, whoever else ended the node: nobody can tell the two apart."""
     reply = village.misbehave("hold", str(village.gate()))
+    wait_for(lambda: "node_stalled" in set(village.lab.events()["kind"]))  # it has begun to hold it
     assert village.others.call.add().result(20) == [2] * 8
     village.kill_home()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Lab, Transcript
+from agentlab import Agent, Backoff, Lab, Transcript
 from agentlab.errors import AgentDown, InvalidArgument
 from agentlab_widgets.parts import Board, safe
 from agentlab_widgets.transcript import CUTS
@@ -141,6 +141,22 @@ def test_what_streams_in_is_shown_and_then_is_part_of_the_conversation(lab):
 
     assert [turn["outcome"] for turn in browser.turns()] == ["skipped", "ok"]
     assert CUTS >= 1
+    widget.close()
+
+
+def test_what_was_cut_off_stays_while_the_agent_is_between_two_lives(lab):
+    """Until the message that it was said in is over."""
+    diary = lab.start(Diary, id="resting", backoff=Backoff(initial=600, maximum=600))
+    widget = diary.transcript()
+    browser = watched(widget)
+    diary.cast.talk("It was a dark")
+    wait_for(lambda: browser.parts["live"]["text"] == "It was a dark")
+
+    diary.crash()
+    wait_for(lambda: browser.parts["head"]["status"] == "backing_off")
+    assert browser.parts["live"]["cuts"] == ["It was a dark"]
+    diary.skip()
+    wait_for(lambda: browser.parts["live"] == {"text": "", "cuts": []})
     widget.close()
 
 

@@ -33,6 +33,7 @@ class Conversation(PartsTeller):
         super().__init__(lab, path, send)
         self._streamed = ""
         self._cuts: list[str] = []
+        self._of: int | None = None  # the message that they are of, also while the agent is between two lives
         self._record = Record(lab, path, field)
 
     def note(self, events: Iterable[Event]) -> None:
@@ -52,8 +53,8 @@ class Conversation(PartsTeller):
             streams = change is not None and any(e.path == self._path and e.kind == "emit" for e in change.events)
             return {**self._board.parts, "live": self._live()} if streams and self._board.parts else None
         parts = self._record.read()
-        if not parts["head"]["busy"]:
-            self._cuts = []
+        if self._record.first != self._of:
+            self._of, self._cuts = self._record.first, self._cuts if self._of is None else []
         if said_in(parts) > said_in(self._board.parts) or not parts["head"]["busy"]:
             self._streamed = ""  # it is an item now
         return {**parts, "live": self._live()}
@@ -76,11 +77,14 @@ class Record:
         self._path = path
         self._field = field
         self._past = Past(lab, path)
+        self.first: int | None = None
+        """The key of the message that is handled or the next to be, when it was read."""
 
     def read(self, *, in_hand: bool = True) -> Parts:
         """Head and turns as they are now; ``in_hand``: with what is not committed."""
         now = seen(self._lab, self._path)
         self._past.read()
+        self.first = now.waiting[0].key if now is not None and now.waiting else None
         if now is None:
             return {"head": self._head(None, 0)}
         saved = now.image.get(self._field)

@@ -63,7 +63,7 @@ class Leaver(Agent):
 
     async def leave(self) -> int:
         """Its number. It has a group of its own, so it does not end with its node."""
-        return subprocess.Popen(["sleep", "600"], process_group=0).pid  # noqa: ASYNC220
+        return subprocess.Popen(["sleep", "600"], process_group=0).pid  # noqa: ASYNC220  # nobody shall wait for it
 
 
 class Waiter(Agent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 
 from agentlab import charts
 from agentlab.errors import InvalidArgument
+from agentlab.kernel import eventlog
 from agentlab.looks import clean
+from agentlab.supervision.words import Used
 
 if TYPE_CHECKING:
     import altair as alt
@@ -393,6 +396,14 @@ def test_a_limit_is_used_by_a_restart_and_free_again_when_its_window_is_over():
     """Three restarts in 5 s are borne: one is a third, for five seconds."""
     (drawn,) = (data for data in charts.intensity(NIGHT).to_dict()["datasets"].values() if len(data) > 1)
     assert [(r["supervisor"], r["seconds"], r["used"]) for r in drawn] == [("/t", 0, "1 of 3"), ("/t", 5, "0 of 3")]
+
+
+@pytest.mark.parametrize(("limit", "used"), [((3.0, 5.0), ["1 of 3", "0 of 3"]), ((1e6, math.inf), ["1 of 1e+06"])])
+def test_what_the_event_of_a_restart_says_is_what_is_read(limit, used):
+    """A large limit too, and a window that never ends."""
+    told = NIGHT.assign(detail=NIGHT["detail"].map(lambda text: eventlog._detail(Used(1, *limit)) if text else None))
+    (drawn,) = (data for data in charts.intensity(told).to_dict()["datasets"].values() if "used" in data[0])
+    assert [row["used"] for row in drawn] == used
 
 
 def test_who_was_away_is_drawn_by_what_ended_it():

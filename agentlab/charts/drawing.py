@@ -88,15 +88,6 @@ def numbers_of(frame: pd.DataFrame, column: str) -> pd.Series[Any]:
     return numbers
 
 
-def seconds_since(times: pd.Series[Any], all_times: pd.Series[Any]) -> tuple[pd.Series[Any], float]:
-    """Moments as seconds since the first of them, and so many until the last of all; refused if they are no times."""
-    try:
-        first = times.min()
-        return (times - first).dt.total_seconds(), (all_times.max() - first).total_seconds()
-    except (AttributeError, TypeError) as error:
-        raise InvalidArgument(f"column 'at' of the frame to draw must hold times: {error}", argument="at") from None
-
-
 def keep_most(words: pd.Series[Any], most: int, rest: str) -> pd.Series[Any]:
     """The frequent words as they are, the others as ``rest``."""
     return words if words.nunique() <= most else words.where(words.isin(by_number(words)[: most - 1]), rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ from agentlab.charts.drawing import (
     label,
     legend_for,
     nothing,
-    seconds_since,
 )
 from agentlab.ground.grammars import defer_grammars
+from agentlab.ground.spans import seconds_since
 from agentlab.ground.words import counted
 from agentlab.looks import CRASH, LOOKS, clean
 
@@ -37,7 +38,7 @@ ENDS = {
 }
 """How a life ended, and its colour."""
 
-BUDGET = re.compile(r"(\d+) of (\d+) restarts in ([\d.]+) s")
+BUDGET = re.compile(r"(\d+) of (\S+) restarts in (\S+) s")
 """What the event ``restarting`` says of a supervisor's limit."""
 
 
@@ -153,7 +154,7 @@ def _used(events: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     times, _ = seconds_since(found["at"], events["at"])
     above = found["path"].astype("string").map(lambda path: label(path.rpartition("/")[0] or "/"))
-    told = [(int(limit[2]), float(limit[3])) for limit in limits if limit is not None]
+    told = [(float(limit[2]), float(limit[3])) for limit in limits if limit is not None]
     rows = pd.DataFrame({"supervisor": above.tolist(), "at": times.tolist(), "told": told})
     points: list[dict[str, Any]] = []
     for supervisor in by_number(rows["supervisor"])[:MOST_LIMITS]:
@@ -166,9 +167,10 @@ def _line(supervisor: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
     moments = [(at, 1, bears) for at, (bears, _) in zip(rows["at"], rows["told"], strict=True)]
     moments += [(at + window, -1, bears) for at, (bears, window) in zip(rows["at"], rows["told"], strict=True)]
     points, used = [], 0
+    moments = [moment for moment in moments if moment[0] < math.inf]  # a window may be for ever
     for at, change, bears in sorted(moments)[-2 * MOST_LIVES :]:
         used = max(0, used + change)
         share = used / bears if bears else float(used)
-        told = {"used": f"{used} of {bears}", "share": share, "restart": change > 0}
+        told = {"used": f"{used} of {bears:g}", "share": share, "restart": change > 0}
         points.append({"supervisor": supervisor, "seconds": at, **told})
     return points

@@ -15,12 +15,12 @@ from agentlab.charts.drawing import (
     legend_for,
     nothing,
     numbers_of,
-    seconds_since,
 )
 from agentlab.charts.spending import spend
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown
 from agentlab.ground.grammars import defer_grammars
+from agentlab.ground.spans import seconds_since
 from agentlab.ground.still import SMALLEST
 from agentlab.ground.words import counted
 from agentlab.looks import CRASH, LOOKS

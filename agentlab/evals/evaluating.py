@@ -178,7 +178,7 @@ def _profile(faults: Any) -> dict[str, Any] | None:
     return made
 
 
-def _check(epochs: Any, concurrency: Any, on_failure: Any, seed: Any, lab: Any, path: Any) -> None:  # noqa: PLR0917
+def _check(epochs: Any, concurrency: Any, on_failure: Any, seed: Any, lab: Any, path: Any) -> None:  # noqa: PLR0917  # as evaluate
     for what, value in (("epochs", epochs), ("concurrency", 1 if concurrency == "auto" else concurrency)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             auto = ', or "auto"' if what == "concurrency" else ""

@@ -81,7 +81,7 @@ class Meter:
         """Read on; how many refusals are new. Those from before the first look are none."""
         marks = ", ".join("?" * len(REFUSALS))
         sql = (
-            f"SELECT max(id), sum(cost_usd), sum(outcome = 'failed' AND fault IN ({marks})) FROM step"  # noqa: S608
+            f"SELECT max(id), sum(cost_usd), sum(outcome = 'failed' AND fault IN ({marks})) FROM step"  # noqa: S608  # marks are ?s
             " WHERE id > ? AND path LIKE ?"
         )
         ((last, cost, refused),) = store.select(sql, (*REFUSALS, self._last or 0, self._below))

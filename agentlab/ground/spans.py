@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import InvalidArgument
 
@@ -26,11 +26,20 @@ def spans(events: pd.DataFrame, words: Mapping[str, str]) -> pd.DataFrame:
     found = events[events["kind"].isin(list(words))] if len(events) else events
     if found.empty:
         return pd.DataFrame()
-    try:
-        first = found["at"].min()
-        starts, last = (found["at"] - first).dt.total_seconds(), (events["at"].max() - first).total_seconds()
-    except (AttributeError, TypeError) as error:
-        raise InvalidArgument(f"column 'at' of the frame to draw must hold times: {error}", argument="at") from None
+    starts, last = seconds_since(found["at"], events["at"])
     states = [words[kind] for kind in found["kind"]]
     rows = pd.DataFrame({"name": found["reason"].astype(str), "state": states, "why": found["detail"], "start": starts})
     return rows.assign(end=rows.groupby("name")["start"].shift(-1).fillna(last))
+
+
+def seconds_since(times: pd.Series[Any], all_times: pd.Series[Any]) -> tuple[pd.Series[Any], float]:
+    """Moments as seconds since the first of them, and so many until the last of all.
+
+    Raises:
+        InvalidArgument: They are no times.
+    """
+    try:
+        first = times.min()
+        return (times - first).dt.total_seconds(), (all_times.max() - first).total_seconds()
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgument(f"column 'at' of the frame to draw must hold times: {error}", argument="at") from None

@@ -93,7 +93,7 @@ class Strikes:
             return
         felt = packed([blow for blow in blows if blow.strike != "slow_disk"])
         self._desk.ledger.after_commit(self._answer, node, ticket, felt)
-        time.sleep(sum(blow.seconds for blow in blows if blow.strike == "slow_disk"))  # the commit comes next
+        time.sleep(sum(blow.seconds for blow in blows if blow.strike == "slow_disk"))  # all wait, as for a real disk
 
     def _decided(self, place: Place) -> Sequence[Blow]:
         return self.plan.strikes_at(place) if self.plan is not None else ()

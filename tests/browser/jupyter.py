@@ -150,7 +150,7 @@ class Notebook:
             "pageerror": lambda error: self.complaints.append(f"uncaught in the page: {error}"),
         }
         for event, hear in self._heard.items():
-            page.on(event, hear)  # type: ignore[call-overload]
+            page.on(event, hear)  # type: ignore[call-overload]  # its types know each event by itself
 
     def open(self, name: str) -> Notebook:
         """Open a notebook of the server and wait for its kernel; JupyterLab is loaded if it is not there."""

@@ -16,7 +16,7 @@ import pytest
 from agentlab import Agent, Lab, Ref, child
 from agentlab.errors import AgentDown, InvalidSpec
 from tests.conftest import wait_for
-from tests.misbehave import hold
+from tests.misbehave import hold, hold_until
 
 
 class Quiet(Agent):
@@ -66,6 +66,11 @@ class Bad(Quiet):
         hold(seconds)
         return "held"
 
+    async def hold_until(self, gate: str) -> str:
+        """The same, until somebody writes into a named pipe."""
+        hold_until(gate)
+        return "held"
+
     async def loop(self, seconds: float) -> None:
         """Never await."""
         end = time.perf_counter() + seconds
@@ -85,6 +90,17 @@ class Bad(Quiet):
         self._food = b"x" * (megabytes << 20)
         time.sleep(1.5)  # noqa: ASYNC251  # it is what its node runs
         return len(self._food)
+
+    async def keep(self, megabytes: int) -> None:
+        """Use memory, and rest."""
+        self._food = b"x" * (megabytes << 20)
+
+    async def nibble(self, megabytes: int) -> None:
+        """Use memory, and be between two slices half of the time."""
+        self._food = b"x" * (megabytes << 20)
+        while True:
+            time.sleep(0.002)  # noqa: ASYNC251  # as above
+            await asyncio.sleep(0.002)
 
     async def endless(self) -> None:
         """Never end."""
@@ -112,15 +128,18 @@ def kinds(lab: Lab, path: str) -> list[str]:
     return lab.events(path=path)["kind"].astype(str).tolist()
 
 
-def test_who_rests_on_a_stalled_node_is_served_by_another(one: Lab) -> None:
+def test_who_rests_on_a_stalled_node_is_served_by_another(one: Lab, tmp_path: Path) -> None:
     """C code holds the node; its neighbours answer meanwhile, with their states, and the restart of nobody counts."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
     good.call.add(2).result(10)
-    holding = bad.call.hold(4)
+    holding = bad.call.hold_until(str(gate))
     wait_for(lambda: holds(one, bad))
 
     assert good.call.add().result(10) == 3
     assert not holding.done()
+    gate.write_bytes(b"!")
     assert holding.result(10) == "held"
     assert (good.info()["restarts"], bad.info()["restarts"]) == (0, 0)
     assert bad.incarnation == 1
@@ -254,6 +273,27 @@ def test_a_pool_node_has_its_share_of_the_memory() -> None:
 
         assert good.call.add().result(20) == 2
         assert (bad.info()["restarts"], good.info()["restarts"]) == (1, 0)
+
+
+def test_who_ate_the_memory_is_blamed_also_between_two_slices() -> None:
+    """A node that is found too big while nobody's code runs is looked at again, until somebody's does."""
+    with Lab(nodes=1, node_memory=60 << 20) as lab:
+        for number in range(5):
+            bad = lab.start(Bad, id=f"bad-{number}")
+
+            with pytest.raises(AgentDown, match="may use 62,914,560"):
+                bad.call(redeliver=False).nibble(200).result(20)
+
+
+def test_a_node_on_which_nobody_runs_is_killed_for_its_memory_too() -> None:
+    """Nobody is to blame: who was there goes on elsewhere."""
+    with Lab(nodes=1, node_memory=60 << 20) as lab:
+        bad = lab.start(Bad, id="bad")
+        bad.call.keep(200).result(20)
+
+        wait_for(lambda: "node_down" in kinds(lab, "/"))
+        assert bad.call.add().result(20) == 1
+        assert bad.info()["restarts"] == 0
 
 
 def test_who_burns_its_slices_goes_on_at_low_priority(one: Lab) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -192,20 +193,25 @@ class Full(Silent):
         return super().later(work, *args)
 
 
-def test_who_waits_beside_a_stalled_node_waits_where_no_other_can_be_started(begin: Callable[[Silent], Silent]) -> None:
+def test_who_waits_beside_a_stalled_node_waits_where_no_other_can_be_started(
+    begin: Callable[[Silent], Silent], tmp_path: Path
+) -> None:
     """It is said once a second, nobody is moved in vain, and the kernel goes on looking at its nodes."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     zygote = Full()
     begin(zygote)
     with Lab(nodes=1, stall_notice=0.05, stall_seconds=LONG) as lab:
         bad, good = lab.start(Bad, id="bad"), lab.start(Quiet, id="good")
         zygote.full = True
-        bad.call.hold(1.0)
+        bad.call.hold_until(str(gate))
         wait_for(lambda: holds(lab, bad))
         waiting = good.call.add()
         wait_for(lambda: "no_node" in kinds(lab, "/"))
         zygote.full = False
-
         assert waiting.result(60) == 1
+        gate.write_bytes(b"!")
+
         wait_for(lambda: "node_back" in kinds(lab, "/"))
         assert kinds(lab, "/good").count("node_stalled") <= 1
         assert "new thread" in lab.events().query("kind == 'no_node'")["reason"].iloc[0]

@@ -65,8 +65,9 @@ class Watch:
         for node in list(self._desk.pool.nodes.values()):
             if node.kind != "kernel" and node.number in self._desk.pool.nodes:
                 self._look_at(node, now)
-        if self._looks % WEIGH_LOOKS == 0:
-            self._weigh()
+        for node in self._desk.pool.nodes.values():
+            if node.why is None and (node.too_big or self._looks % WEIGH_LOOKS == 0):
+                self._weigh(node)
         self._next = self._desk.loop.call_later(LOOK_SECONDS, self.look)
 
     def close(self) -> None:
@@ -89,7 +90,7 @@ class Watch:
             return
         still = now - node.seen[2]
         if still >= self._patience.kill and node.why is None:
-            self._kill(node, f"it made no progress for {still:.3g} s")
+            self._kill(node, f"it made no progress for {still:.3g} s", place)
         elif still >= self._patience.notice:
             self._stalls(node, place, still)
 
@@ -125,16 +126,19 @@ class Watch:
             return False
         return True
 
-    def _weigh(self) -> None:
-        for node in self._desk.pool.nodes.values():
-            if node.limit is None or node.process.pid is None or node.why is not None or not node.ready:
-                continue
-            size = (memory_of(node.process.pid) or 0) - node.born_with
-            if size > node.limit:
-                self._kill(node, f"it used {size:,} bytes and may use {node.limit:,}")
+    def _weigh(self, node: Node) -> None:
+        """Kill a node that is too big when somebody runs on it, who is to blame; after some looks in any case."""
+        if node.limit is None or node.process.pid is None or not node.ready:
+            return
+        size = (memory_of(node.process.pid) or 0) - node.born_with
+        node.too_big = node.too_big + 1 if size > node.limit else 0
+        place, _ = node.word.read()
+        if node.too_big and (place or node.too_big > WEIGH_LOOKS):
+            self._kill(node, f"it used {size:,} bytes and may use {node.limit:,}", place)
 
-    def _kill(self, node: Node, why: str) -> None:
+    def _kill(self, node: Node, why: str, place: int = 0) -> None:
         node.why = why
+        node.ran = place
         node.process.kill()  # its line breaks, and ``lost`` is told
 
     # nodes that die
@@ -161,7 +165,7 @@ class Watch:
 
     def _judge(self, node: Node, how: str) -> None:
         why = how if node.why is None else f"killed because {node.why}"
-        place, _ = node.word.read()
+        place = node.ran or node.word.read()[0]
         here = {number: entry for number, entry in self._desk.placed.items() if entry.node == node.number}
         if node.kind == "own" and (node.ready or node.why is None):
             place = next(iter(here), 0)

@@ -43,7 +43,9 @@ class Node:
         born_with: Bytes that it had when it was ready: what it shares with the zygote counts as its own.
         seen: The word as it was when it last changed, and the time of that.
         stalled: It has made no progress for a while, though it runs an agent's code.
+        too_big: In how many looks, one after the other, it used more than its limit.
         why: What the kernel kills it for.
+        ran: Whose code it ran when the kernel decided to, by the placement; it may have come to another since.
         struck: A plan of chaos has killed it, whoever ran on it.
         born: Done when it was forked, or could not be.
         born_at: When it was forked, by the loop's clock; from then on it has a while to be ready.
@@ -61,7 +63,9 @@ class Node:
         self.seen = (0, 0, 0.0)
         self.stalled = False
         self.heard = self.told = 0  # notes of the node: heard, and told to be committed
+        self.too_big = 0
         self.why: str | None = None
+        self.ran = 0
         self.struck = False
         self.ready = False
         self.agents = 0

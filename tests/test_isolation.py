@@ -91,9 +91,14 @@ class Bad(Quiet):
         time.sleep(1.5)  # noqa: ASYNC251  # it is what its node runs
         return len(self._food)
 
-    async def keep(self, megabytes: int) -> None:
-        """Use memory, and rest."""
-        self._food = b"x" * (megabytes << 20)
+    async def eat_later(self, megabytes: int, gate: str) -> None:
+        """Use memory in a thread, which is nobody's turn, once somebody has written into a named pipe."""
+
+        def eat() -> None:
+            Path(gate).read_bytes()
+            self._food = b"x" * (megabytes << 20)
+
+        threading.Thread(target=eat, daemon=True).start()
 
     async def nibble(self, megabytes: int) -> None:
         """Use memory, and be between two slices half of the time."""
@@ -285,11 +290,14 @@ def test_who_ate_the_memory_is_blamed_also_between_two_slices() -> None:
                 bad.call(redeliver=False).nibble(200).result(20)
 
 
-def test_a_node_on_which_nobody_runs_is_killed_for_its_memory_too() -> None:
+def test_a_node_on_which_nobody_runs_is_killed_for_its_memory_too(tmp_path: Path) -> None:
     """Nobody is to blame: who was there goes on elsewhere."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     with Lab(nodes=1, node_memory=60 << 20) as lab:
         bad = lab.start(Bad, id="bad")
-        bad.call.keep(200).result(20)
+        bad.call.eat_later(200, str(gate)).result(20)
+        gate.write_bytes(b"!")
 
         wait_for(lambda: "node_down" in kinds(lab, "/"))
         assert bad.call.add().result(20) == 1

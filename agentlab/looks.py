@@ -1,8 +1,7 @@
-"""How a status looks wherever it is drawn, and texts that are safe to draw."""
+"""How a status looks wherever it is drawn."""
 
 from __future__ import annotations
 
-import unicodedata
 from typing import NamedTuple
 
 
@@ -52,10 +51,3 @@ BREAKER = {
     "breaker_closed": State("closed", LOOKS["running"].colour),
 }
 """By the event with which it begins."""
-
-
-def clean(text: object, limit: int = 120) -> str:
-    """One line that is safe to draw: no control, direction or half characters, at most ``limit`` long."""
-    shown = str(text)[: limit + 1]
-    shown = "".join(" " if c in "\t\n\r" else "\ufffd" if unicodedata.category(c)[0] == "C" else c for c in shown)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

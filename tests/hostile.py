@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -94,3 +95,20 @@ class Unshown:
 def shout(value: Any, *, loud: bool) -> str:
     """An effect."""
     return str(value).upper() if loud else str(value)
+
+
+DEEP: Any = functools.reduce(lambda inner, _: [inner], range(150), "<script>")
+"""A value of many levels."""
+
+TEXTS: dict[str, str] = {
+    "markup": "<script>alert(1)</script><iframe src='javascript:alert(1)'></iframe><img src=x onerror=alert(1)>"
+    "<a href='data:text/html,<script>alert(1)</script>' onclick=alert(1)>x</a><svg/onload=alert(1)></td></pre>",
+    "markdown": "[a](javascript:alert(1)) ![b](data:text/html;base64,PHN2Zz4=)\n\n# <b onclick=alert(1)>\n\n`<script>`",
+    "codes": "\x1b[31m\x1b[2J\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\ \x1b]52;c;aGk=\x07 \x9b31m \x08\x08 \x7f",
+    "nul": "a\0b\0",
+    "half characters": "\ud800 \udfff \udc80",
+    "direction": "\u202e evil \u2066 d \u2069 \u200f \u061c",
+    "no width": "\u200b \u2060 \ufeff \u180e \U000e0041\U000e0042",
+    "breaks": "a\r\nb\rc\u2028d\u2029e\x85f\x0bg\x0ch\x1ci",
+}
+"""What a web page, a tool or a model may say to do harm where it is shown."""

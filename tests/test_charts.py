@@ -14,8 +14,8 @@ import pytest
 
 from agentlab import charts
 from agentlab.errors import InvalidArgument
+from agentlab.ground.texts import clean
 from agentlab.kernel import eventlog
-from agentlab.looks import clean
 from agentlab.supervision.words import Used
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 
 from agentlab import Agent, Backoff, Lab, Transcript
 from agentlab.errors import AgentDown, InvalidArgument
-from agentlab_widgets.parts import Board, safe
+from agentlab.ground.texts import safe
+from agentlab_widgets.parts import Board
 from agentlab_widgets.transcript import CUTS
 from agentlab_widgets.turns import Effect, Fact, entries_of
 from tests.clerks import Clerk

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from agentlab import Agent, Lab, Supervisor, child
 from agentlab.events import Event, Feed, Hub, Row
-from agentlab.looks import LOOKS, clean
+from agentlab.ground.texts import clean
+from agentlab.looks import LOOKS
 from agentlab_widgets import TreeWidget
 from agentlab_widgets.mirror import GONE, WHOLE, Mirror, facts, moves
 from agentlab_widgets.pusher import Pusher, last_end

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown
 from agentlab.ground.still import SMALLEST, WIDTHS, still
-from agentlab.looks import clean
+from agentlab.ground.texts import clean
 
 if TYPE_CHECKING:  # both cost more than the rest of the package together, and most programs draw nothing
     import altair as alt

@@ -19,8 +19,9 @@ from agentlab.charts.drawing import (
 )
 from agentlab.ground.grammars import defer_grammars
 from agentlab.ground.spans import seconds_since
+from agentlab.ground.texts import clean
 from agentlab.ground.words import counted
-from agentlab.looks import CRASH, LOOKS, clean
+from agentlab.looks import CRASH, LOOKS
 
 if TYPE_CHECKING:
     import altair as alt

@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from agentlab.evals.results import deeds, reduced_frame, sample_frame
 from agentlab.evals.samples import Sample, places
 from agentlab.ground.given import file_of
 from agentlab.ground.interrupts import whole
+from agentlab.ground.texts import safe
 from agentlab.ground.words import counted
 from agentlab.lab import Frames, Lab, open_store
 
@@ -292,7 +294,7 @@ class Run:
         summary = self.summary()
         summary = summary.drop(columns=[name for name in summary if str(name).endswith("_rerolled")])
         html: str = summary.to_html(index=False, float_format=lambda value: f"{value:.3f}")
-        return f"<p>{self!r}</p>{html}"
+        return f"<p>{escape(repr(self))}</p>{safe(html)}"
 
 
 def _place(path: str) -> str:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import pandas as pd
 
+from agentlab.ground.texts import safe
+
 HIDDEN = "…"
 
 DURATIONS = frozenset({"took_s", "wait_s", "waits_s", "backoff_s", "downtime_s", "latency_s", "message_age_s", "cpu_s"})
@@ -28,18 +30,21 @@ still: set[Still] = set()
 
 
 class Table(pd.DataFrame):
-    """A DataFrame that holds nanoseconds and shows milliseconds: more digits push the other columns off the page."""
+    """A DataFrame that holds nanoseconds and texts as they came, and shows milliseconds and nothing that could do harm.
+
+    More digits would push the other columns off the page; pandas draws a terminal's codes as they are.
+    """
 
     @property
     def _constructor(self) -> type[Table]:
         return Table
 
     def __repr__(self) -> str:
-        return repr(self._shown())
+        return safe(repr(self._shown()))
 
     def _repr_html_(self) -> str | None:
         html: str | None = self._shown()._repr_html_()  # type: ignore[operator]  # what a notebook asks a frame for
-        return html
+        return html if html is None else safe(html)
 
     def _shown(self) -> pd.DataFrame:
         shown = pd.DataFrame(self, copy=False)

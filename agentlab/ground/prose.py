@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import textwrap
 
+from agentlab.ground.texts import safe
+
 WIDTH = 88
 """Characters of a line in a terminal or in what a cell prints."""
 
@@ -15,9 +17,9 @@ class Prose(str):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return textwrap.fill(str.__str__(self), WIDTH, break_long_words=False, break_on_hyphens=False)
+        return safe(textwrap.fill(str.__str__(self), WIDTH, break_long_words=False, break_on_hyphens=False))
 
     __repr__ = __str__
 
     def _repr_markdown_(self) -> str:
-        return re.sub(r"([\\`*_\[\]<>#|~$&])", r"\\\1", " ".join(self.split()))
+        return re.sub(r"([\\`*_\[\]<>#|~$&])", r"\\\1", " ".join(safe(str.__str__(self)).split()))

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
+from agentlab.ground.texts import clean, safe
+
 LINES = 12
 """Lines of an error of ours in a notebook."""
 
@@ -185,17 +187,17 @@ def render(error: BaseException) -> list[str]:
     """An error as a notebook shows it: the cell's lines, what happened, and where in the agent, in a dozen lines."""
     if full():
         return _everything(error)
-    name = type(error).__name__
+    name = clean(type(error).__name__)
     head = f"{_red(name)}{' ' * max(1, 42 - len(name))}Traceback (most recent call last)"
-    said = [f"{_red(name)}: {line}" if not n else line for n, line in enumerate(message_of(error).splitlines() or [""])]
-    lines = [head, *_own_frames(error.__traceback__), "", *said]
+    first, *more = safe(message_of(error)).splitlines() or [""]
+    lines = [head, *_own_frames(error.__traceback__), "", f"{_red(name)}: {first}", *more]
     return lines + _because(error, LINES - len(lines))
 
 
 def _everything(error: BaseException) -> list[str]:
     shell = _shell()
     if shell is None:
-        return "".join(traceback.format_exception(error)).splitlines()
+        return safe("".join(traceback.format_exception(error))).splitlines()
     found: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
     return found
 
@@ -226,12 +228,14 @@ def _because(error: BaseException, room: int) -> list[str]:
     if note is not None:
         return _agents_lines(note, max(room, 5))
     cause = error.__cause__
-    return [] if cause is None else [f"Because of {type(cause).__name__}: {message_of(cause).partition(chr(10))[0]}"]
+    if cause is None:
+        return []
+    return [safe(f"Because of {type(cause).__name__}: {message_of(cause)}").partition("\n")[0]]
 
 
 def _agents_lines(note: str, room: int) -> list[str]:
     """The error and its frames, as many as there is room for; of a chain, both ends."""
-    lines = [line for line in note.splitlines()[1:] if line.strip(" ^~") and not line.startswith("Traceback (")]
+    lines = [line for line in safe(note).splitlines()[1:] if line.strip(" ^~") and not line.startswith("Traceback (")]
     links: list[list[str]] = [[]]
     for line in lines:
         if line in CHAINS:

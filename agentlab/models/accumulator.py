@@ -14,6 +14,7 @@ from typing import Any
 
 from agentlab.errors import IncompleteStream, ModelFailed
 from agentlab.faults import classify_reply, fault
+from agentlab.ground.texts import storable
 
 JSON = dict[str, Any]  # a JSON object off the wire: its values are whatever the server sent
 
@@ -223,15 +224,6 @@ def checked_message(message: Any) -> JSON:  # whatever the server sent as a mess
             kept[name] = message[name]
     clean: JSON = without_surrogates({**kept, "content": content, "usage": counts})
     return clean
-
-
-def storable(text: str) -> str:
-    """The text without lone surrogates, which no UTF-8 file, socket or database takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _check_block(index: int, block: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
+from agentlab.ground.texts import clean
 from agentlab.ground.words import counted
-from agentlab.looks import BREAKER, clean
+from agentlab.looks import BREAKER
 
 EVENTS = {"open": "breaker_opened", "half_open": "breaker_half_open", "closed": "breaker_closed"}
 ACTIONS = ("open", "close")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from html import escape
 
 from agentlab.events import Row
+from agentlab.ground.texts import clean
 from agentlab.ground.words import counted
-from agentlab.looks import LOOKS, clean
+from agentlab.looks import LOOKS
 from agentlab_widgets.text import kind, letters
 
 FAMILY = 30  # agents of one supervisor that are listed; the others are counted

@@ -11,12 +11,13 @@ from typing import Any
 from agentlab.control.looking import Seen
 from agentlab.errors import InvalidArgument
 from agentlab.events import Change
-from agentlab.looks import LOOKS, clean
+from agentlab.ground.texts import clean, safe
+from agentlab.looks import LOOKS
 from agentlab.ref.ref import Ref
 from agentlab_widgets.live import LiveWidget, Send, assets, name_of
 from agentlab_widgets.look import AnyLab, effects_of, lab_of, seen
 from agentlab_widgets.mirror import ACTIONS, has_message, moves
-from agentlab_widgets.parts import Parts, PartsTeller, safe
+from agentlab_widgets.parts import Parts, PartsTeller
 from agentlab_widgets.values import LARGE, Allowance, Node, difference, field_node, node_of, short
 
 LIVES, CHECKPOINTS, STEPS = 40, 40, 100  # that are shown, the newest

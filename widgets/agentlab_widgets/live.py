@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Protocol
 import anywidget
 
 from agentlab.events import Change, Event, Feed, Row
-from agentlab.looks import clean
+from agentlab.ground.texts import clean
 
 HERE = Path(__file__).parent
 LONGEST_PAUSE = 1.0  # seconds between two differences, however long it takes to read the lab

@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentlab.events import Row
-from agentlab.looks import CRASH, LOOKS, clean
+from agentlab.ground.texts import clean
+from agentlab.looks import CRASH, LOOKS
 from agentlab.ref.ref import Ref
 from agentlab_widgets.live import Message
 from agentlab_widgets.sift import Wanted

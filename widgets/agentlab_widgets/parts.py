@@ -6,24 +6,13 @@ difference  set: parts that are new or changed · grown: what was added to the `
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from agentlab.events import Change
-from agentlab.looks import clean
+from agentlab.ground.texts import clean
 from agentlab_widgets.live import Message, Send, Teller, Watched
 
 Parts = dict[str, Any]  # JSON
-CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)  # what moves a cursor, turns the direction of text, or is half a character
-
-
-def safe(text: object, limit: int) -> str:
-    """Text of several lines that is safe to draw, at most ``limit`` characters long; what is left out is counted."""
-    whole = str(text)
-    shown = CONTROLS.sub("\ufffd", whole[:limit].replace("\r\n", "\n"))
-    return shown if len(whole) <= limit else f"{shown}\n… {len(whole) - limit:,} more characters"
 
 
 class Board:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from agentlab.events import Change, Event, Row
-from agentlab.looks import clean
+from agentlab.ground.texts import clean, safe
 from agentlab_widgets import breakers
 from agentlab_widgets.live import Message, Send, Teller, Watched
 from agentlab_widgets.mirror import Mirror
-from agentlab_widgets.parts import safe
 from agentlab_widgets.sift import Wanted
 
 ROOT = "/"

@@ -20,11 +20,11 @@ from agentlab.errors import InvalidArgument
 from agentlab.events import Row
 from agentlab.ground.given import file_of
 from agentlab.ground.still import still
+from agentlab.ground.texts import clean, safe
 from agentlab.ground.words import counted
-from agentlab.looks import BREAKER, LOOKS, clean
+from agentlab.looks import BREAKER, LOOKS
 from agentlab_widgets.folded import folded_tree, glyph
 from agentlab_widgets.live import assets
-from agentlab_widgets.parts import safe
 
 MOST = 100  # parked agents, letters, rows of a table; the others are counted
 FORBID = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

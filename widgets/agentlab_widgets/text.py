@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from agentlab.events import Row
-from agentlab.looks import LOOKS, clean
+from agentlab.ground.texts import clean
+from agentlab.looks import LOOKS
 from agentlab_widgets.breakers import Seen, cells
 
 HEADINGS = ("agent", "kind", "status", "incarnation", "last exit")

@@ -15,11 +15,12 @@ from typing import Any
 from agentlab.control.looking import Letter, Seen
 from agentlab.errors import InvalidArgument
 from agentlab.events import Change, Event
-from agentlab.looks import LOOKS, clean
+from agentlab.ground.texts import clean, safe
+from agentlab.looks import LOOKS
 from agentlab.ref.ref import Ref
 from agentlab_widgets.live import LiveWidget, assets, name_of
 from agentlab_widgets.look import AnyLab, Past, effects_of, lab_of, seen
-from agentlab_widgets.parts import Parts, PartsTeller, safe
+from agentlab_widgets.parts import Parts, PartsTeller
 from agentlab_widgets.turns import TEXT, Effect, entries_of, spoken, totals
 
 TURNS = 50  # messages that are shown; older ones are counted

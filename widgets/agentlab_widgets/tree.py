@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from agentlab.events import Row
-from agentlab.looks import clean
+from agentlab.ground.texts import clean
 from agentlab_widgets import breakers
 from agentlab_widgets.live import LiveWidget, Watched, assets, name_of
 from agentlab_widgets.mirror import ACTIONS, asked, comes_again

@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from agentlab.looks import clean
-from agentlab_widgets.parts import safe
+from agentlab.ground.texts import clean, safe
 
 TEXT, VALUE, IMAGE = 20_000, 4_000, 200_000  # characters of what is said, of what tools are given and find, of an image
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agentlab.looks import clean
-from agentlab_widgets.parts import safe
+from agentlab.ground.texts import clean, safe
 
 NODES, DEPTH, CHILDREN = 600, 12, 60  # of one state: nodes in all, levels, children of one
 TEXT = 1_000  # characters of one text

@@ -1,0 +1,154 @@
+"""Text that is meant to do harm comes through whole, and harms nobody where it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab import Agent, Assistant, Lab, Limit, Transcript, child, open_store, tool
+from agentlab.ground.texts import storable
+from tests.hostile import DEEP, TEXTS
+from tests.test_transcript_widget import watched
+
+EVERY = {**TEXTS, "deep": DEEP, "one line": "x" * 200_000}
+TOLD = "\n".join(TEXTS.values())
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+MARKUP = re.compile(r"<(script|iframe|img|a |svg/|b )")
+OWN = re.compile("\x1b\\[(31|39)m")
+"""The colours of an error in a notebook."""
+
+FRAMES = ("events", "messages", "steps", "restarts", "dead_letters", "agents", "checkpoints", "spend", "approvals")
+
+
+@tool
+def repeat(text: str) -> str:
+    """Say it again."""
+    return text
+
+
+class Keeper(Agent):
+    """Has hostile text wherever an agent can have text."""
+
+    kept: Any = None
+    pages: Transcript = Transcript()
+
+    async def keep(self, value: Any) -> Any:
+        """Take it, keep it, have it in a step, and give it back."""
+        self.kept = value
+        self.pages.append({"role": "user", "content": TOLD})
+        return await self.step(same, value)
+
+    async def use(self, text: str) -> Any:
+        """Give it to a tool."""
+        return await self.step(repeat, text=text)
+
+    async def say(self, text: str) -> None:
+        """Print it."""
+        print(text)
+
+    async def fail(self, text: str) -> None:
+        """Raise it."""
+        raise ValueError(text)
+
+    async def fail_in_a_step(self, text: str) -> None:
+        """Have a step raise it."""
+        await self.step(raising, text)
+
+
+class Parrot(Assistant):
+    """Talks to a model that says hostile things, and has a tool repeat them."""
+
+    model = "sim-hostile"
+    tools = (repeat,)
+
+
+def same(value: Any) -> Any:
+    """An effect."""
+    return value
+
+
+def raising(text: str) -> None:
+    """An effect that fails."""
+    raise LookupError(text)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    """The file of the lab."""
+    return Path(tmp_path_factory.mktemp("hostile") / "a.lab")
+
+
+@pytest.fixture(scope="module")
+def lab(path) -> Iterator[Lab]:
+    """One lab for the whole table."""
+    with Lab(path, nodes=1) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def keeper(lab) -> Any:
+    """An agent that has met all of it."""
+    made = lab.start(child(Keeper, id="keeper", own_limit=Limit(1000, 1.0)))
+    assert made.call.keep(EVERY).result(60) == EVERY
+    for text in TEXTS.values():
+        assert made.call.use(text).result(60) == text
+    made.call.say(TOLD).result(60)
+    for method in ("fail", "fail_in_a_step"):
+        with pytest.raises(Exception, match="ended with"):
+            getattr(made.call(redeliver=False), method)(TOLD).result(60)
+    return made
+
+
+def harm_in(shown: str, *, html: bool = False) -> set[str]:
+    """What of a text a terminal, or a browser, would obey."""
+    return set(UNSEEN.findall(shown)) | set(MARKUP.findall(shown) if html else ())
+
+
+def test_what_is_passed_on_and_kept_comes_back_as_it_was(lab, keeper):
+    """Arguments, answers, states and steps, of many levels too; the log spells half characters out."""
+    assert keeper.state["kept"] == EVERY
+    assert keeper.checkpoints()["state.kept"].iloc[-1] == EVERY
+    assert TOLD.encode("utf-8", "backslashreplace").decode() in keeper.log()
+
+
+def test_a_model_says_hostile_things_and_a_tool_repeats_them(lab, keeper):
+    """The conversation holds them; half characters, which no request holds, are U+FFFD there."""
+    turns: list[Any] = []
+    for text in TEXTS.values():
+        turns += [{"tool": "repeat", "input": {"text": text}}, text]
+    lab.sim.scripts(sim_hostile=turns)
+    parrot = lab.start(Parrot, id="parrot")
+
+    for text in TEXTS.values():
+        assert parrot.call.ask(text).result(60) == storable(text)
+
+    uses = [block["input"]["text"] for item in parrot.state["messages"] for block in blocks(item, "tool_use")]
+    assert uses == [storable(text) for text in TEXTS.values()]
+    heard = watched(parrot.transcript()).heard
+    assert harm_in(repr(parrot.transcript()) + json.dumps(heard, ensure_ascii=False)) == set()
+
+
+def blocks(item: Any, kind: str) -> list[Any]:
+    """The blocks of one kind in an item of a conversation."""
+    return [block for block in item["content"] if isinstance(block, dict) and block["type"] == kind]
+
+
+def test_no_frame_shows_what_a_terminal_or_a_browser_obeys(lab, keeper, path):
+    """As text and as HTML, of the lab that runs and of its file."""
+    harmful = {}
+    with open_store(path) as stored:
+        frames = {f"{where!r}.{name}": getattr(where, name)() for where in (lab, stored) for name in FRAMES}
+    frames |= {"ref.checkpoints": keeper.checkpoints(), "a part of one": lab.steps().query("name == 'same'")}
+
+    for name, frame in frames.items():
+        harmful[name] = harm_in(repr(frame)) | harm_in(frame._repr_html_(), html=True)
+
+    assert {name: harm for name, harm in harmful.items() if harm} == {}
+    assert "\x1b[31m" in lab.events()["reason"].dropna().str.cat()

@@ -130,7 +130,7 @@ def public(cls: type) -> set[str]:
 LAB: dict[str, dict[str, Any]] = {
     "agents": {}, "approvals": {}, "breaker": {"name": "sim"}, "breakers": {}, "chaos": {"plan": Plan()},
     "chaos_log": {},
-    "checkpoints": {}, "close": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
+    "checkpoints": {}, "close": {}, "dashboard": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
     "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
     "report": {"path": "night.html"}, "restarts": {}, "resume": {}, "retry": {},
     "rows": {}, "simulator": {}, "start": {"what": Wild}, "start_many": {"cls": Wild, "n_or_fields": 1}, "steps": {},

@@ -195,7 +195,7 @@ def test_an_unseen_transcript_reads_nothing_and_has_no_feed(lab):
     widget._hear(widget, {"t": "hello", "looker": "me"}, [])
     wait_for(lambda: "item" in browser.kinds())
     widget.close()
-    wait_for(lambda: not widget._pusher.is_alive())
+    wait_for(lambda: not widget._pane._pusher.is_alive())
 
 
 # what is marked

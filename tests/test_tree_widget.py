@@ -234,8 +234,8 @@ def test_stop_of_a_permanent_supervisor_says_that_it_comes_again():
         tree = lab.tree()
         tree.send = said.hear
 
-        tree._do(tree._push(), "/team/inner", "stop")
-        tree._do(tree._push(), "/team/b", "stop")
+        tree._pane._do(tree._pane._push(), "/team/inner", "stop")
+        tree._pane._do(tree._pane._push(), "/team/b", "stop")
         wait_for(lambda: said.kinds() == ["doing", "did"] * 2)
         lab.wait_idle(30)
         tree.close()
@@ -468,7 +468,7 @@ def test_a_tree_that_nobody_looks_at_starts_no_thread():
         tree = lab.tree()
         repr(tree)
 
-        assert tree._pusher is None
+        assert tree._pane._pusher is None
 
 
 def test_dead_letters_stand_where_they_were_sent():

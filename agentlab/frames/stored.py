@@ -88,6 +88,14 @@ class Frames:
         written: Path = importlib.import_module("agentlab_widgets.report").write_report(self, path)
         return written
 
+    def dashboard(self) -> Any:
+        """The whole lab in one widget: tree, inspector and transcript of the agent that is selected, events, charts.
+
+        Of ``open_store("run.lab")`` it shows what the store has, and follows it while the lab runs elsewhere; there it
+        only shows.
+        """
+        return importlib.import_module("agentlab_widgets").DashboardWidget(self)
+
     def _read(self) -> Store:
         return self._store
 

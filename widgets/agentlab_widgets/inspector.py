@@ -14,7 +14,7 @@ from agentlab.events import Change
 from agentlab.ground.texts import clean, safe
 from agentlab.looks import LOOKS
 from agentlab.ref.ref import Ref
-from agentlab_widgets.live import LiveWidget, Send, assets, name_of
+from agentlab_widgets.live import LiveWidget, Pane, Send, assets, name_of
 from agentlab_widgets.look import AnyLab, effects_of, lab_of, seen
 from agentlab_widgets.mirror import ACTIONS, has_message, moves
 from agentlab_widgets.parts import Parts, PartsTeller
@@ -177,37 +177,18 @@ def asks_of(ref: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class InspectorWidget(LiveWidget):
-    """One agent, live, with buttons that do what code does.
-
-    Without a live browser it is text and static HTML.
+class InspectorPane(Pane):
+    """What the view of one agent says and hears.
 
     Args:
         lab: Where the agent is.
         path: Which agent.
+        send: Sends one message to all browsers.
     """
 
-    _esm = assets("live.js", "parts.js", "inspector.js")
-    _css = assets("live.css", "parts.css", "inspector.css")
-
-    def __init__(self, lab: AnyLab, path: str) -> None:
-        super().__init__()
-        self._lab, self._path = lab, path
-
-    @classmethod
-    def of(cls, ref: Ref) -> InspectorWidget:
-        """The view of an agent.
-
-        Raises:
-            InvalidArgument: There is no agent; a supervisor is shown by ``lab.tree()``.
-        """
-        lab = lab_of(ref)
-        if seen(lab, ref.path) is None:
-            raise InvalidArgument(
-                f"watch: no agent is at {ref.path!r}; got a ref of a supervisor, or of what is gone. The whole tree: "
-                "lab.tree()."
-            )
-        return cls(lab, ref.path)
+    def __init__(self, lab: AnyLab, path: str, send: Send) -> None:
+        super().__init__(lab, send)
+        self._path = path
 
     def _tell(self) -> Inspector:
         return Inspector(self._lab, self._path, self.send)
@@ -236,6 +217,39 @@ class InspectorWidget(LiveWidget):
                 if what in ("approve", "refuse", "retry", "settle"):
                     work = functools.partial(_answer, ref, content.get("asks"), work)
                 self._carry_out(f"{name}.{code}", work)
+
+
+class InspectorWidget(LiveWidget):
+    """One agent, live, with buttons that do what code does.
+
+    Without a live browser it is text and static HTML.
+
+    Args:
+        lab: Where the agent is.
+        path: Which agent.
+    """
+
+    _esm = assets("live.js", "parts.js", "inspector.js")
+    _css = assets("live.css", "parts.css", "inspector.css")
+
+    def __init__(self, lab: AnyLab, path: str) -> None:
+        super().__init__(functools.partial(InspectorPane, lab, path))
+        self._lab, self._path = lab, path
+
+    @classmethod
+    def of(cls, ref: Ref) -> InspectorWidget:
+        """The view of an agent.
+
+        Raises:
+            InvalidArgument: There is no agent; a supervisor is shown by ``lab.tree()``.
+        """
+        lab = lab_of(ref)
+        if seen(lab, ref.path) is None:
+            raise InvalidArgument(
+                f"watch: no agent is at {ref.path!r}; got a ref of a supervisor, or of what is gone. The whole tree: "
+                "lab.tree()."
+            )
+        return cls(lab, ref.path)
 
     def __repr__(self) -> str:
         now = None if self._lab.closed else seen(self._lab, self._path)

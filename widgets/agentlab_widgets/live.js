@@ -60,7 +60,7 @@ function receive(state, model, message, buffers, take, aside = () => {}) {
   if (message.t !== "snapshot" && message.seq !== next) return ask(state, model);
   const change = take(state, message, buffers);
   if (!change) return ask(state, model);
-  for (const key of ["seq", "now", "closed"]) state[key] = message[key];
+  for (const key of ["seq", "now", "closed", "over"]) state[key] = message[key];
   return change;
 }
 
@@ -84,7 +84,7 @@ function gone(state) {
 }
 
 function mood(state) {
-  if (state.closed) return "closed";
+  if (state.closed) return state.over ? "stored" : "closed";
   if (performance.now() - state.heard <= SILENCE) return "live";
   return gone(state) ? "gone" : state.awake ? "silent" : "live";
 }
@@ -92,12 +92,13 @@ function mood(state) {
 // What to say of a picture that is no live one, short and long; nothing of a live one.
 function over(state) {
   if (mood(state) === "gone") return GONE_WORDS[gone(state)];
-  return state.closed ? ["the lab is closed", CLOSED] : [];
+  return state.closed ? state.over ?? ["the lab is closed", CLOSED] : [];
 }
 
 function pulse(state) {
   const silence = Math.round((performance.now() - state.heard) / 1000);
-  return { live: "live", closed: "closed", silent: `no word from the kernel for ${silence} s` }[mood(state)] ?? GONE_WORDS[gone(state)][0];
+  const said = { live: "live", closed: "closed", stored: state.over?.[0], silent: `no word from the kernel for ${silence} s` };
+  return said[mood(state)] ?? GONE_WORDS[gone(state)][0];
 }
 
 const EVERYTHING = { fresh: true, moved: true, touched: [], crashed: [] };
@@ -134,37 +135,51 @@ function framed(state, root, { paint, tick, choose = () => {}, slowTick = () => 
 
 // ---------------------------------------------------------------- what anywidget calls
 
-function live({ newState, take, view, aside }) {
+// One line to the kernel, and the views that hang on it. `model` is whichever proxy the caller was given.
+function newStrand({ newState, take, view, aside }) {
+  const state = { ...newLine(), ...newState() };
+  let beats = 0, unseen = 0;
+  return {
+    state,
+    begin(model) {
+      state.kernel = () => model.widget_manager?.kernel;
+      state.heard = performance.now();
+      ask(state, model);
+    },
+    hear(model, message, buffers) {
+      const change = receive(state, model, message, buffers, take, aside);
+      if (change) for (const each of state.views) each.update(change);
+    },
+    beat(model) {
+      if (state.seq < 0) ask(state, model); // the first word may wait behind a busy cell, the next ones do not
+      const seen = !document.hidden && [...state.views].some((each) => each.visible());
+      unseen = seen ? 0 : unseen + 1;
+      if (unseen === 4 && state.awake) { state.awake = false; send(state, model, { t: "hidden", looker: state.looker }); }
+      if (seen && !state.awake) {
+        Object.assign(state, { awake: true, asked: 0, heard: gone(state) ? state.heard : performance.now() });
+        ask(state, model);
+      }
+      for (const each of state.views) { each.tick(); if (++beats % 20 === 0) each.slowTick(); }
+    },
+    cut() { state.cut = true; }, // also when a line was mended: the next word says so
+    view: (model, el) => view(state, model, el),
+  };
+}
+
+function live(kind) {
   return () => {
-    const state = { ...newLine(), ...newState() };
+    const strand = newStrand(kind);
     return {
       initialize({ model }) {
-        const onMessage = (message, buffers) => {
-          const change = receive(state, model, message, buffers, take, aside);
-          if (change) for (const each of state.views) each.update(change);
-        };
-        const onCut = () => { state.cut = true; }; // also when a line was mended: the next word says so
-        state.kernel = () => model.widget_manager?.kernel;
+        const onMessage = (message, buffers) => strand.hear(model, message, buffers);
         model.on("msg:custom", onMessage);
-        model.on("comm_live_update", onCut);
-        state.heard = performance.now();
-        ask(state, model);
-        let beats = 0, unseen = 0;
-        const clock = setInterval(() => {
-          if (state.seq < 0) ask(state, model); // the first word may wait behind a busy cell, the next ones do not
-          const seen = !document.hidden && [...state.views].some((each) => each.visible());
-          unseen = seen ? 0 : unseen + 1;
-          if (unseen === 4 && state.awake) { state.awake = false; send(state, model, { t: "hidden", looker: state.looker }); }
-          if (seen && !state.awake) {
-            Object.assign(state, { awake: true, asked: 0, heard: gone(state) ? state.heard : performance.now() });
-            ask(state, model);
-          }
-          for (const each of state.views) { each.tick(); if (++beats % 20 === 0) each.slowTick(); }
-        }, 500);
-        return () => { clearInterval(clock); model.off("msg:custom", onMessage); model.off("comm_live_update", onCut); };
+        model.on("comm_live_update", strand.cut);
+        strand.begin(model);
+        const clock = setInterval(() => strand.beat(model), 500);
+        return () => { clearInterval(clock); model.off("msg:custom", onMessage); model.off("comm_live_update", strand.cut); };
       },
       render({ model, el }) {
-        const shown = view(state, model, el);
+        const shown = strand.view(model, el);
         return () => shown.dispose();
       },
     };

@@ -5,8 +5,9 @@ are gathered and sent as one difference, at once when it was quiet, else when th
 times what the last turn took, so a large lab never costs more than a sixth of a core. Twice a second a heartbeat says
 that the picture is still true. While nobody looks nothing is sent, and nothing is read.
 
-To add a view: one file of Python with a ``Teller``, which reads the lab and says what changed, and a ``LiveWidget``,
-which says what clicks do; one file of JavaScript that hands what it draws to ``live`` in ``live.js``.
+To add a view: one file of Python with a ``Teller``, which reads the lab and says what changed, a ``Pane``, which says
+what clicks do, and a ``LiveWidget``, which shows it; one file of JavaScript that hands what it draws to ``live`` in
+``live.js``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +27,7 @@ import anywidget
 
 from agentlab.events import Change, Event, Feed, Row
 from agentlab.ground.texts import clean
+from agentlab_widgets.stored import Elsewhere
 
 HERE = Path(__file__).parent
 LONGEST_PAUSE = 1.0  # seconds between two differences, however long it takes to read the lab
@@ -185,7 +188,8 @@ class Teller(threading.Thread):
         self._seq += content["t"] != "beat"
         self._sent_at = time.monotonic()
         head = {"seq": self._seq, "now": time.time_ns() // 1_000_000, "closed": self._lab.closed}
-        self._send(content | head | self.head(whole=content["t"] == "snapshot"), buffers)
+        over = {"closed": True, "over": self._lab.over} if isinstance(self._lab, Elsewhere) else {}
+        self._send(content | head | over | self.head(whole=content["t"] == "snapshot"), buffers)
 
     def _meet(self, looker: str) -> None:
         self._lookers[looker] = self._newcomers = True
@@ -201,23 +205,22 @@ class Teller(threading.Thread):
         self._push(self.whole())
 
 
-class LiveWidget(anywidget.AnyWidget):
-    """A view that a teller keeps true.
+class Pane:
+    """What one view says to its browsers and hears of them: alone in a widget, or beside others in one.
 
-    A subclass names its JavaScript and its style sheet (``assets``), makes its teller (``_tell``) and says what clicks
-    do (``_said``). Handlers of messages run on any thread, so they only hand over.
+    A subclass makes its teller (``_tell``) and says what clicks do (``_said``). Words are heard on any thread, so they
+    are only handed over.
+
+    Args:
+        lab: What the view is of.
+        send: Sends one message to all browsers.
     """
 
-    def __init__(self) -> None:
-        # A comm is answered where its last message came from. Were that this cell, its clicks would wait for cells.
-        contextvars.copy_context().run(self._open)
+    def __init__(self, lab: Any, send: Send) -> None:
+        self._lab = lab
+        self.send = send
         self._starting = threading.Lock()
         self._pusher: Any = None
-        self.on_msg(self._hear)
-
-    def _open(self) -> None:
-        be_no_cells_child()
-        super().__init__()
 
     def _tell(self) -> Teller:
         """The teller of this view, not started."""
@@ -226,13 +229,12 @@ class LiveWidget(anywidget.AnyWidget):
     def _said(self, pusher: Any, content: dict[str, Any]) -> None:
         """A browser said something of this view's own."""
 
-    def close(self) -> None:
-        """End the view; the lab goes on."""
+    def end(self) -> None:
+        """Tell nobody anything more."""
         if self._pusher:
             self._pusher.end()
-        super().close()
 
-    def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+    def hear(self, content: dict[str, Any]) -> None:
         """A browser said something; on any thread, so nothing is done here."""
         pusher = self._push()
         match content.get("t"):
@@ -240,6 +242,8 @@ class LiveWidget(anywidget.AnyWidget):
                 pusher.hello(str(content.get("looker")))
             case "hidden":
                 pusher.hidden(str(content.get("looker")))
+            case "do" | "answer" | "ask" | "breaker" if isinstance(self._lab, Elsewhere):
+                return  # nothing can be done to what is only read
             case _:
                 self._said(pusher, content)
 
@@ -266,9 +270,44 @@ class LiveWidget(anywidget.AnyWidget):
             pusher.say({"t": "did", "code": code, "ok": True, "text": done})
 
 
+class LiveWidget(anywidget.AnyWidget):
+    """A view in a cell. A subclass names its JavaScript and its style sheet (``assets``).
+
+    Args:
+        make: Makes what it says and hears, from what sends to its browsers.
+    """
+
+    def __init__(self, make: Callable[[Send], Pane]) -> None:
+        # A comm is answered where its last message came from. Were that this cell, its clicks would wait for cells.
+        contextvars.copy_context().run(self._open)
+        self._pane = make(self._speak)
+        self.on_msg(self._hear)
+
+    def _open(self) -> None:
+        be_no_cells_child()
+        super().__init__()
+
+    def close(self) -> None:
+        """End the view; the lab goes on."""
+        self._pane.end()
+        super().close()
+
+    def _speak(self, content: dict[str, Any], buffers: Sequence[bytes]) -> None:
+        self.send(content, buffers)
+
+    def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+        self._pane.hear(content)
+
+
 def assets(*names: str) -> str:
     """The text of some files beside this one, joined: all that a browser gets, so nothing is loaded from elsewhere."""
     return "\n".join((HERE / name).read_text("utf-8") for name in names)
+
+
+def module(name: str, *files: str) -> str:
+    """A view's JavaScript as a value of that name, for a widget of several views, whose files use the same words."""
+    text = re.sub(r"export default live\((.*)\);", r"return \1;", assets(*files))
+    return f"const {name} = (() => {{\n{text}\n}})();"
 
 
 def name_of(lab: Watched, path: str) -> str:

@@ -10,6 +10,7 @@ from agentlab.control.looking import Seen, look
 from agentlab.errors import InvalidArgument, LabClosed
 from agentlab.ref.ref import Ref
 from agentlab.store.schema import whole
+from agentlab_widgets.stored import Elsewhere
 from agentlab_widgets.turns import MARKS, Effect, Fact
 
 AnyLab = Any  # agentlab.Lab; found where it is, since a ref knows it as a link only
@@ -37,6 +38,8 @@ def lab_of(ref: Ref) -> AnyLab:
 
 def seen(lab: AnyLab, path: str) -> Seen | None:
     """The agent as it is now."""
+    if isinstance(lab, Elsewhere):
+        return lab.seen(path)
     runtime = lab._live
     found: Seen | None = runtime.run(look, runtime, path)
     return found

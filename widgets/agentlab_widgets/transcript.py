@@ -6,6 +6,7 @@ when a step of it has ended; tokens that stream in from the lab's hub, which kee
 
 from __future__ import annotations
 
+import functools
 import html
 import inspect
 import json
@@ -18,9 +19,10 @@ from agentlab.events import Change, Event
 from agentlab.ground.texts import clean, safe
 from agentlab.looks import LOOKS
 from agentlab.ref.ref import Ref
-from agentlab_widgets.live import LiveWidget, assets, name_of
+from agentlab_widgets.live import LiveWidget, Pane, Send, assets, name_of
 from agentlab_widgets.look import AnyLab, Past, effects_of, lab_of, seen
 from agentlab_widgets.parts import Parts, PartsTeller
+from agentlab_widgets.stored import Elsewhere
 from agentlab_widgets.turns import TEXT, Effect, entries_of, spoken, totals
 
 TURNS = 50  # messages that are shown; older ones are counted
@@ -159,6 +161,8 @@ def turn(told: Iterable[Any], entries: list[Any], steps: list[Effect]) -> dict[s
 
 def fields_of(lab: Any, path: str) -> list[str]:
     """The fields of an agent that are transcripts."""
+    if isinstance(lab, Elsewhere):
+        return lab.transcripts(path)
     kind = lab._live.desk.entries.kind(path)
     fields = kind.cls.__agent_fields__ if kind is not None else {}
     return [name for name, field in fields.items() if field.grows]
@@ -166,6 +170,8 @@ def fields_of(lab: Any, path: str) -> list[str]:
 
 def asks_of(lab: Any, path: str) -> str:
     """The message by which a person talks to the agent: ``ask``, or one that takes one text."""
+    if isinstance(lab, Elsewhere):
+        return ""
     kind = lab._live.desk.entries.kind(path)
     names = sorted(kind.cls.__agent_messages__) if kind is not None else []
     takes = [name for name in names if _takes_a_text(kind.cls, name)]
@@ -178,6 +184,36 @@ def _takes_a_text(cls: Any, name: str) -> bool:
     if len(needed) != 1 or needed[0].kind not in (needed[0].POSITIONAL_ONLY, needed[0].POSITIONAL_OR_KEYWORD):
         return False
     return needed[0].annotation is str or str(needed[0].annotation).split(" | ")[0] in ("str", "<class 'str'>")
+
+
+class TranscriptPane(Pane):
+    """What the view of a conversation says and hears.
+
+    Args:
+        lab: Where the agent is.
+        path: Which agent.
+        field: Which of its transcripts.
+        send: Sends one message to all browsers.
+    """
+
+    def __init__(self, lab: AnyLab, path: str, field: str, send: Send) -> None:
+        super().__init__(lab, send)
+        self._path, self._field = path, field
+
+    def _tell(self) -> Conversation:
+        return Conversation(self._lab, self._path, self._field, self.send)
+
+    def _said(self, pusher: Any, content: dict[str, Any]) -> None:
+        """A person talks to the agent: the same call as in code."""
+        text = content.get("text")
+        if content.get("t") != "ask" or not isinstance(text, str) or not text.strip() or len(text) > 1_000_000:
+            return
+        method = asks_of(self._lab, self._path)
+        if method:
+            short = text if len(text) <= 60 else f"{text[:59]}…"
+            ref = self._lab[self._path]
+            code = f"{name_of(self._lab, self._path)}.call.{method}({clean(repr(short), 80)})"
+            self._carry_out(code, lambda: getattr(ref.call(timeout=86_400), method)(text).result(), "answered")
 
 
 class TranscriptWidget(LiveWidget):
@@ -195,7 +231,7 @@ class TranscriptWidget(LiveWidget):
     _css = assets("live.css", "parts.css", "transcript.css")
 
     def __init__(self, lab: AnyLab, path: str, field: str) -> None:
-        super().__init__()
+        super().__init__(functools.partial(TranscriptPane, lab, path, field))
         self._lab, self._path, self._field = lab, path, field
 
     @classmethod
@@ -215,21 +251,6 @@ class TranscriptWidget(LiveWidget):
                 argument="field",
             )
         return cls(lab, ref.path, wanted)
-
-    def _tell(self) -> Conversation:
-        return Conversation(self._lab, self._path, self._field, self.send)
-
-    def _said(self, pusher: Any, content: dict[str, Any]) -> None:
-        """A person talks to the agent: the same call as in code."""
-        text = content.get("text")
-        if content.get("t") != "ask" or not isinstance(text, str) or not text.strip() or len(text) > 1_000_000:
-            return
-        method = asks_of(self._lab, self._path)
-        if method:
-            short = text if len(text) <= 60 else f"{text[:59]}…"
-            ref = self._lab[self._path]
-            code = f"{name_of(self._lab, self._path)}.call.{method}({clean(repr(short), 80)})"
-            self._carry_out(code, lambda: getattr(ref.call(timeout=86_400), method)(text).result(), "answered")
 
     def _turns(self) -> list[dict[str, Any]]:
         if self._lab.closed:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from agentlab.events import Row
 from agentlab.ground.texts import clean
 from agentlab_widgets import breakers
-from agentlab_widgets.live import LiveWidget, Watched, assets, name_of
+from agentlab_widgets.live import LiveWidget, Pane, Watched, assets, name_of
 from agentlab_widgets.mirror import ACTIONS, asked, comes_again
 from agentlab_widgets.pusher import Pusher
 from agentlab_widgets.sift import Wanted
@@ -29,24 +29,11 @@ class Kept(Watched, Protocol):
     _last: list[Row]
 
 
-class TreeWidget(LiveWidget):
-    """The supervision tree of a lab as it lives, with buttons to crash, kill and restart.
-
-    Without a live browser it is text and static HTML, the same for the same tree.
-
-    Args:
-        lab: Whose tree it is; of a closed one the last state is shown.
-    """
-
-    _esm = assets("live.js", "sift.js", "rows.js", "cells.js", "breakers.js", "tree.js")
-    _css = assets("live.css", "tree.css")
-
-    def __init__(self, lab: Kept) -> None:
-        super().__init__()
-        self._lab = lab
+class TreePane(Pane):
+    """What the tree says and hears."""
 
     def _tell(self) -> Pusher:
-        return Pusher(self._lab, self.send, self._read)
+        return Pusher(self._lab, self.send, functools.partial(last_rows, self._lab))
 
     def _said(self, pusher: Any, content: dict[str, Any]) -> None:
         """A row was selected, or a button pressed."""
@@ -95,22 +82,40 @@ class TreeWidget(LiveWidget):
         approve = functools.partial(self._lab[path].approve, step, yes=yes)
         self._work(pusher, code, approve, "allowed" if yes else "refused")
 
-    def _read(self) -> list[Row]:
-        """The tree now, or as it was before the lab was closed."""
-        return self._lab._last if self._lab.closed else self._lab.rows()
+
+class TreeWidget(LiveWidget):
+    """The supervision tree of a lab as it lives, with buttons to crash, kill and restart.
+
+    Without a live browser it is text and static HTML, the same for the same tree.
+
+    Args:
+        lab: Whose tree it is; of a closed one the last state is shown.
+    """
+
+    _esm = assets("live.js", "sift.js", "rows.js", "cells.js", "breakers.js", "tree.js")
+    _css = assets("live.css", "tree.css")
+
+    def __init__(self, lab: Kept) -> None:
+        super().__init__(functools.partial(TreePane, lab))
+        self._lab = lab
 
     def _outages(self) -> list[breakers.Seen]:
         """The breakers that let not everybody through: those that do are no news where nothing lives."""
         return [breaker for breaker in breakers.seen(self._lab) if breaker.state != "closed"]
 
     def __repr__(self) -> str:
-        return tree_text(repr(self._lab), self._read(), self._outages())
+        return tree_text(repr(self._lab), last_rows(self._lab), self._outages())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # IPython's protocol
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        told = repr(self._lab), self._read(), self._outages()
+        told = repr(self._lab), last_rows(self._lab), self._outages()
         data |= {"text/plain": tree_text(*told), "text/html": tree_html(*told)}
         return data, metadata
+
+
+def last_rows(lab: Kept) -> list[Row]:
+    """The tree now, or as it was before the lab was closed."""
+    return lab._last if lab.closed else lab.rows()
 
 
 def _refuse(pusher: Pusher, why: str) -> None:

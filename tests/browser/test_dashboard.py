@@ -1,0 +1,87 @@
+"""The whole lab at once in a real JupyterLab."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, expect
+
+from tests.browser.jupyter import OUTPUT, Notebook
+
+START = """
+from agentlab import Agent, Assistant, Lab, Supervisor, child
+
+class Counter(Agent):
+    count: int = 0
+
+    async def add(self, n: int = 1) -> int:
+        self.count += n
+        return self.count
+
+class Clerk(Assistant):
+    model = "sim"
+
+lab = Lab("seen.lab", nodes=1, resume=True)
+team = lab.start(Supervisor("team", child(Counter, id="left"), child(Counter, id="right")))
+clerk = lab.start(Clerk, id="clerk")
+for n in range(5):
+    lab["/team/left"].call.add(n).result(60)
+clerk.call.ask("Say: tea").result(60)
+lab["/team/right"].crash()
+lab.wait_idle(60)
+"""
+DARK, LIGHT = "JupyterLab Dark", "JupyterLab Light"
+
+
+def theme(notebook: Notebook, name: str) -> None:
+    """Choose JupyterLab's colours."""
+    notebook.page.evaluate(
+        "(name) => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name })", name
+    )
+    light = "true" if name == LIGHT else "false"
+    notebook.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+
+
+def dashboard(notebook: Notebook, n: int = 0) -> Locator:
+    """The dashboard, when all of its parts are drawn."""
+    view = notebook.page.locator(".agentlab-dashboard").nth(n)
+    view.wait_for(state="attached")
+    view.evaluate("view => view.scrollIntoView()")
+    for part in ("tree", "stream", "rates"):
+        view.locator(f".agentlab-{part}[data-painted]").wait_for(state="attached")
+    return view
+
+
+def row(view: Locator, path: str) -> Locator:
+    """The row of a place in its tree."""
+    return view.locator(".agentlab-tree .al-row", has=view.page.locator(f".al-id[title='{path}']"))
+
+
+def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
+    """Select, inspect, read, filter, resize by keys, dark; a second view shows the same."""
+    notebook.write(START, "lab.dashboard()").run_all()
+    view = dashboard(notebook)
+    row(view, "/team/right").click()
+    view.locator(".agentlab-inspector[data-mood='live'] .al-life").nth(1).wait_for()
+    view.screenshot(path=OUTPUT / "dashboard.png")
+
+    view.locator(".agentlab-stream .al-chip[data-kind='crashed']").click()
+    expect(view.locator(".al-happened")).to_have_count(1)
+    view.locator(".agentlab-stream .al-chip[data-kind='crashed']").click()
+    row(view, "/clerk").click()
+    view.get_by_role("tab", name="transcript").click()
+    view.locator(".agentlab-transcript .al-assistant", has_text="tea").wait_for()
+    top = view.locator("[data-split='top']")
+    before = int(top.get_attribute("aria-valuenow") or "")
+    top.press("ArrowLeft")
+    expect(top).to_have_attribute("aria-valuenow", str(before - 2))
+    theme(notebook, DARK)
+    view.screenshot(path=OUTPUT / "dashboard-dark.png")
+    theme(notebook, LIGHT)
+
+    view.get_by_role("tab", name="inspector").click()
+    view.locator(".agentlab-inspector .al-do-crash").click()
+    view.locator(".agentlab-inspector .al-said", has_text="clerk.crash() done").wait_for()
+    notebook.page.evaluate("() => window.jupyterapp.commands.execute('notebook:create-output-view')")
+    notebook.page.locator(".jp-LinkedOutputView .agentlab-tree[data-painted]").wait_for()
+    other = notebook.page.locator(".jp-LinkedOutputView .agentlab-dashboard")
+    expect(other.locator("[data-split='top']")).to_have_attribute("aria-valuenow", str(before - 2))
+    notebook.page.screenshot(path=OUTPUT / "dashboard-two.png")

@@ -1,0 +1,207 @@
+"""The whole lab in one widget, without a browser: each word says whose it is, and a store is shown as a lab is."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab import Lab, Supervisor, Transcript, child, open_store
+from agentlab.agent.base import Agent
+from agentlab.events import Event
+from agentlab_widgets.rates import BARS, bars_of, width_of
+from agentlab_widgets.stream import KEPT, Events
+from tests.conftest import wait_for
+
+
+class Diarist(Agent):
+    """Has a state and a conversation."""
+
+    count: int = 0
+    pages: Transcript = Transcript()
+
+    async def write(self, text: str) -> int:
+        """Keep a text."""
+        self.pages.append(text)
+        self.count += 1
+        return self.count
+
+
+class Page:
+    """What a browser hears of each part."""
+
+    def __init__(self, widget: Any) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self._widget = widget
+        widget.send = lambda content, _buffers=None: self.heard.append(content)
+
+    def say(self, pane: str, **content: Any) -> None:
+        """A browser says something to a part."""
+        self._widget._hear(self._widget, {"looker": "me", "pane": pane, **content}, [])
+
+    def open(self, pane: str) -> dict[str, Any]:
+        """Open a part; its first picture."""
+        self.say(pane, t="hello")
+        wait_for(lambda: self.of(pane, "snapshot", "absent"))
+        return self.of(pane, "snapshot", "absent")[0]
+
+    def of(self, pane: str, *kinds: str) -> list[dict[str, Any]]:
+        """What was told of a part."""
+        return [said for said in list(self.heard) if said["pane"] == pane and said["t"] in kinds]
+
+    def place(self, path: str) -> str:
+        """The place of a path in the tree, as parts of agents are named."""
+        tree = self.open("tree")
+        return next(f"{tree['epoch']}:{row['slot']}" for row in tree["rows"] if row["path"] == path)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the lab of these tests keeps itself."""
+    return tmp_path_factory.mktemp("dashboard") / "run.lab"
+
+
+@pytest.fixture(scope="module")
+def lab(file: Path) -> Iterator[Lab]:
+    """One lab for all of these: a team of two, one of which has crashed."""
+    with Lab(file, nodes=1) as lab:
+        team = lab.start(Supervisor("team", child(Diarist, id="a"), child(Diarist, id="b")))
+        lab["/team/a"].call.write("tea").result(60)
+        lab["/team/b"].crash()
+        lab.wait_idle(60)
+        assert team.path == "/team"
+        yield lab
+
+
+def test_each_part_has_its_own_line(lab):
+    """Tree, events, charts, and the parts of an agent, which its place in the tree names."""
+    widget = lab.dashboard()
+    page = Page(widget)
+    place = page.place("/team/a")
+
+    events, rates = page.open("events"), page.open("rates")
+    looked = page.open(f"inspector:{place}")
+    spoken = page.open(f"transcript:{place}")
+    widget.close()
+
+    assert [e["path"] for e in events["events"] if e["kind"] == "crashed"] == ["/team/b"]
+    assert [sum(series) for series in rates["parts"]["trouble"]["heights"]] == [1, 1]
+    assert sum(rates["parts"]["messages"]["heights"][0]) >= 1
+    assert looked["label"] == "/team/a"
+    assert "pages" in [field["n"] for field in looked["parts"]["state"]["fields"]]
+    assert any(name.startswith("turn:") for name in spoken["parts"])
+
+
+def test_a_click_in_a_part_does_what_its_own_view_does(lab):
+    """A button of the inspector; new events come as they happen, each once."""
+    widget = lab.dashboard()
+    page = Page(widget)
+    part = f"inspector:{page.place('/team/b')}"
+    told = {e["seq"] for e in page.open("events")["events"]}
+    page.open(part)
+
+    page.say(part, t="do", what="crash")
+    wait_for(lambda: page.of(part, "did"))
+    wait_for(lambda: any(e["kind"] == "started" for said in page.of("events", "difference") for e in said["events"]))
+    widget.close()
+
+    fresh = [e for said in page.of("events", "difference") for e in said["events"]]
+    assert page.of(part, "did")[0]["ok"]
+    assert [e["kind"] for e in fresh if e["path"] == "/team/b"] == ["crashed", "restarting", "started"]
+    assert told.isdisjoint(e["seq"] for e in fresh)
+
+
+@pytest.mark.parametrize("pane", ["inspector:1:999", "inspector:77:1", "inspector:1:-1", "sneaky", "tree:1:1", ""])
+def test_a_part_that_is_not_there_is_said_or_ignored(lab, pane):
+    """Whatever a browser asks for, the tree goes on; what could have been meant is answered."""
+    widget = lab.dashboard()
+    page = Page(widget)
+    page.open("tree")
+
+    page.say(pane, t="hello")
+    page.say(pane, t="do", what="crash")
+    place = page.place("/team/a")
+    page.open(f"inspector:{place}")
+    widget.close()
+
+    absent = page.of(pane, "absent")
+    assert [said["why"] for said in absent] == (["There is no such agent any more."] if len(absent) else [])
+    assert bool(absent) == (pane in ("inspector:1:999", "inspector:77:1"))
+
+
+def test_a_supervisor_and_an_agent_without_a_conversation_have_no_such_part(lab):
+    """What there is instead is said."""
+    widget = lab.dashboard()
+    page = Page(widget)
+
+    told = page.open(f"inspector:{page.place('/team')}")
+    widget.close()
+
+    assert told["t"] == "absent"
+
+
+def test_a_store_is_followed_and_nothing_can_be_done_to_it(lab, file):
+    """A lab of another process: the same parts, read only, which go on as it writes."""
+    with open_store(file) as stored:
+        widget = stored.dashboard()
+        page = Page(widget)
+        place = page.place("/team/a")
+        looked, spoken = page.open(f"inspector:{place}"), page.open(f"transcript:{place}")
+        events = page.open("events")
+        page.say(f"inspector:{place}", t="do", what="crash")
+        page.say("tree", t="do", what="kill", epoch=1, slot=1)
+        lab["/team/a"].call.write("cake").result(60)
+
+        wait_for(lambda: "cake" in str(page.of(f"transcript:{place}", "difference")))
+        wait_for(lambda: page.of(f"inspector:{place}", "difference"))
+        widget.close()
+
+    assert {said["over"][0] for said in (looked, spoken, events)} == {"read only"}
+    assert "tea" in str(spoken["parts"])
+    assert lab["/team/a"].incarnation == 1
+
+
+def test_without_a_browser_it_says_the_same_of_a_lab_and_of_its_store(lab, file):
+    """Text and HTML: the tree, and how often what happened; all escaped."""
+    with open_store(file) as stored:
+        live, kept = lab.dashboard(), stored.dashboard()
+        texts = [repr(widget).split("\n")[1:] for widget in (live, kept)]
+        shown = live._repr_mimebundle_()[0]
+        live.close()
+        kept.close()
+
+    assert texts[0][-1] == texts[1][-1]
+    assert "crashed" in texts[0][-1]
+    assert texts[0][0].startswith("lab")
+    assert "<table>" in shown["text/html"]
+    assert shown["text/plain"] == repr(live)
+
+
+def test_of_a_kind_that_happens_all_the_time_the_newest_are_kept_and_the_rare_one_too():
+    """A flood of one kind washes no other away."""
+    teller = Events.__new__(Events)
+    teller._kept, teller._last = {}, 0
+    flood = [Event(seq, 1, "started", "/a") for seq in range(2, 5000)]
+
+    fresh = teller._keep([Event(1, 1, "crashed", "/b"), *flood])
+    again = teller._keep(flood)
+
+    assert [event.kind for event in fresh].count("started") == KEPT
+    assert fresh[0] == (1, 1, "crashed", "/b", None, None, None, None, None)
+    assert fresh[-1].seq == 4999
+    assert again == []
+
+
+@pytest.mark.parametrize("seconds", [0, 59, 600, 86_400, 10_000_000, 1_000_000_000])
+def test_a_chart_has_few_bars_however_long_it_went_on(seconds):
+    """And whatever is counted in its time is in one of them."""
+    counts = Counts({(1000, 0): 2, (1000 + seconds, 1): 3})
+
+    bars = bars_of(counts, 1000, 1000 + seconds)
+
+    assert [sum(series) for series in bars["heights"]] == [2, 3]
+    assert len(bars["heights"][0]) <= BARS + 1
+    assert bars["width"] == width_of(seconds)

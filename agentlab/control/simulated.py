@@ -91,12 +91,13 @@ class Sim:
         self._control.scripts(**models)
 
     def log(self) -> pd.DataFrame:
-        """One row per request that it saw, oldest first; shape (n, 16), index from 0.
+        """One row per request that it saw, oldest first; shape (n, 18), index from 0.
 
         ``n`` counts from 1. ``at`` is when it came. ``key`` is a digest of path and body, so a call that was made again
         has the same; ``repeat`` says the how-manieth time it was. ``mode`` is what struck, missing if nothing did.
         ``finished``: the whole answer was sent, no mode spoiled it, and the connection was still there: of such
-        a call nobody needs another. ``retry_count`` is what the client says of its own retries.
+        a call nobody needs another. ``retry_count`` is what the client says of its own retries. ``tokens_in`` and
+        ``tokens_out``: what a provider would bill for; of an answer that was cut, for all of it.
         """
         return requests(self._control.log())
 

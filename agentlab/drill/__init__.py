@@ -6,8 +6,8 @@ Invariant: what is reported was counted in the lab's store and the simulator's l
 To add: a figure is a line in ``report``, and a rule there if the drill is to fail of it.
 """
 
-from agentlab.drill.night import Night, drill, rules_at
-from agentlab.drill.people import Bystander, Clerk
+from agentlab.drill.night import How, Night, drill, rules_at
+from agentlab.drill.people import Bystander, Clerk, Loner
 from agentlab.drill.report import Report
 
-__all__ = ["Bystander", "Clerk", "Night", "Report", "drill", "rules_at"]
+__all__ = ["Bystander", "Clerk", "How", "Loner", "Night", "Report", "drill", "rules_at"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from agentlab.drill.people import Bystander, Clerk, answer, question
+from agentlab.drill.control import Control
+from agentlab.drill.people import Bystander, Clerk, Loner, answer, question
 from agentlab.drill.report import Report
 from agentlab.errors import AgentLabError, InvalidArgument
 from agentlab.faults import ACTIONS, Action
@@ -16,7 +18,10 @@ from agentlab.lab import Lab
 from agentlab.supervision.child import Supervisor
 
 How = Literal["breaker", "retries", "restarts"]
-"""How faults are met: by breaker; by each agent's own retries alone; as in plain OTP, by restarts alone."""
+"""How faults are met: by breaker; by each agent's own retries, and then a crash; as in plain OTP, by restarts alone."""
+
+TRIES = 8
+"""Of a model call by an agent that retries for itself: as many as a transient fault of one call has in the table."""
 
 OUTAGE: list[dict[str, Any]] = [
     {"mode": "529", "rate": 0.8}, {"mode": "clean_eof_no_stop", "rate": 0.75}, {"mode": "half_frame_then_blank"},
@@ -29,6 +34,9 @@ STALL_NOTICE = 2.0
 ASKED_AT_ONCE = 16
 PAUSE = 0.02
 """So many of the others are asked together, then nobody for so many seconds: a p99 for little work."""
+
+QUIET = 400
+"""Answers of the others before anybody is at work: what they are compared with."""
 
 PATIENCE = 1_800.0
 """Seconds that the drill waits for the last task before it calls it lost."""
@@ -64,11 +72,13 @@ def drill(
 def rules_at(speed: float, how: How) -> dict[str, Action | str]:
     """The fault table of a drill at this speed, as ``Lab(on_fault=)`` takes it: waits are so much shorter.
 
-    With ``restarts`` everything transient is a crash.
+    With ``restarts`` everything transient is a crash; with ``retries`` it is one after so many tries of a call.
     """
     waits = {kind: action for kind, action in ACTIONS.items() if action.does in ("retry_step", "wait")}
     if how == "restarts":
         return dict.fromkeys(waits, "crash")
+    if how == "retries":
+        waits = dict.fromkeys(waits, Action("retry_step", attempts=TRIES, same=math.inf))
     return {
         kind: Action(
             action.does, attempts=action.attempts, first=(action.first or 0.0) / speed,
@@ -100,11 +110,11 @@ class Night:
         lab.sim.forget()
         self._breaker = lab.breaker("sim")
         self._breaker.tune(cooldown=2.0 / speed, longest=120.0 / speed)
-        if how != "breaker":
-            self._breaker.tune(agents=1_000_000_000)  # it never opens
-        self._clerks = lab.start_many(Clerk, busy, under=lab.start(Supervisor("clerks")))
+        clerk = Clerk if how == "breaker" else Loner
+        self._clerks = lab.start_many(clerk, busy, under=lab.start(Supervisor("clerks")))
         self._others = lab.start_many(Bystander, agents - busy, under=lab.start(Supervisor("others")))
         self._when, self._unheard = "before", 0
+        self._well: set[str] = set()  # questions that got the right answer
         self._over = threading.Event()
 
     def live(self) -> Report:
@@ -112,25 +122,27 @@ class Night:
         self._others.call.ping().result(PATIENCE)  # all of them are awake
         pings = threading.Thread(target=self._ping, name="agentlab-drill", daemon=True)
         pings.start()
-        _wait(lambda: len(self.report.pings["before"]) >= 100)
+        _wait(lambda: len(self.report.pings["before"]) >= QUIET)
         replies = self._begin()
         self._go_down()
         self._when = "after"
-        recovered = time.monotonic()
+        recovered, at = time.monotonic(), time.time()
         self._gather(replies)
         self.report.last_s = time.monotonic() - recovered
+        self.report.found_s = self._closed_at(at) - at
         self._over.set()
         pings.join(PATIENCE)
         self.report.lost += self._unheard
         self._lab.wait_idle(PATIENCE)
-        self.report.count(self._lab)
+        self.report.count(self._lab, self._well)
         return self.report
 
     def _begin(self) -> list[Any]:
         """Give everybody a task, and wait until each is in the middle of it."""
+        self._when = "starting"
         self._lab.sim.profile(latency_s=2.0)  # nobody is through before all have begun
         call = [clerk.call(timeout=PATIENCE) for clerk in self._clerks]
-        replies = [asks.ask(question(number)) for number, asks in enumerate(call)]
+        replies = [asks.add_up(question(number)) for number, asks in enumerate(call)]
         _wait(lambda: self._done_a_tool() == self.report.busy)
         self.report.interrupted = sum(not reply.done() for reply in replies)
         return replies
@@ -154,18 +166,30 @@ class Night:
         """Whether the outage has shown: on a slow machine and a fast clock it could be over before anybody asks."""
         return self._breaker.state != "closed" if self._how == "breaker" else 2 * calls >= self.report.busy
 
+    def _closed_at(self, recovered: float) -> float:
+        """When the breaker closed after the provider had recovered; that moment itself if it was not open then."""
+        history = self._breaker.history()
+        closed = history["since"][history["state"].eq("closed")]
+        return max([recovered, *(float(at.timestamp()) for at in closed)])
+
     def _gather(self, replies: list[Any]) -> None:
         for number, reply in enumerate(replies):
             try:
-                self.report.right += reply.result(PATIENCE) == answer(number)
+                if reply.result(PATIENCE) == answer(number):
+                    self._well.add(question(number))
             except AgentLabError:
                 self.report.lost += 1
 
     def _ping(self) -> None:
         """Ask the others, some at a time and round and round, until the night is over."""
+        with Control() as control:
+            self._ask_round(control)
+
+    def _ask_round(self, control: Control) -> None:
         others = itertools.cycle(self._others)
         while not self._over.wait(PAUSE):
             when = self._when
+            self.report.trips[when] += control.took(ASKED_AT_ONCE)
             asked = [(time.monotonic(), next(others).call.ping()) for _ in range(ASKED_AT_ONCE)]
             for began, reply in asked:
                 try:

@@ -54,7 +54,7 @@ UPGRADES = {"path": WORD, "outcome": WORD, "detail": TEXT}
 REQUESTS = {
     "n": INT, "at": TIME, "path": WORD, "model": WORD, "key": TEXT, "status": INT, "mode": WORD, "finished": INT,
     "retry_count": INT, "repeat": INT, "messages": INT, "user": WORD, "stop_reason": WORD, "ended": WORD,
-    "prompt": TEXT, "request_id": TEXT,
+    "prompt": TEXT, "request_id": TEXT, "tokens_in": INT, "tokens_out": INT,
 }  # fmt: skip
 AGENTS = {
     "path": TEXT, "status": WORD, "id": TEXT, "kind": WORD, "incarnation": INT, "restarts": INT, "node": INT,
@@ -133,7 +133,7 @@ def upgrades(rows: Sequence[tuple[str, str, str | None]]) -> pd.DataFrame:
 
 
 def requests(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per request that a simulator saw; shape (n, 16)."""
+    """One row per request that a simulator saw; shape (n, 18)."""
     made = [tuple({**row, "at": round(row["at"] * 1e9)}.get(name) for name in REQUESTS) for row in rows]
     found = frame([made] if made else [], REQUESTS)
     return found.assign(finished=found["finished"].astype("bool"))

@@ -172,6 +172,13 @@ def answer(ask: Ask, turn: Turn, key: str) -> JSON:
     }
 
 
+def billed(message: JSON) -> JSON:
+    """Why a message stopped, and the tokens that a provider would bill for, whatever became of it on its way."""
+    usage = message.get("usage") or {}
+    tokens = {f"tokens_{way}": usage.get(f"{way}put_tokens") for way in ("in", "out")}
+    return {"stop_reason": message["stop_reason"], **tokens}
+
+
 def sign(thinking: str) -> str:
     """The signature of a thinking block; a request that gives the block back must have it."""
     return f"Er{digest('thinking', thinking)[:62]}"

@@ -292,7 +292,7 @@ class Simulator:
         reply = spoiled_reply(self._render(ask, message, request_id), rule, request_id)
         entry |= {"prompt": ask.question[:200], "user": user, "mode": rule.mode if rule else None}
         entry |= {"status": reply.status or None, "request_id": request_id}
-        entry["stop_reason"] = message["stop_reason"] if reply.status == 200 else None
+        entry |= grammar.billed(message) if reply.status == 200 else {"stop_reason": None}
         if self.engine.profile.faults:
             entry["counts"] = [list(self.engine.seen), list(self.engine.struck)]
         if message["stop_reason"] == "pause_turn":

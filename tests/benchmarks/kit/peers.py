@@ -32,10 +32,10 @@ def beam(call: str, *flags: str) -> Values:
     return _run(["erl", "-noshell", *flags, "-pa", folder, "-eval", f"{call}, halt()."])
 
 
-def python(peer: str, what: str, **sizes: int | str) -> Values:
-    """What ``peers/by_<peer>.py <what> name=value ...`` measures."""
+def python(peer: str, what: str, *, patience: float = PATIENCE, **sizes: int | str) -> Values:
+    """What ``peers/by_<peer>.py <what> name=value ...`` measures within so many seconds."""
     arguments = [f"{name}={value}" for name, value in sizes.items()]
-    return _run([sys.executable, str(HERE / "peers" / f"by_{peer}.py"), what, *arguments])
+    return _run([sys.executable, str(HERE / "peers" / f"by_{peer}.py"), what, *arguments], patience)
 
 
 @functools.cache
@@ -49,15 +49,15 @@ def _compiled() -> str | None:
     return folder
 
 
-def _run(command: Sequence[str]) -> Values:
+def _run(command: Sequence[str], patience: float = PATIENCE) -> Values:
     """Run it in a process group that is gone afterwards; its last JSON line."""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
-            said, complaint = process.communicate(timeout=PATIENCE)
+            said, complaint = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
-            said, complaint = "", f"no answer within {PATIENCE:g} s"
+            said, complaint = "", f"no answer within {patience:g} s"
         finally:
             _end_group(process.pid)
     lines = [line for line in said.splitlines() if line.startswith("{")]

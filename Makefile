@@ -36,7 +36,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # All cases of what the suite has a sample of (DESIGN.md says which).
 long: $(VENV)/.installed-test
-	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py store_life.py soak.py)
+	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py drill.py store_life.py soak.py)
 
 .PHONY: help lab test quick long pythons bench clean insides core $(CHECKS)
 
@@ -46,7 +46,7 @@ help:
 	@echo "make quick   what matters most, in less than a minute: $(QUICK)"
 	@echo "make long    run every death and every minute of which the suite has a sample"
 	@echo "make pythons run all tests and notebooks on every other Python that is found here"
-	@echo "make bench   measure agentlab beside its peers, a quarter of an hour, into tests/benchmarks/results.md"
+	@echo "make bench   measure agentlab beside its peers, three quarters of an hour, into tests/benchmarks/results.md"
 	@echo "make clean   remove the environment and everything that was built"
 
 lab: $(VENV)/.installed

@@ -25,6 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PATIENCE = 300.0  # seconds for one script; what it has said by then stays
+LONGER = {"drill": 2_400.0}  # of those that say nothing before their end
 NO_FIGURES = {"__main__", "profile_kernel"}
 KNOWN = {
     "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",
@@ -46,7 +47,7 @@ def measured(script: Path, *options: str) -> list[Line]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         signal.signal(signal.SIGALRM, lambda *_: _end_group(process.pid))
-        signal.alarm(int(PATIENCE))
+        signal.alarm(int(LONGER.get(script.stem, PATIENCE)))
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)

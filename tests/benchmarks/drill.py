@@ -48,24 +48,25 @@ def nights(agents: int, busy: int, seconds: int) -> dict[str, Values]:
     return in_turn(1, **sides)
 
 
+def tell(report: Report, found: dict[str, Values], busy: int, seconds: int) -> None:
+    """Print a line for each figure."""
+    name = f"drill, {busy} tasks, {seconds} s"
+    report.say(f"{name}: tasks that ended well", found, "right", "tasks", peers=OTHERS, target="all", least=busy)
+    report.say(f"{name}: tasks lost", found, "lost", "tasks", peers=OTHERS, target="0", most=0)
+    report.say(f"{name}: finished model calls made again", found, "repeated", "calls", peers=OTHERS, target="0", most=0)
+    report.say(f"{name}: calls that the provider saw while it was down", found, "calls", "calls", peers=OTHERS)
+    report.say(f"{name}: tokens that went for nothing", found, "wasted", "tokens", peers=OTHERS)
+    report.say(f"{name}: from its recovery until the last task is over", found, "last_s", "s", peers=OTHERS)
+    report.say(f"{name}: from its recovery until the breaker closed", found, "found_s", "s")
+    report.say(f"{name}: the others' p99 before", found, "before_p99", "ms", peers=OTHERS)
+    report.say(f"{name}: the others' p99 while it was down", found, "p99", "ms", peers=OTHERS)
+
+
 def main() -> None:
     """Print the figures."""
     options = Options(__doc__, rounds=1)
-    report = Report(options)
     busy, seconds = options.size(BUSY), options.size(SECONDS)
-    found = nights(options.size(AGENTS), busy, seconds)
-    for name, value, unit, about in (
-        ("tasks that ended well", "right", "", {"target": "all", "least": busy}),
-        ("tasks lost", "lost", "", {"target": "0", "most": 0}),
-        ("finished model calls made again", "repeated", "", {"target": "0", "most": 0}),
-        ("calls that the provider saw while it was down", "calls", "", {}),
-        ("tokens that went for nothing", "wasted", "", {}),
-        ("from its recovery until the last task is over", "last_s", "s", {}),
-        ("the others' p99 while it was down", "p99", "ms", {}),
-        ("the others' p99 before", "before_p99", "ms", {}),
-    ):
-        figure = f"drill, {busy} tasks, {seconds} s: {name}"
-        report.say(figure, found, value, unit, peers=OTHERS, **about)  # type: ignore[arg-type]  # a limit, or none
+    tell(Report(options), nights(options.size(AGENTS), busy, seconds), busy, seconds)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,10 @@ class Tasks:
         ]
         return {"messages": [{"role": "user", "content": results}]}
 
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.close()
+
     async def ask(self, number: int) -> str:
         """Do one task; what is said at its end."""
         given: Talk = {"messages": [{"role": "user", "content": question(number)}]}
@@ -141,7 +145,8 @@ async def _until(condition: Any) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _night(sim: Control, tasks: Tasks, agents: int, busy: int, seconds: int) -> dict[str, float]:
+async def spend_night(sim: Control, tasks: Tasks, agents: int, busy: int, seconds: int) -> dict[str, float]:
+    """One night against a simulator; see ``night``."""
     others = Others(agents - busy)
     for first in range(0, agents - busy, 100):  # all of them are awake
         await asyncio.gather(*(others.ping(number) for number in range(first, min(first + 100, agents - busy))))
@@ -163,12 +168,12 @@ async def _night(sim: Control, tasks: Tasks, agents: int, busy: int, seconds: in
     last = time.monotonic() - recovered
     others.over = True
     await asking
-    return _counted(sim, ends, others) | {"calls": calls, "last_s": last}
+    await tasks.close()
+    return _counted(await asyncio.to_thread(sim.log), ends, others) | {"calls": calls, "last_s": last}
 
 
-def _counted(sim: Control, ends: list[Any], others: Others) -> dict[str, float]:
+def _counted(log: list[Any], ends: list[Any], others: Others) -> dict[str, float]:
     right = {question(number) for number, end in enumerate(ends) if end == answer(number)}
-    log = sim.log()
     return {
         "right": len(right), "lost": len(ends) - len(right), "repeated": bill.repeated(log),
         "wasted": bill.wasted(log, right), "before_p99": within(others.took["before"], 0.99),
@@ -185,7 +190,7 @@ def night(agents: int, busy: int, seconds: int, retries: str) -> dict[str, float
             assert process.stdout is not None
             base_url = process.stdout.readline().strip()
             sim = Control(Endpoint(base_url, TOKEN), patience=60.0)
-            return asyncio.run(_night(sim, Tasks(base_url, policy(retries)), agents, busy, seconds))
+            return asyncio.run(spend_night(sim, Tasks(base_url, policy(retries)), agents, busy, seconds))
         finally:
             process.terminate()
 

@@ -126,6 +126,7 @@ OURS = frozenset({
     ("agentlab.agent.server", "ServerAgent"),
     ("agentlab.drill.people", "Bystander"),
     ("agentlab.drill.people", "Clerk"),
+    ("agentlab.drill.people", "Loner"),
     ("agentlab.evals.ledger", "Ledger"),
     ("agentlab.models.assistant", "Assistant"),
     ("agentlab.models.local", "LocalServer"),

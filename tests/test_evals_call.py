@@ -55,7 +55,7 @@ def test_a_run_finds_its_pace(shared):
 
     assert run.counts()["scored"] == 30
     assert run._driver is not None
-    assert run._driver.pace.limit < FIRST + 30  # what it would be if nobody had refused
+    assert run._driver.place.pace.limit < FIRST + 30  # what it would be if nobody had refused
 
 
 def test_faults_are_rules_or_a_profile_and_the_seed_chooses_whom_they_strike(shared):

@@ -17,11 +17,13 @@ from agentlab.agent.base import Agent
 from agentlab.chaos.plan import Plan as Chaos
 from agentlab.errors import InvalidSpec
 from agentlab.evals.attempt import attempt_class, message_of
-from agentlab.evals.driver import Driver, Plan
+from agentlab.evals.driver import Driver
+from agentlab.evals.here import Here
 from agentlab.evals.identity import check_same, identity_of, is_solver
 from agentlab.evals.judges import model_graded
 from agentlab.evals.ledger import rows_of, runs_in
 from agentlab.evals.pace import Concurrency
+from agentlab.evals.plan import Plan
 from agentlab.evals.reducers import Reducer, reducer_of
 from agentlab.evals.run import OnFailure, Run, Stored
 from agentlab.evals.samples import places, read
@@ -114,7 +116,7 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
         ending.enter_context(opened.chaos(chaos))
     if lab is None and (profile or chaos):
         opened.resume()
-    driver = Driver(opened, plan, at_end=ending.close)
+    driver = Driver(opened, plan, Here(opened, plan), at_end=ending.close)
     if where is not None and path is None:
         weakref.finalize(driver, shutil.rmtree, where.parent, ignore_errors=True)
     run = Run(kept, reduce, on_failure, seed=seed, epochs=epochs, driver=driver)

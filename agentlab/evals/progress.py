@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentlab.control.progress import in_notebook
-from agentlab.errors import AgentLabError
-from agentlab.evals.pace import Meter
 
 if TYPE_CHECKING:
     from agentlab.evals.driver import Driver
@@ -61,36 +59,26 @@ class Standing:
 
 
 class Standings:
-    """Looks how far a run is; each look reads only what is new."""
+    """Looks how far a run is."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._meter = Meter(driver.plan.name)
 
     def look(self) -> Standing:
         """How far it is now."""
-        driver, tally = self._driver, self._driver.tally
+        tally, busy = self._driver.tally, self._driver.place.busy()
         here = tally.done - tally.before
         spent = (time.monotonic() - tally.began) / here if here else None
         return Standing(
             done=tally.done,
             total=tally.total,
-            running=len(tally.running),
-            waiting=self._waiting(),
+            running=busy.running,
+            waiting=busy.waiting,
             failed=tally.done - tally.ended["scored"],
-            limit=driver.pace.limit if driver.pace.adapts else None,
-            cost_usd=self._meter.cost_usd,
+            limit=busy.limit,
+            cost_usd=busy.cost_usd,
             left_s=None if spent is None else spent * (tally.total - tally.done),
         )
-
-    def _waiting(self) -> int:
-        driver = self._driver
-        try:
-            self._meter.look(driver.lab._read())
-            rows = driver.lab.rows(f"/evals/{driver.plan.name}/{place}" for place in list(driver.tally.running))
-        except AgentLabError:  # the lab is closed: the run is over
-            return 0
-        return sum(row.status == "waiting" for row in rows)
 
 
 def show(run: Any, driver: Driver) -> None:  # a Run, which imports this

@@ -278,7 +278,7 @@ class Run:
             ended = ", ".join(f"{count} {word}" for word, count in self.counts().items() if count)
             return f"Run({self.name!r}: {ended or 'nothing yet'})"
         tally = self._driver.tally
-        return f"Run({self.name!r}: {tally.done} of {tally.total} samples, {len(tally.running)} running)"
+        return f"Run({self.name!r}: {tally.done} of {tally.total} samples, {self._driver.place.busy().running} running)"
 
     def _ipython_display_(self) -> None:  # IPython's protocol
         """Show the table, once in a cell: ``evaluate`` does so at its end, and may be a cell's last expression."""

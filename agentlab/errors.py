@@ -47,6 +47,9 @@
     │   └── ToolFailed                 a tool refused its input or raised
     ├── BudgetExceeded
     ├── RunDiffers (ValueError)        an eval's store holds a run of other samples, or another solver
+    ├── InsecureCluster                a cluster beyond this machine whose lines are not encrypted
+    ├── WorkerRefused                  a cluster's worker has other versions; ``table`` says what, here, there
+    ├── ClusterLost                    the scheduler of a cluster is gone while an eval ran on it
     ├── SamplesFailed                  samples of a run that were not scored, where that is an error
     └── InvariantBroken (AssertionError)  what must be true after a run is not; ``report`` says what
 
@@ -368,6 +371,26 @@ class BudgetExceeded(AgentLabError):
 
 class RunDiffers(AgentLabError, ValueError):
     """An eval's store holds a run of other samples, another solver, other scorers or another seed."""
+
+
+class InsecureCluster(AgentLabError):
+    """A cluster is beyond this machine and its lines are not encrypted, and nobody said ``insecure=True``."""
+
+
+class WorkerRefused(AgentLabError):
+    """Workers of a cluster cannot work for this process: classes and results would not survive the way.
+
+    Attributes:
+        table: What must match and does not: (what, here, there).
+    """
+
+    def __init__(self, message: str, table: list[tuple[str, str, str]]) -> None:
+        super().__init__(message)
+        self.table = table
+
+
+class ClusterLost(AgentLabError):
+    """The scheduler of a cluster is gone while an eval ran on it; what had ended is kept."""
 
 
 class SamplesFailed(AgentLabError):

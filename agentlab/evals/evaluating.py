@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import tempfile
+import uuid
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +22,9 @@ from agentlab.evals.here import Here
 from agentlab.evals.identity import check_same, identity_of, is_solver
 from agentlab.evals.judges import model_graded
 from agentlab.evals.ledger import rows_of, runs_in
+from agentlab.evals.opening import Setting, open_lab
 from agentlab.evals.pace import Concurrency
-from agentlab.evals.plan import Plan
+from agentlab.evals.plan import Plan, Workplace
 from agentlab.evals.reducers import Reducer, reducer_of
 from agentlab.evals.run import OnFailure, Run, Stored
 from agentlab.evals.samples import places, read
@@ -46,6 +47,7 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     timeout: float | None = None, faults: Faults | None = None, chaos: Chaos | None = None, seed: int = 0,
     name: str | None = None, tags: Sequence[str] = (), path: str | os.PathLike[str] | None = None,
     lab: Lab | None = None, on_failure: OnFailure = "zero", nodes: int | None = None, wait: bool = True,
+    cluster: Any = None, insecure: bool = False,
 ) -> Run:  # fmt: skip
     """Let an agent work on each sample, score what it answers, and keep how each of them ended.
 
@@ -77,16 +79,26 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
             (``"raise"``); they are counted and shown either way.
         nodes: Processes that work on it, if it opens a lab of its own.
         wait: Whether to return when all is done.
+        cluster: A Dask client or cluster (extra ``cluster``), or its scheduler's address: the samples run on its
+            workers, each with a whole lab of its own. ``concurrency``, ``nodes`` (a worker's threads if left out),
+            ``faults`` and ``chaos`` are each lab's then, and so are its stores: beside ``path`` on this host, in the
+            temporary folder on others. A lost worker costs its unfinished samples, which go on from their journals
+            where its store is still there.
+        insecure: Take a cluster beyond this machine whose lines are not encrypted: who is on the way may read the
+            samples, and run code here.
 
     Raises:
         InvalidSpec: Something that cannot be; nothing was started.
         RunDiffers: There is another run at the path; it is left as it was.
+        InsecureCluster: The cluster is beyond this machine, and not encrypted.
+        WorkerRefused: No worker has this process's versions of Python, agentlab and cloudpickle.
+        ClusterLost: The scheduler went away; the same call goes on.
         SamplesFailed: With ``on_failure="raise"``.
     """
     spec = _spec(solver, budget)
     cls: Any = spec.what
     _check(epochs, concurrency, on_failure, seed, lab, path)
-    profile = _profile(faults)
+    profile, door = _profile(faults), _door(cluster, lab, insecure=insecure)
     if chaos is not None:
         check_instance(chaos, Chaos, "evaluate: chaos", "invalid_chaos")
     reduce, made, scored = reducer_of(reducer), read(samples), named(scorer)
@@ -96,32 +108,68 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     where = None if lab is not None else _place(path)
     title = _settled(lab, where, name, cls.__name__.lower(), identity)
     limit = None if timeout is None else seconds(timeout, "evaluate: timeout")
+    kept_key, kept = _key_of(lab, where, title), Stored(title, where, lab)
     about = {
         "identity": identity,
         "samples": [sample.as_data() for sample in made],
         "tags": list(tags),
         "epochs": epochs,
+        "key": kept_key,
     }
     plan = Plan(title, made, places(made), epochs, spec, attempt, scored, concurrency, limit, json.dumps(about))
-    kept = Stored(title, where, lab)
     if where is not None and _is_over(where, plan):
         return Run(kept, reduce, on_failure, seed=seed, epochs=epochs).result()
-    opened = lab if lab is not None else Lab(where, resume="ask" if profile or chaos else True, nodes=nodes)
-    if profile is not None:
-        opened.sim.profile(profile.pop("faults"), **profile, seed=seed)
-    ending = contextlib.ExitStack()
-    if lab is None:
-        ending.callback(opened.close)
-    if chaos is not None:
-        ending.enter_context(opened.chaos(chaos))
-    if lab is None and (profile or chaos):
-        opened.resume()
-    driver = Driver(opened, plan, Here(opened, plan), at_end=ending.close)
+    setting = Setting(profile, chaos, seed, nodes)
+    if door is None:
+        opened, ending = open_lab(setting, where, lab)
+        place: Workplace = Here(opened, plan)
+    else:
+        assert where is not None
+        place = _on(door, plan, setting, where, kept_key, insecure=insecure, kept=path is not None)
+        opened, ending = open_lab(Setting(nodes=1), where)
+    driver = Driver(opened, plan, place, at_end=ending.close)
     if where is not None and path is None:
         weakref.finalize(driver, shutil.rmtree, where.parent, ignore_errors=True)
     run = Run(kept, reduce, on_failure, seed=seed, epochs=epochs, driver=driver)
     driver.start()
     return run.shown_until_over() if wait else run
+
+
+def _door(cluster: Any, lab: Lab | None, *, insecure: bool) -> Any:
+    """How the cluster is reached, if there is one."""
+    if cluster is None:
+        return None
+    if lab is not None:
+        raise InvalidSpec(
+            "evaluate: give a lab or a cluster, not both; each worker of a cluster opens a lab of its own.",
+            kind="invalid_cluster", value=lab,
+        )  # fmt: skip
+    from agentlab.evals.machines import check_private, door_of
+
+    door = door_of(cluster)
+    check_private(door.address, insecure=insecure)
+    return door
+
+
+def _on(door: Any, plan: Plan, setting: Setting, where: Path, key: str, **options: bool) -> Workplace:
+    """The cluster as a place of work."""
+    from agentlab.evals.cluster import Cluster
+    from agentlab.evals.labs import Folder
+    from agentlab.evals.machines import probed
+
+    folder = Folder(key, str(where.absolute().with_name(f"{where.name}.workers")), probed()["host"])
+    return Cluster(door, plan, setting, folder, **options)
+
+
+def _key_of(lab: Lab | None, where: Path | None, title: str) -> str:
+    """What tells this run from all others, for ever."""
+    kept: dict[str, Any] = {}
+    if lab is not None:
+        kept = runs_in(lab._read())
+    elif where is not None and where.exists():
+        with open_store(where) as store:
+            kept = runs_in(store._read())
+    return str(kept.get(title, {}).get("key") or uuid.uuid4().hex)
 
 
 def open_run(

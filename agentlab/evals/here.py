@@ -157,6 +157,8 @@ class Here:
         spec = self.plan.spec
         ref = self._ref(job.place) or await self._start(self.plan.attempt, job.place, {**_options(spec), **spec.fields})
         row: dict[str, Any] = {"id": job.sample.id, "epoch": job.epoch, "path": ref.path, "began": began}
+        if self.plan.worker is not None:
+            row["worker"] = self.plan.worker
         row.update(id=str(job.sample.id), output=None, scores={}, error=None, fault=None)
         try:
             await self._answer(ref, WORK, job.sample.input, timeout=self.plan.timeout or FOR_EVER)

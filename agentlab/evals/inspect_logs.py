@@ -49,10 +49,10 @@ def write_log(run: Any, path: str | os.PathLike[str]) -> Path:  # a Run, which i
         raise InvalidSpec(f"to_inspect: the file must end in .eval or .json; got {shown(path)}", kind="invalid_path")
     log = _inspect("log", "to_inspect")
     about, frame, summary = run._about(), run.samples(), run.summary()
-    with run._kept.read() as lab:
-        store = lab._read()
-        rows = {(row["id"], row["epoch"]): row for row in rows_of(store, run.name)}
-        said = {str(path): conversation(store, str(path)) for path in frame["path"].dropna()}
+    with run._labs() as labs:
+        rows = {(row["id"], row["epoch"]): row for row in rows_of(labs[None]._read(), run.name)}
+        homes = {row["path"]: labs.get(row.get("store"), labs[None]) for row in rows.values()}
+        said = {path: conversation(lab._read(), path) for path, lab in homes.items()}
     asked = {str(each["id"]): each for each in about["samples"]}
     made = [
         _sample(asked[row["id"]], row, rows.get((row["id"], row["epoch"])), said.get(str(row["path"]), []))

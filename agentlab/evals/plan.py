@@ -38,6 +38,8 @@ class Plan:
     identity: str
     only: Collection[str] | None = None
     """Places of the jobs that are meant, if not all."""
+    worker: str | None = None
+    """The cluster's worker that works on it, if it is one's."""
 
     @property
     def judges(self) -> dict[str, model_graded]:

@@ -18,7 +18,7 @@ TAIL = {
     "answer": TEXT, "explanation": TEXT, "disposition": WORD, "error": TEXT, "fault": WORD, "attempts": INT,
     "restarts": INT, "rewound": INT, "repairs": INT, "waits_s": FLOAT, "rerolled": TEXT, "turns": INT,
     "tool_calls": INT, "tokens_in": INT, "tokens_out": INT, "cost_usd": FLOAT, "wasted_usd": FLOAT,
-    "latency_s": FLOAT, "path": TEXT,
+    "latency_s": FLOAT, "path": TEXT, "worker": WORD,
 }  # fmt: skip
 
 _STEPS = """
@@ -71,7 +71,7 @@ def sample_frame(
     spec = {**HEAD, **score, **TAIL}
     made = []
     for row in rows:
-        told = _told(row, done.get(row.get("path") or "", {}))
+        told = _told(row, row.get("deeds") or done.get(row.get("path") or "", {}))
         asked = samples.get(row["id"], {})
         scores = {f"score.{name}": _value(row, name, failed) for name in names}
         values = {**row, **told, "input": asked.get("input"), "target": asked.get("target"), **scores}

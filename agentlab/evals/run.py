@@ -8,6 +8,7 @@ import importlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -228,7 +229,7 @@ class Run:
         return figures.estimate(values[column].tolist(), sizes, level=level)
 
     def steps(self) -> pd.DataFrame:
-        """The lab's frame of steps, of this run's samples, with id and epoch."""
+        """The lab's frame of steps, of this run's samples, with id and epoch; a cluster's as far as it is on this host."""
         return self._joined(lambda lab: lab.steps())
 
     def messages(self) -> pd.DataFrame:
@@ -242,14 +243,30 @@ class Run:
     def _joined(self, take: Callable[[Frames], pd.DataFrame]) -> pd.DataFrame:
         import pandas as pd
 
-        with self._kept.read() as lab:
-            frame = take(lab)
+        with self._labs() as labs:
+            frames = [take(lab) for lab in labs.values()]
+        frame = pd.concat([each for each in frames if len(each)] or frames[:1], ignore_index=True)
         own = frame.loc[frame["path"].astype("str").str.startswith(run_path(self.name) + "/")].copy()
         keys = self._keys()
         who = [keys.get(_place(str(path)), (None, None)) for path in own["path"]]
         own.insert(0, "id", [id_ for id_, _ in who])
         own.insert(1, "epoch", pd.Series([epoch for _, epoch in who], own.index, dtype="Int64"))
         return own.loc[own["id"].notna()].reset_index(drop=True)
+
+    @contextlib.contextmanager
+    def _labs(self) -> Iterator[dict[str | None, Frames]]:
+        """The run's own lab, and those of a cluster's workers by their stores, as far as they are on this host."""
+        with contextlib.ExitStack() as stack:
+            own = stack.enter_context(self._kept.read())
+            stores = sorted({row["store"] for row in rows_of(own._read(), self.name) if "store" in row})
+            there = [store for store in stores if Path(store).exists()]
+            if len(there) < len(stores):
+                warnings.warn(
+                    f"run {self.name!r}: what these labs of its workers know is on their hosts, and left out: "
+                    f"{', '.join(sorted(set(stores) - set(there)))}",
+                    stacklevel=2,
+                )
+            yield {None: own, **{store: stack.enter_context(open_store(store)) for store in there}}
 
     def _keys(self) -> dict[str, tuple[str, int]]:
         """Which sample and epoch an agent of this run works on, or a grader of it, by its place in the tree."""

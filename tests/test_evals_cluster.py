@@ -64,12 +64,12 @@ def test_a_worker_that_is_killed_costs_its_unfinished_samples_and_they_go_on_fro
     solver, samples = patient(str(tmp_path)), [{"input": f"n{n}", "target": f"n{n}"} for n in range(SAMPLES)]
     path = tmp_path / "runs" / "run.lab"
     run = evaluate(solver, samples, exact(), path=path, cluster=cluster, nodes=1, wait=False)
-    wait_for(lambda: journaled(path.with_name("run.lab.workers")) == SAMPLES)
+    wait_for(lambda: journaled(path.with_name("run.lab.workers")) == SAMPLES, 120)
     with Client(cluster, set_as_default=False) as client:
         victim = min(client.run(os.getpid).values())
     os.kill(victim, signal.SIGKILL)
     (tmp_path / "go").touch()
-    run.result(120)
+    run.result(180)
 
     frame = run.samples()
     with open_store(path) as store:

@@ -290,14 +290,18 @@ class Cluster:
                 await asyncio.sleep(LOOK / 5)
                 continue
             site.jobs = {job.key: job for job in jobs}
-            errand = Errand(self._folder, self._plan.part(jobs), self._setting, store, self._topic)
-            report = await self._told(site, labs.work, dump(errand))
+            report = await self._told(site, labs.work, self._packed(jobs, store))
             if report is None:
                 return
             await self._heed(report)
             if any(job.key in self._left for job in jobs):
                 return  # Dask retires it, or it was stopped
             site.jobs.clear()
+
+    def _packed(self, jobs: Sequence[Job], store: str | None) -> bytes:
+        """A chunk for a worker."""
+        part = self._plan.part(jobs)
+        return dump(Errand(self._folder, part, self._setting, store, self._topic, part.attempt.__qualname__))
 
     def _next(self, site: Site) -> tuple[list[Job], str | None]:
         """What a worker gets next: samples that were under way in a store that it may open; else new ones."""
@@ -312,8 +316,8 @@ class Cluster:
                 site.store = place[1]
                 return self._begun.pop(place).jobs, place[1]
         width = self._plan.concurrency if isinstance(self._plan.concurrency, int) else FULL
-        count, sites = len(self._queue), max(1, len(self._sites))
-        size = min(CHUNK, max(-(-count // (2 * sites)), min(width, -(-count // sites))))
+        count, idle = len(self._queue), sum(not each.jobs for each in self._sites.values())
+        size = min(CHUNK, max(-(-count // (2 * len(self._sites))), min(width, -(-count // max(1, idle)))))
         return [self._queue.popleft() for _ in range(size)], None
 
     def _hear(self, event: tuple[float, str]) -> None:

@@ -75,6 +75,8 @@ class Errand:
         setting: What the lab is opened with.
         store: The store in which these samples were begun; None: any.
         topic: Under which reports go to the kernel.
+        solver: What the class of its agents is called, with where it was defined: no pickle keeps that, and by it a
+            store that is opened again finds the class.
     """
 
     folder: Folder
@@ -82,6 +84,7 @@ class Errand:
     setting: Setting
     store: str | None
     topic: str
+    solver: str
 
 
 class Kept:
@@ -148,6 +151,7 @@ def work(packed: bytes) -> str:
     worker = dask.get_worker()
     dask.secede()  # the thread is not needed: nodes work
     errand: Errand = load(packed)
+    errand.plan.attempt.__qualname__ = errand.solver
     came: list[Row] = []
     with _lock:
         kept = _ready(errand, worker.state.nthreads)

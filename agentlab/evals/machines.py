@@ -10,14 +10,14 @@ from typing import Any
 from agentlab.errors import InsecureCluster, InvalidSpec
 from agentlab.ground.given import shown
 
-PROBE = """(lambda os, sys, socket, tempfile, found, pickles: {
+PROBE = """(lambda sys, socket, paths, found, pickles: {
     'Python': '%d.%d' % sys.version_info[:2],
     'agentlab': next((each.version for each in found.metadata.distributions(name='jupyter-agentlab')), 'missing'),
     'cloudpickle': pickles.__version__,
     'byte order': sys.byteorder,
-    'host': ' '.join([socket.gethostname(), *(open(p).read().strip() for p in ['/proc/sys/kernel/random/boot_id']
-        if os.path.exists(p))]),
-})(*(__import__(name) for name in ('os', 'sys', 'socket', 'tempfile', 'importlib.metadata', 'cloudpickle')))"""
+    'host': ' '.join([socket.gethostname(), *(
+        path.read_text().strip() for path in [paths.Path('/proc/sys/kernel/random/boot_id')] if path.exists())]),
+})(*(__import__(name) for name in ('sys', 'socket', 'pathlib', 'importlib.metadata', 'cloudpickle')))"""
 """A text, for a worker that may have no agentlab, or pickles of another kind: it needs nothing but Python."""
 
 MATCHING = ("Python", "agentlab", "cloudpickle", "byte order")

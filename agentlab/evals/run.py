@@ -229,7 +229,7 @@ class Run:
         return figures.estimate(values[column].tolist(), sizes, level=level)
 
     def steps(self) -> pd.DataFrame:
-        """The lab's frame of steps, of this run's samples, with id and epoch; a cluster's as far as it is on this host."""
+        """The lab's frame of steps, of this run's samples, with id and epoch; a cluster's if they are on this host."""
         return self._joined(lambda lab: lab.steps())
 
     def messages(self) -> pd.DataFrame:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 from agentlab import Agent, Assistant, tool
-from agentlab.evals import evaluate, includes
+from agentlab.evals import evaluate, exact, includes
 from agentlab.faults import Action
+from tests.marks import mark
+from tests.patience import sign_of
 
 
 @tool
@@ -55,6 +58,22 @@ class Worker(Agent):
         return what
 
 
+class Patient(Agent):
+    """Makes a mark, waits for a sign, and answers with its word."""
+
+    async def solve(self, what: str) -> str:
+        """Work in the folder, and for the word, that ``what`` names."""
+        folder, _, word = what.rpartition("/")
+        await self.step(mark, folder, word)
+        await sign_of(f"{folder}/go")
+        return word
+
+
+def waiting(folder: Any, count: int) -> list[dict[str, Any]]:
+    """Samples for the patient."""
+    return [{"input": f"{folder}/n{n}", "target": f"n{n}", "id": f"n{n}"} for n in range(count)]
+
+
 def questions(count: int) -> list[dict[str, Any]]:
     """Sums of three numbers, so that two tools are called."""
     return [{"input": f"What is {n} + {n} + 1?", "target": f"= {2 * n + 1}", "id": f"q{n}"} for n in range(count)]
@@ -69,4 +88,7 @@ class Afar(Clerk):
 
 if __name__ == "__main__":
     path, count, epochs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if len(sys.argv) > 4:
+        evaluate(Patient, waiting(Path(path).parent, count), exact(), path=path, cluster=sys.argv[4], nodes=1)
+        sys.exit()
     evaluate(Afar, questions(count), includes(), epochs=epochs, path=path, nodes=1, concurrency=4)

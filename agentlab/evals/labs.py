@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentlab.errors import StoreError, StoreLocked
+from agentlab.errors import StoreDamaged, StoreError, StoreLocked
 from agentlab.evals.driver import Driver
 from agentlab.evals.here import Here
 from agentlab.evals.ledger import rows_of, run_path
@@ -159,7 +159,7 @@ def work(packed: bytes) -> str:
     done, pause = 0, BEAT
     try:
         while not driver.over.wait(pause):
-            if worker.status.name not in ("running", "paused"):
+            if _is_leaving(worker):
                 driver.stop()  # Dask retires it: what is under way stays in its journals
             began = time.monotonic()
             fresh, done = came[done:], len(came)
@@ -169,7 +169,14 @@ def work(packed: bytes) -> str:
         kept.rest(errand.folder.key)
     if driver.error is not None:
         raise driver.error
-    return _report(errand, kept, driver, came, worker)
+    report = _report(errand, kept, driver, came, worker)
+    if _is_leaving(worker):
+        close(errand.folder.key, remove=False)
+    return report
+
+
+def _is_leaving(worker: Any) -> bool:
+    return worker.status.name not in ("running", "paused")
 
 
 def close(key: str, remove: bool) -> str:
@@ -202,11 +209,11 @@ def _ready(errand: Errand, threads: int) -> Kept:
     if kept is not None and wanted in (None, str(kept.store)):
         return kept
     close(key, remove=False)
-    last: StoreLocked | None = None
+    last: StoreError | None = None
     for store in _stores(errand.folder, wanted):
         try:
             lab, ending = open_lab(errand.setting.on(threads), store)
-        except StoreLocked as error:
+        except (StoreLocked, StoreDamaged) as error:  # by a neighbour; by a death while it was made
             last = error
             continue
         _kept[key] = Kept(store, lab, ending)

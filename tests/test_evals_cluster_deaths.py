@@ -1,0 +1,205 @@
+"""Whatever becomes of a cluster, every sample is scored once, and what was journaled is not done again.
+
+All of it in ``make long``; tests/test_evals_cluster.py has a sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlab.errors import ClusterLost, WorkerRefused
+from agentlab.evals import evaluate, exact
+from agentlab.evals.ledger import rows_of
+from agentlab.lab import open_store
+from tests.conftest import wait_for
+from tests.evaluated import Patient, Worker, waiting
+from tests.marks import size
+from tests.patience import LONG
+from tests.test_evals_cluster import journaled
+
+__test__ = LONG
+
+ROOT, SAMPLES = Path(__file__).parent.parent, 6
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Start]:
+    """Start a scheduler or a worker of a cluster; all are killed at the end."""
+    with contextlib.ExitStack() as ending:
+
+        def begun(what: str, *options: str, **env: str) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *options]
+            process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env})
+            ending.callback(process.wait, 60)
+            ending.callback(process.kill)
+            return process
+
+        yield begun
+
+
+def scheduler(start: Start, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A scheduler, and its address."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    process = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    wait_for(lambda: '"address": "tcp' in file.read_text() if file.exists() else False)
+    return process, next(line for line in file.read_text().split('"') if line.startswith("tcp://"))
+
+
+def worker(start: Start, address: str, name: str, **env: str) -> subprocess.Popen[bytes]:
+    """A worker without a nanny, so that nobody starts another one."""
+    options = ("--no-nanny", "--no-dashboard", "--nthreads", "1", "--name", name, "--host", "127.0.0.1")
+    return start("worker", address, *options, **env)
+
+
+def check(path: Path, run: Any) -> None:
+    """Every sample was scored once, and marked once."""
+    with open_store(path) as store:
+        recorded = Counter((row["id"], row["epoch"]) for row in rows_of(store._read(), run.name))
+    frame = run.samples()
+    assert frame["output"].tolist() == [f"n{n}" for n in range(SAMPLES)]
+    assert frame["score.exact"].tolist() == [1.0] * SAMPLES
+    assert set(recorded.values()) == {1}
+    assert [size(path.parent, f"n{n}") for n in range(SAMPLES)] == [1] * SAMPLES
+
+
+def begin(path: Path, cluster: Any, **options: Any) -> Any:
+    """A run of which all samples wait for a sign, unless told otherwise."""
+    samples = waiting(path.parent, SAMPLES)
+    return evaluate(Patient, samples, exact(), path=path, cluster=cluster, nodes=1, wait=False, **options)
+
+
+def wait_until_begun(path: Path, count: int = SAMPLES) -> None:
+    """Wait until so many marks are journaled."""
+    wait_for(lambda: journaled(path.with_name("run.lab.workers")) >= count, 120)
+
+
+def go(path: Path) -> None:
+    """Let all samples end."""
+    (path.parent / "go").touch()
+
+
+def test_a_worker_that_is_retired_hands_its_samples_on(tmp_path):
+    """What was under way there goes on in its store, opened by its neighbour."""
+    from distributed import Client, LocalCluster
+
+    path = tmp_path / "run.lab"
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        run = begin(path, cluster)
+        wait_until_begun(path)
+        with Client(cluster, set_as_default=False) as client:
+            client.retire_workers([next(iter(client.run(os.getpid)))])
+        go(path)
+        run.result(180)
+
+    check(path, run)
+    assert run.samples()["worker"].nunique() == 1
+
+
+def test_a_worker_that_joins_gets_samples(tmp_path):
+    """Of those that nobody has begun."""
+    from distributed import LocalCluster
+
+    path = tmp_path / "run.lab"
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        run = begin(path, cluster, concurrency=1)
+        wait_until_begun(path, 1)
+        cluster.scale(2)
+        wait_until_begun(path, 2)
+        go(path)
+        run.result(180)
+
+    check(path, run)
+    assert set(run.samples()["worker"]) == {"0", "1"}
+
+
+def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_call_goes_on(tmp_path, start):
+    """With another cluster on the same host, from the journals of the first."""
+    path = tmp_path / "run.lab"
+    process, address = scheduler(start, tmp_path)
+    workers = [worker(start, address, name) for name in ("a", "b")]
+    run = begin(path, address)
+    wait_until_begun(path)
+    process.kill()
+    with pytest.raises(ClusterLost, match="6 samples are left"):
+        run.result(180)
+    for each in workers:
+        each.wait(180)
+    _, address = scheduler(start, tmp_path)
+    for name in ("c", "d"):
+        worker(start, address, name)
+    go(path)
+    run = begin(path, address).result(180)
+
+    check(path, run)
+
+
+def test_a_kernel_that_is_killed_and_run_again_finds_its_samples_at_work(tmp_path, start):
+    """The workers have gone on: who holds a store gets the samples that were begun in it."""
+    path = tmp_path / "run.lab"
+    _, address = scheduler(start, tmp_path)
+    for name in ("a", "b"):
+        worker(start, address, name)
+    command = [sys.executable, "-m", "tests.evaluated", str(path), str(SAMPLES), "1", address]
+    with subprocess.Popen(command, cwd=ROOT) as kernel:
+        try:
+            wait_until_begun(path)
+        finally:
+            kernel.kill()
+    run = begin(path, address)
+    wait_for(lambda: run._driver.place.busy().running == SAMPLES)
+    go(path)
+    run.result(180)
+
+    check(path, run)
+    assert set(run.samples()["worker"]) == {"a", "b"}
+
+
+def test_a_worker_of_another_version_is_refused_with_a_table(tmp_path, start):
+    """Alone it ends the run; beside one that fits it is warned of, and gets nothing."""
+    about = tmp_path / "old" / "jupyter_agentlab-0.0.1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: jupyter-agentlab\nVersion: 0.0.1\n")
+    _, address = scheduler(start, tmp_path)
+    worker(start, address, "old", PYTHONPATH=str(about.parent))
+    with pytest.raises(WorkerRefused, match=r"agentlab +\S+ +0\.0\.1") as refused:
+        evaluate(Worker, ["tea"], exact(), path=tmp_path / "run.lab", cluster=address)
+    worker(start, address, "new")
+    with pytest.warns(UserWarning, match=r"agentlab +\S+ +0\.0\.1"):
+        run = evaluate(Worker, ["tea", "milk"], exact(), path=tmp_path / "both.lab", cluster=address, nodes=1)
+
+    assert [(what, there) for what, _, there in refused.value.table] == [("agentlab", "0.0.1")]
+    assert set(run.samples()["worker"]) == {"new"}
+
+
+def test_a_run_over_tls_is_the_same(tmp_path):
+    """The client's certificates are taken with it."""
+    from distributed import Client, LocalCluster
+    from distributed.security import Security
+
+    path = tmp_path / "run.lab"
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=Security.temporary()
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        go(path)
+        run = begin(path, client).result(180)
+        assert client.scheduler.address.startswith("tls://")
+
+    check(path, run)
+    shutil.rmtree(path.with_name("run.lab.workers"))
+    with pytest.warns(UserWarning, match=r"left out: .*lab-0\.lab"):
+        assert run.steps().empty

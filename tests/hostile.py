@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from typing import Any
 
@@ -112,3 +113,13 @@ TEXTS: dict[str, str] = {
     "breaks": "a\r\nb\rc\u2028d\u2029e\x85f\x0bg\x0ch\x1ci",
 }
 """What a web page, a tool or a model may say to do harm where it is shown."""
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_MARKUP = re.compile(r"<(script|iframe|img|a |svg/|b )")
+
+
+def harm_in(shown: str, *, html: bool = False) -> set[str]:
+    """What of a text a terminal, or a browser, would obey."""
+    return set(_UNSEEN.findall(shown)) | set(_MARKUP.findall(shown) if html else ())

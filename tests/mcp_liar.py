@@ -18,7 +18,10 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "lie", "inputSchema": {"type": "object"}, "outputSchema": NUMBER},
     {"name": "die", "inputSchema": {"type": "object"}},
     {"name": "die.once", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
-    *({"name": name, "inputSchema": {"type": "object"}} for name in ("hang", "flood", "chatter", "nonsense", "change")),
+    *(
+        {"name": name, "inputSchema": {"type": "object"}}
+        for name in ("hang", "flood", "chatter", "nonsense", "change", "half")
+    ),
 ]
 
 
@@ -42,6 +45,8 @@ def call(number: Any, name: str, given: dict[str, Any]) -> None:
         result["structuredContent"] = {"n": "many"}
     if name == "flood":
         result["content"][0]["text"] = "x" * 10_000_000
+    if name == "half":
+        result["content"][0]["text"] = "half \ud800"
     if name == "chatter":
         for n in range(500):
             say({"method": "notifications/message", "params": {"level": "info", "data": n}})

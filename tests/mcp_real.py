@@ -29,6 +29,19 @@ def fail() -> str:
     raise ValueError("no such page")
 
 
+@server.tool(name="echo\x1b[31m<script>", description="<script>alert(1)</script>\x1b[31m\u202e\0")
+def echo(text: str) -> str:
+    """Say it again."""
+    return text
+
+
+@server.tool()
+def tell(name: str) -> str:
+    """Give a variable away: print it, and return it."""
+    print(name, os.environ[name], file=sys.stderr, flush=True)
+    return os.environ[name]
+
+
 @server.resource("note://tea")
 def tea() -> str:
     """A note."""

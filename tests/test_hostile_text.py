@@ -12,15 +12,11 @@ import pytest
 
 from agentlab import Agent, Assistant, Lab, Limit, Transcript, child, open_store, tool
 from agentlab.ground.texts import storable
-from tests.hostile import DEEP, TEXTS
+from tests.hostile import DEEP, TEXTS, harm_in
 from tests.test_transcript_widget import watched
 
 EVERY = {**TEXTS, "deep": DEEP, "one line": "x" * 200_000}
 TOLD = "\n".join(TEXTS.values())
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
-)
-MARKUP = re.compile(r"<(script|iframe|img|a |svg/|b )")
 OWN = re.compile("\x1b\\[(31|39)m")
 """The colours of an error in a notebook."""
 
@@ -104,11 +100,6 @@ def keeper(lab) -> Any:
         with pytest.raises(Exception, match="ended with"):
             getattr(made.call(redeliver=False), method)(TOLD).result(60)
     return made
-
-
-def harm_in(shown: str, *, html: bool = False) -> set[str]:
-    """What of a text a terminal, or a browser, would obey."""
-    return set(UNSEEN.findall(shown)) | set(MARKUP.findall(shown) if html else ())
 
 
 def test_what_is_passed_on_and_kept_comes_back_as_it_was(lab, keeper):

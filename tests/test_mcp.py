@@ -17,11 +17,16 @@ from agentlab import Agent, Assistant, Lab, Limit, mcp, mcp_server
 from agentlab.errors import InvalidSpec, ToolFailed
 from agentlab.faults import decide, fault
 from agentlab.faults.actions import ACTIONS
+from agentlab.ground.texts import storable
 from agentlab.tools.mcp import offered
 from tests.conftest import wait_for
+from tests.hostile import TEXTS, harm_in
+from tests.test_secrets import written
 
 HERE = Path(__file__).parent
 PLENTY = Limit(20, 60.0)
+KEY = "correct-horse-battery-staple"
+HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e\0"
 
 pytestmark = pytest.mark.xdist_group("mcp")  # they share a lab, whose bridges and servers take seconds to start
 
@@ -60,9 +65,15 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lab(folder):
+def file(tmp_path_factory):
+    """Where the lab is."""
+    return tmp_path_factory.mktemp("lab") / "a.lab"
+
+
+@pytest.fixture(scope="module")
+def lab(folder, file):
     """One lab for all, with the liar: a bridge takes seconds to start."""
-    with Lab(nodes=2) as made:
+    with Lab(file, nodes=2) as made:
         made.start(
             mcp_server("liar", command=[sys.executable, str(HERE / "mcp_liar.py"), str(folder)], own_limit=PLENTY)
         )
@@ -79,7 +90,9 @@ def test_what_lies_floods_and_chatters_is_told_and_harms_nobody(lab):
     """One answer each, and the server is the same afterwards."""
     user, server = lab.start(User, id="user"), lab["/liar"]
 
-    assert user.call.use("liar", "echo", {"text": "tea \x00 <script> é"}).result(60) == "tea \x00 <script> é"
+    for text in TEXTS.values():
+        assert user.call.use("liar", "echo", {"text": text}).result(60) == storable(text)
+    assert user.call.use("liar", "half", {}).result(60) == "half \ufffd"
     assert "makes no sense: RuntimeError: Invalid structured content" in user.call.use("liar", "lie", {}).result(60)
     flood = user.call.use("liar", "flood", {}).result(60)
     assert flood.endswith("[cut: these are the first 50000 of 10000000 characters]")
@@ -89,7 +102,7 @@ def test_what_lies_floods_and_chatters_is_told_and_harms_nobody(lab):
 
     assert server.incarnation == 1
     steps = lab.steps().query("path == '/user'")
-    assert list(steps["name"]) == ["echo", "lie", "flood", "chatter", "nonsense", "echo"]
+    assert list(steps["name"]) == [*["echo"] * len(TEXTS), "half", "lie", "flood", "chatter", "nonsense", "echo"]
     assert list(steps["fault"].dropna()) == ["tool_failed", "tool_failed"]
 
 
@@ -165,13 +178,20 @@ def test_the_bridge_only_answers_with_the_token_and_takes_its_server_along(lab, 
     server.stop()
 
 
-def test_a_real_server_on_standard_input(lab, monkeypatch):
-    """Its tools are a model's, its resources and prompts are read; of the environment it gets what is named."""
-    monkeypatch.setenv("TEA_SHOP", "open")
-    monkeypatch.setenv("TEA_SAFE", "closed")
-    server = lab.start(
-        mcp_server("real", command=[sys.executable, str(HERE / "mcp_real.py")], env=["TEA_SHOP"], own_limit=PLENTY)
-    )
+@pytest.fixture(scope="module")
+def real(lab):
+    """A real server, on standard input; of the environment it gets what is named."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"TEA_SHOP": "open", "TEA_SAFE": "closed", "TEA_API_KEY": KEY}.items():
+            patch.setenv(name, value)
+        command, names = [sys.executable, str(HERE / "mcp_real.py")], ["TEA_SHOP", "TEA_API_KEY"]
+        server = lab.start(mcp_server("real", command=command, env=names, own_limit=PLENTY))
+        yield server
+        server.stop()
+
+
+def test_a_real_server_on_standard_input(lab, real):
+    """Its tools are a model's, its resources and prompts are read; of the environment it has what is named."""
     user, clerk = lab.start(User, id="guest"), lab.start(Clerk, id="clerk")
 
     assert clerk.call.ask("What is 6 * 7?").result(60) == "6 * 7 = 42"
@@ -180,12 +200,38 @@ def test_a_real_server_on_standard_input(lab, monkeypatch):
     assert "TEA_SAFE" not in names
     assert "AGENTLAB_MCP_TOKEN" not in names
     assert user.call.use("real", "fail", {}).result(60) == "fail failed: Error executing tool fail"
-    assert [each["uri"] for each in server.call.resources().result(60)] == ["note://tea"]
-    assert server.call.read("note://tea").result(60)[0]["text"] == "Assam, 4 minutes"
-    assert [each["name"] for each in server.call.prompts().result(60)] == ["brew"]
-    told = server.call.prompt("brew", {"tea": "Assam"}).result(60)
+    assert [each["uri"] for each in real.call.resources().result(60)] == ["note://tea"]
+    assert real.call.read("note://tea").result(60)[0]["text"] == "Assam, 4 minutes"
+    assert [each["name"] for each in real.call.prompts().result(60)] == ["brew"]
+    told = real.call.prompt("brew", {"tea": "Assam"}).result(60)
     assert told[0]["content"]["text"] == "Brew Assam, please."
-    server.stop()
+
+
+def test_a_key_in_a_servers_environment_stays_there(lab, real, file):
+    """Though the server prints it and gives it away, to an agent and to a person: into no frame, log or file."""
+    user = lab.start(User, id="thief")
+
+    assert user.call.use("real", "tell", {"name": "TEA_API_KEY"}).result(60) == "***"
+
+    wait_for(lambda: "TEA_API_KEY ***" in real.log())
+    shown = [frame().to_csv() for frame in (lab.events, lab.messages, lab.steps, lab.checkpoints)]
+    shown += [repr(ref.info()) + repr(ref.state) + lab.explain(ref) for ref in (user, real)]
+    assert not [text for text in shown if KEY in text]
+    assert KEY.encode() not in written(file.parent)
+
+
+def test_hostile_names_and_words_of_a_server_are_only_text(lab, real):
+    """They come whole; a model gets a name that it may say; no frame shows what a terminal or a browser obeys."""
+    user, name = lab.start(User, id="brave"), "echo\x1b[31m<script>"
+    words = "\n".join(TEXTS.values())
+
+    assert {each["name"]: each["description"] for each in real.call.tools().result(60)}[name] == HOSTILE
+    assert user.call.use("real", name, {"text": words}).result(60) == storable(words)
+    assert user.call.use("real", f"no{name}", {}).result(60).endswith(f"Unknown tool: no{name}")
+
+    steps = lab.steps(path="/brave")
+    assert list(steps["name"]) == ["echo__31m_script_", "noecho__31m_script_"]
+    assert harm_in(repr(steps)) | harm_in(steps._repr_html_(), html=True) == set()
 
 
 def test_a_real_server_over_http_dies_and_comes_back(lab):
@@ -204,12 +250,15 @@ def test_a_real_server_over_http_dies_and_comes_back(lab):
         web.kill()
         web.wait()
 
-        assert "Whether multiply was carried out is not known" in user.call.use("web", "multiply", {}).result(60)
+        asking = user.call.use("web", "multiply", {"a": 2, "b": 3})  # it meets nobody, so nothing was done: it waits
         wait_for(lambda: server.status == "backing_off", 60)
         waiting = user.call.use_listed("web", "late")
         web = served(port, "late")
 
+        assert asking.result(120) == "6.0"
         assert waiting.result(120) == "late"
+        faults = lab.steps(path="/surfer").query("name == 'multiply'")["fault"]
+        assert list(faults.dropna().unique()) == ["unreached"]
         assert server.incarnation > 1
         assert user.incarnation == 1
     finally:

@@ -24,9 +24,13 @@ import signal
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 HEAD = struct.Struct("!I")
+
+TAKEN = b"+"
+"""Said of a question before it is asked: one of which this was not heard was not carried out."""
 
 MAX_QUESTION = 64 * 1024 * 1024
 MAX_PAGES = 100
@@ -36,8 +40,8 @@ MAX_MEMORY = 2 << 30
 """Bytes that the bridge may use: a server may send a line without end."""
 
 TOKEN = "AGENTLAB_MCP_TOKEN"  # noqa: S105  # the variable's name
-DOWN, FAILED, GARBAGE = "down", "failed", "garbage"
-"""Why there is no answer: the server is gone; it said so; what it said makes no sense."""
+UNSENT, DOWN, FAILED, GARBAGE = "unsent", "down", "failed", "garbage"
+"""Why there is no answer: the server was not reached; it is gone; it said so; what it said makes no sense."""
 
 
 class Bridge:
@@ -48,6 +52,7 @@ class Bridge:
         self._token = token.encode()
         self._gone = gone
         self._open = 0
+        self._is_ending = False
         self.quiet = asyncio.Event()
         self.quiet.set()
         self._ops: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
@@ -70,6 +75,7 @@ class Bridge:
             question = json.loads(await reader.readexactly(size))
             if not hmac.compare_digest(str(question.get("token", "")).encode(), self._token):
                 return
+            writer.write(TAKEN)
             asking = asyncio.ensure_future(self._answer(question))
             hung_up = asyncio.ensure_future(reader.read(1))
             await asyncio.wait([asking, hung_up], return_when=asyncio.FIRST_COMPLETED)
@@ -90,13 +96,17 @@ class Bridge:
                 self.quiet.set()
 
     async def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        if self._is_ending or self._gone.is_set():
+            return {"error": UNSENT, "text": "its session has ended"}
+        way = Way()
+        the_way.set(way)
         try:
             asked = asyncio.ensure_future(self._ops[question["op"]](question))
             gone = asyncio.ensure_future(self._gone.wait())
             try:
                 await asyncio.wait([asked, gone], return_when=asyncio.FIRST_COMPLETED)
                 if not asked.done():
-                    return {"error": DOWN, "text": "the server ended"}
+                    return {"error": UNSENT if way.led_nowhere else DOWN, "text": "the server ended"}
                 return {"value": plain(asked.result())}
             finally:
                 gone.cancel()
@@ -104,9 +114,9 @@ class Bridge:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            return self._failure(leaf(error))
+            return self._failure(leaf(error), way)
 
-    def _failure(self, error: BaseException) -> dict[str, Any]:
+    def _failure(self, error: BaseException, way: Way) -> dict[str, Any]:
         """Why there is no answer; a connection that failed ends the bridge, so that it is made anew."""
         from mcp.shared.exceptions import MCPError
 
@@ -120,8 +130,15 @@ class Bridge:
         else:
             kind = GARBAGE
         if kind == DOWN:
+            self._is_ending = True
             asyncio.get_running_loop().call_later(0.05, self._gone.set)
-        return {"error": kind, "text": text[:2000]}
+        return {"error": UNSENT if kind == DOWN and way.led_nowhere else kind, "text": text[:2000]}
+
+    async def finish(self) -> None:
+        """Let all that were asked be answered, however the session ended."""
+        self._gone.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.quiet.wait(), 1.0)
 
     async def _pages(self, ask: Callable[..., Awaitable[Any]], name: str) -> list[Any]:
         found: list[Any] = []
@@ -133,6 +150,21 @@ class Bridge:
             if not cursor:
                 break
         return found
+
+
+class Way:
+    """How far the requests of one question came: one that met nobody who listens was certainly not carried out."""
+
+    def __init__(self) -> None:
+        self.refused = self.sent = 0
+
+    @property
+    def led_nowhere(self) -> bool:
+        return self.refused > 0 and not self.sent
+
+
+the_way: ContextVar[Way | None] = ContextVar("the_way", default=None)
+"""That of the question for which this code runs; the ``mcp`` package makes each request in its asker's context."""
 
 
 def plain(value: Any) -> Any:
@@ -159,7 +191,7 @@ async def watched(transport: Any, gone: asyncio.Event) -> AsyncIterator[Any]:
     async def pump(read: Any) -> None:
         async with send:
             async for item in read:
-                await send.send(item)
+                await send.send(mended(item))
         gone.set()
 
     async with transport as (read, write):
@@ -171,15 +203,49 @@ async def watched(transport: Any, gone: asyncio.Event) -> AsyncIterator[Any]:
             receive.close()
 
 
+def mended(item: Any) -> Any:
+    """What a transport read; a line that spells half a character, at which the parser fails, with U+FFFD for it."""
+    from mcp.shared.message import SessionMessage
+    from mcp.types import jsonrpc_message_adapter
+
+    if not isinstance(item, ValueError) or not hasattr(item, "errors"):
+        return item
+    try:
+        line = json.dumps(json.loads(item.errors()[0]["input"]), ensure_ascii=False)
+        whole = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return SessionMessage(jsonrpc_message_adapter.validate_json(whole, by_name=False))
+    except (ValueError, TypeError, RecursionError):
+        return item  # it fails of something else
+
+
+def client_of(headers: dict[str, str]) -> Any:
+    """An HTTP client that notes of each question whether its requests met anybody."""
+    import httpx2
+
+    class Client(httpx2.AsyncClient):
+        async def send(self, request: Any, **options: Any) -> Any:
+            way = the_way.get() or Way()
+            try:
+                response = await super().send(request, **options)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                way.refused += 1
+                raise
+            except BaseException:
+                way.sent += 1
+                raise
+            way.sent += 1
+            return response
+
+    return Client(headers=headers, timeout=httpx2.Timeout(30.0, read=3600.0))
+
+
 def transport_of(config: dict[str, Any]) -> Any:
     """The way to the server: its process, which gets little of this one's environment, or its address."""
     if config.get("url"):
-        import httpx2
         from mcp.client.streamable_http import streamable_http_client
 
         headers = {name: expanded(value) for name, value in config["headers"].items()}
-        client = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30.0, read=3600.0))
-        return streamable_http_client(config["url"], http_client=client)
+        return streamable_http_client(config["url"], http_client=client_of(headers))
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
     given = {name: os.environ[name] for name in config["env"] if name in os.environ}
@@ -206,14 +272,14 @@ async def serve(port: int, fd: int, config: dict[str, Any]) -> str:
     gone = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, gone.set)  # the end of the agent's pipe
     token = os.environ.pop(TOKEN)
-    async with Client(watched(transport_of(config), gone), cache=None, logging_callback=_unheard) as client:
+    session = Client(watched(transport_of(config), gone), cache=None, logging_callback=_unheard)
+    async with contextlib.AsyncExitStack() as last, session as client:
         bridge = Bridge(client, token, gone)
+        last.push_async_callback(bridge.finish)  # a session that fails is left by a cancellation, in which nobody waits
         server = await asyncio.start_server(bridge.connected, "127.0.0.1", port)
         os.write(fd, f"http://127.0.0.1:{port}\n".encode())
         await gone.wait()
         server.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(bridge.quiet.wait(), 1.0)
     return "the MCP server is gone"
 
 

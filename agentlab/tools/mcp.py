@@ -23,6 +23,7 @@ from agentlab.agent.server import ServerAgent
 from agentlab.errors import InvalidSpec, StepFailed, ToolFailed
 from agentlab.faults import fault
 from agentlab.ground.redaction import redact
+from agentlab.ground.texts import storable
 from agentlab.supervision.child import Backoff, Child, Limit, child
 from agentlab.tools import bridge
 from agentlab.tools.function import MAX_RESULT, Tool, by_name
@@ -322,6 +323,8 @@ async def _question(path: str, where: Mapping[str, str], timeout: float, questio
     if "value" in said:
         return said["value"]
     text = f"The MCP server {path} failed: {said['text']}."
+    if said["error"] == bridge.UNSENT:
+        raise _down(f"The MCP server {path} was not reached, so nothing was done: {said['text']}.", ran=False)
     if said["error"] == bridge.DOWN:
         raise _down(text, ran=True)
     if said["error"] == bridge.GARBAGE:
@@ -335,14 +338,18 @@ async def _exchanged(path: str, where: Mapping[str, str], question: dict[str, An
         reader, writer = await asyncio.open_connection(host, int(port))
     except OSError:
         raise _down(f"The MCP server {path} is not up.", ran=False) from None
+    taken = False
     try:
-        data = json.dumps({**question, "token": where["api_key"]}).encode()
+        asked = json.dumps({**question, "token": where["api_key"]}, ensure_ascii=False)
+        data = storable(asked).encode()  # half a character would end the session: no server could be told of it
         writer.write(bridge.HEAD.pack(len(data)) + data)
+        taken = await reader.readexactly(len(bridge.TAKEN)) == bridge.TAKEN
         (size,) = bridge.HEAD.unpack(await reader.readexactly(bridge.HEAD.size))
         found: dict[str, Any] = json.loads(await reader.readexactly(size))
         return found
     except (OSError, EOFError):
-        raise _down(f"The MCP server {path} ended in the middle of the call.", ran=True) from None
+        where_it_was = "in the middle of the call" if taken else "before it took the call"
+        raise _down(f"The MCP server {path} ended {where_it_was}.", ran=taken) from None
     finally:
         writer.close()
 

@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, expect
 from tests.browser.jupyter import OUTPUT, Notebook
 
 START = """
-from agentlab import Agent, Assistant, Lab, Supervisor, child
+from agentlab import Agent, Assistant, Lab, Supervisor, child, open_store
 
 class Counter(Agent):
     count: int = 0
@@ -16,16 +16,19 @@ class Counter(Agent):
         self.count += n
         return self.count
 
+lab = Lab("{file}", nodes=1)
+team = lab.start(Supervisor("team", child(Counter, id="left"), child(Counter, id="right")))
+for n in range(5):
+    lab["/team/left"].call.add(n).result(60)
+lab["/team/right"].crash()
+lab.wait_idle(60)
+"""
+CLERK = """
 class Clerk(Assistant):
     model = "sim"
 
-lab = Lab("seen.lab", nodes=1, resume=True)
-team = lab.start(Supervisor("team", child(Counter, id="left"), child(Counter, id="right")))
 clerk = lab.start(Clerk, id="clerk")
-for n in range(5):
-    lab["/team/left"].call.add(n).result(60)
 clerk.call.ask("Say: tea").result(60)
-lab["/team/right"].crash()
 lab.wait_idle(60)
 """
 DARK, LIGHT = "JupyterLab Dark", "JupyterLab Light"
@@ -57,7 +60,7 @@ def row(view: Locator, path: str) -> Locator:
 
 def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     """Select, inspect, read, filter, resize by keys, dark; a second view shows the same."""
-    notebook.write(START, "lab.dashboard()").run_all()
+    notebook.write(START.replace("{file}", "watched.lab"), CLERK, "lab.dashboard()").run_all()
     view = dashboard(notebook)
     row(view, "/team/right").click()
     view.locator(".agentlab-inspector[data-mood='live'] .al-life").nth(1).wait_for()
@@ -85,3 +88,27 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     other = notebook.page.locator(".jp-LinkedOutputView .agentlab-dashboard")
     expect(other.locator("[data-split='top']")).to_have_attribute("aria-valuenow", str(before - 2))
     notebook.page.screenshot(path=OUTPUT / "dashboard-two.png")
+
+
+def test_the_past_of_a_store_is_played_and_nothing_can_be_done_to_it(notebook: Notebook):
+    """Back by the keyboard to before anybody lived, on at a hundred times the speed, and now again; light."""
+    notebook.write(START.replace("{file}", "played.lab"), "open_store('played.lab').dashboard()").run_all()
+    view = dashboard(notebook)
+    row(view, "/team/right").click()
+    view.locator(".agentlab-inspector[data-mood='stored'] .al-life").nth(1).wait_for()
+    slider = view.get_by_label("moment", exact=True)
+
+    slider.press("Home")
+    view.locator(".al-player[data-when='then']").wait_for()
+    expect(row(view, "/team/right").locator(".al-word")).to_have_text("not yet")
+    for _ in range(150):
+        slider.press("ArrowRight")
+    expect(row(view, "/team/left").locator(".al-word")).to_have_text("running")
+    view.screenshot(path=OUTPUT / "dashboard-past.png")
+    slider.press("Home")
+    view.get_by_label("times as fast as it was").select_option("100")
+    view.get_by_label("play on from here").click()
+    view.locator(".al-player[data-when='now']").wait_for()
+
+    expect(row(view, "/team/right").locator(".al-word")).to_have_text("running")
+    expect(view.locator(".agentlab-inspector .al-do-crash")).to_be_disabled()

@@ -8,8 +8,9 @@ import { load } from "./load.mjs";
 const { newestOf, shownEvents, newStream } = await load(["newestOf", "shownEvents", "newStream"], "live.js", "stream.js");
 const { stacked } = await load(["stacked"], "live.js", "parts.js", "rates.js");
 const { storedSplits, moved, bounded, hear } = await load(["storedSplits", "moved", "bounded", "hear"], "live.js", "dashboard.js");
+const { clockOf } = await load(["clockOf"], "live.js", "player.js");
 
-const event = (seq, kind, path, reason = "") => ({ seq, kind, path, reason });
+const event = (seq, kind, path, reason = "") => ({ seq, at: seq * 10, kind, path, reason });
 
 test("splits are what was kept, as far as they make sense", () => {
   assert.deepEqual(storedSplits(null), { rows: 58, top: 54, bottom: 58 });
@@ -39,6 +40,7 @@ test("events are shown newest first, by kind, by words and below who is selected
   assert.deepEqual(seqs({ text: "TEA crashed" }), [3]);
   assert.deepEqual(seqs({ only: true, selected: "/team" }), [3, 1]);
   assert.deepEqual(seqs({ only: true, selected: "/" }), [3, 2, 1]);
+  assert.deepEqual(seqs({ until: 15 }), [1]);
 });
 
 test("bars are shares of the tallest stack", () => {
@@ -54,4 +56,10 @@ test("a word is for the part that it names, and for nobody else", () => {
   board.strands.set("inspector:1:3", {});
   hear(board, { pane: "inspector:1:3", t: "absent", why: "gone" });
   assert.deepEqual([heard, [...board.absent], said], [[1], [["inspector:1:3", "gone"]], ["chosen"]]);
+});
+
+test("a moment is told by its clock, and by its day where the lab has seen several", () => {
+  const at = new Date(2026, 10, 27, 3, 4, 5).getTime();
+  assert.equal(clockOf(at, [at, at + 1000]), "03:04:05");
+  assert.equal(clockOf(at, [at, at + 90000000]), "2026-11-27 03:04:05");
 });

@@ -68,6 +68,16 @@ function choose(board) {
   board.absent.clear();
 }
 
+// The moment that the tree shows: later events are not shown then, and the agent beside it says that it is of now.
+function follow(board) {
+  const { when } = strandOf(board, "tree").strand.state, events = strandOf(board, "events").strand.state, until = when?.at ?? null;
+  if (events.until !== until) {
+    events.until = until;
+    for (const each of events.views) each.choose();
+  }
+  for (const each of board.views) each.follow();
+}
+
 // Select in the tree by path, from elsewhere.
 function pick(board, path) {
   const { strand, model } = strandOf(board, "tree"), { state } = strand;
@@ -136,6 +146,7 @@ function agentPart(board) {
     return tab;
   });
   host.setAttribute("role", "tabpanel");
+  bar.append(make("span", "al-fill"), make("span", "al-of-now", "as it is now"));
   node.append(bar, host);
   function turn(name) { board.tab = name; for (const each of board.views) each.choose(); }
   function update() {
@@ -165,7 +176,8 @@ function boardView(board, el) {
   const splits = { rows: splitter(board, root, "rows", false), top: splitter(board, root, "top", true), bottom: splitter(board, root, "bottom", true) };
   above.append(places.tree, splits.top, agent.node);
   below.append(places.events, splits.bottom, places.rates);
-  root.append(above, splits.rows, below);
+  const tree = strandOf(board, "tree"), slider = player(() => tree.strand.state, (message) => send(tree.strand.state, tree.model, message));
+  root.append(above, splits.rows, below, slider.node);
   el.append(root);
   const inner = Object.entries(places).map(([name, place]) => {
     const { strand, model } = strandOf(board, name);
@@ -182,11 +194,16 @@ function boardView(board, el) {
       root.dataset.chosen = board.chosen ? (board.chosen.agent ? "agent" : "supervisor") : "";
       agent.update();
     },
+    follow() {
+      slider.update();
+      root.dataset.then = Boolean(tree.strand.state.when);
+    },
     dispose() { agent.dispose(); for (const each of inner) each.dispose(); board.views.delete(self); },
   };
   board.views.add(self);
   self.resize();
   self.choose();
+  self.follow();
   return self;
 }
 
@@ -202,7 +219,7 @@ function dashboard() {
       for (const name of ["tree", "events", "rates"]) strandOf(board, name);
       board.strands.get("events").strand.state.pick = (path) => pick(board, path);
       // The tree tells of a selection as it tells its views; this one draws nothing, and nobody sees it.
-      const follower = { update: () => choose(board), choose: () => choose(board), tick() {}, slowTick() {}, visible: () => false };
+      const follower = { update() { choose(board); follow(board); }, choose: () => choose(board), tick: () => { for (const each of board.views) each.follow(); }, slowTick() {}, visible: () => false };
       board.strands.get("tree").strand.state.views.add(follower);
       const clock = setInterval(() => { for (const { strand, model: line } of board.strands.values()) strand.beat(line); }, 500);
       return () => { clearInterval(clock); model.off("msg:custom", onMessage); model.off("comm_live_update", onCut); };

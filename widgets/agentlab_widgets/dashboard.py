@@ -17,17 +17,18 @@ from agentlab.ground.texts import clean
 from agentlab_widgets.inspector import InspectorPane
 from agentlab_widgets.live import LiveWidget, Pane, Send, assets, module
 from agentlab_widgets.look import seen
+from agentlab_widgets.player import PlayerPane
 from agentlab_widgets.rates import RatesPane
 from agentlab_widgets.stored import looked_at
 from agentlab_widgets.stream import EventsPane
 from agentlab_widgets.text import tree_html, tree_text
 from agentlab_widgets.transcript import TranscriptPane, fields_of
-from agentlab_widgets.tree import TreePane, last_rows
+from agentlab_widgets.tree import last_rows
 
 OPEN = 16
 """Parts of agents that are kept open, those that were asked for last."""
 
-PARTS: dict[str, type[Pane]] = {"tree": TreePane, "events": EventsPane, "rates": RatesPane}
+PARTS: dict[str, type[Pane]] = {"tree": PlayerPane, "events": EventsPane, "rates": RatesPane}
 AGENT = re.compile(r"(inspector|transcript):(\d{1,9}):(\d{1,9})")
 
 
@@ -107,7 +108,7 @@ class DashboardWidget(LiveWidget):
             module("Transcript", "markdown.js", "transcript.js"),
             module("Stream", "stream.js"),
             module("Rates", "rates.js"),
-            assets("dashboard.js"),
+            assets("player.js", "dashboard.js"),
         ]
     )
     _css = assets("live.css", "parts.css", "tree.css", "inspector.css", "transcript.css", "dashboard.css")

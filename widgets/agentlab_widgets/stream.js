@@ -2,7 +2,7 @@
 
 const SHOWN = 300; // rows that are drawn, the newest
 
-const newStream = () => ({ events: [], kinds: {}, colours: {}, kept: 0, chosen: new Set(), text: "", only: false, selected: "", pick: () => {}, open: new Set() });
+const newStream = () => ({ events: [], kinds: {}, colours: {}, kept: 0, chosen: new Set(), text: "", only: false, selected: "", until: null, pick: () => {}, open: new Set() });
 
 function takeStream(state, message) {
   if (message.t === "snapshot") {
@@ -32,6 +32,7 @@ function shownEvents(state) {
   const terms = state.text.toLowerCase().split(/\s+/).filter(Boolean), found = [];
   for (let i = state.events.length - 1; i >= 0 && found.length < SHOWN; i--) {
     const event = state.events[i];
+    if (state.until !== null && event.at > state.until) continue;
     if (state.chosen.size && !state.chosen.has(event.kind)) continue;
     if (state.only && state.selected && !isBelow(event.path, state.selected)) continue;
     const text = `${words(event.kind)} ${event.kind} ${event.path} ${event.reason}`.toLowerCase();

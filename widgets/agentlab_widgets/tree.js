@@ -71,7 +71,7 @@ function arrange(state) {
 
 function take(state, message, buffers) {
   if (message.t === "difference" && message.epoch !== state.epoch) return null;
-  for (const key of ["now", "label", "counts", "minute", "breakers"]) state[key] = message[key];
+  for (const key of ["now", "label", "counts", "minute", "breakers", "when", "span"]) state[key] = message[key];
   let change = { moved: true, touched: [], crashed: [], fresh: true };
   if (message.t === "snapshot") takeSnapshot(state, message, buffers);
   else change = message.t === "difference" ? takeDifference(state, message, buffers) : { touched: [], crashed: [] };

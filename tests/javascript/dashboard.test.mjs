@@ -8,7 +8,7 @@ import { load } from "./load.mjs";
 const { newestOf, shownEvents, newStream } = await load(["newestOf", "shownEvents", "newStream"], "live.js", "stream.js");
 const { stacked } = await load(["stacked"], "live.js", "parts.js", "rates.js");
 const { storedSplits, moved, bounded, hear } = await load(["storedSplits", "moved", "bounded", "hear"], "live.js", "dashboard.js");
-const { clockOf } = await load(["clockOf"], "live.js", "player.js");
+const { clockOf, holds } = await load(["clockOf", "holds"], "live.js", "player.js");
 
 const event = (seq, kind, path, reason = "") => ({ seq, at: seq * 10, kind, path, reason });
 
@@ -62,4 +62,13 @@ test("a moment is told by its clock, and by its day where the lab has seen sever
   const at = new Date(2026, 10, 27, 3, 4, 5).getTime();
   assert.equal(clockOf(at, [at, at + 1000]), "03:04:05");
   assert.equal(clockOf(at, [at, at + 90000000]), "2026-11-27 03:04:05");
+});
+
+test("a slider stays where somebody put it until the kernel shows that moment, or says nothing for long", () => {
+  assert.equal(holds(null, { at: 5 }, 0, 0), false);
+  assert.equal(holds(7, { at: 5 }, 0, 100), true);
+  assert.equal(holds(7, null, 0, 100), true);
+  assert.equal(holds(7, { at: 7 }, 0, 100), false);
+  assert.equal(holds(7, { at: 5 }, 0, 5000), false);
+  assert.equal(holds(7, { at: 7 }, 42, 100), true);
 });

@@ -51,7 +51,7 @@ function player(line, say) {
     Object.assign(range, { min: span[0], max: span[1], step: Math.max(1, Math.round((span[1] - span[0]) / 400)) });
     range.value = when?.at ?? span[1];
     range.setAttribute("aria-valuetext", clockOf(when?.at ?? span[1], span));
-    write(time, when ? clockOf(when.at, span) : "now");
+    write(time, clockOf(when?.at ?? span[1], span));
   }
   return { node, update };
 }

@@ -9,6 +9,8 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# What is imported is compiled then, and kept; compiling all that was installed takes longer than installing it.
+INSTALL := $(PIP) install --quiet --no-compile --editable
 CHECKS := tests ruff format types floors notebooks browser others
 QUICK := core ruff format types floors
 
@@ -52,7 +54,7 @@ help:
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab $(AS_ROOT) $(LAB_ARGS) notebooks/00-tour.ipynb
 
-test: $(VENV)/.installed-test
+test:
 	@+$(SIDE_BY_SIDE) $(CHECKS)
 
 quick: $(VENV)/.installed-test
@@ -83,18 +85,19 @@ browser: $(VENV)/.installed-test
 	@AGENTLAB_BROWSER="$$($(BIN)/python tests/browser/install_browser.py)" && export AGENTLAB_BROWSER && set -x && \
 	$(BIN)/pytest -p no:nbval tests/browser
 
-insides: $(VENV)/.installed-test
+insides: $(VENV)/.installed-insides
 	$(BIN)/pytest $(AT_ONCE) $(INSIDES)
 
-# Each other Python has an environment of its own; one that fails does not keep the next from running.
-on_others = found="$$($(BIN)/python tests/find_pythons.py)" && failed= && for each in $$found; do \
+# Each other Python has an environment of its own, made while pip is still at work on the first; one that fails does not
+# keep the next from running.
+on_others = found="$$($(PYTHON) tests/find_pythons.py)" && failed= && for each in $$found; do \
   echo "-- Python $${each%%=*}: $(1)"; \
   $(RUN_ALL) PYTHON=$${each\#*=} VENV=.venv-$${each%%=*} $(1) || failed=1; done && test -z "$$failed"
 
-others: $(VENV)/.installed-test
+others:
 	@+$(call on_others,insides)
 
-pythons: $(VENV)/.installed-test
+pythons:
 	@+$(call on_others,tests notebooks)
 
 bench: $(VENV)/.installed-bench
@@ -106,16 +109,20 @@ clean:
 
 # The package is installed editable, so only a change of its requirements calls for pip again.
 $(VENV)/.installed: $(BIN)/pip pyproject.toml
-	$(PIP) install --quiet --editable .
+	$(INSTALL) .
 	@touch $@
 
 $(VENV)/.installed-test: $(BIN)/pip pyproject.toml
-	$(PIP) install --quiet --editable '.[test]'
+	$(INSTALL) '.[test]'
 	$(BIN)/python -m agentlab.models.local get
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-insides: $(BIN)/pip pyproject.toml
+	$(INSTALL) '.[insides]'
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-bench: $(BIN)/pip pyproject.toml
-	$(PIP) install --quiet --editable '.[bench]'
+	$(INSTALL) '.[bench]'
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
 
 # pip is the last thing that venv makes: a half-made environment is finished, a whole one is left alone.

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from agentlab.errors import ClusterLost, WorkerRefused
@@ -57,10 +58,15 @@ def scheduler(start: Start, folder: Path) -> tuple[subprocess.Popen[bytes], str]
     return process, next(line for line in file.read_text().split('"') if line.startswith("tcp://"))
 
 
-def worker(start: Start, address: str, name: str, **env: str) -> subprocess.Popen[bytes]:
-    """A worker without a nanny, so that nobody starts another one."""
-    options = ("--no-nanny", "--no-dashboard", "--nthreads", "1", "--name", name, "--host", "127.0.0.1")
-    return start("worker", address, *options, **env)
+def workers(start: Start, address: str, *names: str, others: int = 0, **env: str) -> list[subprocess.Popen[bytes]]:
+    """Workers without nannies, so that nobody starts another one; returns when they and the others are there."""
+    from distributed import Client
+
+    options = ("--no-nanny", "--no-dashboard", "--nthreads", "1", "--host", "127.0.0.1")
+    begun = [start("worker", address, *options, "--name", name, **env) for name in names]
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(len(names) + others, timeout=120)
+    return begun
 
 
 def check(path: Path, run: Any) -> None:
@@ -99,7 +105,9 @@ def test_a_worker_that_is_retired_hands_its_samples_on(tmp_path):
         run = begin(path, cluster)
         wait_until_begun(path)
         with Client(cluster, set_as_default=False) as client:
-            client.retire_workers([next(iter(client.run(os.getpid)))])
+            address, pid = next(iter(client.run(os.getpid).items()))
+            client.retire_workers([address])
+        wait_for(lambda: not psutil.pid_exists(pid), 120)
         go(path)
         run.result(180)
 
@@ -128,17 +136,16 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_the_same_call_goes_on(tmp_p
     """With another cluster on the same host, from the journals of the first."""
     path = tmp_path / "run.lab"
     process, address = scheduler(start, tmp_path)
-    workers = [worker(start, address, name) for name in ("a", "b")]
+    lost = workers(start, address, "a", "b")
     run = begin(path, address)
     wait_until_begun(path)
     process.kill()
     with pytest.raises(ClusterLost, match="6 samples are left"):
         run.result(180)
-    for each in workers:
+    for each in lost:
         each.wait(180)
     _, address = scheduler(start, tmp_path)
-    for name in ("c", "d"):
-        worker(start, address, name)
+    workers(start, address, "c", "d")
     go(path)
     run = begin(path, address).result(180)
 
@@ -149,8 +156,7 @@ def test_a_kernel_that_is_killed_and_run_again_finds_its_samples_at_work(tmp_pat
     """The workers have gone on: who holds a store gets the samples that were begun in it."""
     path = tmp_path / "run.lab"
     _, address = scheduler(start, tmp_path)
-    for name in ("a", "b"):
-        worker(start, address, name)
+    workers(start, address, "a", "b")
     command = [sys.executable, "-m", "tests.evaluated", str(path), str(SAMPLES), "1", address]
     with subprocess.Popen(command, cwd=ROOT) as kernel:
         try:
@@ -172,10 +178,10 @@ def test_a_worker_of_another_version_is_refused_with_a_table(tmp_path, start):
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: jupyter-agentlab\nVersion: 0.0.1\n")
     _, address = scheduler(start, tmp_path)
-    worker(start, address, "old", PYTHONPATH=str(about.parent))
+    workers(start, address, "old", PYTHONPATH=str(about.parent))
     with pytest.raises(WorkerRefused, match=r"agentlab +\S+ +0\.0\.1") as refused:
         evaluate(Worker, ["tea"], exact(), path=tmp_path / "run.lab", cluster=address)
-    worker(start, address, "new")
+    workers(start, address, "new", others=1)
     with pytest.warns(UserWarning, match=r"agentlab +\S+ +0\.0\.1"):
         run = evaluate(Worker, ["tea", "milk"], exact(), path=tmp_path / "both.lab", cluster=address, nodes=1)
 

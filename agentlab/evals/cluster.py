@@ -17,13 +17,12 @@ import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from agentlab.errors import ClusterLost, InsecureCluster, InvalidSpec, WorkerRefused
-from agentlab.evals import labs
-from agentlab.evals.labs import Errand, Folder
+from agentlab.evals.labs import CALL, Errand, Folder
 from agentlab.evals.machines import PROBE, Door, as_table, check_private, differing, probed
 from agentlab.evals.opening import Setting
 from agentlab.evals.plan import Busy, Job, Plan, Record, Row
@@ -162,7 +161,7 @@ class Cluster:
     async def _close_labs(self) -> None:
         """Have each worker close its lab, and hear what has come of what it had in hand."""
         sites = list(self._sites.values())
-        closing = [self._told(site, labs.close, self._folder.key, not self._is_kept) for site in sites]
+        closing = [self._told(site, "close", self._folder.key, not self._is_kept) for site in sites]
         served = [site.task for site in sites if site.task is not None]
         waiting = asyncio.gather(*closing, *served, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
@@ -219,7 +218,7 @@ class Cluster:
             self._refused[site.address] = _refusal(site.address, rows)
             return False
         site.host = about["host"]
-        found = await self._told(site, labs.look, self._plan.name, self._folder)
+        found = await self._told(site, "look", self._plan.name, self._folder)
         for store in found or ():
             await self._take(store["rows"])
             self._sort_begun(site, store)
@@ -290,7 +289,7 @@ class Cluster:
                 await asyncio.sleep(LOOK / 5)
                 continue
             site.jobs = {job.key: job for job in jobs}
-            report = await self._told(site, labs.work, self._packed(jobs, store))
+            report = await self._told(site, "work", self._errand(jobs, store))
             if report is None:
                 return
             await self._heed(report)
@@ -298,10 +297,10 @@ class Cluster:
                 return  # Dask retires it, or it was stopped
             site.jobs.clear()
 
-    def _packed(self, jobs: Sequence[Job], store: str | None) -> bytes:
+    def _errand(self, jobs: Sequence[Job], store: str | None) -> Errand:
         """A chunk for a worker."""
         part = self._plan.part(jobs)
-        return dump(Errand(self._folder, part, self._setting, store, self._topic, part.attempt.__qualname__))
+        return Errand(self._folder, part, self._setting, store, self._topic, part.attempt.__qualname__)
 
     def _next(self, site: Site) -> tuple[list[Job], str | None]:
         """What a worker gets next: samples that were under way in a store that it may open; else new ones."""
@@ -340,12 +339,13 @@ class Cluster:
         if not self._left:
             self._changed.set()
 
-    async def _told(self, site: Site, function: Callable[..., str], *given: Any) -> Any:
+    async def _told(self, site: Site, function: str, *given: Any) -> Any:
         """What a task answers on that worker; None if the cluster has given it up."""
-        key = f"agentlab-{self._plan.name}-{function.__name__}-{next(self._numbers)}-{self._topic[-8:]}"
+        key = f"agentlab-{self._plan.name}-{function}-{next(self._numbers)}-{self._topic[-8:]}"
         future = self._client.submit(
-            function, *given, key=key, workers=[site.address], allow_other_workers=False, pure=False
-        )
+            eval, CALL, {"function": function, "given": dump(given)},
+            key=key, workers=[site.address], allow_other_workers=False, pure=False,
+        )  # fmt: skip
         answer = asyncio.ensure_future(_answer(future))
         try:
             await asyncio.wait({answer})

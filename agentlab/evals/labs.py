@@ -16,7 +16,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,16 @@ _lock = threading.RLock()
 """Held while one is opened, closed, or gets a chunk."""
 
 
+CALL = "__import__('agentlab.evals.labs', fromlist=['labs']).call(function, given)"
+"""A task as a text: one whose function a worker cannot unpickle would end that worker, for whoever uses it."""
+
+
+def call(function: str, given: bytes) -> str:
+    """Do one of the three things that a worker is asked for."""
+    tasks: dict[str, Callable[..., str]] = {"look": look, "work": work, "close": close}
+    return tasks[function](*load(given))
+
+
 def look(name: str, folder: Folder) -> str:
     """What is left on this host of a run: its stores, the rows in them, and who was begun; as JSON."""
     found = []
@@ -145,12 +155,11 @@ def look(name: str, folder: Folder) -> str:
     return json.dumps(found)
 
 
-def work(packed: bytes) -> str:
+def work(errand: Errand) -> str:
     """Work on a chunk; its rows, as JSON. Reports go out meanwhile."""
     dask = importlib.import_module("distributed")
     worker = dask.get_worker()
     dask.secede()  # the thread is not needed: nodes work
-    errand: Errand = load(packed)
     errand.plan.attempt.__qualname__ = errand.solver
     came: list[Row] = []
     with _lock:

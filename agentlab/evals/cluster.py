@@ -92,7 +92,7 @@ class Cluster:
         self._door, self._setting, self._folder = door, setting, folder
         self._plan = dataclasses.replace(plan, identity=json.dumps({**json.loads(plan.identity), "samples": []}))
         self._insecure, self._is_kept = insecure, kept
-        self._here = probed()
+        self._dask, self._here = _distributed(), probed()
         self._topic = f"agentlab-{plan.name}-{uuid.uuid4().hex}"
         self._numbers = itertools.count(1)
         self._sites: dict[str, Site] = {}
@@ -124,9 +124,8 @@ class Cluster:
     async def work_off(self, jobs: Sequence[Job], record: Record) -> None:
         """See jobs through."""
         self._left, self._queue, self._record = {job.key: job for job in jobs}, deque(jobs), record
-        client = _distributed().Client
         try:
-            opened = client(
+            opened = self._dask.Client(
                 self._door.address, security=self._door.security, asynchronous=True, set_as_default=False,
                 name="agentlab", timeout=ANSWER,
             )  # fmt: skip
@@ -141,7 +140,8 @@ class Cluster:
 
     async def _work_through(self) -> None:
         """Look who is there until nothing is left."""
-        self._first = set(await self._workers())
+        found = await self._workers()
+        self._first = {address for address, about in found.items() if about.get("status") == "running"}
         try:
             while self._left and not self._stopping:
                 await self._see_workers()
@@ -349,7 +349,7 @@ class Cluster:
         answer = asyncio.ensure_future(_answer(future))
         try:
             await asyncio.wait({answer})
-            if answer.cancelled() or isinstance(answer.exception(), _distributed().KilledWorker):
+            if answer.cancelled() or isinstance(answer.exception(), self._dask.KilledWorker):
                 return None
             return json.loads(answer.result())
         finally:

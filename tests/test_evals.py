@@ -46,13 +46,18 @@ def test_each_sample_and_epoch_is_a_row_with_its_score_and_its_price(shared):
 
 
 def test_faults_on_the_way_change_no_score(shared):
-    """One request in ten fails: the same table as without, and the retries are in it."""
+    """One request in ten fails: the same table as without, and the retries are in it. Then all is as it was before."""
     calm = evaluate(Clerk, questions(20), includes(), lab=shared, name="calm")
+    shared.sim.profile([{"mode": "529", "prompt": "nobody asks this"}], seed=3)
+    before = shared.sim._control.standing()
+    shared.sim.forget()
     rules = [{"mode": "500", "rate": 0.05}, {"mode": "abort_mid_chunk", "rate": 0.05}]
     rough = evaluate(Clerk, questions(20), includes(), lab=shared, name="rough", faults=rules)
-    struck = sum(shared.sim.struck())
+    struck = shared.sim.log()["mode"].notna().sum()
+    after = shared.sim._control.standing()
     shared.sim.clear()
 
+    assert after == before
     assert outcome(rough) == outcome(calm)
     assert struck > 0
     assert (rough.steps()["outcome"] == "failed").sum() >= struck

@@ -12,11 +12,17 @@ import pytest
 
 from agentlab import Agent, Assistant, Lab, Limit, Transcript, child, open_store, tool
 from agentlab.ground.texts import storable
+from tests.conftest import wait_for
 from tests.hostile import DEEP, TEXTS, harm_in
+from tests.patience import LONG
 from tests.test_transcript_widget import watched
 
 EVERY = {**TEXTS, "deep": DEEP, "one line": "x" * 200_000}
 TOLD = "\n".join(TEXTS.values())
+LARGE = 10_000_000 if LONG else 2_000_000
+ESCAPED = re.compile(r"\\.")
+"""A character that Markdown takes as it is."""
+
 OWN = re.compile("\x1b\\[(31|39)m")
 """The colours of an error in a notebook."""
 
@@ -143,3 +149,57 @@ def test_no_frame_shows_what_a_terminal_or_a_browser_obeys(lab, keeper, path):
 
     assert {name: harm for name, harm in harmful.items() if harm} == {}
     assert "\x1b[31m" in lab.events()["reason"].dropna().str.cat()
+
+
+def test_no_view_shows_what_a_terminal_or_a_browser_obeys(lab, keeper):
+    """Tree, inspector and transcript: what travels to a browser, and what stands where none lives; and ``explain``."""
+    views = {"tree": lab.tree(), "inspector": keeper.watch(), "transcript": keeper.transcript()}
+    harmful = {name: harm_in(json.dumps(heard_by(view), ensure_ascii=False)) for name, view in views.items()}
+    for name, view in views.items():
+        bundle, _ = view._repr_mimebundle_()
+        harmful[f"{name} alone"] = harm_in(bundle["text/plain"]) | harm_in(bundle["text/html"], html=True)
+        view.close()
+    told = lab.explain(keeper)
+    harmful["explain"] = harm_in(str(told) + repr(told)) | harm_in(ESCAPED.sub("", told._repr_markdown_()), html=True)
+    harmful["reprs"] = harm_in(repr([lab, keeper, keeper.state, keeper.info(), keeper.log(), keeper.call]))
+
+    assert {name: harm for name, harm in harmful.items() if harm} == {}
+    assert "ended with LookupError" in told
+
+
+def heard_by(view: Any) -> list[Any]:
+    """What a widget tells a browser that looks at it."""
+    heard: list[Any] = []
+    view.send = lambda content, buffers=None: heard.append(content)
+    view._hear(view, {"t": "hello", "looker": "me"}, [])
+    wait_for(lambda: heard)
+    return heard
+
+
+def test_an_error_is_drawn_as_text_and_holds_what_was_said(lab, keeper):
+    """What a notebook shows of it is its own colours and text; the exception itself says what the agent said."""
+    with pytest.raises(Exception, match="ended with") as raised:
+        keeper.call(redeliver=False).fail(TOLD).result(60)
+
+    drawn = OWN.sub("", "\n".join(raised.value._render_traceback_()))
+
+    assert harm_in(drawn) == set()
+    assert "<script>" in drawn
+    assert raised.value.reason.message == TOLD
+
+
+def test_a_reopened_lab_has_every_text_as_it_was(tmp_path):
+    """Megabytes in one line too; what has more levels than a store can write is refused by name."""
+    large, deep = {**EVERY, "large": "<script>" + "x" * LARGE}, DEEP
+    for _ in range(100_000):
+        deep = [deep]
+    with Lab(tmp_path / "b.lab", nodes=1) as lab:
+        keeper = lab.start(Keeper, id="keeper")
+        assert keeper.call.keep(large).result(60) == large
+        with pytest.raises(TypeError, match=r"the arguments of /keeper\.keep cannot travel: .*deep"):
+            keeper.call.keep(deep)
+        assert {len(view) < 1_000_000 for view in (repr(keeper.watch()), repr(lab.tree()), repr(lab.steps()))} == {True}
+
+    with Lab(tmp_path / "b.lab", nodes=1) as lab:
+        lab.resume()
+        assert lab["/keeper"].state["kept"] == large

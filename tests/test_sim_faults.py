@@ -171,21 +171,26 @@ async def test_every_mode_ends_and_leaves_the_simulator_serving(sim, mode, strea
 
 
 async def test_the_controls_work_from_a_blocking_program(sim):
-    """``control(endpoint)`` sets faults, reads the log and clears both."""
+    """``control(endpoint)`` sets faults, puts them back as spent as they were, reads the log and clears both."""
     steer = control(Endpoint(sim.base_url, sim.api_key))
     assert sim.api_key not in repr(steer.endpoint)
 
     await asyncio.to_thread(steer.faults, [{"mode": "529"}], latency_s=0.01)
     refused = await talk(sim, post(sim, {"model": "sim", "max_tokens": 9, "messages": [user("hi")]}))
     struck = await asyncio.to_thread(steer.struck)
+    await asyncio.to_thread(steer.faults, [{"mode": "500", "times": 1}])
+    spent = await talk(sim, post(sim, {"model": "sim", "max_tokens": 9, "messages": [user("tea?")]}))
+    standing = await asyncio.to_thread(steer.standing)
     await asyncio.to_thread(steer.clear)
+    await asyncio.to_thread(steer.put_back, standing)
     await asyncio.to_thread(lambda: steer.scripts(sim_greeter=["good day"]))
     greeted = await talk(sim, post(sim, {"model": "sim-greeter", "max_tokens": 9, "messages": [user("hi")]}))
     log = await asyncio.to_thread(steer.log)
     await asyncio.to_thread(steer.forget)
 
     assert refused.startswith(b"HTTP/1.1 529 ")
-    assert (struck, [row["status"] for row in log]) == ([1], [529, 200])
+    assert spent.startswith(b"HTTP/1.1 500 ")
+    assert (struck, [row["status"] for row in log]) == ([1], [529, 500, 200])
     assert b"good day" in greeted
     assert await asyncio.to_thread(steer.requests) == 0
     with pytest.raises(ValueError, match="unknown mode"):

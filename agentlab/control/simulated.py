@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab.control.servers import SIM
@@ -74,6 +74,11 @@ class Sim:
             ValueError: A rule that cannot be; the old profile stays.
         """
         self._control.faults(list(rules), latency_s=latency_s, delta_s=delta_s, seed=seed)
+
+    def kept(self) -> Callable[[], None]:
+        """What puts the profile that is in force now back, with its counts; for who sets another for a while."""
+        standing = self._control.standing()
+        return lambda: self._control.put_back(standing)
 
     def clear(self) -> None:
         """Nothing goes wrong any more, and nothing is slow."""

@@ -66,7 +66,7 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
         budget: What one sample may spend on models.
         timeout: Seconds that one sample may take; they stand still while it waits for a provider.
         faults: What goes wrong at the lab's simulator: rules as of ``lab.sim.profile``, or a dict with ``faults``,
-            ``latency_s``, ``delta_s``. They stay until ``lab.sim.clear()``, in a lab of yours.
+            ``latency_s``, ``delta_s``. A lab of yours has at the end what was set there before.
         chaos: What is done to its agents and nodes meanwhile; ``lab.chaos_log()`` says what was done.
         seed: Of all chance: which requests the simulator's faults strike, and what figures draw. Part of what makes
             the run.

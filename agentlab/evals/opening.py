@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentlab.chaos.plan import Plan as Chaos
+from agentlab.errors import AgentLabError
 from agentlab.lab import Lab
 
 
@@ -43,14 +45,21 @@ def open_lab(setting: Setting, where: Path | None, given: Lab | None = None) -> 
     """
     rough = bool(setting.profile or setting.chaos)
     lab = given if given is not None else Lab(where, resume="ask" if rough else True, nodes=setting.nodes)
-    ending = contextlib.ExitStack()
-    if given is None:
-        ending.callback(lab.close)
-    if setting.profile is not None:
-        rest = {name: value for name, value in setting.profile.items() if name != "faults"}
-        lab.sim.profile(setting.profile["faults"], **rest, seed=setting.seed)
-    if setting.chaos is not None:
-        ending.enter_context(lab.chaos(setting.chaos))
-    if given is None and rough:
-        lab.resume()
-    return lab, ending
+    with contextlib.ExitStack() as ending:  # what was set is put back, too, where what follows cannot be
+        if given is None:
+            ending.callback(lab.close)
+        if setting.profile is not None:
+            if given is not None:
+                ending.callback(_put_back, lab.sim.kept())
+            rest = {name: value for name, value in setting.profile.items() if name != "faults"}
+            lab.sim.profile(setting.profile["faults"], **rest, seed=setting.seed)
+        if setting.chaos is not None:
+            ending.enter_context(lab.chaos(setting.chaos))
+        if given is None and rough:
+            lab.resume()
+        return lab, ending.pop_all()
+
+
+def _put_back(profile: Callable[[], None]) -> None:
+    with contextlib.suppress(AgentLabError, ConnectionError):  # the lab was closed meanwhile, its simulator with it
+        profile()

@@ -73,6 +73,14 @@ class Control:
         """How often each rule struck, in their order."""
         return list(self._send("GET", "faults")["struck"])
 
+    def standing(self) -> JSON:
+        """The profile that is in force, with its counts and its beginning: for ``put_back``."""
+        return self._send("GET", "faults")
+
+    def put_back(self, standing: JSON) -> None:
+        """Go on with a profile where it stood: what has struck as often as it may strikes no more."""
+        self._send("PUT", "faults", standing)
+
     def scripts(self, **models: Sequence[str | JSON]) -> None:
         """Models with fixed turns; ``sim_greeter=[...]`` becomes the model ``sim-greeter``."""
         self._send("PUT", "scripts", {name.replace("_", "-"): list(turns) for name, turns in models.items()})

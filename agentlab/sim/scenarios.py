@@ -98,6 +98,10 @@ class Profile(BaseModel):
             raise ValueError(f"{where}: {first['msg']}, got {first['input']!r:.80}") from None
 
 
+STANDING = ("since", "seen", "struck")
+"""What there is of a profile in force beside its rules."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What a rule may look at."""
@@ -124,9 +128,20 @@ class Engine:
         self.profile, self.since = profile, now
         self.seen, self.struck = [0] * len(profile.faults), [0] * len(profile.faults)
 
+    def standing(self) -> JSON:
+        """The profile, since when it holds, and how often each rule was met and struck: what ``take`` puts back."""
+        return {**self.profile.model_dump(), "since": self.since, "seen": self.seen, "struck": self.struck}
+
+    def take(self, value: Any, now: float) -> None:  # JSON off the wire, or a Profile
+        """Take new rules, or what ``standing`` gave; raises ``ValueError`` for a rule that cannot be."""
+        stood = {name: value[name] for name in STANDING if name in value} if isinstance(value, dict) else {}
+        rules = {name: value[name] for name in value if name not in stood} if stood else value
+        self.set(rules if isinstance(rules, Profile) else Profile.read(rules), float(stood.get("since", now)))
+        self.count([stood.get("seen", ()), stood.get("struck", ())])
+
     def count(self, counts: Any) -> None:  # off a file
         """Take the counts that another engine with this profile had."""
-        if counts and len(counts[0]) == len(self.seen):
+        if counts and len(counts[0]) == len(counts[1]) == len(self.seen):
             self.seen, self.struck = list(counts[0]), list(counts[1])
 
     def repeat(self, key: str) -> int:

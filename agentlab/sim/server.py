@@ -7,7 +7,7 @@ Its answers depend on the seed and the request only. Beside the API it serves, w
 
 =========================== =======================================================================================
 ``PUT /__sim/faults``       a list of rules or a ``Profile`` as JSON; replaces the one before (``scenarios``)
-``GET /__sim/faults``       the profile, and how often each rule struck
+``GET /__sim/faults``       the profile, since when, and how often each rule struck; ``PUT`` puts it back
 ``DELETE /__sim/faults``    no more faults
 ``PUT /__sim/scripts``      ``{"sim-name": [turns]}``: models with fixed turns (``minds.script``)
 ``GET /__sim/log``          every request so far: how many, and the newest as a list
@@ -41,7 +41,6 @@ from agentlab.sim.notes import Notes
 from agentlab.sim.scenarios import (
     Call,
     Engine,
-    Profile,
     Rule,
     read_override,
     spoiled_message,
@@ -125,10 +124,9 @@ class Simulator:
         await self.close()
 
     def set_faults(self, faults: Any) -> None:  # JSON as in the table of scenarios, or a Profile
-        """Replace the fault profile; raises ``ValueError`` for a rule that cannot be."""
-        profile = faults if isinstance(faults, Profile) else Profile.read(faults)
-        self.engine.set(profile, time.time())
-        self._notes.note("profile", {"profile": profile.model_dump(), "since": self.engine.since})
+        """Replace the fault profile, or put back what ``GET`` gave; raises ``ValueError`` for a rule that cannot be."""
+        self.engine.take(faults, time.time())
+        self._notes.note("profile", self.engine.standing())
 
     def set_scripts(self, scripts: Mapping[str, Any]) -> None:  # turns, as ``minds.script`` takes them
         """Add models with fixed turns; raises ``ValueError`` for a name or turns that cannot be."""
@@ -151,7 +149,7 @@ class Simulator:
                 rows[value["n"]] = value
                 self.engine.count(value.get("counts"))
             elif what == "profile":
-                self.engine.set(Profile.read(value["profile"]), value["since"])
+                self.engine.take(value, 0.0)
             elif what == "scripts":
                 self._minds |= {name: script(turns) for name, turns in value.items()}
             elif what == "paused":
@@ -380,8 +378,7 @@ class Simulator:
             raise Refused(400, f"{request.path}: {error}") from None
         if what == ("GET", "log"):
             return Reply.of_json(200, {"requests": self.requests, "log": list(self.log)})
-        struck = {"struck": self.engine.struck, "seen": self.engine.seen}
-        return Reply.of_json(200, {**self.engine.profile.model_dump(), **struck})
+        return Reply.of_json(200, self.engine.standing())
 
 
 def _json(body: bytes) -> Any:  # whatever the client sent

@@ -50,6 +50,8 @@ class Board(Pane):
         if name in self._parts:
             self._parts[name].hear(content)
         elif found := self._agents.get(name):
+            with self._lock:
+                self._agents[name] = self._agents.pop(name, found)  # the last one that was asked for
             found.hear(content)
         elif content.get("t") == "hello" and AGENT.fullmatch(name):
             self._parts["tree"]._push().post(functools.partial(self._open, name, content))

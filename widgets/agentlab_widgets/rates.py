@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 from agentlab.events import Change
 from agentlab.looks import CRASH, LOOKS
-from agentlab_widgets.live import Pane, Send, Watched
+from agentlab_widgets.live import Message, Pane, Send, Watched
 from agentlab_widgets.parts import Parts, PartsTeller
 from agentlab_widgets.stored import Elsewhere
 
 RECENT = 600
-"""Seconds of a lab that runs here that are shown; of a stored one its whole life is."""
+"""Seconds of a lab that runs here that are shown; of one that is over or stored its whole life is."""
 
 LEAST = 59
 """Seconds that are shown at least: one bar is no picture."""
@@ -92,12 +92,17 @@ class Rates(PartsTeller):
 
     def _parts(self) -> Parts:
         last = max((second for counts in self._counts.values() for second, _ in counts), default=self._began)
-        until = last if isinstance(self._lab, Elsewhere) else int(time.time())
-        since = self._began if isinstance(self._lab, Elsewhere) else max(self._began, until - RECENT)
+        over = self._lab.closed or isinstance(self._lab, Elsewhere)
+        until = last if over else int(time.time())
+        since = self._began if over else max(self._began, until - RECENT)
         since = min(since, until - LEAST)
         return {name: {**about, **bars_of(self._counts[name], since, until)} for name, about in CHARTS.items()}
 
-    def rest(self) -> Any:
+    def last(self) -> Message | None:
+        """The whole life of a lab that is over; of a file that was let go of there is nothing to read."""
+        return None if isinstance(self._lab, Elsewhere) else self._board.put(self.read(None) or {})
+
+    def rest(self) -> Message | None:
         """Time goes on though nothing happens."""
         return self._board.put(self._parts())
 

@@ -1,6 +1,6 @@
 """Whatever becomes of a cluster, every sample is scored once, and what was journaled is not done again.
 
-All of it in ``make long``; tests/test_evals_cluster.py has a sample.
+All of it in ``make long``.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,20 +19,86 @@ from typing import Any
 import psutil
 import pytest
 
-from agentlab.errors import ClusterLost, WorkerRefused
+from agentlab import Agent
+from agentlab.errors import ClusterLost, StoreError, WorkerRefused
 from agentlab.evals import evaluate, exact
 from agentlab.evals.ledger import rows_of
+from agentlab.evals.machines import door_of
 from agentlab.lab import open_store
 from tests.conftest import wait_for
 from tests.evaluated import Patient, Worker, waiting
-from tests.marks import size
-from tests.patience import LONG
-from tests.test_evals_cluster import journaled
+from tests.marks import mark, size
+from tests.patience import LONG, sign_of
 
 __test__ = LONG
 
 ROOT, SAMPLES = Path(__file__).parent.parent, 6
 Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two workers, each a process with a nanny that starts another one when it dies."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made:
+        yield made
+
+
+def journaled(folder: Path) -> int:
+    """Steps that the labs of a run's workers have committed."""
+    count = 0
+    for path in folder.glob("*.lab"):
+        with contextlib.suppress(StoreError), open_store(path) as store:  # one is just being made
+            count += len(store.steps())
+    return count
+
+
+def patient(folder: str) -> type[Agent]:
+    """A solver whose class no module has: it makes a mark, waits for a sign, and answers."""
+
+    class Patient(Agent):
+        async def solve(self, what: str) -> str:
+            await self.step(mark, folder, what)
+            await sign_of(f"{folder}/go")
+            return what
+
+    return Patient
+
+
+def test_a_worker_that_is_killed_costs_its_unfinished_samples_and_they_go_on_from_their_journals(cluster, tmp_path):
+    """Each is scored once, and no step that was journaled is done again; then the run is over for whoever asks."""
+    from distributed import Client
+
+    solver, samples = patient(str(tmp_path)), [{"input": f"n{n}", "target": f"n{n}"} for n in range(SAMPLES)]
+    path = tmp_path / "runs" / "run.lab"
+    run = evaluate(solver, samples, exact(), path=path, cluster=cluster, nodes=1, wait=False)
+    wait_for(lambda: journaled(path.with_name("run.lab.workers")) == SAMPLES, 120)
+    with Client(cluster, set_as_default=False) as client:
+        victim = min(client.run(os.getpid).values())
+    os.kill(victim, signal.SIGKILL)
+    (tmp_path / "go").touch()
+    run.result(180)
+
+    frame = run.samples()
+    with open_store(path) as store:
+        recorded = Counter((row["id"], row["epoch"]) for row in rows_of(store._read(), run.name))
+    assert frame["output"].tolist() == [f"n{n}" for n in range(SAMPLES)]
+    assert frame["score.exact"].tolist() == [1.0] * SAMPLES
+    assert set(frame["worker"]) <= {"0", "1"}
+    assert set(recorded.values()) == {1}
+    assert [size(tmp_path, f"n{n}") for n in range(SAMPLES)] == [1] * SAMPLES
+    assert set(run.steps()["id"]) == set(frame["id"])
+    assert evaluate(solver, samples, exact(), path=path).samples().equals(frame)
+
+
+def test_a_cluster_is_reached_by_its_address_or_whoever_knows_it(cluster):
+    """By the cluster, a client of it, or the text."""
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        doors = {door_of(each).address for each in (cluster, client, cluster.scheduler_address)}
+    assert len(doors) == 1
 
 
 @pytest.fixture

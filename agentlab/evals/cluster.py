@@ -37,6 +37,9 @@ LOOK = 0.5
 RETURN = 5.0
 """Seconds in which a lost worker's successor may come for the samples that were under way there."""
 
+UNKNOWN = ""
+"""The store of a worker that was lost before it had said which it has."""
+
 HOST = 15.0
 """Seconds after which they begin anew on another host."""
 
@@ -239,9 +242,12 @@ class Cluster:
         place = (site.host, store["path"])
         if any((each.host, each.store) == place for each in self._sites.values()):
             return  # its worker is at it
-        was = self._begun.pop(place, None)
-        waiting = [*self._queue, *(was.jobs if was is not None else ())]
         names = set(store["begun"])
+        was = self._begun.pop(place, None)
+        unknown = self._begun.get((site.host, UNKNOWN), Begun([], None, 0.0)).jobs
+        found = [job for job in unknown if job.place in names]
+        unknown[:] = [job for job in unknown if job.place not in names]
+        waiting = [*self._queue, *found, *(was.jobs if was is not None else ())]
         begun = [job for job in waiting if job.place in names and job.key in self._left]
         self._queue = deque(job for job in waiting if job.place not in names)
         if begun:
@@ -261,10 +267,8 @@ class Cluster:
     def _take_back(self, site: Site) -> None:
         jobs = [job for job in site.jobs.values() if job.key in self._left]
         site.jobs.clear()
-        if site.store is None:
-            self._queue.extendleft(reversed(jobs))
-        elif jobs:
-            begun = self._begun.setdefault((site.host, site.store), Begun([], None, 0.0))
+        if jobs:
+            begun = self._begun.setdefault((site.host, site.store or UNKNOWN), Begun([], None, 0.0))
             begun.jobs += jobs
             begun.since = time.monotonic()
 

@@ -164,6 +164,8 @@ def work(errand: Errand) -> str:
     came: list[Row] = []
     with _lock:
         kept = _ready(errand, worker.state.nthreads)
+        # Before anybody begins: if this worker dies, its samples wait for whoever opens this store.
+        worker.log_event(errand.topic, _opened(kept, worker))
         driver = kept.begin(dataclasses.replace(errand.plan, worker=str(worker.name)), came)
     done, pause = 0, BEAT
     try:
@@ -239,6 +241,11 @@ def _stores(folder: Folder, wanted: str | None) -> Iterator[Path]:
             time.sleep(0.1)
     for number in range(10_000):
         yield where / f"lab-{number}.lab"
+
+
+def _opened(kept: Kept, worker: Any) -> str:
+    nothing = {"rows": [], "running": 0, "waiting": 0, "cost_usd": None}
+    return json.dumps({"worker": worker.address, "store": str(kept.store), **nothing})
 
 
 def _report(errand: Errand, kept: Kept, driver: Driver, rows: list[Row], worker: Any) -> str:

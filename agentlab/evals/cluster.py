@@ -312,12 +312,12 @@ class Cluster:
             return [], None
         now = time.monotonic()
         for place, begun in list(self._begun.items()):
-            if place[0] != site.host or begun.holder not in (None, site.address):
+            if not begun.jobs or place[0] != site.host or begun.holder not in (None, site.address):
                 continue
             own = begun.holder == site.address or site.store in (None, place[1])
             if own or (now > begun.since + RETURN and not self._queue):
-                site.store = place[1]
-                return self._begun.pop(place).jobs, place[1]
+                site.store = place[1] or site.store
+                return self._begun.pop(place).jobs, place[1] or None
         width = self._plan.concurrency if isinstance(self._plan.concurrency, int) else FULL
         count, idle = len(self._queue), sum(not each.jobs for each in self._sites.values())
         size = min(CHUNK, max(-(-count // (2 * len(self._sites))), min(width, -(-count // max(1, idle)))))

@@ -123,3 +123,20 @@ def test_the_next_kernel_waits_no_longer_for_a_clock_that_was_set(tmp_path: Path
     wall.ahead = 7_200.0  # the machine was off for three hours
     with Lab(path, nodes=1, resume=True) as lab:
         wait_for(lambda: lab["/r"].state["heard"].get("once") == 1)
+
+
+def test_what_is_due_when_a_lab_is_back_has_been_sent_for_whoever_looks_next() -> None:
+    """A timer that came due while the lab was away is a message in its agent's mailbox, not one that is to come."""
+    with Lab(nodes=1) as lab:
+        ref = lab.start(Ringer, id="ringer")
+        assert lab._runtime is not None
+        runtime = lab._runtime
+        runtime.run(runtime.timers.hold, True)
+        ref.call.wind(1e9, 0.0).result(60)
+        ref.suspend()
+
+        def released() -> int:
+            runtime.timers.hold(False)
+            return len(runtime.desk.entries[ref.path].pending)
+
+        assert runtime.run(released) == 1

@@ -37,9 +37,12 @@ class Timers:
             self._time.set_timer(entry.path, seconds, again, method, payload)
 
     def hold(self, on: bool) -> None:
-        """Let no timer fire, or let those fire again that are due."""
+        """Let no timer fire, or have those fire that are due by now: who looks next sees what they sent."""
         self.held += 1 if on else -1
-        self._arm(self._time.clock.next_due)
+        if self.held:
+            self._arm(None)
+        else:
+            self._ring()
 
     def look(self) -> None:
         """At the end of a turn, which may have set timers: have the clock looked at when the next is due."""
@@ -59,7 +62,6 @@ class Timers:
             self._alarm = self._desk.loop.call_later(min(wait, FARTHEST), self._ring)
 
     def _ring(self) -> None:
-        self._alarm = None
         for timer in self._time.take_due():
             self._mail.send(timer.path, timer.method, timer.payload, sender=timer.path)
             self._time.has_rung(timer)

@@ -58,9 +58,19 @@ class Folder:
     host: str
 
     def found(self) -> Path:
-        """The folder on this host; it is there when this returns."""
-        near = self.host == probed()["host"] and Path(self.beside).parent.is_dir()
-        where = Path(self.beside) if near else Path(tempfile.gettempdir(), f"agentlab-{os.getuid()}", self.key)
+        """The folder on this host; it is there when this returns.
+
+        Raises:
+            StoreError: Somebody else has made the one in the machine's temporary folder, which anybody may.
+        """
+        if self.host == probed()["host"] and Path(self.beside).parent.is_dir():
+            where = Path(self.beside)
+        else:
+            above = Path(tempfile.gettempdir(), f"agentlab-{os.getuid()}")
+            above.mkdir(mode=0o700, exist_ok=True)
+            if above.lstat().st_uid != os.getuid() or above.is_symlink():
+                raise StoreError(f"{above} belongs to somebody else, who could read and change the samples: remove it")
+            where = above / self.key
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
         return where
 

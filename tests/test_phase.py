@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -302,21 +304,23 @@ def test_a_second_placement_is_refused(entry: Entry) -> None:
         entry.settle_at(2)
 
 
-def test_an_end_without_a_reason_waits_no_longer_than_any_other() -> None:
+def test_an_end_without_a_reason_waits_no_longer_than_any_other(tmp_path: Path) -> None:
     """The successor of a life in C code that was ended does not wait for that code, also if nobody said why."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
     with Lab(nodes=1, stall_notice=300, stall_seconds=600) as lab:
         assert lab._runtime is not None
         runtime = lab._runtime
         bad = lab.start(Bad, id="bad")
-        bad.cast.hold(20)
+        bad.call.add().result(30)
+        bad.cast.hold_until(str(gate))
         entry = runtime.desk.entries["/bad"]
         node, place = runtime.desk.pool.nodes[entry.node or 0], entry.place
-        wait_for(lambda: node.word.read()[0] == place)
+        wait_for(lambda: node.word.key_of(place))
 
         runtime.run(runtime.lives.end, entry, None)
 
-        wait_for(lambda: entry.place not in (0, place))
-        assert node.word.read()[0] == place
+        wait_for(lambda: entry.place not in (0, place))  # while nobody has opened the gate
 
 
 def test_code_that_is_left_of_a_life_begins_no_step_whatever_the_life_ended_for(lab: Lab) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 import pytest
 
-from agentlab.errors import InsecureCluster, InvalidSpec
+from agentlab.errors import InsecureCluster, InvalidSpec, StoreError
 from agentlab.evals import evaluate, exact
+from agentlab.evals.labs import Folder
 from agentlab.evals.machines import as_table, check_private, differing, probed
 from tests.evaluated import Worker
 
@@ -66,3 +70,16 @@ def test_what_two_processes_must_have_in_common_is_a_table():
     assert rows == [("Python", here["Python"], "3.9"), ("agentlab", here["agentlab"], "missing")]
     assert as_table(rows).splitlines()[0].split() == ["what", "here", "there"]
     assert as_table(rows).splitlines()[2].split() == ["agentlab", here["agentlab"], "missing"]
+
+
+def test_a_folder_that_somebody_else_has_made_is_not_used(tmp_path, monkeypatch):
+    """Whoever may write into the machine's temporary folder could have put a link there; one's own is used again."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = Folder("key", str(tmp_path / "elsewhere" / "run"), "another host")
+    own = folder.found()
+    assert own == folder.found() == tmp_path / f"agentlab-{os.getuid()}" / "key"
+
+    own.parent.rename(tmp_path / "away")
+    own.parent.symlink_to(tmp_path / "away")
+    with pytest.raises(StoreError, match="belongs to somebody else"):
+        folder.found()

@@ -49,7 +49,11 @@ async def run_again(path: Path, where: Path) -> list[str]:
         failed = await run(client, cells[:half], "before the restart")
         await manager.restart_kernel(now=True)
         await client.wait_for_ready(timeout=PATIENCE)
-        for part, when in ((cells, "after it"), (cells[half:], "from the middle"), (cells[:half], "from the top again")):
+        for part, when in (
+            (cells, "after it"),
+            (cells[half:], "from the middle"),
+            (cells[:half], "from the top again"),
+        ):
             failed += await run(client, part, when)
         return failed
     finally:

@@ -136,7 +136,7 @@ class Watch:
         if node.too_big and (place or node.too_big > WEIGH_LOOKS):
             self._kill(node, f"it used {size:,} bytes and may use {node.limit:,}", place)
 
-    def _kill(self, node: Node, why: str, place: int = 0) -> None:
+    def _kill(self, node: Node, why: str, place: int | None = None) -> None:
         node.why = why
         node.ran = place
         node.process.kill()  # its line breaks, and ``lost`` is told
@@ -165,7 +165,7 @@ class Watch:
 
     def _judge(self, node: Node, how: str) -> None:
         why = how if node.why is None else f"killed because {node.why}"
-        place = node.ran or node.word.read()[0]
+        place = node.word.read()[0] if node.ran is None else node.ran
         here = {number: entry for number, entry in self._desk.placed.items() if entry.node == node.number}
         if node.kind == "own" and (node.ready or node.why is None):
             place = next(iter(here), 0)

@@ -45,7 +45,8 @@ class Node:
         stalled: It has made no progress for a while, though it runs an agent's code.
         too_big: In how many looks, one after the other, it used more than its limit.
         why: What the kernel kills it for.
-        ran: Whose code it ran when the kernel decided to, by the placement; it may have come to another since.
+        ran: Whose code it ran when the kernel decided to, by the placement (0: nobody's), since it may have come to
+            another by now. None: its word says it.
         struck: A plan of chaos has killed it, whoever ran on it.
         born: Done when it was forked, or could not be.
         born_at: When it was forked, by the loop's clock; from then on it has a while to be ready.
@@ -65,7 +66,7 @@ class Node:
         self.heard = self.told = 0  # notes of the node: heard, and told to be committed
         self.too_big = 0
         self.why: str | None = None
-        self.ran = 0
+        self.ran: int | None = None
         self.struck = False
         self.ready = False
         self.agents = 0

@@ -288,7 +288,7 @@ def test_what_is_missing_looks_the_same_in_every_column(source):
 
 
 def test_times_are_shown_in_milliseconds_and_kept_in_nanoseconds(source):
-    """In text and in a notebook, as a column and as the index, after rows and columns were chosen too."""
+    """In text and in a notebook, as a column and as the index, after rows and columns were chosen too, or taken out."""
     events = source.events()
     sooner = events.assign(at=pd.Timestamp(1_700_000_000_123_456_789, tz="UTC"))[["at", "kind"]].head(3)
 
@@ -297,6 +297,7 @@ def test_times_are_shown_in_milliseconds_and_kept_in_nanoseconds(source):
         sooner._repr_html_(),
         repr(sooner.set_index("at")),
         sooner.set_index("at")._repr_html_(),
+        repr(sooner["at"]),
     ):
         assert "2023-11-14 22:13:20.123+00:00" in shown
     assert sooner["at"].iloc[0].value == 1_700_000_000_123_456_789

@@ -138,7 +138,7 @@ def blocks(item: Any, kind: str) -> list[Any]:
 
 
 def test_no_frame_shows_what_a_terminal_or_a_browser_obeys(lab, keeper, path):
-    """As text and as HTML, of the lab that runs and of its file."""
+    """As text and as HTML, of the lab that runs and of its file; no more does a column, or the count of its values."""
     harmful = {}
     with open_store(path) as stored:
         frames = {f"{where!r}.{name}": getattr(where, name)() for where in (lab, stored) for name in FRAMES}
@@ -146,6 +146,8 @@ def test_no_frame_shows_what_a_terminal_or_a_browser_obeys(lab, keeper, path):
 
     for name, frame in frames.items():
         harmful[name] = harm_in(repr(frame)) | harm_in(frame._repr_html_(), html=True)
+        harmful |= {f"{name}[{column}]": harm_in(repr(frame[column])) for column in frame}
+    harmful["counted"] = harm_in(repr(lab.events()["detail"].value_counts()))
 
     assert {name: harm for name, harm in harmful.items() if harm} == {}
     assert "\x1b[31m" in lab.events()["reason"].dropna().str.cat()

@@ -115,10 +115,17 @@ class Elsewhere:
         return repr(self._stored)
 
 
+class StoredBudget:
+    """What an agent that is only read may spend: its lab knows that alone."""
+
+    def __repr__(self) -> str:
+        return ""
+
+
 class StoredRef:
     """What views ask a ref for that only its live agent could answer: nothing."""
 
-    budget = ""
+    budget = StoredBudget()
 
     def __init__(self, path: str) -> None:
         self.path = path

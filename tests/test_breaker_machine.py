@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,9 +142,17 @@ def test_a_canary_that_succeeds_lets_calls_through_at_a_growing_rate():
     assert (sum(sizes), breaker.state) == (100, "closed")
 
 
-def test_a_canary_that_fails_waits_longer():
-    """Two seconds, four, eight, up to the longest."""
-    breaker, now, waits = opened(), 0.0, []
+@pytest.mark.parametrize(
+    ("tuned", "expected"),
+    [({}, [16.0, 30.0, 30.0]), ({"longest": 10.0}, [10.0, 10.0, 10.0]), ({"probe_every": 300.0}, [16.0, 32.0, 64.0]),
+     ({"probe_every": 1.0}, [2.0, 2.0, 2.0])],
+    ids=["as it is", "longest", "rarer", "not rarer than the first"],
+)  # fmt: skip
+def test_a_canary_that_fails_waits_longer(tuned, expected):
+    """Two seconds, four, eight, up to ``probe_every``: so late is the end of an outage found at the most."""
+    breaker, now, waits = Breaker(0.0, Settings(agents=3, **tuned)), 0.0, []
+    fail(breaker, "abc")
+    breaker.take()
     breaker.ask("x", "x", 0.0)
 
     for _ in range(6):
@@ -154,17 +163,19 @@ def test_a_canary_that_fails_waits_longer():
         breaker.went(ticket, "fault", now, why="529")
         breaker.ask("x", "x", now)
 
-    assert waits == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert waits[:1] == [2.0]
+    assert waits[3:] == expected
 
 
 def test_what_the_provider_asks_for_is_the_least_and_has_an_end():
-    """Retry-after 20 is honoured, 3,600 is capped."""
-    asked, asked_long = Breaker(0.0, QUICK), Breaker(0.0, QUICK)
+    """Retry-after 20 is honoured, and what is longer than a cool-down of its own; 3,600 is capped."""
+    asked, asked_long, usual = Breaker(0.0, QUICK), Breaker(0.0, QUICK), Breaker(0.0, Settings(agents=3))
 
     fail(asked, "abc", retry_after=20.0)
     fail(asked_long, "abc", retry_after=3600.0)
+    fail(usual, "abc", retry_after=90.0)
 
-    assert (asked.due(), asked_long.due()) == (20.0, 30.0)
+    assert (asked.due(), asked_long.due(), usual.due()) == (20.0, 30.0, 90.0)
 
 
 def test_late_faults_do_not_push_the_cooldown():

@@ -71,9 +71,10 @@ class LabBreaker:
         self._do(Waiting.release)
 
     def tune(self, **settings: float) -> None:
-        """Change when it opens and for how long: ``agents``, ``share``, ``window``, ``cooldown``, ``longest``.
+        """Change when it opens and for how long.
 
-        See ``agentlab.supervision.breaker.Settings`` for what they mean.
+        ``agents``, ``share``, ``window``, ``cooldown``, ``probe_every``, ``longest``: see
+        ``agentlab.supervision.breaker.Settings`` for what they mean.
 
         Raises:
             InvalidSpec: There is no such setting, or it is no number > 0.

@@ -15,6 +15,7 @@ from agentlab.drill.report import Report
 from agentlab.errors import AgentLabError, InvalidArgument
 from agentlab.faults import ACTIONS, Action
 from agentlab.lab import Lab
+from agentlab.supervision.breaker import Settings
 from agentlab.supervision.child import Supervisor
 
 How = Literal["breaker", "retries", "restarts"]
@@ -30,6 +31,9 @@ OUTAGE: list[dict[str, Any]] = [
 
 STALL_NOTICE = 2.0
 """Seconds: on a machine that others use too, a node gets no processor for a while though nobody holds it."""
+
+STANDARD = Settings()
+"""What a breaker has that nobody tuned."""
 
 ASKED_AT_ONCE = 16
 PAUSE = 0.02
@@ -109,7 +113,11 @@ class Night:
         lab.sim.profile()  # starts it
         lab.sim.forget()
         self._breaker = lab.breaker("sim")
-        self._breaker.tune(cooldown=2.0 / speed, longest=120.0 / speed)
+        self._breaker.tune(
+            cooldown=STANDARD.cooldown / speed,
+            probe_every=STANDARD.probe_every / speed,
+            longest=STANDARD.longest / speed,
+        )
         clerk = Clerk if how == "breaker" else Loner
         self._clerks = lab.start_many(clerk, busy, under=lab.start(Supervisor("clerks")))
         self._others = lab.start_many(Bystander, agents - busy, under=lab.start(Supervisor("others")))

@@ -38,6 +38,7 @@ class Settings:
         share: Of the agents that called within the window, so many must have failed last (0 to 1).
         window: Seconds for which a call counts.
         cooldown: Seconds until the first probe; they double with each probe that fails.
+        probe_every: They double up to this; only the provider may ask for a longer one (seconds).
         longest: The longest cool-down, also if the provider asks for more (seconds).
     """
 
@@ -45,6 +46,7 @@ class Settings:
     share: float = 0.5
     window: float = 10.0
     cooldown: float = 2.0
+    probe_every: float = 30.0
     longest: float = 120.0
 
 
@@ -277,7 +279,7 @@ class Breaker:
     def _judge(self, call: _Call, failed: bool, why: str, now: float) -> None:
         if call.canary and self.state == "half_open":
             if failed:
-                self._cooldown = min(self._cooldown * 2, self.settings.longest)
+                self._cooldown = min(self._cooldown * 2, self._rarest())
                 self._open(f"the probe failed: {why}", now, self._probe_time(now))
             else:
                 self.limiter.start_over(len(self._calls))
@@ -292,6 +294,10 @@ class Breaker:
     def _is_outage(self) -> bool:
         enough = self._failing >= self.settings.agents
         return enough and self._failing >= self.settings.share * len(self._last)
+
+    def _rarest(self) -> float:
+        """The longest cool-down of its own choice (seconds)."""
+        return min(max(self.settings.cooldown, self.settings.probe_every), self.settings.longest)
 
     def _probe_time(self, now: float) -> float:
         asked = max((last.asked_until for last in self._last.values() if last.failed), default=now)

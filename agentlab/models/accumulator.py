@@ -46,6 +46,7 @@ class Accumulator:
         self._message: JSON | None = None
         self._blocks: list[JSON] = []
         self._open: int | None = None
+        self._pieces: dict[str, list[str]] = {}  # of the block that is open: to add each to a text copies all of it
         self._usage: dict[str, int] = {}
         self._stopped = False
         self.progress = 0
@@ -54,6 +55,7 @@ class Accumulator:
     @property
     def text(self) -> str:
         """The text so far."""
+        self._join_pieces()
         return "".join(block["text"] for block in self._blocks if block["type"] == "text")
 
     @property
@@ -147,17 +149,24 @@ class Accumulator:
         if delta["type"] not in _TEXTS:
             return
         name, into = _TEXTS[delta["type"]]
-        piece, block = delta[name], self._blocks[index]
+        piece = delta[name]
         if not isinstance(piece, str):
             raise TypeError(f"delta.{name}")
-        block[into] = block.get(into, "") + piece
+        self._pieces.setdefault(into, []).append(piece)
         if delta["type"] == "text_delta" and self._on_text is not None:
             self._on_text(storable(piece))
 
     def _close_block(self, event: JSON) -> None:
         if event["index"] != self._open:
             raise self.incomplete("block_order", f"block {event['index']!r:.20} closed, which is not open", "garbage")
+        self._join_pieces()
         self._open = None
+
+    def _join_pieces(self) -> None:
+        for into, pieces in self._pieces.items():
+            block = self._blocks[-1]
+            block[into] = str(block.get(into) or "") + "".join(pieces)
+        self._pieces.clear()
 
     def _end(self, event: JSON) -> None:
         assert self._message is not None

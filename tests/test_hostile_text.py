@@ -12,10 +12,9 @@ import pytest
 
 from agentlab import Agent, Assistant, Lab, Limit, Transcript, child, open_store, tool
 from agentlab.ground.texts import storable
-from tests.conftest import wait_for
 from tests.hostile import DEEP, TEXTS, harm_in
 from tests.patience import LONG
-from tests.test_transcript_widget import watched
+from tests.test_transcript_widget import heard_by, watched
 
 EVERY = {**TEXTS, "deep": DEEP, "one line": "x" * 200_000}
 TOLD = "\n".join(TEXTS.values())
@@ -167,15 +166,6 @@ def test_no_view_shows_what_a_terminal_or_a_browser_obeys(lab, keeper):
 
     assert {name: harm for name, harm in harmful.items() if harm} == {}
     assert "ended with LookupError" in told
-
-
-def heard_by(view: Any) -> list[Any]:
-    """What a widget tells a browser that looks at it."""
-    heard: list[Any] = []
-    view.send = lambda content, buffers=None: heard.append(content)
-    view._hear(view, {"t": "hello", "looker": "me"}, [])
-    wait_for(lambda: heard)
-    return heard
 
 
 def test_an_error_is_drawn_as_text_and_holds_what_was_said(lab, keeper):

@@ -11,7 +11,7 @@ from typing import Any
 from agentlab import Agent, Assistant, Budget, Lab, Limit, child, mcp_server, tool
 from tests.conftest import wait_for
 from tests.test_secrets import written
-from tests.test_transcript_widget import watched
+from tests.test_transcript_widget import heard_by, watched
 
 VALUE = "correct-horse-battery-staple"
 TOKEN = "ghp_" + "a1B2" * 9
@@ -71,7 +71,7 @@ def test_no_place_shows_or_keeps_a_key(tmp_path, monkeypatch, caplog, capfd):
         wait_for(buyer.approvals)
         widgets = [lab.tree(), buyer.watch(), clerk.transcript()]
         seen += [repr(buyer.approvals()), lab.approvals().to_csv(), lab.explain(buyer)]
-        browsers = [watched_tree(widgets[0]), *(watched(each).heard for each in widgets[1:])]
+        browsers = [heard_by(widgets[0]), *(watched(each).heard for each in widgets[1:])]
         buyer.approve("pay")
         seen.append(told(lambda: reply.result(60)))
         seen.append(told(lambda: clerk.call(redeliver=False).ask(f"Keep {BOTH}!").result(60)))
@@ -95,12 +95,3 @@ def test_no_place_shows_or_keeps_a_key(tmp_path, monkeypatch, caplog, capfd):
     for secret in SECRETS:
         assert secret not in everything, [text for text in seen if secret in text][:3]
         assert secret.encode() not in stored + written(tmp_path)
-
-
-def watched_tree(widget: Any) -> list[Any]:
-    """What the tree tells a browser."""
-    heard: list[Any] = []
-    widget.send = lambda content, buffers=None: heard.append(content)
-    widget._hear(widget, {"t": "hello", "looker": "me"}, [])
-    wait_for(lambda: heard)
-    return heard

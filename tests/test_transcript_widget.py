@@ -85,6 +85,15 @@ def watched(widget: Any) -> Browser:
     return browser
 
 
+def heard_by(view: Any) -> list[Any]:
+    """What a widget tells a browser that looks at it."""
+    heard: list[Any] = []
+    view.send = lambda content, buffers=None: heard.append(content)
+    view._hear(view, {"t": "hello", "looker": "me"}, [])
+    wait_for(lambda: heard)
+    return heard
+
+
 # what travels
 
 

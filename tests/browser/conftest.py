@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.browser.install_browser import NONE_FOUND, find_browser
 from tests.browser.jupyter import PATIENCE, Notebook, Server
@@ -22,6 +22,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+expect.set_options(timeout=PATIENCE * 1000)  # its own five seconds are a pause of a busy machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,9 +29,7 @@ NOT_TOLD = ("emit",)
 
 BAD = ("crashed", "killed", "start_failed", "gave_up", "node_down", "supervisor_failed", "dead_letter")
 COLOURS = {
-    **dict.fromkeys(
-        ("crashed", "killed", "start_failed", "gave_up", "node_down", "supervisor_failed", "dead_letter"), CRASH
-    ),
+    **dict.fromkeys(BAD, CRASH),
     **dict.fromkeys(("escalated", "parked", "budget_raised"), LOOKS["parked"].colour),
     **dict.fromkeys(("started", "supervisor_started", "node_started", "resumed", "node_back"), LOOKS["running"].colour),
     **dict.fromkeys(("restarting", "backing_off", "retrying", "rewound", "struck"), LOOKS["backing_off"].colour),

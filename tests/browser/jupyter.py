@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Request
 
 OUTPUT = Path(__file__).parent / "output"
 PATIENCE = 90.0  # seconds; thirty times what the slowest step takes, and five when many others use the machine
@@ -123,6 +123,7 @@ class Server:
             "--LabApp.extension_manager=readonly",
             "--LabApp.news_url=None",
             "--expose-app-in-browser",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
         ]
 
     def _folders(self, home: Path) -> dict[str, str]:
@@ -147,7 +148,7 @@ class Notebook:
         self._heard: dict[str, Callable[..., None]] = {
             "request": self._asked,
             "console": self._printed,
-            "pageerror": lambda error: self.complaints.append(f"uncaught in the page: {error}"),
+            "pageerror": self._threw,
         }
         for event, hear in self._heard.items():
             page.on(event, hear)  # type: ignore[call-overload]  # its types know each event by itself
@@ -273,6 +274,9 @@ class Notebook:
         host = urlsplit(request.url).hostname
         if host not in ("127.0.0.1", None):
             self.complaints.append(f"asked another host: {request.url}")
+
+    def _threw(self, error: Error) -> None:
+        self.complaints.append(f"uncaught in the page: {error.stack}")
 
     def _printed(self, message: ConsoleMessage) -> None:
         if message.type == "error":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, expect
 
+from tests.browser.accessible import barriers
+from tests.browser.conftest import SIZE
 from tests.browser.jupyter import OUTPUT, Notebook
 
 START = """
@@ -31,6 +33,11 @@ clerk = lab.start(Clerk, id="clerk")
 clerk.call.ask("Say: tea").result(60)
 lab.wait_idle(60)
 """
+BEYOND = """view => [...view.querySelectorAll(".al-place, .al-agent-part, .al-player, button, input")].filter(part => {
+    const own = part.getBoundingClientRect(), all = view.getBoundingClientRect();
+    const scrolls = part.closest(".al-chips, .al-body");
+    return own.width && !scrolls && (own.right > all.right + 1 || own.left < all.left - 1);
+}).map((part) => part.className)"""
 DARK, LIGHT = "JupyterLab Dark", "JupyterLab Light"
 
 
@@ -65,6 +72,7 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     row(view, "/team/right").click()
     view.locator(".agentlab-inspector[data-mood='live'] .al-life").nth(1).wait_for()
     view.screenshot(path=OUTPUT / "dashboard.png")
+    found = barriers(view)
 
     view.locator(".agentlab-stream .al-chip[data-kind='crashed']").click()
     expect(view.locator(".al-happened")).to_have_count(1)
@@ -78,7 +86,13 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     expect(top).to_have_attribute("aria-valuenow", str(before - 2))
     theme(notebook, DARK)
     view.screenshot(path=OUTPUT / "dashboard-dark.png")
+    found += barriers(view)
     theme(notebook, LIGHT)
+    notebook.page.set_viewport_size({"width": SIZE["width"] // 2, "height": SIZE["height"] // 2})  # a zoom of 200 %
+    expect(top).to_be_hidden()
+    assert view.evaluate(BEYOND) == []
+    view.screenshot(path=OUTPUT / "dashboard-zoomed.png")
+    notebook.page.set_viewport_size(SIZE)
 
     view.get_by_role("tab", name="inspector").click()
     view.locator(".agentlab-inspector .al-do-crash").click()
@@ -88,6 +102,7 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     other = notebook.page.locator(".jp-LinkedOutputView .agentlab-dashboard")
     expect(other.locator("[data-split='top']")).to_have_attribute("aria-valuenow", str(before - 2))
     notebook.page.screenshot(path=OUTPUT / "dashboard-two.png")
+    assert found == []
 
 
 def test_the_past_of_a_store_is_played_and_nothing_can_be_done_to_it(notebook: Notebook):
@@ -107,6 +122,7 @@ def test_the_past_of_a_store_is_played_and_nothing_can_be_done_to_it(notebook: N
     slider.press("ArrowLeft")
     view.locator(".al-player[data-when='then']").wait_for()
     view.screenshot(path=OUTPUT / "dashboard-past.png")
+    found = barriers(view)
     slider.press("Home")
     view.get_by_label("times as fast as it was").select_option("100")
     view.get_by_label("play on from here").click()
@@ -114,3 +130,4 @@ def test_the_past_of_a_store_is_played_and_nothing_can_be_done_to_it(notebook: N
 
     expect(row(view, "/team/right").locator(".al-word")).to_have_text("running")
     expect(view.locator(".agentlab-inspector .al-do-crash")).to_be_disabled()
+    assert found == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
+from tests.browser.accessible import barriers
 from tests.browser.jupyter import OUTPUT, Notebook
 
 START = """
@@ -47,6 +48,7 @@ def test_an_agent_is_looked_into_and_set_back(notebook: Notebook):
     expect(view.locator(".al-life")).to_have_count(2)
     assert view.locator("img").count() == 0
     view.screenshot(path=OUTPUT / "inspector.png")
+    found = barriers(view)
 
     view.locator("button.al-do-skip").click()
     view.locator(".al-said", has_text="planner.skip() done").wait_for()
@@ -60,8 +62,10 @@ def test_an_agent_is_looked_into_and_set_back(notebook: Notebook):
     notebook.page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
     view.locator(".al-body").evaluate("body => body.scrollTo(0, body.scrollHeight)")
     view.screenshot(path=OUTPUT / "inspector-dark.png")
+    found += barriers(view)
     notebook.page.evaluate(
         "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
     )
     notebook.python("lab.close()")
     notebook.page.wait_for_selector(".agentlab-inspector[data-mood='closed']")
+    assert found == []

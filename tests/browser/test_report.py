@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from agentlab import Agent, Lab, Limit, child
+from tests.browser.accessible import barriers
 from tests.browser.jupyter import OUTPUT
 
 HOSTILE = "<script>document.title='owned'</script><img src=http://127.0.0.1:9/x onerror=document.title='owned'>"
@@ -40,6 +41,7 @@ def test_a_report_opens_from_the_disk_and_asks_nobody(browser: Browser, tmp_path
     OUTPUT.mkdir(exist_ok=True)
     page.screenshot(path=OUTPUT / "report.png", full_page=True)
 
+    assert barriers(page.locator("html")) == []
     assert asked == [file.as_uri()]
     assert said == []
     assert page.title() == "Lab('memory', 1 agent, 1 node)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, expect
 
+from tests.browser.accessible import barriers
 from tests.browser.jupyter import OUTPUT, Notebook
 from tests.clerks import CELL
 
@@ -97,6 +98,8 @@ def test_hostile_markdown_streams_in_and_harms_nothing(notebook: Notebook):
     view.locator(".al-cut").wait_for()
     view.locator(".al-event-crashed").wait_for()
     view.screenshot(path=OUTPUT / "transcript-dark.png")
+    found = barriers(view)
     notebook.page.evaluate(THEME, "JupyterLab Light")
     notebook.page.wait_for_selector("body[data-jp-theme-light='true']", state="attached")
     notebook.python("lab.close()")
+    assert found == []

@@ -26,7 +26,9 @@ function value(node, key, changed = false, depth = 0) {
 }
 
 function section(title, note, ...inside) {
-  const node = make("section", "al-part"), head = make("h4", "", title);
+  const node = make("div", "al-part"), head = make("div", "al-title", title); // no heading: what stands above it in the page is not ours
+  node.setAttribute("role", "group");
+  node.setAttribute("aria-label", title);
   if (note) head.append(make("span", "al-dim", note));
   node.append(head, ...inside);
   return node;

@@ -58,7 +58,7 @@ class Inspector(PartsTeller):
         return parts | {
             "state": state_of(self._lab, now, ref), "mailbox": mailbox_of(now), "hand": hand_of(self._lab, now),
             "asks": asks_of(ref), "checkpoints": self._checkpoints(), "log": {"text": safe("\n".join(now.log), 50_000)},
-            "ties": {"links": now.links, "monitors": now.monitors, "budget": clean(repr(ref.budget), 400)},
+            "ties": {"links": now.links, "monitors": now.monitors, "budget": budget_of(ref)},
         }  # fmt: skip
 
     def _read_lives(self) -> list[dict[str, Any]]:
@@ -86,6 +86,11 @@ class Inspector(PartsTeller):
             (self._path,),
         )
         return [{"seq": seq, "at": at // 1_000_000, "life": life, "bytes": size} for seq, at, life, size in rows]
+
+
+def budget_of(ref: Any) -> str:
+    """What it may spend and has spent; whose it is, the view says on top."""
+    return clean(repr(ref.budget).removeprefix(f"Budget({ref.path!r}: ").removesuffix(")"), 1000)
 
 
 def head_of(now: Seen | None, can: list[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ const draw = (tag, attributes, ...children) => {
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 const numbers = (view, Kind) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 const words = (status) => status.replace("_", " ");
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches; // a colour may fade then, nothing may move
 const count = (n) => n.toLocaleString("en");
 
 function icon(shape, colour) {

@@ -44,6 +44,7 @@ function agentFrame(state, name, title) {
   let shape = "";
   function update(head) {
     write(who, state.label);
+    who.title = state.label; // it may be cut
     if (head) {
       if (shape !== head.status) { shape = head.status; mark.replaceChildren(icon(head.shape, head.colour)); }
       write(what, head.about);

@@ -38,6 +38,9 @@ function rowsView(state, host, select, again) {
   });
   head.append(...tops);
   const pages = pager(state, again);
+  host.setAttribute("role", "group"); // it takes the keys; what sorts and what turns pages are no items of a tree
+  body.setAttribute("role", "tree");
+  body.setAttribute("aria-label", "agents under their supervisors");
   host.append(head, body, pages.node);
 
   function line(slot) {
@@ -118,7 +121,7 @@ function rowsView(state, host, select, again) {
     const node = lines.get(slot)?.node;
     const glow = `color-mix(in srgb, ${state.crash} 38%, transparent)`;
     node?.animate([{ background: glow, boxShadow: `inset 3px 0 ${state.crash}` }, { background: "transparent" }], { duration: FLASH, easing: "ease-out" });
-    node?.querySelector(".al-icon")?.animate([{ transform: "scale(1.7)" }, { transform: "scale(1)" }], { duration: 500, easing: "ease-out" });
+    if (!calm()) node?.querySelector(".al-icon")?.animate([{ transform: "scale(1.7)" }, { transform: "scale(1)" }], { duration: 500, easing: "ease-out" });
   }
 
   return {

@@ -43,7 +43,7 @@ function shownEvents(state) {
 
 function eventRow(state, event) {
   const node = make("div", "al-happened"), mark = make("span", "al-dot"), who = make("button", "al-who", event.path || "the lab");
-  const what = make("span", "al-kind", words(event.kind)), why = make("span", "al-why", event.reason);
+  const what = make("span", "al-kind", words(event.kind)), why = make(event.detail ? "button" : "span", "al-why", event.reason);
   mark.style.background = state.colours[event.kind] ?? "";
   what.title = state.kinds[event.kind] ?? "";
   who.type = "button";
@@ -53,11 +53,13 @@ function eventRow(state, event) {
   node.append(make("time", "", clockTime(event.at)), mark, what, who, make("span", "al-life", event.life ? `#${event.life}` : ""), why);
   node.dataset.kind = event.kind;
   if (!event.detail) return node;
-  const fold = make("details", "al-more-of"), line = make("summary");
-  fold.open = state.open.has(event.seq);
-  fold.addEventListener("toggle", () => (fold.open ? state.open.add(event.seq) : state.open.delete(event.seq)));
-  line.append(node);
-  fold.append(line, make("pre", "", event.detail));
+  const fold = make("div", "al-more-of"), detail = make("pre", "", event.detail);
+  const unfold = (now) => { detail.hidden = !now; why.setAttribute("aria-expanded", now); };
+  why.type = "button";
+  if (!event.reason) why.setAttribute("aria-label", `details of ${words(event.kind)}`);
+  why.addEventListener("click", () => { if (!state.open.delete(event.seq)) state.open.add(event.seq); unfold(state.open.has(event.seq)); });
+  unfold(state.open.has(event.seq));
+  fold.append(node, detail);
   return fold;
 }
 

@@ -17,7 +17,7 @@ from agentlab.models import MessagesClient
 from agentlab.models.model import client_for
 from agentlab.sim import Simulator
 from agentlab.sim.minds import script
-from agentlab.sim.scenarios import MODES
+from agentlab.sim.modes import MODES
 from tests.simulated import ADD, user
 
 LONG = "There was once a text that was long enough to be cut in the middle of it. " * 4

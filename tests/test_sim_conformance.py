@@ -17,7 +17,7 @@ from agentlab.faults import classify
 from agentlab.models.messages import MessagesClient
 from agentlab.sim import Simulator
 from agentlab.sim.modes import MODES
-from agentlab.sim.scenarios import Profile
+from agentlab.sim.rules import Profile
 from tests.conftest import wait_for
 from tests.simulated import ADD, user
 

@@ -10,7 +10,8 @@ import pytest
 
 from agentlab.sim import Endpoint, Simulator, control
 from agentlab.sim.modes import MODES
-from agentlab.sim.scenarios import Call, Profile
+from agentlab.sim.rules import Profile
+from agentlab.sim.scenarios import Call
 from agentlab.sim.server import REFUSED_SECONDS
 from tests.simulated import ADD, library, post, talk, user
 

@@ -216,7 +216,7 @@ def _profile(faults: Any) -> dict[str, Any] | None:
     """The simulator's profile, checked before anything starts."""
     if not faults and not isinstance(faults, str):
         return None
-    from agentlab.sim.scenarios import Profile
+    from agentlab.sim.rules import Profile
 
     given = [faults] if isinstance(faults, Mapping) and "mode" in faults else faults
     try:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from agentlab.ground.preload import note_need
+
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
@@ -34,8 +36,9 @@ class Lanes:
     """
 
     def __init__(self, base_url: str | None, api_key: str | None, timeout: float) -> None:
-        import anthropic  # here: half a second and 30 MB that only those who call a model pay
+        import anthropic  # here: a second and 30 MB that only those who call a model pay
 
+        note_need("anthropic")
         self._timeout = timeout
         # A loopback server is never asked for through the environment's proxies.
         self._trust_env = urlsplit(base_url or "").hostname not in _LOOPBACK

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agentlab.agent.base import Agent, Field
+from agentlab.ground.preload import load_needed
 from agentlab.node.host import Host
 from agentlab.node.loose import serve
 from agentlab.wire.packing import pack_class, unpack
@@ -64,6 +65,7 @@ def main() -> None:
         if request["op"] == "wait":
             answer(kernel, ended(request["pid"]))
             continue
+        load_needed()
         try:
             pid = os.fork()
         except OSError:  # the system has no room for another process: the kernel is told, and asks again

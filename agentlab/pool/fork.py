@@ -36,8 +36,8 @@ LENGTH = struct.Struct("!I")
 START_SECONDS = 60.0
 """So long a zygote may take until it is ready: the imports of a node, on a busy machine."""
 
-ANSWER_SECONDS = 20.0
-"""So long it may take to fork a node."""
+ANSWER_SECONDS = 60.0
+"""So long it may take to fork a node, once with an import before it (``ground/preload``), on a busy machine."""
 
 READY_SECONDS = 60.0
 """So long a node may take from its fork to its first word: it has no imports to do, but the machine may be busy."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +96,9 @@ class Control:
         self._send("DELETE", "log")
 
     def _send(self, method: str, what: str, body: JSON | None = None) -> JSON:
+        import urllib.error  # here: the simulator's own process, which starts with each lab that has one, does without
+        import urllib.request
+
         request = urllib.request.Request(  # noqa: S310 - the address is our own simulator's
             f"{self.endpoint.base_url}/__sim/{what}",
             method=method,

@@ -22,80 +22,17 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from typing import TYPE_CHECKING, Any
 
 from agentlab.sim.grammar import Ask, Turn, digest
 from agentlab.sim.modes import MODES
 from agentlab.sim.schemas import JSON
 from agentlab.sim.wire import Reply
 
+if TYPE_CHECKING:
+    from agentlab.sim.rules import Profile, Rule
+
 _REMEMBERED = 100_000
-
-
-class Rule(BaseModel):
-    """When a mode strikes, and its settings; see the table above."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    mode: str
-    rate: float = Field(default=1.0, ge=0, le=1)
-    nth: tuple[int, ...] | None = None
-    times: int | None = Field(default=None, ge=0)
-    model: str | None = None
-    agent: str | None = None
-    prompt: str | None = None
-    from_s: float = Field(default=0.0, ge=0)
-    until_s: float | None = Field(default=None, ge=0)
-    retry_after: str | None = None
-    after: int = Field(default=2, ge=-1)
-    message: str | None = None
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _known(cls, value: Any) -> str:  # before validation: anything
-        if str(value) not in MODES:
-            raise ValueError(f"unknown mode {value!r}; allowed: {', '.join(MODES)}")
-        return str(value)
-
-    @field_validator("nth", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) else value
-
-    @field_validator("retry_after", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int | float) else value
-
-
-class Profile(BaseModel):
-    """What the simulator does to its answers from now on.
-
-    Args:
-        faults: Rules, first match wins.
-        latency_s: Seconds before each answer starts.
-        delta_s: Seconds between two pieces of a stream.
-        seed: Which requests a ``rate`` strikes; that of the simulator if left out.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    faults: tuple[Rule, ...] = ()
-    latency_s: float = Field(default=0.0, ge=0)
-    delta_s: float = Field(default=0.0, ge=0)
-    seed: int | None = None
-
-    @classmethod
-    def read(cls, value: Any) -> Profile:  # JSON off the wire
-        """Read a profile from a list of rules or an object; raises ``ValueError`` that names field, value and rule."""
-        try:
-            return cls.model_validate({"faults": value} if isinstance(value, list) else value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"{where}: {first['msg']}, got {first['input']!r:.80}") from None
 
 
 STANDING = ("since", "seen", "struck")
@@ -117,11 +54,16 @@ class Engine:
     """Decides which rule strikes: the only state between requests, and it counts, no more."""
 
     seed: int
-    profile: Profile = field(default_factory=Profile)
+    profile: Profile | None = None
     since: float = 0.0
     seen: list[int] = field(default_factory=list)
     struck: list[int] = field(default_factory=list)
     repeats: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+    @property
+    def pauses(self) -> tuple[float, float]:
+        """Seconds before each answer starts, and between two pieces of a stream."""
+        return (0.0, 0.0) if self.profile is None else (self.profile.latency_s, self.profile.delta_s)
 
     def set(self, profile: Profile, now: float) -> None:
         """Take new rules; their counts and time windows start here."""
@@ -130,13 +72,14 @@ class Engine:
 
     def standing(self) -> JSON:
         """The profile, since when it holds, and how often each rule was met and struck: what ``take`` puts back."""
-        return {**self.profile.model_dump(), "since": self.since, "seen": self.seen, "struck": self.struck}
+        profile = self.profile or read_profile([])
+        return {**profile.model_dump(), "since": self.since, "seen": self.seen, "struck": self.struck}
 
     def take(self, value: Any, now: float) -> None:  # JSON off the wire, or a Profile
         """Take new rules, or what ``standing`` gave; raises ``ValueError`` for a rule that cannot be."""
         stood = {name: value[name] for name in STANDING if name in value} if isinstance(value, dict) else {}
         rules = {name: value[name] for name in value if name not in stood} if stood else value
-        self.set(rules if isinstance(rules, Profile) else Profile.read(rules), float(stood.get("since", now)))
+        self.set(read_profile(rules), float(stood.get("since", now)))
         self.count([stood.get("seen", ()), stood.get("struck", ())])
 
     def count(self, counts: Any) -> None:  # off a file
@@ -154,7 +97,7 @@ class Engine:
 
     def strike(self, call: Call, repeat: int, now: float) -> Rule | None:
         """The rule that strikes this call, if any."""
-        for index, rule in enumerate(self.profile.faults):
+        for index, rule in enumerate(self.profile.faults if self.profile is not None else ()):
             if not self._concerns(rule, call):
                 continue
             self.seen[index] += 1
@@ -175,7 +118,7 @@ class Engine:
         if rule.times is not None and self.struck[index] >= rule.times:
             return False
         # Not a running random stream: which of many parallel requests is struck may not depend on their order.
-        seed = self.seed if self.profile.seed is None else self.profile.seed
+        seed = self.seed if self.profile is None or self.profile.seed is None else self.profile.seed
         chance = int(digest(seed, index, call.key, repeat)[:12], 16) / 16**12
         return chance < rule.rate
 
@@ -201,4 +144,11 @@ def spoiled_reply(reply: Reply, rule: Rule | None, request_id: str) -> Reply:
 def read_override(text: str) -> Rule:
     """The per-request header: a mode's name or a rule as JSON."""
     value: JSON = json.loads(text) if text.lstrip().startswith("{") else {"mode": text.strip()}
-    return Profile.read([value]).faults[0]
+    return read_profile([value]).faults[0]
+
+
+def read_profile(value: Any) -> Profile:  # JSON off the wire, or a Profile
+    """The rules in a value; raises ``ValueError`` that names field, value and rule."""
+    from agentlab.sim.rules import Profile  # here: see there
+
+    return value if isinstance(value, Profile) else Profile.read(value)

@@ -29,7 +29,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agentlab.sim import grammar
 from agentlab.sim.checks import Refused, check_request
@@ -41,7 +41,6 @@ from agentlab.sim.notes import Notes
 from agentlab.sim.scenarios import (
     Call,
     Engine,
-    Rule,
     read_override,
     spoiled_message,
     spoiled_reply,
@@ -49,6 +48,9 @@ from agentlab.sim.scenarios import (
 )
 from agentlab.sim.schemas import JSON
 from agentlab.sim.wire import MAX_HEAD, BadRequest, Reply, Request, drain_and_close, read_request, send
+
+if TYPE_CHECKING:
+    from agentlab.sim.rules import Rule
 
 _BACKLOG = 4096
 
@@ -291,7 +293,7 @@ class Simulator:
         entry |= {"prompt": ask.question[:200], "user": user, "mode": rule.mode if rule else None}
         entry |= {"status": reply.status or None, "request_id": request_id}
         entry |= grammar.billed(message) if reply.status == 200 else {"stop_reason": None}
-        if self.engine.profile.faults:
+        if self.engine.seen:
             entry["counts"] = [list(self.engine.seen), list(self.engine.struck)]
         if message["stop_reason"] == "pause_turn":
             self._pause(digest(grammar.said_last([*ask.body["messages"], message])))
@@ -313,18 +315,18 @@ class Simulator:
             raise Refused(400, f"x-sim-fault: {error}") from None
 
     def _render(self, ask: Ask, message: JSON, request_id: str) -> Reply:
-        profile, usage = self.engine.profile, message.get("usage") or {}
+        (wait_s, pause_s), usage = self.engine.pauses, message.get("usage") or {}
         limits = self._limits.take(time.time(), usage.get("input_tokens", 0), usage.get("output_tokens", 0))
         headers = {**limits, "request-id": request_id, "anthropic-organization-id": "org-simulated"}
         content = None if message["content"] is None else [_whole(block) for block in message["content"]]
         whole = {**message, "content": content}
         if not ask.body.get("stream"):
             reply = Reply.of_json(200, whole, headers)
-            return replace(reply, wait_s=profile.latency_s, message=whole, limits=limits)
+            return replace(reply, wait_s=wait_s, message=whole, limits=limits)
         headers |= {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         parts = tuple(map(grammar.frame, grammar.events(message)))
         return Reply(
-            200, headers, parts, streams=True, wait_s=profile.latency_s, pause_s=profile.delta_s, message=whole,
+            200, headers, parts, streams=True, wait_s=wait_s, pause_s=pause_s, message=whole,
             limits=limits,
         )  # fmt: skip
 

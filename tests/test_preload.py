@@ -1,0 +1,45 @@
+"""What one node had to import for a model, the nodes after it have when they are forked."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+
+import pytest
+
+from agentlab import Agent, Assistant, Lab
+from agentlab.ground import preload
+
+
+class Caller(Assistant):
+    """Calls a model."""
+
+    model = "sim-echo"
+
+
+class Looker(Agent):
+    """Says what its node has."""
+
+    async def has(self, name: str) -> bool:
+        """Whether it is imported."""
+        return name in sys.modules
+
+
+def test_nodes_that_are_forked_after_one_has_called_a_model_have_its_library() -> None:
+    """Whoever calls a model there does not wait for a second of imports."""
+    with Lab(nodes=1) as lab:
+        assert lab.start(Caller).call.ask("tea").result(120) == "tea"
+        assert lab.start(Looker, isolation="process").call.has("httpcore2").result(120)  # it comes with anthropic
+
+
+def test_what_cannot_be_imported_is_left_to_whoever_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken library does not end the process from which all nodes are forked."""
+    monkeypatch.setattr(preload, "LIBRARIES", {"broken": ("no_such_module", "colorsys")})
+    monkeypatch.setattr(preload, "_needed", mmap.mmap(-1, 1))
+    monkeypatch.setattr(preload, "_tried", set())
+    preload.load_needed()
+    assert "colorsys" not in sys.modules
+
+    preload.note_need("broken")
+    preload.load_needed()
+    assert "colorsys" in sys.modules

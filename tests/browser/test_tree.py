@@ -299,6 +299,60 @@ def test_many_agents_are_cells_that_can_be_selected(notebook: Notebook):
     notebook.screenshot("cells")
 
 
+CROWD = """
+from agentlab import Limit
+lab.start_many(Counter, 100_000, own_limit=Limit(0, 5.0))
+for number in (70_000, 70_001, 99_000):
+    lab[f"/counter-{number}"].cast.fail("no ink")
+lab.wait_idle(60)
+"""
+
+
+def test_a_hundred_thousand_agents_open_where_the_trouble_is(notebook: Notebook):
+    """A heat map first; keys, wheel, map and counts lead to the three of 100,000 that somebody has to look at."""
+    notebook.write(START, CROWD, "lab.tree()").run_all()
+    notebook.expect("live")
+    notebook.page.wait_for_selector(".al-canvas[data-cells='100005']")
+    scale, keyboard = notebook.tree.locator(".al-scale"), notebook.page.keyboard
+    several = re.compile(r"^a cell is \d+ agents")
+
+    def expect_chosen(number: int) -> None:
+        notebook.tree.locator(".al-what b").filter(has_text=f"/counter-{number}").wait_for()
+
+    expect(scale).to_have_text(several)
+    notebook.screenshot("crowd")
+    notebook.tree.locator(".al-body").focus()
+    for key, number in (("n", 70_000), ("n", 70_001), ("n", 99_000), ("Shift+N", 70_001)):
+        keyboard.press(key)
+        expect_chosen(number)
+    expect(scale).to_have_text("a cell is an agent")
+    expect(notebook.tree.locator(".al-facts")).to_contain_text("ValueError: no ink")
+    notebook.screenshot("crowd-page")
+    page = notebook.tree.locator(".al-page")
+    before = page.inner_text()
+    keyboard.press("PageDown")
+    expect(page).not_to_have_text(before)
+    keyboard.press("0")
+    expect(scale).to_have_text(several)
+
+    overview = notebook.tree.locator("canvas.al-map")
+    overview.click(position={"x": 14, "y": overview.bounding_box()["height"] * 99_004.5 / 100_005})
+    expect_chosen(99_000)
+    notebook.tree.locator(".al-zoom-out").click()
+    expect(scale).to_have_text(several)
+    notebook.tree.locator(".al-body").focus()
+    notebook.tree.locator("canvas").last.hover(position={"x": 200, "y": 200})
+    notebook.page.mouse.wheel(0, -100)
+    expect(scale).to_have_text("a cell is an agent")
+
+    notebook.tree.locator(".al-chip[data-status=parked]").click()
+    expect(notebook.tree.locator(".al-row[data-path]")).to_have_count(3)
+    notebook.row("/counter-70001").locator(".al-last-exit").click()
+    expect(notebook.tree.locator(".al-trace")).to_contain_text("raise ValueError(text)")
+    notebook.tree.locator(".al-chip[data-status=parked]").click()
+    expect(overview).to_be_visible()
+
+
 def test_hostile_text_is_only_text(notebook: Notebook):
     """Markup, escape codes and half characters in a reason are shown, cut and harmless."""
     hostile = r"<img src=x onerror='document.title=`owned`'>\x1b[31m\x00\ud800\u202e" + "x" * 5000

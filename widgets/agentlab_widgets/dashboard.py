@@ -105,7 +105,7 @@ class DashboardWidget(LiveWidget):
     _esm = "\n".join(
         [
             assets("live.js", "parts.js"),
-            module("Tree", "sift.js", "rows.js", "cells.js", "breakers.js", "tree.js"),
+            module("Tree", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "tree.js"),
             module("Inspector", "inspector.js"),
             module("Transcript", "markdown.js", "transcript.js"),
             module("Stream", "stream.js"),

@@ -40,7 +40,7 @@ function arrangeRows(state) {
     const slot = walk.pop();
     if (slot >= 0) order.push(slot);
     if (!wanted && slot >= 0 && sift.folded.has(state.facts.get(slot)?.path)) continue;
-    let family = (state.children.get(slot) ?? []).filter((child) => !wanted || kept.has(child));
+    let family = Array.from(state.children.get(slot) ?? []).filter((child) => !wanted || kept.has(child));
     if (compare) family = sorted(state, family, compare);
     if (family.length) last.add(family[family.length - 1]);
     for (let i = family.length - 1; i >= 0; i--) walk.push(family[i]);
@@ -57,7 +57,7 @@ function sorted(state, family, of) {
 
 // How many of the agents below a folded supervisor are in which status.
 function below(state, slot) {
-  const counts = new Map(), walk = [...(state.children.get(slot) ?? [])];
+  const counts = new Map(), walk = Array.from(state.children.get(slot) ?? []);
   while (walk.length) {
     const at = walk.pop();
     if (!(state.looks[at] & SUPERVISOR)) counts.set(state.looks[at] & STATUS, (counts.get(state.looks[at] & STATUS) ?? 0) + 1);

@@ -12,7 +12,7 @@ function newState() {
   return {
     epoch: -1, mode: "rows", statuses: [], actions: [], crash: "red", counts: {}, minute: 0,
     looks: [], parents: [], facts: new Map(), restarts: new Map(), order: [], depth: [], children: new Map(), selected: -1, wanted: null,
-    shown: [], last: new Set(), hit: null, stale: false, sift: newSift(), trace: null,
+    shown: [], last: new Set(), hit: null, loose: false, stale: false, sift: newSift(), trace: null,
   };
 }
 
@@ -50,23 +50,24 @@ function takeDifference(state, message, buffers) {
   return { moved, touched: Array.from(slots), crashed: Array.from(numbers(buffers[3], Uint32Array)) };
 }
 
-// Depth first, children in the order of their slots: the order of the tree.
+// Depth first, children in the order of their slots: the order of the tree. Of a hundred thousand it takes milliseconds.
 function arrange(state) {
-  const children = new Map();
-  state.looks.forEach((byte, slot) => {
-    if (byte === GONE) return;
-    const parent = state.looks[state.parents[slot]] === undefined ? -1 : state.parents[slot];
-    if (!children.has(parent)) children.set(parent, []);
-    children.get(parent).push(slot);
-  });
-  const order = [], depth = [], walk = [[-1, -1]];
+  const { looks, parents } = state, n = looks.length, ends = new Int32Array(n + 2), lists = new Int32Array(n);
+  const above = (slot) => (looks[parents[slot]] === undefined ? -1 : parents[slot]);
+  let there = 0;
+  for (let slot = 0; slot < n; slot++) if (looks[slot] !== GONE) { ends[above(slot) + 2] += 1; there += 1; }
+  for (let i = 1; i < n + 2; i++) ends[i] += ends[i - 1];
+  const next = ends.slice();
+  for (let slot = 0; slot < n; slot++) if (looks[slot] !== GONE) lists[next[above(slot) + 1]++] = slot;
+  const has = (slot) => slot >= -1 && slot < n && ends[slot + 2] > ends[slot + 1];
+  const get = (slot) => (has(slot) ? lists.subarray(ends[slot + 1], ends[slot + 2]) : undefined);
+  const order = [], depth = new Array(n).fill(-1), walk = [-1];
   while (walk.length) {
-    const [slot, level] = walk.pop();
-    if (slot >= 0) { order.push(slot); depth[slot] = level; }
-    const family = children.get(slot) ?? [];
-    for (let i = family.length - 1; i >= 0; i--) walk.push([family[i], level + 1]);
+    const slot = walk.pop();
+    if (slot >= 0) { order.push(slot); depth[slot] = (depth[above(slot)] ?? -1) + 1; }
+    for (let i = ends[slot + 2] - 1; i >= ends[slot + 1]; i--) walk.push(lists[i]);
   }
-  Object.assign(state, { order, depth, children });
+  Object.assign(state, { order, depth, children: { has, get }, loose: false });
 }
 
 function take(state, message, buffers) {
@@ -78,7 +79,8 @@ function take(state, message, buffers) {
   for (const [slot, at] of message.restarts) state.restarts.set(slot, [...(state.restarts.get(slot) ?? []), at]);
   for (const [slot, times] of state.restarts) state.restarts.set(slot, times.filter((at) => at > state.now - HISTORY + BAR));
   change.touched = [...new Set([...change.touched, ...message.restarts.map(([slot]) => slot)])];
-  if (change.moved) arrange(state);
+  if (change.moved && state.mode === "cells" && !change.fresh) state.loose = true; // arranged when it is drawn
+  else if (change.moved) arrange(state);
   change.moved = resift(state, change) || change.moved;
   return change;
 }
@@ -256,6 +258,7 @@ function rest(state, body) {
 }
 
 function step(state, key) {
+  if (state.loose) arrange(state);
   const order = listed(state) ? state.shown : state.order;
   const at = order.indexOf(state.selected), family = new Set(state.children.get(state.selected));
   const targets = {
@@ -275,12 +278,12 @@ function folds(state, key) {
 }
 
 function view(state, model, el) {
-  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state, again), bottom = inspector(state, model, body), more = rest(state, body), outages = breakers(state, model);
+  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state, again), bottom = inspector(state, model, body), more = rest(state, body), tools = make("div", "al-tools"), outages = breakers(state, model);
   root.dataset.lmSuppressShortcuts = "true"; // else arrow keys move between the notebook's cells
   body.tabIndex = 0;
   body.setAttribute("role", "tree");
   body.setAttribute("aria-label", "supervision tree");
-  root.append(top.node, body, more.node, outages.node, bottom.node);
+  root.append(top.node, tools, body, more.node, outages.node, bottom.node);
   el.append(root);
   let inner = null, mode = "";
 
@@ -312,6 +315,7 @@ function view(state, model, el) {
       event.stopPropagation();
       return KEYS[event.key] ? KEYS[event.key]() : fold(state, state.selected, again);
     }
+    if (inner?.key?.(event.key)) { event.preventDefault(); event.stopPropagation(); return; }
     const slot = step(state, event.key);
     if (slot !== undefined) { event.preventDefault(); event.stopPropagation(); select(slot); }
   });
@@ -322,8 +326,11 @@ function view(state, model, el) {
       if (mode !== wanted) {
         inner?.dispose();
         body.replaceChildren();
+        tools.replaceChildren();
         mode = wanted;
-        inner = (mode === "cells" ? cellsView : rowsView)(state, body, select, again);
+        tools.hidden = mode !== "cells";
+        body.setAttribute("role", mode === "cells" ? "application" : "tree"); // cells take keys, and are no items
+        inner = mode === "cells" ? cellsView(state, body, select, tools) : rowsView(state, body, select, again);
         change = { ...change, fresh: true, moved: true };
       }
       inner.update(change);
@@ -346,6 +353,7 @@ function view(state, model, el) {
 function aside(state, message) {
   if (message.t === "found" && message.epoch === state.epoch && message.word === state.sift.asked) {
     for (const row of message.rows) state.facts.set(row.slot, row);
+    if (state.loose) arrange(state);
     const moved = String(message.rows.map((row) => row.slot)) !== String(state.shown);
     Object.assign(state, { shown: message.rows.map((row) => row.slot), last: new Set(), hit: null });
     state.sift.found = { total: message.total, from: message.from };

@@ -92,7 +92,7 @@ class TreeWidget(LiveWidget):
         lab: Whose tree it is; of a closed one the last state is shown.
     """
 
-    _esm = assets("live.js", "sift.js", "rows.js", "cells.js", "breakers.js", "tree.js")
+    _esm = assets("live.js", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "tree.js")
     _css = assets("live.css", "tree.css")
 
     def __init__(self, lab: Kept) -> None:

@@ -6,37 +6,53 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import gammaln
 
 from agentlab.evals import at_least, pass_at, samples_needed
 from agentlab.evals.figures import bootstrap, difference, estimate, mcnemar, permuted, wilson
 from agentlab.evals.reducers import reducer_of
 
 TRIES = 800
+COUNTS = (10, 20, 50, 100, 300, 1000)
 
 
-def covered(share: float, n: int, epochs: int, *, spread: float = 0.0) -> float:
+def chances(n: int, share: float) -> np.ndarray:
+    """How likely each count of passes is among ``n``, from none to all."""
+    passed = np.arange(n + 1)
+    ways = gammaln(n + 1) - gammaln(passed + 1) - gammaln(n - passed + 1)
+    return np.exp(ways + passed * math.log(share) + (n - passed) * math.log1p(-share))
+
+
+def covered(share: float, n: int, epochs: int, *, spread: float) -> float:
     """How often the interval holds the truth, where each sample has a share of its own around the one given."""
     chance = np.random.default_rng(11)
-    hits = 0
-    for _ in range(TRIES):
-        own = chance.beta(share / spread, (1 - share) / spread, n) if spread else np.full(n, share)
-        values = chance.binomial(epochs, own) / epochs
-        found = estimate(values.tolist(), [epochs] * n if epochs > 1 else None)
-        hits += found.low <= share <= found.high
-    return hits / TRIES
+    own = chance.beta(share / spread, (1 - share) / spread, (TRIES, n)) if spread else share
+    drawn = chance.binomial(epochs, own, (TRIES, n)) / epochs
+    found = [estimate(values, [epochs] * n) for values in drawn]
+    return float(np.mean([each.low <= share <= each.high for each in found]))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_an_interval_of_independent_samples_holds_the_truth_as_often_as_it_says(share):
+    """95 in 100, a little less or more where whole numbers leave no choice: exact, over all counts that may pass."""
+    for n in COUNTS:
+        likely = np.flatnonzero(chances(n, share) > 1e-9)
+        found = [estimate(np.repeat([1.0, 0.0], [passed, n - passed])) for passed in likely]
+        holds = np.array([each.low <= share <= each.high for each in found])
+        assert {each.method for each in found} == {"wilson"}
+        assert 0.92 <= chances(n, share)[likely][holds].sum() <= 0.985, n
 
 
 @pytest.mark.parametrize(
     ("share", "n", "epochs", "spread"),
     [
-        (0.5, 10, 1, 0.0), (0.5, 100, 1, 0.0), (0.02, 100, 1, 0.0), (0.98, 100, 1, 0.0), (0.02, 1000, 1, 0.0),
-        (0.02, 10, 1, 0.0), (0.98, 10, 1, 0.0), (0.5, 10, 4, 0.5), (0.5, 100, 4, 0.5), (0.98, 100, 4, 0.2),
-        (0.02, 100, 4, 0.2), (0.02, 10, 3, 0.0),
+        (0.5, 10, 4, 0.5), (0.5, 100, 4, 0.5), (0.98, 10, 3, 0.5), (0.02, 30, 3, 0.5), (0.98, 100, 4, 0.2),
+        (0.02, 300, 3, 0.5), (0.98, 300, 3, 0.5), (0.02, 1000, 3, 0.5), (0.02, 10, 3, 0.0), (0.98, 300, 3, 0.0),
     ],
 )  # fmt: skip
-def test_an_interval_holds_the_truth_as_often_as_it_says(share, n, epochs, spread):
-    """95 in 100, a little less or more where whole numbers leave no choice: never under 92."""
-    assert covered(share, n, epochs, spread=spread) >= 0.92
+def test_an_interval_of_clustered_epochs_holds_the_truth_as_often_as_it_says(share, n, epochs, spread):
+    """A third of what epochs say they say again; or nothing, where each of them is as good as a sample."""
+    assert covered(share, n, epochs, spread=spread) >= 0.925
 
 
 def test_clustered_scores_that_are_no_shares_have_student_t():
@@ -64,16 +80,28 @@ def test_known_values():
     assert bootstrap([0.0, 1.0] * 50).stderr == pytest.approx(0.05, abs=0.005)
 
 
-def test_a_comparison_of_two_alike_runs_is_seldom_significant():
-    """Under the null at most one in twenty, exact tests less."""
-    chance, passes, graded = np.random.default_rng(3), 0, 0
-    for _ in range(300):
-        a, b = chance.binomial(1, 0.6, (2, 40)).astype(float)
-        passes += difference(a.tolist(), b.tolist()).p < 0.05
-        graded += permuted(chance.normal(0.0, 1.0, 10)) < 0.05
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("n", [10, 100, 1000])
+def test_passes_of_two_alike_runs_differ_in_at_most_one_of_twenty_comparisons(share, n):
+    """McNemar's test is exact, so its size is a sum over how the samples may change, some to the good, some not."""
+    likely = np.flatnonzero(chances(n, 2 * share * (1 - share)) > 1e-4)
+    sizes = []
+    for changed in likely[:: max(1, len(likely) // 5)]:
+        significant = [mcnemar(win, changed - win) < 0.05 for win in range(changed + 1)]
+        sizes.append(chances(int(changed), 0.5)[significant].sum())
 
-    assert passes / 300 <= 0.06
-    assert 0.02 <= graded / 300 <= 0.09
+    assert max(sizes) <= 0.05
+
+
+def test_scores_of_two_alike_runs_differ_in_one_of_twenty_comparisons():
+    """By permutation, all of them where samples are few, else drawn; also where the differences are far from normal."""
+    chance, refused = np.random.default_rng(3), []
+    for n, tries in ((10, 300), (30, 120)):
+        apart = chance.exponential(1.0, (tries, n)) - chance.exponential(1.0, (tries, n))
+        refused.append(np.mean([permuted(row, draws=2_000) < 0.05 for row in apart]))
+
+    assert 0.02 <= refused[0] <= 0.08
+    assert 0.01 <= refused[1] <= 0.09
 
 
 def test_a_difference_counts_wins_and_losses():

@@ -13,6 +13,9 @@ from typing import Any
 
 LEVEL = 0.95
 
+RARE = 0.1
+"""Where fewer epochs pass, or fail, their errors lean so far to one side that t misses the truth too often."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -38,8 +41,8 @@ def estimate(values: Sequence[float], counts: Sequence[int] | None = None, *, le
     """The mean of one value per sample.
 
     Pass or fail (only 0 and 1) without epochs has Wilson's interval; other scores have Student's t. Shares of epochs
-    that passed have t with clustered errors too, and where that leaves 0 to 1, or has no width, Wilson's with the
-    number of independent answers that their variance is worth.
+    that passed have t with clustered errors too; where passes or failures are ``RARE``, or that interval leaves 0 to 1
+    or has no width, Wilson's with the number of independent answers that their variance is worth.
 
     Args:
         values: One per sample: its score, or the mean over its epochs.
@@ -60,9 +63,10 @@ def estimate(values: Sequence[float], counts: Sequence[int] | None = None, *, le
     half = student(level, n - 1) * stderr if n > 1 else math.inf
     low, high = mean - half, mean + half
     passes = is_share or counts is not None
-    if passes and not (0 <= low < high <= 1):
+    if passes and not (0 <= low < high <= 1 and RARE <= mean <= 1 - RARE):
         worth = _worth(mean, stderr, n, sum(counts) if counts is not None else n)
-        return Estimate(n, mean, stderr, *wilson(mean, worth, level=level), "wilson, clustered")
+        z = student(level, n - 1) if n > 1 else None
+        return Estimate(n, mean, stderr, *wilson(mean, worth, level=level, z=z), "wilson, clustered")
     return Estimate(n, mean, stderr, low, high, "t, clustered" if counts is not None else "t")
 
 
@@ -73,9 +77,9 @@ def _worth(mean: float, stderr: float, n: int, answers: int) -> float:
     return min(max(mean * (1 - mean) / stderr**2, n), answers)
 
 
-def wilson(share: float, n: float, *, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's interval of a share of ``n``."""
-    z = normal((1 + level) / 2)
+def wilson(share: float, n: float, *, level: float = LEVEL, z: float | None = None) -> tuple[float, float]:
+    """Wilson's interval of a share of ``n``; with another quantile where the variance was estimated."""
+    z = normal((1 + level) / 2) if z is None else z
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import os
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from pathlib import Path
@@ -16,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from agentlab import faults, frames
 from agentlab.agent.base import Agent
 from agentlab.books.remembered import remembered
-from agentlab.control.approvals import all_approvals
 from agentlab.control.askers import serve
-from agentlab.control.breakers import LabBreaker
 from agentlab.control.cells import BLOCKING, KernelLink, answer_of
 from agentlab.control.chaos import Chaos
 from agentlab.control.children import whereis
@@ -26,22 +22,19 @@ from agentlab.control.held import OneLabPerFile, hold, let_go, turn
 from agentlab.control.options import OnFull, Resume, options_of
 from agentlab.control.progress import tell
 from agentlab.control.resume import bring_back, lines_of, resume
-from agentlab.control.rows import paths_of
-from agentlab.control.rows import rows as make_rows
 from agentlab.control.servers import endpoint_for, simulator_for
 from agentlab.control.simulated import Sim
 from agentlab.control.starting import start_all, start_one
 from agentlab.control.topics import publish
+from agentlab.control.views import Views
 from agentlab.errors import InvalidSpec, LabClosed
-from agentlab.events import Feed, Row
+from agentlab.events import Row
 from agentlab.frames.stored import Frames, StoredLab, open_store
 from agentlab.ground import interrupts
 from agentlab.ground.given import file_of, path_of, seconds, shown, text_of
 from agentlab.ground.interpreter import locked, require_lock
-from agentlab.ground.prose import Prose
 from agentlab.ground.words import counted, spelt
 from agentlab.kernel.runtime import Runtime
-from agentlab.ref.budget import BudgetOf
 from agentlab.ref.cell import RefInCell
 from agentlab.ref.many import Refs
 from agentlab.ref.ref import Ref
@@ -59,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Frames", "Lab", "StoredLab", "open_store"]
 
 
-class Lab(Frames, metaclass=OneLabPerFile):
+class Lab(Views, metaclass=OneLabPerFile):
     """A supervisor runtime resident in this process, and the nodes in which its agents run.
 
     ::
@@ -329,71 +322,7 @@ class Lab(Frames, metaclass=OneLabPerFile):
 
         await anyio.to_thread.run_sync(self.__exit__, *failure)
 
-    # seeing
-
-    def agents(self) -> pd.DataFrame:
-        """One row per agent and supervisor as it is now."""
-        return frames.stored_agents(self._store) if self._runtime is None else frames.agents(self.rows())
-
-    def approvals(self) -> pd.DataFrame:
-        """One row per call of a tool that waits for a person; ``ref.approve(step)`` is the person's word."""
-        if self._runtime is None or self._runtime.closed:
-            return super().approvals()
-        return frames.approvals(self._runtime.run(all_approvals, self._runtime))
-
-    def breaker(self, name: str) -> LabBreaker:
-        """The circuit breaker of one dependency: ``sim``, ``anthropic``, ``openai``, ``mcp:files`` ...
-
-        It opens by itself when many agents fail there; ``open()`` and ``close()`` are for people.
-
-        Raises:
-            InvalidArgument: Nothing depends on that; names what there is.
-        """
-        return LabBreaker(self._live, text_of(name, "breaker: name", "a text like 'anthropic'", "name"))
-
-    def breakers(self) -> pd.DataFrame:
-        """One row per breaker that was asked for, as it is now. See ``agentlab.frames.breakers``."""
-        runtime = self._runtime
-        if runtime is None or runtime.closed:
-            return frames.stored_breakers(self._store)
-        now = time.time_ns()
-        return frames.breakers(runtime.run(lambda: [room.row(now) for room in runtime.breakers]))
-
-    def rows(self, paths: Iterable[str] | None = None) -> list[Row]:
-        """The tree as plain rows, in start order, depth first; only ``paths`` if given. Any thread.
-
-        Of a closed lab: the rows as they were, all stopped.
-        """
-        runtime = self._live
-        wanted = None if paths is None else paths_of(paths)
-        if runtime.closed:
-            ended = (row._replace(status="stopped", mailbox=0, node=None) for row in self._last)
-            return [row for row in ended if wanted is None or row.path in wanted]
-        found: list[Row] = runtime.run(make_rows, runtime, wanted)
-        return found
-
-    def feed(self) -> Feed:
-        """An inbox of committed events and of the places that changed; close it when done."""
-        return self._live.hub.open()
-
-    def tree(self) -> Any:
-        """The live supervision tree, as a widget."""
-        if self._runtime is not None and self._runtime.thread.away:
-            self._runtime.thread.check()
-        return importlib.import_module("agentlab_widgets").TreeWidget(self)
-
-    def watch(self, ref: Ref | str) -> Any:
-        """A live look into one agent, as ``ref.watch()``: state, message in hand, mailbox, lives, checkpoints, log."""
-        return self[path_of(ref, "watch", "ref")].watch()
-
-    @property
-    def budget(self) -> BudgetOf:
-        """What all agents together may spend on models, and have: ``limit``, ``used``, ``left``; ``add`` raises it."""
-        return BudgetOf(self._link, "/")
-
-    def _held(self) -> dict[tuple[str, str], int]:
-        found: dict[tuple[str, str], int] = {}
-        return found if self.closed else self._live.run(self._live.desk.ledger.messages.accounts.reserved)
+    # having all of it do something
 
     def publish(self, topic: str, method: str, *args: Any, **kwargs: Any) -> int:
         """Cast to every subscriber of a topic; how many there are. InvalidArgument if one of them would refuse it."""
@@ -409,11 +338,6 @@ class Lab(Frames, metaclass=OneLabPerFile):
             InvalidSpec: Another plan is on.
         """
         return Chaos(self._live, plan)
-
-    def explain(self, ref: Ref | str) -> str:
-        """Why an agent is in the state it is in, in a paragraph, from its events."""
-        path = path_of(ref, "explain", "ref")
-        return Prose(BLOCKING["explain"](self._live, path if path.startswith("/") else "/" + path))
 
     def endpoint(self, ref: Ref | str) -> Endpoint:
         """Where the server of an agent (a ``ServerAgent``) listens, and its token, which its ``repr`` does not show.

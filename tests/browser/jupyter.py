@@ -64,7 +64,7 @@ class Server:
             stderr=subprocess.STDOUT,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # it only calls prctl
         )
-        wait_for(self._answers, "the start of JupyterLab (its log is beside its folders)", 60)
+        wait_for(self._answers, "the start of JupyterLab (its log is beside its folders)", 240)
 
     def url(self, path: str) -> str:
         """The address of a path on this server, token included."""

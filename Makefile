@@ -15,8 +15,8 @@ CHECKS := tests ruff format types floors notebooks browser others
 QUICK := core ruff format types floors
 
 # What depends on the interpreter's insides: run on every other Python that is found here.
-INSIDES := $(addprefix tests/test_,slices.py wire.py store.py store_interrupts.py forks.py kernel_life.py notebook_kernel.py \
-  tree_widget.py agent.py arguments.py tools.py interpreter.py)
+INSIDES := $(addprefix tests/test_,slices.py wire.py store.py store_interrupts.py forks.py agent.py arguments.py tools.py \
+  interpreter.py)
 
 # The core is tested first while one works: supervision, states, messages, the store, and that nothing is done twice.
 CORE := $(addprefix tests/test_,supervision.py oracle.py child.py agent.py arguments.py events.py wire.py lab.py ref.py \

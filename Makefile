@@ -40,7 +40,7 @@ unexport PYTHONDONTWRITEBYTECODE
 long: $(VENV)/.installed-test
 	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py drill.py store_life.py soak.py evals_killed.py evals_cluster_deaths.py)
 
-.PHONY: help lab test quick long pythons bench clean insides core $(CHECKS)
+.PHONY: help lab test quick long pythons bench docs clean insides core $(CHECKS)
 
 help:
 	@echo "make lab     set everything up and open the tour in JupyterLab"
@@ -49,6 +49,7 @@ help:
 	@echo "make long    run every death and every minute of which the suite has a sample"
 	@echo "make pythons run all tests and notebooks on every other Python that is found here"
 	@echo "make bench   measure agentlab beside its peers, three quarters of an hour, into tests/benchmarks/results.md"
+	@echo "make docs    make pages of the notebooks, the how-tos and the docstrings, into build/docs"
 	@echo "make clean   remove the environment and everything that was built"
 
 lab: $(VENV)/.installed
@@ -103,6 +104,11 @@ pythons:
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks $(BENCH_ARGS)
 
+# Nothing is run: what a notebook shows is what is stored in it, and `make notebooks` holds it to that.
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -q -W --keep-going -b html notebooks build/docs
+	@echo "build/docs/index.html"
+
 clean:
 	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -119,6 +125,10 @@ $(VENV)/.installed-test: $(BIN)/pip pyproject.toml
 
 $(VENV)/.installed-insides: $(BIN)/pip pyproject.toml
 	$(INSTALL) '.[insides]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: $(BIN)/pip pyproject.toml
+	$(INSTALL) '.[docs]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(BIN)/pip pyproject.toml

@@ -1,8 +1,8 @@
 """Run the Python blocks of a Markdown file one after another, as cells of one notebook, and hold it to what it says.
 
 A comment behind a statement that is a number or a representation, as in ``Lab()  # Lab('memory', 0 agents, 2 nodes)``,
-is a claim about the value; everything after ``: `` in it is for the reader. A comment behind ``print(...)`` is what is
-printed.
+is a claim about the value; everything after ``: `` in it is for the reader. A comment behind ``print(...)``, or behind
+the beginning of a ``with exercise(...)``, is what is printed.
 
     python tests/run_readme.py README.md
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CLAIM = re.compile(r"# (?P<value>\d+|[A-Z]\w*\(.*?\))(?=: |$)")
-PRINTED = re.compile(r"^ *print\(.*\) +# (.+)$", re.MULTILINE)
+CLAIM = re.compile(r"# (?P<value>\d+|True|[A-Z]\w*\(.*?\))(?=: |$)")
+PRINTED = re.compile(r"^ *(?:print|with exercise)\(.*[):] +# (.+)$", re.MULTILINE)
 
 
 def blocks(markdown: str) -> list[str]:

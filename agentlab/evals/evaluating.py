@@ -56,7 +56,7 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
 
     Args:
         solver: An ``Agent`` class or ``child(...)``; its message ``solve`` (an assistant's ``ask``) gets the input.
-        samples: A DataFrame, a list of dicts, a ``.jsonl``, ``.csv`` or ``.parquet`` file, a dataset, ``Sample``s.
+        samples: A DataFrame, a list of dicts or ``Sample``, a ``.jsonl``, ``.csv`` or ``.parquet`` file, a dataset.
         scorer: A scorer, or ``{"name": scorer, ...}``.
         message: Another message of the solver.
         epochs: How often each sample is worked on.

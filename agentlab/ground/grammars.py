@@ -10,13 +10,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 from types import ModuleType
 
 SLOW = "rfc3987_syntax"
+_turn = threading.Lock()  # the stand-in is there for all threads, and only who put it there may take it away
 
 
 def defer_grammars() -> None:
     """Import jsonschema, if nobody has, with a stand-in for its grammars, which goes again."""
+    with _turn:
+        _import_with_stand_in()
+
+
+def _import_with_stand_in() -> None:
     if {"jsonschema", SLOW} & sys.modules.keys() or not all(map(importlib.util.find_spec, ("jsonschema", SLOW))):
         return
     stand_in = ModuleType(SLOW)

@@ -47,7 +47,7 @@ class Assistant(Agent):
             your own with ``create`` (``agentlab.models.Model``).
         base_url: Another server that speaks the Messages API; it takes ``model`` whatever it is called.
         system: The system prompt.
-        tools: ``Tool``s or typed functions.
+        tools: Each a ``Tool`` or a typed function.
         max_tokens: The longest answer of one model call.
         max_turns: Model calls in one ``ask``.
         max_repairs: Turns in a row that may go wrong (a tool failed, an answer does not fit); the model is told of

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Lab, Supervisor, Transcript, child, tool
+from agentlab import Agent, Lab, Supervisor, Transcript, child, open_store, tool
 from agentlab.errors import InvalidArgument
+from agentlab_widgets.inspector import asks_of
+from agentlab_widgets.stored import Elsewhere
 from agentlab_widgets.values import Allowance, difference, field_node, node_of
 from tests.conftest import wait_for
 from tests.test_transcript_widget import HOSTILE, Browser, watched
@@ -152,6 +154,39 @@ def test_a_doubt_is_settled_by_its_button(lab):
     assert reply.result(60) == "paid"
     wait_for(lambda: not browser.parts["asks"]["doubts"])
     widget.close()
+
+
+@tool(approve=True)
+def send(text: str) -> str:
+    """Send it, if somebody allows it."""
+    return text
+
+
+class Sender(Agent):
+    """Asks before it sends."""
+
+    async def send(self) -> str:
+        """Ask."""
+        return str(await self.step(send, text="tea"))
+
+
+def test_who_only_reads_sees_what_waits_for_a_person(tmp_path):
+    """Approvals and steps in doubt, as their own lab tells them; of an agent of which nothing waits there is none."""
+    with Lab(tmp_path / "asks.lab", nodes=1) as lab:
+        doubtful, asking = lab.start(Clerk, id="doubtful"), lab.start(Sender, id="asking")
+        doubtful.cast.buy()
+        asking.cast.send()
+        wait_for(lambda: doubtful.doubts() and asking.approvals())
+        with open_store(tmp_path / "asks.lab") as stored:
+            elsewhere = Elsewhere(stored)
+            wait_for(elsewhere["/doubtful"].doubts)
+            doubts, approvals = asks_of(elsewhere["/doubtful"]), asks_of(elsewhere["/asking"])
+        known = asks_of(lab["/asking"])["approvals"]
+
+    assert doubts["approvals"] == approvals["doubts"] == []
+    assert [ask["name"] for ask in doubts["doubts"]] == ["pay"]
+    assert [{**ask, "began": ""} for ask in approvals["approvals"]] == [{**ask, "began": ""} for ask in known]
+    assert [ask["input"] for ask in known] == ["text='tea'"]
 
 
 def test_what_travels_of_a_value_is_bounded():

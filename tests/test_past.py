@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from agentlab import Agent, Lab, Supervisor, child, open_store
 from agentlab.events import Event, Row
 from agentlab_widgets.past import NOT_YET, tree_at
 from agentlab_widgets.player import CHUNK, Tape
+from agentlab_widgets.then import Life, letters_then, seen_then
 from tests.conftest import wait_for
 from tests.test_dashboard import Page
 
@@ -40,6 +42,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Path]
         )
         for id in ("crashed", "quiet", "stopped", "parked", "again"):
             lab.start(Counter, id=id)
+        for _ in range(3):
+            lab["/crashed"].call.add().result(60)
         for path in ("/crashed", "/team/kept", "/again", "/again"):
             lab[path].crash()
             lab.wait_idle(60)
@@ -198,3 +202,87 @@ def test_an_odd_moment_is_none(lived, word):
     widget.close()
 
     assert played(page) == []
+
+
+def test_an_agent_is_seen_as_it_was_at_each_of_its_checkpoints(lived):
+    """State, life and what it had handled; a moment before it nobody was there."""
+    lab, _ = lived
+    store, life = lab._read(), Life(lab._read(), "/crashed")
+    points = store.select("SELECT at, seq FROM checkpoint WHERE path = '/crashed' ORDER BY id")
+    crash = next(event for event in events_of(lab) if (event.kind, event.path) == ("crashed", "/crashed"))
+
+    seen = [seen_then(store, life, "/crashed", at) for at, _ in points]
+    before, down = (seen_then(store, life, "/crashed", at) for at in (points[0][0] - 1, crash.at))
+
+    assert [json.loads(each.image["count"]) for each in seen[:4]] == [0, 1, 2, 3]
+    assert [each.seq for each in seen] == [seq for _, seq in points]
+    assert seen[-1].handled == 3
+    assert (before.image, before.incarnation) == ({}, 0)
+    assert (down.status, down.incarnation, json.loads(down.image["count"])) == ("stopped", 1, 3)
+
+
+def test_a_mailbox_is_seen_as_it_was_and_a_step_runs_until_it_ended(lived):
+    """Between two messages' ends: the first is gone, the second in hand or waiting."""
+    lab, _ = lived
+    rows = lab._read().select("SELECT sent_at, started_at, ended_at FROM message WHERE path = '/crashed' ORDER BY id")
+
+    then = [[letter.begun for letter in letters_then(lab._read(), "/crashed", at)] for at, _, _ in rows]
+    hand = [[letter.begun for letter in letters_then(lab._read(), "/crashed", at)] for _, at, _ in rows]
+    over = [letters_then(lab._read(), "/crashed", at) for _, _, at in rows]
+
+    assert all(len(each) == 1 for each in then)
+    assert hand == [[started] for _, started, _ in rows]
+    assert over == [[], [], []]
+
+
+def turned(page: Page, part: str, *, back: bool) -> list[dict[str, Any]]:
+    """The differences by which an inspector went back, or came back to the present."""
+    told = [said for said in page.of(part, "difference") if "state" in said["set"]]
+    return [said for said in told if (said.get("over", [""])[0] == "as it was") == back]
+
+
+@pytest.mark.parametrize("source", ["lab", "store"])
+def test_the_inspector_of_a_dashboard_is_turned_back_with_the_tree(lived, source):
+    """At the first moment the agent is not there yet; nothing can be done; the present comes back whole."""
+    lab, file = lived
+    with open_store(file) as stored:
+        widget = lab.dashboard() if source == "lab" else stored.dashboard()
+        page = Page(widget)
+        part = f"inspector:{page.place('/crashed')}"
+        now = page.open(part)
+        first = page.open("tree")
+
+        page.say("tree", t="when", at=first["span"][0] - 1, speed=0)
+        wait_for(lambda: turned(page, part, back=True))
+        then = turned(page, part, back=True)[0]
+        page.say(part, t="do", what="crash")
+        page.say("tree", t="when", at=None)
+        wait_for(lambda: turned(page, part, back=False))
+        back = turned(page, part, back=False)[0]
+        widget.close()
+
+    assert then["over"][0] == "as it was"
+    assert then["set"]["head"]["status"] == NOT_YET
+    assert then["set"]["state"]["fields"] == then["set"]["lives"] == []
+    assert then["set"]["head"]["can"] == []
+    assert "ties" in then["gone"]
+    assert page.of(part, "did") == []
+    assert back["set"]["state"] == now["parts"]["state"]
+
+
+def test_an_inspector_that_is_opened_in_the_past_shows_the_past(lived):
+    """Also of who is gone since; in the present there is nobody to open."""
+    lab, _ = lived
+    there = next(event.at for event in events_of(lab) if (event.kind, event.path) == ("started", "/team/short"))
+    widget = lab.dashboard()
+    page = Page(widget)
+    page.open("tree")
+
+    page.say("tree", t="when", at=there // 1_000_000 + 1, speed=0)
+    wait_for(lambda: played(page))
+    row = next(r for said in page.of("tree", "difference") for r in said["rows"] if r["path"] == "/team/short")
+    told = page.open(f"inspector:{page.of('tree', 'snapshot')[0]['epoch']}:{row['slot']}")
+    widget.close()
+
+    assert told["over"][0] == "as it was"
+    assert told["label"] == "/team/short"

@@ -68,7 +68,7 @@ function choose(board) {
   board.absent.clear();
 }
 
-// The moment that the tree shows: later events are not shown then, and the agent beside it says that it is of now.
+// The moment that the tree shows: later events are not shown then; the inspector is turned back by the kernel.
 function follow(board) {
   const { when } = strandOf(board, "tree").strand.state, events = strandOf(board, "events").strand.state, until = when?.at ?? null;
   if (events.until !== until) {
@@ -146,10 +146,12 @@ function agentPart(board) {
     return tab;
   });
   host.setAttribute("role", "tabpanel");
-  bar.append(make("span", "al-fill"), make("span", "al-of-now", "as it is now"));
+  const ofNow = make("span", "al-of-now", "as it is now"); // a conversation is not turned back
+  bar.append(make("span", "al-fill"), ofNow);
   node.append(bar, host);
   function turn(name) { board.tab = name; for (const each of board.views) each.choose(); }
   function update() {
+    ofNow.hidden = board.tab !== "transcript";
     tabs.forEach((tab, i) => {
       tab.setAttribute("aria-selected", TABS[i] === board.tab);
       tab.tabIndex = TABS[i] === board.tab ? 0 : -1;

@@ -40,6 +40,10 @@ class Board(Pane):
         self._lock = threading.Lock()
         self._parts = {name: make(lab, functools.partial(self._speak, name)) for name, make in PARTS.items()}
         self._agents: dict[str, Pane] = {}
+        self._moment: int | None = None
+        tree = self._parts["tree"]
+        assert isinstance(tree, PlayerPane)
+        tree.told = self._turn_to
 
     def _speak(self, name: str, content: dict[str, Any], buffers: Sequence[bytes]) -> None:
         self.send(content | {"pane": name}, buffers)
@@ -77,15 +81,25 @@ class Board(Pane):
             each.end()
         part.hear(content)
 
+    def _turn_to(self, at: int | None) -> None:
+        """The tree shows a moment now: so do inspectors; in the tree's thread."""
+        self._moment = at
+        for each in list(self._agents.values()):
+            if isinstance(each, InspectorPane):
+                each.turn_to(at)
+
     def _made(self, name: str) -> Pane | str:
         """The part, or why there is none."""
         kind, epoch, slot = AGENT.fullmatch(name).groups()  # type: ignore[union-attr]  # ``hear`` has matched it
         path = self._parts["tree"]._push().path(int(epoch), int(slot))
         send = functools.partial(self._speak, name)
-        if path is None or seen(self._lab, path) is None:
+        then = kind == "inspector" and self._moment is not None
+        if path is None or (not then and seen(self._lab, path) is None):
             return "There is no such agent any more."
         if kind == "inspector":
-            return InspectorPane(self._lab, path, send)
+            pane = InspectorPane(self._lab, path, send)
+            pane.turn_to(self._moment)
+            return pane
         fields = fields_of(self._lab, path)
         if not fields:
             return f"{clean(path)} has no conversation: none of its fields is a Transcript."

@@ -14,10 +14,13 @@ from agentlab.events import Change
 from agentlab.ground.texts import clean, safe
 from agentlab.looks import LOOKS
 from agentlab.ref.ref import Ref
+from agentlab.store.past import LAST
 from agentlab_widgets.live import LiveWidget, Pane, Send, assets, name_of
 from agentlab_widgets.look import AnyLab, effects_of, lab_of, seen
 from agentlab_widgets.mirror import ACTIONS, has_message, moves
 from agentlab_widgets.parts import Parts, PartsTeller
+from agentlab_widgets.past import OVER
+from agentlab_widgets.then import Life, seen_then
 from agentlab_widgets.values import LARGE, Allowance, Node, difference, field_node, node_of, short
 
 LIVES, CHECKPOINTS, STEPS = 40, 40, 100  # that are shown, the newest
@@ -25,14 +28,30 @@ ENDS = ("crashed", "killed", "exited", "start_failed", "node_down")
 
 
 class Inspector(PartsTeller):
-    """Reads one agent."""
+    """Reads one agent, as it is or as it was ``at`` a moment (ns since 1970)."""
 
-    def __init__(self, lab: AnyLab, path: str, send: Send) -> None:
+    def __init__(self, lab: AnyLab, path: str, send: Send, at: int | None = None) -> None:
         super().__init__(lab, path, send)
         self._store = lab._store
         self._last_event = 0
         self._lives: list[dict[str, Any]] = []
         self._compared: dict[str, Any] = {}
+        self._at = at
+        self._life = Life(self._store, path)
+
+    def turn_to(self, at: int | None) -> None:
+        """Show the agent as it was at a moment (ns since 1970); None: as it is. From any thread."""
+        if at != self._at:
+            self._at = at
+            self.post(lambda: self._turn_to(at))
+
+    def _turn_to(self, at: int | None) -> None:
+        if at == self._at and not self._lab.closed:  # else it was played on meanwhile
+            self._push(self._board.put(self.read(None) or {}))
+
+    def head(self, *, whole: bool) -> dict[str, Any]:
+        """Whose view it is, and whether of the past."""
+        return super().head(whole=whole) | ({} if self._at is None else {"closed": True, "over": OVER})
 
     def compare(self, before: int, after: int) -> None:
         """Show what differs between two checkpoints. From any thread."""
@@ -47,6 +66,8 @@ class Inspector(PartsTeller):
 
     def read(self, change: Change | None) -> Parts | None:
         """All parts as they are now; None if it does not look different."""
+        if self._at is not None:
+            return self._read_then(self._at) if change is None else None
         if not self.concerns(change):
             return None
         now, rows = seen(self._lab, self._path), self._lab.rows([self._path])
@@ -59,6 +80,19 @@ class Inspector(PartsTeller):
             "state": state_of(self._lab, now, ref), "mailbox": mailbox_of(now), "hand": hand_of(self._lab, now),
             "asks": asks_of(ref), "checkpoints": self._checkpoints(), "log": {"text": safe("\n".join(now.log), 50_000)},
             "ties": {"links": now.links, "monitors": now.monitors, "budget": budget_of(ref)},
+        }  # fmt: skip
+
+    def _read_then(self, at: int) -> Parts:
+        """What is known of a moment: nothing of it changes any more."""
+        then, ms = seen_then(self._store, self._life, self._path, at), at // 1_000_000
+        lives = [life for life in self._read_lives() if life["from"] <= ms and life["n"] <= then.incarnation]
+        for place, life in enumerate(lives):
+            if life["to"] is not None and life["to"] > ms:
+                lives[place] = {**life, "to": None, "how": "", "why": "", "trace": ""}
+        return {
+            "head": head_of(then, []), "lives": lives, "diff": {}, "state": state_of(self._lab, then, None),
+            "mailbox": mailbox_of(then), "hand": hand_of(self._lab, then, at),
+            "checkpoints": self._checkpoints(at), "log": {"text": safe("\n".join(then.log), 50_000)},
         }  # fmt: skip
 
     def _read_lives(self) -> list[dict[str, Any]]:
@@ -80,17 +114,18 @@ class Inspector(PartsTeller):
         self._lives = lives[-LIVES:]
         return self._lives
 
-    def _checkpoints(self) -> list[dict[str, Any]]:
+    def _checkpoints(self, until: int = LAST) -> list[dict[str, Any]]:
         rows = self._store.select(
-            f"SELECT seq, at, incarnation, bytes FROM checkpoint WHERE path = ? ORDER BY seq DESC LIMIT {CHECKPOINTS}",  # noqa: S608  # ours
-            (self._path,),
+            "SELECT seq, at, incarnation, bytes FROM checkpoint WHERE path = ? AND at <= ?"  # noqa: S608  # ours
+            f" ORDER BY seq DESC LIMIT {CHECKPOINTS}",
+            (self._path, until),
         )
         return [{"seq": seq, "at": at // 1_000_000, "life": life, "bytes": size} for seq, at, life, size in rows]
 
 
 def budget_of(ref: Any) -> str:
     """What it may spend and has spent; whose it is, the view says on top."""
-    return clean(repr(ref.budget).removeprefix(f"Budget({ref.path!r}: ").removesuffix(")"), 1000)
+    return clean(str(ref.budget).removeprefix(f"Budget({ref.path!r}: ").removesuffix(")"), 1000)
 
 
 def head_of(now: Seen | None, can: list[str]) -> dict[str, Any]:
@@ -106,7 +141,7 @@ def head_of(now: Seen | None, can: list[str]) -> dict[str, Any]:
         ]
         about += [f"node {now.node}"] if now.node is not None else []
         about += [f"{now.handled:,} messages handled"]
-    look = LOOKS[status]
+    look = LOOKS.get(status, LOOKS["stopped"])  # the past has words of its own
     return {
         "status": status, "colour": look.colour, "shape": look.shape, "about": clean(" · ".join(about), 300),
         "can": can, "actions": ACTIONS, "reason": clean(now.reason, 300) if now else "",
@@ -121,7 +156,7 @@ def state_of(lab: AnyLab, now: Seen, ref: Any) -> dict[str, Any]:
         "SELECT name FROM field WHERE path = ? AND seq = ? UNION SELECT name FROM item WHERE path = ? AND seq = ?",
         (now.path, now.seq, now.path, now.seq),
     )
-    drafts = _draft(now, ref) if now.in_hand is not None and now.in_hand.begun else []
+    drafts = _draft(now, ref) if ref is not None and now.in_hand is not None and now.in_hand.begun else []
     return {"fields": fields, "changed": sorted(clean(name, 80) for (name,) in changed), "draft": drafts}
 
 
@@ -149,8 +184,8 @@ def mailbox_of(now: Seen) -> dict[str, Any]:
     return {"count": now.mailbox - (now.in_hand is not None), "letters": letters}
 
 
-def hand_of(lab: AnyLab, now: Seen) -> dict[str, Any] | None:
-    """The message in hand with its steps: those that ended from the store, those that run from the journal."""
+def hand_of(lab: AnyLab, now: Seen, at: int = LAST) -> dict[str, Any] | None:
+    """The message in hand with its steps: ended ones (by ``at``) from the store, running ones from the journal."""
     letter = now.in_hand
     if letter is None:
         return None
@@ -159,6 +194,7 @@ def hand_of(lab: AnyLab, now: Seen) -> dict[str, Any] | None:
          "state": "replayed" if each.replayed else each.outcome, "fault": clean(each.fault, 80),
          "given": safe(each.given, 600), "gave": safe(each.gave, 600)}
         for each in effects_of(lab, [letter.key]).get(letter.key, [])
+        if each.at + int((each.took_s or 0) * 1e9) <= at
     ]  # fmt: skip
     steps += [
         {"name": clean(each.name, 80), "kind": each.kind, "at": each.began // 1_000_000, "took": None,
@@ -194,9 +230,16 @@ class InspectorPane(Pane):
     def __init__(self, lab: AnyLab, path: str, send: Send) -> None:
         super().__init__(lab, send)
         self._path = path
+        self._at: int | None = None
+
+    def turn_to(self, at: int | None) -> None:
+        """Show the agent as it was at a moment (ns since 1970); None: as it is. From any thread."""
+        self._at = at
+        if self._pusher:
+            self._pusher.turn_to(at)
 
     def _tell(self) -> Inspector:
-        return Inspector(self._lab, self._path, self.send)
+        return Inspector(self._lab, self._path, self.send, self._at)
 
     def _said(self, pusher: Any, content: dict[str, Any]) -> None:
         """A button was pressed: the same operation as in code."""
@@ -205,6 +248,8 @@ class InspectorPane(Pane):
             pusher.compare(content["before"], content["after"])
         if content.get("t") != "do":
             return
+        if self._at is not None:
+            return  # nothing can be done to the past
         ref, name = self._lab[self._path], name_of(self._lab, self._path)
         if what in ACTIONS:
             self._carry_out(f"{name}.{what}()", getattr(ref, what))

@@ -14,6 +14,9 @@ from agentlab.events import Event, EventKind, Row
 NOT_YET, REMOVED = "not yet", "removed"
 """The status of a place that is there now, and was not then."""
 
+OVER = ("as it was", "This is how it was then: nothing can be done to the past. The button 'now' leads back.")
+"""What a view of a moment says of itself, short and long."""
+
 ENDS: tuple[EventKind, ...] = (
     "crashed", "killed", "exited", "start_failed", "ignored", "supervisor_exited", "supervisor_failed", "stopped",
 )  # fmt: skip

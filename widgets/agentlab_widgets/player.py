@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agentlab.events import Change, Event, Row
 from agentlab_widgets.live import Message
-from agentlab_widgets.past import BECOMES, Places, rows_then, tell
+from agentlab_widgets.past import BECOMES, OVER, Places, rows_then, tell
 from agentlab_widgets.pusher import Pusher, is_restart
 from agentlab_widgets.stored import Elsewhere
 from agentlab_widgets.tree import TreePane, last_rows
@@ -21,7 +21,6 @@ FASTEST = 100
 CHUNK = 500  # events that are read at once
 MINUTE = 60_000_000_000  # ns
 COLUMNS = "seq, at, kind, path, incarnation, node, reason"
-OVER = ("as it was", "This is how it was then: nothing can be done to the past. The button 'now' leads back.")
 
 
 class Tape:
@@ -85,6 +84,8 @@ class Player(Pusher):
     _speed = 0.0
     _moved = 0.0
     _first: int | None = None
+    told: Callable[[int | None], None] = staticmethod(lambda at: None)
+    """Hears of each moment that is shown (ns since 1970), and of None: the present."""
 
     def turn_to(self, at: int | None, speed: float) -> None:
         """Show a moment (ms since 1970), and play on from it so many times as fast; None: the present. Any thread."""
@@ -103,6 +104,7 @@ class Player(Pusher):
         if self._tape is not None and not self._lab.closed:
             self._tape = None
             self._push(super().look(None))
+            self.told(None)
 
     def look(self, change: Change | None) -> Message | None:
         """What changed; in the past what has been played since."""
@@ -123,6 +125,7 @@ class Player(Pusher):
         passed = tape.wind(at)
         crashed = [] if back else [event.path for event in passed if event.kind in ("crashed", "killed")]
         self._push(self._mirror.replace(tape.rows(), crashed) or ({"t": "beat"}, []))
+        self.told(at)
 
     def last(self) -> Message | None:
         """Of a lab that was closed the end is shown."""
@@ -154,10 +157,14 @@ class Player(Pusher):
 
 
 class PlayerPane(TreePane):
-    """What the tree of the dashboard says and hears."""
+    """What the tree of the dashboard says and hears; ``told`` hears of each moment that it shows."""
+
+    told: Callable[[int | None], None] = staticmethod(lambda at: None)
 
     def _tell(self) -> Player:
-        return Player(self._lab, self.send, lambda: last_rows(self._lab))
+        player = Player(self._lab, self.send, lambda: last_rows(self._lab))
+        player.told = self.told
+        return player
 
     def _said(self, pusher: Any, content: dict[str, Any]) -> None:
         """The slider was moved, or something that every tree hears."""

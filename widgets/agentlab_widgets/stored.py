@@ -5,6 +5,7 @@ So the same views show a lab that runs elsewhere, or ran once; nothing can be do
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from typing import Any
 
 from agentlab.control.looking import ITEMS, LINES, Letter, Seen
 from agentlab.events import Change, Event, Feed, Hub, Row
+from agentlab.frames import stored_approvals
 from agentlab.frames.places import stored_rows
 
 POLL = 1.0
@@ -28,6 +30,11 @@ MARK = (
 )
 WAITS = "SELECT key, method, sender, sent_at, deliveries FROM inbox WHERE path = ? ORDER BY place"
 PRINTED = "SELECT detail FROM event WHERE path = ? AND kind = 'log' ORDER BY seq DESC LIMIT ?"
+DOUBTS = (
+    "SELECT begun.step, begun.mark, inbox.method, begun.at FROM begun JOIN inbox ON inbox.key = begun.message_key"
+    " WHERE inbox.path = ? AND begun.once = 1 AND NOT EXISTS (SELECT 1 FROM step WHERE"
+    " step.message_key = begun.message_key AND step.step = begun.step AND step.outcome = 'ok') ORDER BY begun.step"
+)
 Mark = tuple[int, int, int, int]
 
 
@@ -89,12 +96,8 @@ class Elsewhere:
         select = self._store.select
         image = self._store.state(path)
         seqs = select("SELECT max(seq) FROM checkpoint WHERE path = ?", (path,))
-        waits = select(
-            "SELECT key, method, sender, sent_at, deliveries FROM inbox WHERE path = ? ORDER BY place", (path,)
-        )
-        lines = select(
-            "SELECT detail FROM event WHERE path = ? AND kind = 'log' ORDER BY seq DESC LIMIT ?", (path, LINES)
-        )
+        waits = select(WAITS, (path,))
+        lines = select(PRINTED, (path, LINES))
         letters = [Letter(key, method, sender, sent, 0, tries, [], "") for key, method, sender, sent, tries in waits]
         lengths = {name: len(saved) for name, saved in image.items() if isinstance(saved, list)}
         newest = {name: saved[-ITEMS:] if isinstance(saved, list) else saved for name, saved in image.items()}
@@ -109,7 +112,7 @@ class Elsewhere:
         return [name for (name,) in self._store.select("SELECT DISTINCT name FROM item WHERE path = ?", (path,))]
 
     def __getitem__(self, path: str) -> StoredRef:
-        return StoredRef(path)
+        return StoredRef(self, path)
 
     def __repr__(self) -> str:
         return repr(self._stored)
@@ -123,21 +126,36 @@ class StoredBudget:
 
 
 class StoredRef:
-    """What views ask a ref for that only its live agent could answer: nothing."""
+    """What views ask a ref for, as far as the store has it: who only reads sees what waits, and cannot answer.
 
-    budget = StoredBudget()
+    Args:
+        lab: Where it is.
+        path: Which agent.
+    """
 
-    def __init__(self, path: str) -> None:
+    budget = ""
+
+    def __init__(self, lab: Elsewhere, path: str) -> None:
+        self._lab = lab
         self.path = path
         self.draft: dict[str, Any] = {}
 
     def approvals(self) -> list[dict[str, Any]]:
-        """Calls that wait for a person: who only reads cannot answer."""
-        return []
+        """Calls that wait for a person: step, tool, input, message, since."""
+        found = stored_approvals(self._lab._read())
+        names = ("step", "tool", "input", "message", "since")
+        return [{name: row[name] for name in names} for row in found[found["path"] == self.path].to_dict("records")]
 
     def doubts(self) -> list[dict[str, Any]]:
-        """Steps in doubt: the same."""
-        return []
+        """``once`` steps that began and did not finish, of an agent that is parked: another's may be under way."""
+        if not any(row.status == "parked" for row in self._lab.rows([self.path])):
+            return []
+        found = []
+        for step, mark, method, at in self._lab._read().select(DOUBTS, (self.path,)):
+            kind, name, *_ = json.loads(mark)
+            if kind != "approval":
+                found.append({"step": step, "name": name, "message": method, "began": at})
+        return found
 
 
 class StoreFeed(Feed):

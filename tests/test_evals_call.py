@@ -111,6 +111,17 @@ def test_results_go_out_as_parquet(tmp_path, shared):
     assert found["score.exact"].tolist() == [1.0]
 
 
+def test_a_run_that_was_answered_in_part_goes_out_as_parquet(tmp_path, shared):
+    """What is missing is missing there too, whatever sample came first."""
+    run = evaluate(Worker, ["raise", "tea"], exact(), lab=shared, name="in part")
+
+    found = pd.read_parquet(run.to_parquet(tmp_path / "part.parquet"))
+
+    assert found["output"].isna().tolist() == [True, False]
+    assert found["target"].isna().all()
+    assert "cannot be solved" in found["error"].iloc[0]
+
+
 def test_a_bar_follows_a_run_to_its_end(shared):
     """Done, running, failed, spent; the widget reads the same everywhere, and says at the end how it ended."""
     shared.sim.profile(latency_s=2.0)

@@ -11,6 +11,8 @@ from agentlab.errors import InvalidSpec
 from agentlab.evals import evaluate, exact, includes, samples_from_inspect
 from tests.evaluated import Clerk, Worker, questions
 
+pytestmark = pytest.mark.xdist_group("inspect")  # it takes seconds to import
+
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Lab]:

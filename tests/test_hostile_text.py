@@ -70,6 +70,13 @@ class Parrot(Assistant):
     tools = (repeat,)
 
 
+class Talker(Assistant):
+    """Talks to a model that does not come to an end."""
+
+    model = "sim-long"
+    max_tokens = 10_000_000
+
+
 def same(value: Any) -> Any:
     """An effect."""
     return value
@@ -129,6 +136,19 @@ def test_a_model_says_hostile_things_and_a_tool_repeats_them(lab, keeper):
     assert uses == [storable(text) for text in TEXTS.values()]
     heard = watched(parrot.transcript()).heard
     assert harm_in(repr(parrot.transcript()) + json.dumps(heard, ensure_ascii=False)) == set()
+
+
+def test_a_long_answer_of_a_model_comes_whole(lab):
+    """In however many pieces; what is shown of it stays short."""
+    said = "<script>\x1b[31m" + "x" * (LARGE if LONG else 100_000)
+    lab.sim.scripts(sim_long=[said])
+    talker = lab.start(Talker, id="talker")
+
+    assert talker.call(timeout=600).ask("Go on!").result(600) == said
+
+    shown = [repr(talker.watch()), repr(talker.transcript()), repr(lab.steps(path="/talker")), lab.explain(talker)]
+    assert {len(view) < 50_000 for view in shown} == {True}
+    assert harm_in("".join(shown)) == set()
 
 
 def blocks(item: Any, kind: str) -> list[Any]:

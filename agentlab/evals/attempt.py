@@ -16,6 +16,7 @@ from agentlab.agent.base import Agent
 from agentlab.errors import InvalidSpec
 from agentlab.evals.samples import Sample, plain
 from agentlab.evals.scorers import Scorer, scored
+from agentlab.ground.redaction import redact
 
 WORK, GRADE = "sample_work", "sample_grade"
 
@@ -46,7 +47,7 @@ def attempt_class(solver: type[Agent], message: str, scorers: Mapping[str, Score
                         scores[name] = await scored(each, output, Sample(**sample))
                     except Exception as error:  # it fails its own sample, visibly, and never the run
                         scores[name] = {"error": f"scorer {name}: {type(error).__name__}: {error}"}
-                self.sample_scores = json.dumps(scores)
+                self.sample_scores = redact(json.dumps(scores))  # what scorers say is for people
             return {"output": output, "scores": json.loads(self.sample_scores)}
 
     Attempt.__name__ = solver.__name__

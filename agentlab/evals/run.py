@@ -170,9 +170,12 @@ class Run:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write ``samples()`` as a parquet file (extra ``parquet``), values that are no texts as JSON; its path."""
+        import pandas as pd
+
         where, frame = file_of(path, "to_parquet: path"), self.samples()
         for name in ("input", "target", "output"):
-            frame[name] = [each if each is None or isinstance(each, str) else json.dumps(each) for each in frame[name]]
+            known = [None if each is pd.NA else each for each in frame[name]]
+            frame[name] = [each if each is None or isinstance(each, str) else json.dumps(each) for each in known]
         frame.to_parquet(where)
         return where
 

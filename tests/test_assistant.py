@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentlab import Assistant, Lab, tool
-from agentlab.errors import AgentDown
+from agentlab.errors import AgentDown, InvalidArgument
 from agentlab.sim import Control, control
 
 
@@ -302,3 +302,15 @@ def test_the_same_code_talks_to_the_real_api(lab):
         max_tokens = 20
 
     assert "4" in lab.start(Real, id="real").call.ask("2+2? Answer with the number only.").result(60)
+
+
+@pytest.mark.parametrize("said", ["", " \n", [], [{"type": "text", "text": ""}], [{"type": "image"}], [{"type": "x"}]])
+def test_what_no_model_takes_is_refused_where_the_call_is_made(lab, said):
+    """Whoever presses Enter too early ends nobody."""
+    clerk = lab.start(Echo)
+
+    for asks in (clerk.call.ask, clerk.cast.ask, lambda text: clerk.call.ask_for(int, text)):
+        with pytest.raises(InvalidArgument, match=r"something to say\]; got .*: (text|block 0) .*Nothing was done"):
+            asks(said)
+
+    assert (clerk.incarnation, clerk.status) == (1, "running")

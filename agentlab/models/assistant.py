@@ -24,7 +24,7 @@ from agentlab.agent.base import Agent, Transcript
 from agentlab.errors import ModelFailed
 from agentlab.ground.redaction import leaked, redact
 from agentlab.models.accumulator import JSON
-from agentlab.models.blocks import content_of, without_data
+from agentlab.models.blocks import Said, content_of, without_data
 from agentlab.models.exchange import Exchange, Limits
 from agentlab.models.model import Model, choose
 from agentlab.models.prices import cost_of, load_prices
@@ -76,7 +76,7 @@ class Assistant(Agent):
 
     async def ask(
         self,
-        text: str | list[dict[str, Any]],
+        text: Said,
         *,
         images: Sequence[str | bytes | Path] = (),
         documents: Sequence[str | bytes | Path] = (),
@@ -104,7 +104,7 @@ class Assistant(Agent):
     async def ask_for(
         self,
         type: type[T],
-        text: str | list[dict[str, Any]],
+        text: Said,
         *,
         images: Sequence[str | bytes | Path] = (),
         documents: Sequence[str | bytes | Path] = (),
@@ -113,7 +113,7 @@ class Assistant(Agent):
     async def ask_for(
         self,
         type: Any,
-        text: str | list[dict[str, Any]],
+        text: Said,
         *,
         images: Sequence[str | bytes | Path] = (),
         documents: Sequence[str | bytes | Path] = (),
@@ -121,7 +121,7 @@ class Assistant(Agent):
     async def ask_for(
         self,
         type: Any,  # noqa: A002  # the contract's name; whatever pydantic reads: a class, or a form of typing
-        text: str | list[dict[str, Any]],
+        text: Said,
         *,
         images: Sequence[str | bytes | Path] = (),
         documents: Sequence[str | bytes | Path] = (),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from agentlab.errors import InvalidArgument
 
@@ -29,20 +31,45 @@ def content_of(
     Raises:
         InvalidArgument: There is nothing to say, or something that no model takes; says which and why.
     """
+    blocks = _checked_text(text)
+    if isinstance(text, str) and not images and not documents:
+        return text
+    # Providers answer best when what is asked about comes before the question.
+    return [*map(_document, documents), *map(_image, images), *blocks]
+
+
+def _checked_text(text: str | Sequence[JSON]) -> list[JSON]:
     if isinstance(text, str):
         if not text.strip():
             raise InvalidArgument(
                 f"ask: text is {text!r}; a model takes at least one character that is not a space.", argument="text"
             )
-        if not images and not documents:
-            return text
-        said = [{"type": "text", "text": text}]
-    else:
-        said = [_checked(index, block) for index, block in enumerate(text)]
-        if not said:
-            raise InvalidArgument("ask: text is an empty list; a message has at least one block.", argument="text")
-    # Providers answer best when what is asked about comes before the question.
-    return [*map(_document, documents), *map(_image, images), *said]
+        return [{"type": "text", "text": text}]
+    if not text:
+        raise InvalidArgument("ask: text is an empty list; a message has at least one block.", argument="text")
+    return [_checked(index, block) for index, block in enumerate(text)]
+
+
+class _Sayable:
+    """Has pydantic refuse what no model takes."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, text: str | list[JSON]) -> str | list[JSON]:
+        try:
+            _checked_text(text)
+        except InvalidArgument as error:
+            why = str(error).removeprefix("ask: ").removesuffix(".")
+            raise PydanticCustomError("nothing_to_say", "{why}", {"why": why}) from None
+        return text
+
+    def __repr__(self) -> str:
+        return "with something to say"
+
+
+Said = Annotated[str | list[dict[str, Any]], _Sayable()]
+"""What a person says: refused where the call is made if no model takes it, so that no agent dies of it."""
 
 
 def without_data(content: Any) -> Any:

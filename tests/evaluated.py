@@ -36,6 +36,20 @@ class Clerk(Assistant):
     on_fault = SOON
 
 
+@tool
+def search(q: str) -> str:
+    """Search."""
+    raise ConnectionError(f"no answer for {q}")
+
+
+class Stubborn(Assistant):
+    """Its model asks for the same tool for ever; which, the test says."""
+
+    model = "sim-stubborn"
+    tools = [add, search]
+    on_fault = SOON
+
+
 class Echo(Assistant):
     """Says what is said to it."""
 

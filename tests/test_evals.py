@@ -12,7 +12,7 @@ from agentlab import Budget, Lab
 from agentlab.errors import InvalidSpec, RunDiffers, SamplesFailed
 from agentlab.evals import Sample, Score, evaluate, exact, includes, open_run
 from tests.conftest import wait_for
-from tests.evaluated import Clerk, Echo, Worker, questions
+from tests.evaluated import Clerk, Echo, Stubborn, Worker, questions
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,27 @@ def test_a_sample_that_cannot_pass_ends_and_so_does_the_run(shared):
     assert told.counts() == {
         "scored": 1, "failed": 0, "over_budget": 0, "timed_out": 1, "poisoned": 1, "stopped": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "words", "fault"),
+    [
+        ({"tool": "add", "input": {"a": 1, "b": 1}}, "turns in circles", "garbage"),
+        ({"tool": "search", "input": {"q": "tea"}}, "no answer for tea", "tool_failed"),
+    ],
+    ids=["a model that loops", "a tool that always raises"],
+)
+def test_a_model_that_never_answers_ends_its_sample(shared, asked, words, fault):
+    """It asks for the same tool for ever, which works or raises: after three deliveries, five calls each at most."""
+    shared.sim.scripts(sim_stubborn=[asked])
+    before = shared.sim._control.requests()
+    run = evaluate(Stubborn, ["tea"], exact(), lab=shared, name=f"stubborn-{asked['tool']}")
+    row, requests = run.samples().iloc[0], shared.sim._control.requests() - before
+
+    assert (row["disposition"], row["fault"], row["score.exact"]) == ("poisoned", fault, 0.0)
+    assert words in row["error"]
+    assert "after 3 deliveries" in row["error"]
+    assert 3 <= requests <= 15
 
 
 def test_a_scorer_that_raises_fails_its_own_sample(shared):

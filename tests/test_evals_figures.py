@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import gammaln
 
 from agentlab.evals import at_least, pass_at, samples_needed
 from agentlab.evals.figures import bootstrap, difference, estimate, mcnemar, permuted, wilson
 from agentlab.evals.reducers import reducer_of
+from agentlab.evals.results import reduced_frame
 
 TRIES = 800
 COUNTS = (10, 20, 50, 100, 300, 1000)
@@ -120,6 +122,20 @@ def test_reducers():
     assert pass_at(2)([1.0, 0.0, 0.0, 0.0]) == pytest.approx(0.5)
     assert math.isnan(pass_at(3)([1.0]))
     assert [at_least(2)(values) for values in ([1.0, 1.0, 0.0], [1.0, 0.0, 0.0])] == [1.0, 0.0]
+
+
+def test_the_epochs_of_a_sample_are_one_row():
+    """In the order of the samples: reduced and spread over epochs that have a score, marked where one was redrawn."""
+    frame = pd.DataFrame({
+        "id": ["b", "b", "a", "a", "c"], "score.x": [1.0, 0.0, 1.0, math.nan, math.nan],
+        "rerolled": pd.array([False, True, False, None, None], "boolean"),
+    })  # fmt: skip
+    found = reduced_frame(frame, ["x"], reducer_of("mean"))
+
+    assert found[["id", "epochs", "rerolled"]].values.tolist() == [["b", 2, True], ["a", 2, False], ["c", 1, False]]
+    assert found["score.x"].tolist()[:2] == [0.5, 1.0]
+    assert found["spread.x"].tolist()[:2] == [0.5, 0.0]
+    assert found[["score.x", "spread.x"]].isna().values.tolist()[2] == [True, True]
 
 
 def test_how_many_samples_a_comparison_takes():

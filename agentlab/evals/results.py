@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentlab.evals.ledger import run_path
@@ -106,14 +106,30 @@ def reduced_frame(frame_: pd.DataFrame, names: Sequence[str], reduce: Any) -> pd
     """One row per sample: the reduced score, its spread over the epochs, and whether any answer was drawn again."""
     import pandas as pd
 
-    made = []
-    for id_, group in frame_.groupby("id", sort=False):
-        row: dict[str, Any] = {"id": id_, "epochs": len(group)}
-        for name in names:
-            values = [float(value) for value in group[f"score.{name}"].dropna()]
-            row[f"score.{name}"] = reduce(values) if values else math.nan
-            row[f"spread.{name}"] = float(pd.Series(values).std(ddof=0)) if values else math.nan
-        row["rerolled"] = bool(group["rerolled"].fillna(value=False).any())
-        made.append(row)
+    ids = frame_["id"].astype(object)
+    order = pd.Index(ids).unique()
+    made: dict[str, Any] = {"id": list(order), "epochs": ids.value_counts(sort=False).reindex(order).tolist()}
+    for name in names:
+        values = _by_id(order, ids, frame_[f"score.{name}"])
+        made[f"score.{name}"] = [reduce(some) if some else math.nan for some in values]
+        made[f"spread.{name}"] = [_spread(some) for some in values]
+    again = set(ids[frame_["rerolled"].fillna(value=False).astype(bool)])
+    made["rerolled"] = [id_ in again for id_ in order]
     columns = ["id", "epochs", *(f"{part}.{name}" for name in names for part in ("score", "spread")), "rerolled"]
     return pd.DataFrame(made, columns=columns)
+
+
+def _spread(values: Sequence[float]) -> float:
+    if not values:
+        return math.nan
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
+
+
+def _by_id(order: Iterable[str], ids: Iterable[str], values: pd.Series[float]) -> list[list[float]]:
+    """The values of each sample that has any, in the order of the samples: a frame of each would take for ever."""
+    found: dict[str, list[float]] = {id_: [] for id_ in order}
+    for id_, value in zip(ids, values.tolist(), strict=True):
+        if not math.isnan(value):
+            found[id_].append(value)
+    return list(found.values())

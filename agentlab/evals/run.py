@@ -205,9 +205,10 @@ class Run:
         """
         import pandas as pd
 
-        table, frame = self.by_sample(), self.samples()
+        frame, names = self.samples(), self._names()
+        table = reduced_frame(frame, names, self._reduce)
         rows = []
-        for name in self._names():
+        for name in names:
             found = self._estimated(table, frame, name, method, level)
             own = table.loc[~table["rerolled"]]
             kept = self._estimated(own, frame, name, method, level)

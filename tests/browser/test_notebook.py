@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Browser, Error, expect
+from playwright.sync_api import Browser, Error, Locator
 
 from tests.browser.accessible import barriers
 from tests.browser.conftest import SIZE
-from tests.browser.jupyter import OUTPUT, PATIENCE, Notebook, Server
+from tests.browser.jupyter import OUTPUT, PATIENCE, Notebook, Server, wait_for
 from tests.clerks import CELL
 
 START = f"""
@@ -30,6 +30,16 @@ class Classic(Notebook):
             super()._threw(error)
 
 
+def watch(view: Locator, part: Locator) -> None:
+    """Wait for a part of a view that others push out of sight as they grow, where it does not draw."""
+
+    def there() -> int:
+        view.evaluate("view => view.scrollIntoView({ block: 'center' })")
+        return part.count()
+
+    wait_for(there, f"{part}")
+
+
 def test_every_view_works_in_notebook_7(browser: Browser, server: Server):
     """Tree, inspector, transcript and dashboard in one page: each is drawn, each hears a click, none asks a host."""
     page = browser.new_page(viewport=SIZE, device_scale_factor=2)
@@ -43,16 +53,16 @@ def test_every_view_works_in_notebook_7(browser: Browser, server: Server):
     notebook.row("/clerk").click()
     notebook.press("crash")
     notebook.expect_life("/clerk", 2)
-    inspector.scroll_into_view_if_needed()
-    expect(inspector.locator(".al-life")).to_have_count(2)
+    watch(inspector, inspector.locator(".al-life").nth(1))
     transcript.scroll_into_view_if_needed()
+    watch(transcript, page.locator(".agentlab-transcript[data-painted][data-mood='live']"))
     transcript.locator("textarea").fill("What is 1 + 2 + 3?")
     transcript.locator("textarea").press("Enter")
-    transcript.locator(".al-assistant:not(.al-streams)", has_text="1 + 2 + 3 = 6").wait_for()
+    watch(transcript, transcript.locator(".al-assistant:not(.al-streams)", has_text="1 + 2 + 3 = 6"))
     dashboard.scroll_into_view_if_needed()
     dashboard.locator(".agentlab-tree .al-row", has=page.locator(".al-id[title='/clerk']")).click()
     dashboard.get_by_role("tab", name="transcript").click()
-    dashboard.locator(".agentlab-transcript .al-assistant", has_text="1 + 2 + 3 = 6").wait_for()
+    watch(dashboard, dashboard.locator(".agentlab-transcript .al-assistant", has_text="1 + 2 + 3 = 6"))
     OUTPUT.mkdir(exist_ok=True)
     found = {}
     for name, view in zip(views, (tree, inspector, transcript, dashboard), strict=True):
@@ -61,7 +71,7 @@ def test_every_view_works_in_notebook_7(browser: Browser, server: Server):
         found[name] = barriers(view)
 
     notebook.python("lab.close()")
-    page.wait_for_selector(".agentlab-dashboard .agentlab-stream[data-mood='closed']")
+    watch(dashboard, page.locator(".agentlab-dashboard .agentlab-stream[data-mood='closed']"))
     page.close()
     server.stop_kernels()
     assert notebook.complaints == []

@@ -36,6 +36,12 @@ def echo(text: str) -> str:
 
 
 @server.tool()
+def count(text: str) -> str:
+    """Say how long it is, and say it again."""
+    return f"{len(text)} {text}"
+
+
+@server.tool()
 def tell(name: str) -> str:
     """Give a variable away: print it, and return it."""
     print(name, os.environ[name], file=sys.stderr, flush=True)

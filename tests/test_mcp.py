@@ -207,6 +207,19 @@ def test_a_real_server_on_standard_input(lab, real):
     assert told[0]["content"]["text"] == "Brew Assam, please."
 
 
+def test_two_million_characters_go_to_a_real_server_and_come_back_cut(lab, real):
+    """They arrive whole there; what a model is told of its answer is what fits, and says so. The server is the same."""
+    user = lab.start(User, id="talker")
+
+    said = user.call.use("real", "count", {"text": "tea " * 500_000}).result(120)
+
+    assert said.startswith("2000000 tea tea")
+    assert said.endswith("[cut: these are the first 50000 of 2000008 characters]")
+    assert len(said) < 51_000
+    assert user.call.use("real", "multiply", {"a": 6, "b": 7}).result(60) == "42.0"
+    assert real.incarnation == 1
+
+
 def test_a_key_in_a_servers_environment_stays_there(lab, real, file):
     """Though the server prints it and gives it away, to an agent and to a person: into no frame, log or file."""
     user = lab.start(User, id="thief")

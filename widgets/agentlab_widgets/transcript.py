@@ -11,7 +11,7 @@ import html
 import inspect
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from agentlab.control.looking import Letter, Seen
 from agentlab.errors import InvalidArgument
@@ -183,7 +183,11 @@ def _takes_a_text(cls: Any, name: str) -> bool:
     needed = [each for each in parameters if each.default is each.empty]
     if len(needed) != 1 or needed[0].kind not in (needed[0].POSITIONAL_ONLY, needed[0].POSITIONAL_OR_KEYWORD):
         return False
-    return needed[0].annotation is str or str(needed[0].annotation).split(" | ")[0] in ("str", "<class 'str'>")
+    try:
+        said = get_type_hints(getattr(cls, name))[needed[0].name]  # a name may stand for a text, as Said does
+    except Exception:  # one of the other names is known to a type checker alone
+        said = needed[0].annotation
+    return said is str or str in get_args(said) or str(said).split(" | ")[0] == "str"
 
 
 class TranscriptPane(Pane):

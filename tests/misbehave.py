@@ -8,7 +8,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 LOCKED = ctypes.PyDLL(None)
@@ -52,9 +52,9 @@ def hold_until(gate: str) -> None:
         os.close(file)
 
 
-def hold_for_ever() -> None:
-    """The same without an end, in one line that anybody might write."""
-    collections.deque(itertools.repeat(0), maxlen=0)
+def hold_for_ever(first: Iterable[object] = ()) -> None:
+    """The same without an end, in one line that anybody might write; it takes what ``first`` yields once it holds."""
+    collections.deque(itertools.chain(first, itertools.repeat(0)), maxlen=0)
 
 
 def leave() -> None:

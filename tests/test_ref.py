@@ -103,6 +103,18 @@ def test_a_crash_takes_an_exception_or_its_class(lab, counter):
     assert counter.incarnation == 3
 
 
+def test_a_supervisor_has_the_incarnation_that_the_frames_have(lab):
+    """Also after it was started again, as an agent has."""
+    team = lab.start(Supervisor("counted", child(Counter, id="a")))
+    first = team.incarnation
+
+    team.restart()
+    lab.wait_idle()
+
+    assert first == 1
+    assert team.incarnation == 2 == lab.agents().set_index("path")["incarnation"][team.path]
+
+
 # messages
 
 

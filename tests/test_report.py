@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Lab, Limit, Supervisor, child, open_store
+from agentlab import Agent, Assistant, Lab, Limit, Supervisor, child, open_store
 from agentlab.errors import InvalidArgument
 from agentlab.events import Row
 from agentlab_widgets.folded import FAMILY, folded_tree
@@ -23,6 +23,12 @@ class Clerk(Agent):
 
     def fail(self) -> None:
         raise ValueError(HOSTILE)
+
+
+class Dear(Assistant):
+    """Asks a model."""
+
+    model = "sim"
 
 
 @pytest.fixture
@@ -71,6 +77,24 @@ def test_a_report_of_nothing_says_so(tmp_path: Path):
     ):
         assert sentence in text
     assert "<figure>" not in text
+
+
+def test_a_report_draws_what_models_have_cost(tmp_path: Path):
+    """A bar for each agent that asked one, beside the table by supervisor; from the file too."""
+    with Lab(tmp_path / "spent.lab", nodes=1) as lab:
+        lab.start(Supervisor("team", child(Dear, id="dear")))
+        lab["/team/dear"].call.ask("What is 6 * 7?").result(60)
+        pages = [lab.report(tmp_path / "live.html")]
+    with open_store(tmp_path / "spent.lab") as stored:
+        pages.append(stored.report(tmp_path / "stored.html"))
+
+    for file in pages:
+        figures = file.read_text("utf-8").split("<figure>")[1:]
+        assert len(figures) == 2  # latency and spending
+        assert [("/team/dear" in figure, "1 model call" in figure) for figure in figures] == [
+            (False, False),
+            (True, True),
+        ]
 
 
 def test_a_report_is_never_written_over_the_store_nor_by_half(night: Lab, tmp_path: Path):

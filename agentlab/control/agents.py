@@ -61,10 +61,15 @@ def _above(path: str) -> Iterator[str]:
 
 
 def incarnation(runtime: Runtime, path: str) -> int:
-    """The number of the present life, from 1."""
+    """The number of the present life, from 1; of an agent or of a supervisor, as ``lab.agents`` has it."""
     entry = runtime.desk.entries.get(path)
+    if entry is not None:
+        return entry.incarnation
+    record = runtime.desk.tree.find(path)
+    if record is not None and record.is_supervisor:
+        return runtime.desk.supervisors.count(path)
     place = runtime.desk.waiting.below(path)
-    return entry.incarnation if entry is not None else 0 if place is None else place.past[0]
+    return 0 if place is None else place.past[0]
 
 
 def node(runtime: Runtime, path: str) -> int | None:

@@ -190,7 +190,7 @@ def _charts(lab: AnyLab) -> str:
     drawn = []
     for table, where, chart in (
         ("restart", "1", charts.restarts), ("message", "1", charts.latency),
-        ("event", "kind = 'breaker_opened'", charts.breaker),
+        ("step", "kind = 'model'", charts.spend), ("event", "kind = 'breaker_opened'", charts.breaker),
     ):  # fmt: skip
         if select(f"SELECT 1 FROM {table} WHERE {where} LIMIT 1"):  # noqa: S608  # the words above
             drawn.append(f"<figure>{still(chart(lab).to_dict())['text/html']}</figure>")

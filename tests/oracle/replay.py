@@ -21,7 +21,7 @@ from typing import Any
 
 from agentlab import Lab
 from tests.oracle import live
-from tests.oracle.said import unsaid
+from tests.oracle.said import patiently, unsaid
 from tests.oracle.world import SimulatedWorld, World
 
 Json = Any  # as json reads it
@@ -93,13 +93,21 @@ def attempt(scenario: dict[str, Json], replayed: Callable[[dict[str, Json]], lis
 
 
 class LiveReplay:
-    """Replays on a real lab, one for all scenarios; a scenario that fails gets its successor a new one."""
+    """Replays on a real lab, one for all scenarios; a scenario that fails gets its successor a new one.
+
+    Where a time of a few milliseconds is part of a scenario, one that fails is tried once more with longer ones.
+    """
 
     def __init__(self) -> None:
         self._lab: Lab | None = None
 
     def __call__(self, scenario: dict[str, Json]) -> list[str]:
         """What differs from the recording."""
+        differences = self._differences(scenario)
+        patient = patiently(scenario) if differences else None
+        return differences if patient is None else self._differences(patient)
+
+    def _differences(self, scenario: dict[str, Json]) -> list[str]:
         lab = self._lab = self._lab or Lab(nodes=2)
         world = live.LiveWorld(lab, scenario["root"])
         differences = ["it did not end"]

@@ -20,6 +20,15 @@ Json = Any  # a term as the traces write it
 TIME_FACTOR = 2.5
 """A ``shutdown`` time is longer here: an agent that does not dawdle must make it on a busy machine too."""
 
+LONG_FACTOR = 250.0
+"""The same for another try, where it did not make it."""
+
+SHORT = 1000
+"""Milliseconds: a ``shutdown`` time below that may be too short for a process that does not get a processor."""
+
+FOR_EVER = 3_600_000
+"""Milliseconds that nobody waits for: so long dawdles who does not make its ``shutdown`` time."""
+
 
 class EXIT(Exception):
     """What a start function raises."""
@@ -32,6 +41,7 @@ class Worker(Agent):
     place: str
     plan: dict[str, str] = {}
     slow: int = 0
+    factor: float = TIME_FACTOR
 
     async def on_start(self) -> None:
         """Wait at the gate if there is one; then come up, or not, as planned for this attempt."""
@@ -110,8 +120,11 @@ def to_child(node: dict[str, Json], place: str) -> Child:
     made = world.to_child(node)
     if "sup" in node:
         return replace(made, what=to_supervisor(node, place), fields={})
-    fields = {"place": place, "plan": node.get("plan", {}), "slow": node.get("slow", 0)}
-    shutdown = made.shutdown * TIME_FACTOR if isinstance(made.shutdown, float) else made.shutdown
+    slow, factor, shutdown = node.get("slow", 0), node.get("factor", TIME_FACTOR), made.shutdown
+    if isinstance(shutdown, float):
+        slow = FOR_EVER if slow > shutdown * 1000 else slow
+        shutdown *= factor
+    fields = {"place": place, "plan": node.get("plan", {}), "slow": slow, "factor": factor}
     return replace(made, what=TrappingWorker if node.get("trap") else Worker, shutdown=shutdown, fields=fields)
 
 
@@ -127,7 +140,7 @@ def specified(spec: Child) -> Json:
     """A child spec as the recordings write it."""
     shutdown: Json = spec.shutdown
     if not isinstance(shutdown, str):
-        shutdown = round(shutdown * 1000 / (TIME_FACTOR if spec.type == "worker" else 1))
+        shutdown = round(shutdown * 1000 / spec.fields.get("factor", 1.0))
     said = {"id": spec.id, "restart": spec.restart, "shutdown": shutdown, "significant": spec.significant}
     return ["ok", {**said, "type": spec.type}]
 
@@ -139,11 +152,28 @@ def nodes(node: dict[str, Json]) -> Iterator[dict[str, Json]]:
         yield from nodes(kid)
 
 
+def patiently(scenario: dict[str, Json]) -> dict[str, Json] | None:
+    """The same with more time for each shutdown; None if no time in it is short."""
+    patient: dict[str, Json] = json.loads(json.dumps(scenario))
+    short = [
+        node for root in _roots(patient) for node in nodes(root)
+        if "sup" not in node and isinstance(node.get("shutdown"), int) and 0 <= node["shutdown"] < SHORT
+    ]  # fmt: skip
+    for node in short:
+        node["factor"] = LONG_FACTOR
+    return patient if short else None
+
+
+def _roots(scenario: dict[str, Json]) -> list[dict[str, Json]]:
+    """The tree of a scenario, and those that its calls start."""
+    steps = [*scenario["steps"], *(call for step in scenario["steps"] for call in step.get("calls", []))]
+    return [scenario["root"], *(step["spec"] for step in steps if "spec" in step)]
+
+
 def unsaid(scenario: dict[str, Json]) -> str | None:
     """Why a scenario cannot be said in the lab's words; None if it can."""
     steps = [*scenario["steps"], *(call for step in scenario["steps"] for call in step.get("calls", []))]
-    roots = [scenario["root"], *(step["spec"] for step in steps if "spec" in step)]
-    supervisors = {node["id"]: node for root in roots for node in nodes(root) if "sup" in node}
+    supervisors = {node["id"]: node for root in _roots(scenario) for node in nodes(root) if "sup" in node}
     planned = sorted(id for id, node in supervisors.items() if node.get("plan"))
     held = sorted({step["target"] for step in steps if step["op"] == "during_restart"} & supervisors.keys())
     if planned:

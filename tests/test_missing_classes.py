@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store whose kernel was killed, with agents of a class that only its notebook had."""
     path = tmp_path_factory.mktemp("made") / "run.lab"
-    subprocess.run([sys.executable, "-c", MAKE, str(path)], timeout=60, check=False, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", MAKE, str(path)], timeout=60, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     return path
 
 

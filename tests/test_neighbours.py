@@ -79,7 +79,7 @@ def test_a_call_is_a_step_with_its_message_on_record(one: Lab) -> None:
     """The frames show a call within the node as any other."""
     a, b = one.start(Purse, id="a"), one.start(Purse, id="b")
 
-    assert a.call.borrow(b).result(10) == 105
+    assert a.call.borrow(b).result(60) == 105
 
     assert one.steps(path="/a")[["kind", "name", "outcome", "output"]].values.tolist() == [
         ["call", "/b.lend", "ok", "5"]
@@ -128,10 +128,10 @@ def test_a_circle_is_refused_also_between_two_lives(one: Lab, tmp_path: Path) ->
     sign.touch()
 
     with pytest.raises(AgentDown) as down:
-        asking.result(10)
+        asking.result(60)
     assert isinstance(down.value.__cause__, CallCycle)
     gate.touch()
-    assert borrowing.result(10) == 105
+    assert borrowing.result(60) == 105
     one.wait_idle()
     assert a.state["coins"] + b.state["coins"] == 200
 
@@ -141,7 +141,7 @@ def test_a_group_that_dies_with_its_node_comes_back_once(one: Lab) -> None:
     team = Supervisor("team", *(child(Purse, id=name) for name in "abc"), strategy="one_for_all")
     one.start(team)
     a, b = one["/team/a"], one["/team/b"]
-    a.call.borrow(b).result(10)
+    a.call.borrow(b).result(60)
     assert one._runtime is not None
     holding = b.call(redeliver=False).hold(60)
     wait_for(lambda: any(node.stalled for node in one._runtime.desk.pool.nodes.values()))

@@ -12,8 +12,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agentlab import Agent, Backoff, Lab, Ref, Supervisor, child
+from agentlab import Agent, Lab, Ref, Supervisor, child
 from agentlab.errors import CallTimeout, NotRunning
+from agentlab.pool.pool import Node
 from tests.conftest import wait_for
 from tests.marks import mark
 from tests.patience import sign_of
@@ -115,10 +116,12 @@ class Neighbour(Agent):
     """Shares its node with others, and notes what they say."""
 
     log: list[str] = []
+    gate: str = ""
 
     async def on_start(self) -> None:
-        """The second life says that it is up, to who waits for that on its node."""
+        """The second life waits for a sign, then says that it is up, to who waits for that on its node."""
         if self.incarnation > 1:
+            await sign_of(self.gate)
             UP.set()
 
     async def note(self, word: str) -> None:
@@ -159,14 +162,18 @@ class Neighbour(Agent):
         await other.call.note(word)
 
 
-def test_a_neighbours_call_does_not_overtake_what_waits_for_a_start(one: Lab) -> None:
+def test_a_neighbours_call_does_not_overtake_what_waits_for_a_start(one: Lab, tmp_path: Path) -> None:
     """A cast that came while its agent was between two lives is in the kernel: the next life is called after it."""
-    a, b = one.start(Neighbour, id="a"), one.start(Neighbour, id="b", backoff=Backoff(initial=0.5, jitter=0.0))
+    gate = tmp_path / "gate"
+    a, b = one.start(Neighbour, id="a"), one.start(Neighbour, id="b", gate=str(gate))
     b.crash()
-    wait_for(lambda: b.status == "backing_off")
-    a.call.cast_to(b, "cast").result(20)
+    wait_for(lambda: b.status == "starting")
+    a.call.cast_to(b, "cast").result(60)
 
-    a.call.call_when_up(b, "call").result(20)
+    called = a.call.call_when_up(b, "call")
+    wait_for(lambda: a.info()["message"] == "call_when_up")
+    gate.touch()
+    called.result(60)
 
     assert b.state["log"] == ["cast", "call"]
 
@@ -242,6 +249,13 @@ def orders(chance: random.Random, sender: str, numbers: Iterator[int]) -> list[t
     return calls + [("cast", chance.choice(others), next(numbers)) for _ in range(chance.randint(0, 2))]
 
 
+def some_nodes(lab: Lab) -> list[Node]:
+    """Those that run; for a moment there may be none, when all have been killed."""
+    found: list[Node] = []
+    wait_for(lambda: found.extend(lab._live.desk.pool.nodes.values()) or found)
+    return found
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_what_one_sends_to_another_arrives_in_order(seed: int) -> None:
     """Calls, casts, impatient calls, messages of the cell, with agents and nodes killed all the time."""
@@ -260,7 +274,8 @@ def test_what_one_sends_to_another_arrives_in_order(seed: int) -> None:
                 with contextlib.suppress(NotRunning):  # it is between two lives
                     refs[path].kill()
             else:
-                chance.choice(list(lab._live.desk.pool.nodes.values())).process.kill()
+                nodes = some_nodes(lab)
+                nodes[int(len(nodes) * chance.random())].process.kill()
         lab.wait_idle(60)
         logs = {path: [tuple(entry) for entry in ref.state["log"]] for path, ref in refs.items()}
 

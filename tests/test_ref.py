@@ -183,6 +183,11 @@ def test_a_timeout_is_a_number_of_seconds(counter, timeout):
 # waiting
 
 
+def hangs(counter):
+    """Whether it has begun to hang: what has not, when its agent is killed, waits for the next life and hangs there."""
+    return counter.info()["message"] == "hang"
+
+
 def test_a_wait_ends_with_its_timeout_and_the_work_goes_on(counter):
     """CallTimeout is a TimeoutError; it names the message and the seconds; the reply is still good."""
     reply = counter.call(timeout=0).hang()
@@ -205,7 +210,7 @@ def test_a_reply_that_was_taken_back_says_so(counter):
     assert reply.cancel()
 
     with pytest.raises(concurrent.futures.CancelledError, match=r"hang was taken back: reply\.cancel\(\)"):
-        reply.result(10)
+        reply.result(60)
 
 
 def test_waiting_for_ever_is_possible(counter):
@@ -231,6 +236,7 @@ def test_a_reply_is_awaited_in_asyncio_and_under_anyio(counter):
             group.start_soon(replies[0].__class__._wait, counter.call.add(1))
         with pytest.raises(CallTimeout, match=r"within 0\.05 s"):
             await counter.call(timeout=0.05, redeliver=False).hang()
+        wait_for(lambda: hangs(counter))
         return [*gathered, await replies[1]]
 
     assert asyncio.run(main()) == [1, 2, 2]
@@ -252,6 +258,7 @@ def test_cancelling_who_waits_ends_the_wait_only(counter):
             await reply
         assert scope.cancelled_caught
         assert not reply.done()
+        wait_for(lambda: hangs(counter))
         counter.kill()
         return await counter.call.add(1)
 
@@ -268,6 +275,7 @@ def test_an_answer_that_comes_after_its_loop_is_closed_harms_nobody(counter):
         return reply
 
     reply = asyncio.run(give_up())
+    wait_for(lambda: hangs(counter))
     counter.kill()
 
     with pytest.raises(AgentDown, match="killed"):
@@ -291,6 +299,10 @@ def test_an_interrupted_wait_leaves_the_agent_alone():
         import asyncio, os, signal, threading
         from agentlab import Lab
         from tests.agents import Counter
+        from tests.patience import wait_for
+
+        def hangs(ref):
+            return ref.info()["message"] == "hang"
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 
@@ -304,8 +316,7 @@ def test_an_interrupted_wait_leaves_the_agent_alone():
         with Lab(nodes=1) as lab:
             ref = lab.start(Counter)
             reply = ref.call(redeliver=False).hang()
-            while ref.info()["message"] != "hang":
-                pass  # a message that has not begun when its agent is killed waits for the next life, and hangs there
+            wait_for(lambda: hangs(ref))
             for way in (lambda: (interrupt_soon(), reply.result()), lambda: asyncio.run(wait(reply))):
                 try:
                     way()
@@ -332,7 +343,7 @@ def test_nothing_is_sent_to_a_closed_lab():
     lab.close(timeout=0.1)
 
     with pytest.raises(AgentDown, match=r"shutdown|killed"):
-        waiting.result(5)
+        waiting.result(60)
     with pytest.raises(LabClosed, match=r"this lab is closed. Start another: Lab\(\)"):
         ref.call.add(1)
     with pytest.raises(LabClosed):

@@ -59,12 +59,12 @@ def test_a_path_stands_for_a_ref(lab: Lab) -> None:
     )
     lead = lab["/team/lead"]
 
-    assert lead.call.paths().result(10) == {
+    assert lead.call.paths().result(60) == {
         "workers": ["/team/w1", "/team/left"], "named": ["/team/w1", "/solo"],
         "others": ["/team/left", "/team/left", "/solo"],
     }  # fmt: skip
-    assert lead.call.spread(2).result(10) == [2, 2]
-    assert lead.call.spread(1).result(10) == [3, 3]
+    assert lead.call.spread(2).result(60) == [2, 2]
+    assert lead.call.spread(1).result(60) == [3, 3]
 
 
 def test_refs_and_paths_mix(lab: Lab) -> None:
@@ -72,7 +72,7 @@ def test_refs_and_paths_mix(lab: Lab) -> None:
     solo = lab.start(Counter, id="solo")
     lead = lab.start(Planner, id="lead", workers=[solo, "../solo"])
 
-    assert lead.call.spread(1).result(10) == [1, 2]
+    assert lead.call.spread(1).result(60) == [1, 2]
 
 
 def test_a_path_is_resolved_when_it_is_used(lab: Lab) -> None:
@@ -84,7 +84,7 @@ def test_a_path_is_resolved_when_it_is_used(lab: Lab) -> None:
     lab.wait_idle()
     lab.start(Counter, id="late")
 
-    assert lead.call.ask("late", 1).result(10) == 1
+    assert lead.call.ask("late", 1).result(60) == 1
 
 
 @pytest.mark.parametrize("path", ["w1", "", "team/w1", "./w1", "/team/", "//w1"])
@@ -110,18 +110,18 @@ def test_a_crash_a_replacement_and_many_at_once_keep_them(lab: Lab) -> None:
     """Refs come back from checkpoints; paths are taken wherever a person gives fields."""
     lab.start(Counter, id="w1")
     lead = lab.start(Planner, id="lead", workers=["../w1"])
-    lead.call.spread(1).result(10)
+    lead.call.spread(1).result(60)
     lead.kill()
     lab.wait_idle()
-    assert lead.call.spread(1).result(10) == [2]
+    assert lead.call.spread(1).result(60) == [2]
 
     lead.replace_state(workers=["/w1", "../w1"])
-    assert lead.call.spread(1).result(10) == [3, 4]
+    assert lead.call.spread(1).result(60) == [3, 4]
 
     many = lab.start_many(Planner, [{"workers": ["../w1"]}, {"workers": ["/w1"]}])
-    assert [reply for ref in many for reply in ref.call.spread(1).result(10)] == [5, 6]
+    assert [reply for ref in many for reply in ref.call.spread(1).result(60)] == [5, 6]
     fork = lead.fork(id="fork", workers=["../w1"])
-    assert fork.call.spread(1).result(10) == [7]
+    assert fork.call.spread(1).result(60) == [7]
 
 
 def test_a_file_keeps_them(tmp_path: Path) -> None:
@@ -129,19 +129,19 @@ def test_a_file_keeps_them(tmp_path: Path) -> None:
     path = tmp_path / "a.lab"
     with Lab(path, nodes=1) as lab:
         lab.start(team(workers=["../w1"]))
-        assert lab["/team/lead"].call.spread(1).result(10) == [1]
+        assert lab["/team/lead"].call.spread(1).result(60) == [1]
     with Lab(path, nodes=1) as lab:
         assert lab["/team/lead"].state["workers"][0]["path"] in ("../w1", "/team/w1")
-        assert lab["/team/lead"].call.spread(1).result(10) == [2]
+        assert lab["/team/lead"].call.spread(1).result(60) == [2]
 
 
 def test_agents_start_others_with_paths(lab: Lab) -> None:
     """``self.lab.start`` takes them as ``lab.start`` does."""
     lab.start(Counter, id="w1")
-    lab.start(Hirer, id="hirer").call.hire().result(10)
+    lab.start(Hirer, id="hirer").call.hire().result(60)
 
-    assert lab["/hired"].call.spread(1).result(10) == [1]
-    assert lab["/hired"].call.paths().result(10)["others"] == ["/w1", "/left"]
+    assert lab["/hired"].call.spread(1).result(60) == [1]
+    assert lab["/hired"].call.paths().result(60)["others"] == ["/w1", "/left"]
 
 
 class Hirer(Agent):
@@ -171,6 +171,6 @@ def test_setting_a_field_on_a_ref_says_how_it_is_done(lab: Lab) -> None:
         counter.path = "/d"
 
     assert counter.replace_state(count=5) == {"count": 5}
-    assert counter.call.add(1).result(10) == 6
+    assert counter.call.add(1).result(60) == 6
     with pytest.raises(InvalidState):
         counter.replace_state(count="/c")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentlab import Agent, Lab, Ref, Supervisor, child
+from agentlab import Agent, Lab, Limit, Ref, Supervisor, child
 from agentlab.errors import AgentDown, NotRunning, StartFailed
 from tests.agents import Counter
 from tests.conftest import wait_for
@@ -128,7 +128,8 @@ def counts(lab: Lab, path: str) -> tuple[int, int]:
 
 def parked_team(lab: Lab) -> tuple[Ref, Ref, Ref]:
     """A team that needed too many restarts, one that it declares, and one that was added to it."""
-    team = lab.start(Supervisor("team", child(Counter, id="a"), max_restarts=0))
+    spec = child(Supervisor("team", child(Counter, id="a"), max_restarts=0), id="team", own_limit=Limit(3, 1000.0))
+    team = lab.start(spec)
     added = lab.start(Counter, id="added", under=team)
     assert (lab["/team/a"].call.add(1).result(60), added.call.add(2).result(60)) == (1, 2)
     added.suspend()

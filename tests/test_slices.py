@@ -51,7 +51,7 @@ def play(program: Program, slice_s: float = 0.002, **options: Any) -> Any:
         slicer = Slicer(asyncio.get_running_loop(), slice_s, **options)
         assert slicer.install()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(50):
                 return await program(slicer)
         finally:
             slicer.close()
@@ -199,8 +199,12 @@ def test_interrupt_ends_a_tight_loop_and_runs_its_finally() -> None:
     async def program(slicer: Slicer) -> list[str]:
         steps: list[str] = []
 
+        inside = False
+
         async def handler() -> None:
+            nonlocal inside
             try:
+                inside = True
                 await endless()
             except Exception:
                 steps.append("caught as an Exception")
@@ -211,7 +215,8 @@ def test_interrupt_ends_a_tight_loop_and_runs_its_finally() -> None:
 
         owner, died = Owner(1), Died("by order")
         task = slicer.start(handler(), owner)
-        await ticks(3)
+        while not inside:  # noqa: ASYNC110  # an event would be awaited
+            await asyncio.sleep(0.002)
 
         assert slicer.interrupt(owner, died)
         assert await ended(task) is died
@@ -658,7 +663,7 @@ def test_the_timer_rests_while_nothing_runs() -> None:
 
     async def program(slicer: Slicer) -> None:
         await slicer.start(ticks(3), Owner(1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             while signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0):  # noqa: ASYNC110  # no event tells
                 await asyncio.sleep(0.002)
 

@@ -50,7 +50,7 @@ async def talk(sim: Simulator, *requests: bytes) -> bytes:
     try:
         await writer.drain()
         writer.write_eof()
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
 

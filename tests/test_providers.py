@@ -208,7 +208,9 @@ async def test_over_a_real_wire(server):
     from pydantic_ai.providers.openai import OpenAIProvider
 
     def wired(key: str) -> ProviderModel:
-        client = AsyncOpenAI(base_url=f"{server.base_url}/v1", api_key=key)
+        # Its server closes a connection that was not used for a while, perhaps when the next request is on its way.
+        alone = {"connection": "close"}
+        client = AsyncOpenAI(base_url=f"{server.base_url}/v1", api_key=key, default_headers=alone)
         return ProviderModel(OpenAIChatModel("local", provider=OpenAIProvider(openai_client=client)))
 
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"],

@@ -19,6 +19,7 @@ from agentlab.errors import AgentDown, LabClosed, NotRunning
 from agentlab.pool import fork
 from tests.agents import Counter
 from tests.conftest import wait_for
+from tests.held import nodes
 from tests.test_isolation import Bad, Quiet, holds, kinds
 from tests.test_starts import no_zygote
 
@@ -116,9 +117,10 @@ def test_others_are_answered_while_the_end_of_a_node_is_not_known(begin: Callabl
 
 def test_a_zygote_that_stays_silent_is_given_up_and_said(begin: Callable[[Silent], Silent]) -> None:
     """The event has the seconds and the process; the start goes on from another zygote."""
-    zygote = begin(Silent(answer_seconds=1.0))
+    zygote = begin(Silent(answer_seconds=LONG))
     with Lab(nodes=1) as lab:
         zygote.stop()
+        zygote._answer_seconds = 1.0  # from here on: its first nodes may take long to fork on a busy machine
 
         late = lab.start(Counter, id="late", isolation="process")
 
@@ -179,6 +181,7 @@ def test_a_lab_closes_while_a_fork_is_under_way(begin: Callable[[Silent], Silent
     assert lab.closed
     assert not closing.is_alive()
     assert not starting.is_alive()
+    wait_for(lambda: nodes() == [])
 
 
 class Full(Silent):

@@ -368,7 +368,7 @@ def test_it_serves_from_a_process_until_its_owner_lets_go():
         requests = control(endpoint).requests()
         assert process.stdin is not None
         process.stdin.close()
-        code = process.wait(10)
+        code = process.wait(60)
     finally:
         process.kill()
         process.wait()

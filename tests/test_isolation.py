@@ -16,7 +16,7 @@ import pytest
 from agentlab import Agent, Lab, Ref, child
 from agentlab.errors import AgentDown, InvalidSpec
 from tests.conftest import wait_for
-from tests.misbehave import hold, hold_until
+from tests.misbehave import hold, hold_until, is_deaf
 
 
 class Quiet(Agent):
@@ -126,6 +126,13 @@ def holds(lab: Lab, ref: Ref) -> bool:
     entry = lab._runtime.desk.entries[ref.path]
     node = lab._runtime.desk.pool.nodes.get(entry.node or 0)
     return node is not None and node.word.read()[0] == entry.place != 0
+
+
+def is_held(lab: Lab, ref: Ref) -> bool:
+    """Whether an agent holds its node in C code: it is what runs there, and the node hears nothing any more."""
+    assert lab._runtime is not None
+    node = lab._runtime.desk.pool.nodes.get(lab._runtime.desk.entries[ref.path].node or 0)
+    return node is not None and holds(lab, ref) and is_deaf(node.process.pid)
 
 
 def kinds(lab: Lab, path: str) -> list[str]:

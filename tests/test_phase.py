@@ -21,7 +21,7 @@ from agentlab.node.resident import Ending
 from agentlab.supervision.records import Keeper, State, SupervisorRecord
 from tests.agents import Counter
 from tests.conftest import wait_for
-from tests.test_isolation import Bad
+from tests.test_isolation import Bad, is_held
 
 LINGERING: list[Any] = []
 MARKS: list[str] = []
@@ -315,8 +315,8 @@ def test_an_end_without_a_reason_waits_no_longer_than_any_other(tmp_path: Path) 
         bad.call.add().result(30)
         bad.cast.hold_until(str(gate))
         entry = runtime.desk.entries["/bad"]
-        node, place = runtime.desk.pool.nodes[entry.node or 0], entry.place
-        wait_for(lambda: node.word.key_of(place))
+        place = entry.place
+        wait_for(lambda: is_held(lab, bad))
 
         runtime.run(runtime.lives.end, entry, None)
 

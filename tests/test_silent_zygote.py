@@ -16,11 +16,12 @@ import pytest
 
 from agentlab import Lab
 from agentlab.errors import AgentDown, LabClosed, NotRunning
+from agentlab.kernel.watch import Patience
 from agentlab.pool import fork
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.held import nodes
-from tests.test_isolation import Bad, Quiet, holds, kinds
+from tests.test_isolation import Bad, Quiet, is_held, kinds
 from tests.test_starts import no_zygote
 
 __all__ = ["no_zygote"]
@@ -204,12 +205,14 @@ def test_who_waits_beside_a_stalled_node_waits_where_no_other_can_be_started(
     os.mkfifo(gate)
     zygote = Full()
     begin(zygote)
-    with Lab(nodes=1, stall_notice=0.05, stall_seconds=LONG) as lab:
+    with Lab(nodes=1, stall_notice=LONG, stall_seconds=2 * LONG) as lab:
         bad, good = lab.start(Bad, id="bad"), lab.start(Quiet, id="good")
         zygote.full = True
         bad.call.hold_until(str(gate))
-        wait_for(lambda: holds(lab, bad))
+        wait_for(lambda: is_held(lab, bad))
         waiting = good.call.add()
+        # From here on a stall is noticed soon: the one that is meant, and none of a node that got no processor.
+        lab._live.watch._patience = Patience(0.05, LONG)
         wait_for(lambda: "no_node" in kinds(lab, "/"))
         zygote.full = False
         assert waiting.result(60) == 1

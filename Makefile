@@ -121,6 +121,7 @@ $(VENV)/.installed: $(BIN)/pip pyproject.toml
 $(VENV)/.installed-test: $(BIN)/pip pyproject.toml
 	$(INSTALL) '.[test]'
 	$(BIN)/python -m agentlab.models.local get
+	$(BIN)/python tests/javascript/get_typescript.py
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-insides: $(BIN)/pip pyproject.toml

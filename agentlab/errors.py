@@ -293,15 +293,9 @@ class IncompleteStream(ModelFailed):
     """
 
     def __init__(
-        self,
-        message: str,
-        fault: Any = None,  # as in StepFailed
-        *,
-        kind: str = "cut",
-        bytes: int = 0,  # noqa: A002 - the word of the public contract
-        partial_text: str = "",
-        usage_lower_bound: dict[str, int] | None = None,
-    ) -> None:
+        self, message: str, fault: Any = None, *, kind: str = "cut", bytes: int = 0,  # noqa: A002 - the contract's word
+        partial_text: str = "", usage_lower_bound: dict[str, int] | None = None,
+    ) -> None:  # fmt: skip  # a fault as in StepFailed
         super().__init__(message, fault, usage=usage_lower_bound)
         self.kind = kind
         self.bytes = bytes
@@ -316,13 +310,8 @@ class ModelRefused(ModelFailed):
     """
 
     def __init__(
-        self,
-        message: str,
-        fault: Any = None,  # as in StepFailed
-        *,
-        category: str | None = None,
-        usage: dict[str, int] | None = None,
-    ) -> None:
+        self, message: str, fault: Any = None, *, category: str | None = None, usage: dict[str, int] | None = None
+    ) -> None:  # a fault as in StepFailed
         super().__init__(message, fault, usage=usage)
         self.category = category
 

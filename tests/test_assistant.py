@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,5 +313,27 @@ def test_what_no_model_takes_is_refused_where_the_call_is_made(lab, said):
     for asks in (clerk.call.ask, clerk.cast.ask, lambda text: clerk.call.ask_for(int, text)):
         with pytest.raises(InvalidArgument, match=r"something to say\]; got .*: (text|block 0) .*Nothing was done"):
             asks(said)
+
+    assert (clerk.incarnation, clerk.status) == (1, "running")
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"images": ["no_such.png"]}, "No such file"),
+        ({"images": [Path("/no/such.png")]}, "No such file"),
+        ({"images": [b"text"]}, "an image must be PNG"),
+        ({"documents": ["no_such.pdf"]}, "No such file"),
+        ({"documents": [b""]}, "is empty"),
+        ({"documents": [b"\xff"]}, "PDF or UTF-8"),
+    ],
+)
+def test_what_cannot_be_shown_to_a_model_is_refused_where_the_call_is_made(lab, given, why):
+    """A misspelt name of a picture ends nobody; the error says which."""
+    clerk = lab.start(Echo)
+
+    for asks in (clerk.call.ask, clerk.cast.ask, lambda text, **given: clerk.call.ask_for(int, text, **given)):
+        with pytest.raises(InvalidArgument, match=rf"that can be read\]; got .*{why}.*Nothing was done"):
+            asks("What is this?", **given)
 
     assert (clerk.incarnation, clerk.status) == (1, "running")

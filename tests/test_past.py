@@ -165,25 +165,29 @@ def shown(page: Page) -> dict[str, str]:
     return rows
 
 
-@pytest.mark.parametrize("source", ["lab", "store"])
-def test_the_tree_of_a_dashboard_goes_back_plays_on_and_returns(lived, source):
-    """From the first moment at a hundred times the speed until it is the present; nothing can be done meanwhile."""
+@pytest.fixture(params=["lab", "store"])
+def page(request: pytest.FixtureRequest, lived: tuple[Lab, Path]) -> Iterator[Page]:
+    """The dashboard of the lab, and that of its file beside it."""
     lab, file = lived
     with open_store(file) as stored:
-        widget = lab.dashboard() if source == "lab" else stored.dashboard()
-        page = Page(widget)
-        first = page.open("tree")
-        before = shown(page)
-
-        page.say("tree", t="when", at=first["span"][0] - 1, speed=0)
-        wait_for(lambda: played(page))
-        assert shown(page)["/crashed"] == NOT_YET
-        assert played(page)[-1]["over"][0] == "as it was"
-        page.say("tree", t="when", at=first["span"][0], speed=100)
-        wait_for(lambda: shown(page) == before)
-        page.say("tree", t="when", at=None)
-        wait_for(lambda: page.of("tree", "difference", "beat", "snapshot")[-1]["when"] is None)
+        widget = lab.dashboard() if request.param == "lab" else stored.dashboard()
+        yield Page(widget)
         widget.close()
+
+
+def test_the_tree_of_a_dashboard_goes_back_plays_on_and_returns(page):
+    """From the first moment at a hundred times the speed until it is the present; nothing can be done meanwhile."""
+    first = page.open("tree")
+    before = shown(page)
+
+    page.say("tree", t="when", at=first["span"][0] - 1, speed=0)
+    wait_for(lambda: played(page))
+    assert shown(page)["/crashed"] == NOT_YET
+    assert played(page)[-1]["over"][0] == "as it was"
+    page.say("tree", t="when", at=first["span"][0], speed=100)
+    wait_for(lambda: shown(page) == before)
+    page.say("tree", t="when", at=None)
+    wait_for(lambda: page.of("tree", "difference", "beat", "snapshot")[-1]["when"] is None)
 
     moments = [said["when"]["at"] for said in played(page)]
     assert moments == sorted(moments)
@@ -241,25 +245,19 @@ def turned(page: Page, part: str, *, back: bool) -> list[dict[str, Any]]:
     return [said for said in told if (said.get("over", [""])[0] == "as it was") == back]
 
 
-@pytest.mark.parametrize("source", ["lab", "store"])
-def test_the_inspector_of_a_dashboard_is_turned_back_with_the_tree(lived, source):
+def test_the_inspector_of_a_dashboard_is_turned_back_with_the_tree(page):
     """At the first moment the agent is not there yet; nothing can be done; the present comes back whole."""
-    lab, file = lived
-    with open_store(file) as stored:
-        widget = lab.dashboard() if source == "lab" else stored.dashboard()
-        page = Page(widget)
-        part = f"inspector:{page.place('/crashed')}"
-        now = page.open(part)
-        first = page.open("tree")
+    part = f"inspector:{page.place('/crashed')}"
+    now = page.open(part)
+    first = page.open("tree")
 
-        page.say("tree", t="when", at=first["span"][0] - 1, speed=0)
-        wait_for(lambda: turned(page, part, back=True))
-        then = turned(page, part, back=True)[0]
-        page.say(part, t="do", what="crash")
-        page.say("tree", t="when", at=None)
-        wait_for(lambda: turned(page, part, back=False))
-        back = turned(page, part, back=False)[0]
-        widget.close()
+    page.say("tree", t="when", at=first["span"][0] - 1, speed=0)
+    wait_for(lambda: turned(page, part, back=True))
+    then = turned(page, part, back=True)[0]
+    page.say(part, t="do", what="crash")
+    page.say("tree", t="when", at=None)
+    wait_for(lambda: turned(page, part, back=False))
+    back = turned(page, part, back=False)[0]
 
     assert then["over"][0] == "as it was"
     assert then["set"]["head"]["status"] == NOT_YET

@@ -17,14 +17,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar, overload
 
 from agentlab.agent.base import Agent, Transcript
 from agentlab.errors import ModelFailed
 from agentlab.ground.redaction import leaked, redact
 from agentlab.models.accumulator import JSON
-from agentlab.models.blocks import Said, content_of, without_data
+from agentlab.models.blocks import Documents, Images, Said, content_of, without_data
 from agentlab.models.exchange import Exchange, Limits
 from agentlab.models.model import Model, choose
 from agentlab.models.prices import cost_of, load_prices
@@ -78,15 +77,16 @@ class Assistant(Agent):
         self,
         text: Said,
         *,
-        images: Sequence[str | bytes | Path] = (),
-        documents: Sequence[str | bytes | Path] = (),
+        images: Images = (),
+        documents: Documents = (),
     ) -> str:
         """Say something to the model and return its answer; tools it asks for are run on the way, side by side.
 
         Args:
             text: What to say; or blocks as the Messages API words them: ``{"type": "text", "text": ...}``, ``image``
                 and ``document``.
-            images: PNG, JPEG, GIF or WebP: paths (read where the agent runs), bytes, or addresses.
+            images: PNG, JPEG, GIF or WebP: paths (read where the agent runs), bytes, or addresses. One that cannot be
+                read, or is none of these, is refused where the call is made: nothing is sent.
             documents: The same for PDF and plain text.
 
         Raises:
@@ -106,8 +106,8 @@ class Assistant(Agent):
         type: type[T],
         text: Said,
         *,
-        images: Sequence[str | bytes | Path] = (),
-        documents: Sequence[str | bytes | Path] = (),
+        images: Images = (),
+        documents: Documents = (),
     ) -> T: ...
     @overload
     async def ask_for(
@@ -115,16 +115,16 @@ class Assistant(Agent):
         type: Any,
         text: Said,
         *,
-        images: Sequence[str | bytes | Path] = (),
-        documents: Sequence[str | bytes | Path] = (),
+        images: Images = (),
+        documents: Documents = (),
     ) -> Any: ...
     async def ask_for(
         self,
         type: Any,  # noqa: A002  # the contract's name; whatever pydantic reads: a class, or a form of typing
         text: Said,
         *,
-        images: Sequence[str | bytes | Path] = (),
-        documents: Sequence[str | bytes | Path] = (),
+        images: Images = (),
+        documents: Documents = (),
     ) -> Any:
         """As ``ask``, for an answer of a type: ``await ref.call.ask_for(list[Invoice], "Which are open?")``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,28 +48,6 @@ def _checked_text(text: str | Sequence[JSON]) -> list[JSON]:
     if not text:
         raise InvalidArgument("ask: text is an empty list; a message has at least one block.", argument="text")
     return [_checked(index, block) for index, block in enumerate(text)]
-
-
-class _Sayable:
-    """Has pydantic refuse what no model takes."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def _check(self, text: str | list[JSON]) -> str | list[JSON]:
-        try:
-            _checked_text(text)
-        except InvalidArgument as error:
-            why = str(error).removeprefix("ask: ").removesuffix(".")
-            raise PydanticCustomError("nothing_to_say", "{why}", {"why": why}) from None
-        return text
-
-    def __repr__(self) -> str:
-        return "with something to say"
-
-
-Said = Annotated[str | list[dict[str, Any]], _Sayable()]
-"""What a person says: refused where the call is made if no model takes it, so that no agent dies of it."""
 
 
 def without_data(content: Any) -> Any:
@@ -153,3 +131,50 @@ def _kind(data: bytes) -> str | None:
 
 def _named(given: Attached) -> str:
     return f"what was given ({len(given)} bytes)" if isinstance(given, bytes) else repr(str(given))
+
+
+class _Checked:
+    """Has pydantic refuse what no model takes.
+
+    Args:
+        check: Raises InvalidArgument if it is that.
+        words: What is allowed, for the message, after the type.
+    """
+
+    def __init__(self, check: Callable[[Any], object], words: str) -> None:
+        self._check = check
+        self._words = words
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: Any) -> Any:
+        try:
+            self._check(value)
+        except InvalidArgument as error:
+            why = str(error).removeprefix("ask: ").removesuffix(".")
+            raise PydanticCustomError("no_model_takes_it", "{why}", {"why": why}) from None
+        return value
+
+    def __repr__(self) -> str:
+        return self._words
+
+
+def _check_images(given: Sequence[Attached]) -> None:
+    for each in given:
+        _image(each)
+
+
+def _check_documents(given: Sequence[Attached]) -> None:
+    for each in given:
+        _document(each)
+
+
+Said = Annotated[str | list[dict[str, Any]], _Checked(_checked_text, "with something to say")]
+"""What a person says: refused where the call is made if no model takes it, so that no agent dies of it."""
+
+Images = Annotated[Sequence[Attached], _Checked(_check_images, "that can be read")]
+"""Images to show a model; a path is looked at where the call is made too, and refused there if no image is in it."""
+
+Documents = Annotated[Sequence[Attached], _Checked(_check_documents, "that can be read")]
+"""Documents for a model to read; checked as ``Images`` are."""

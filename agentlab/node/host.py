@@ -238,10 +238,11 @@ class Host(Line):
         elif isinstance(item, Stop):
             await self._stop(resident, Ending(item.reason))
         elif isinstance(item, Replace):
-            changes = put(resident, item.fields, committed(resident))
-            self.say.replaced(placement=resident.life, ticket=item.ticket, changes=changes)
+            replaced = put(resident, item.fields, committed(resident))
+            self.say.replaced(placement=resident.life, ticket=item.ticket, changes=replaced)
         else:
-            self._upgrade(resident, item.number)
+            changes, why = upgrade(resident, self.classes[item.number])
+            self.say.upgraded(placement=resident.life, number=item.number, changes=changes, why=why)
 
     async def _message(self, resident: Resident, message: Delivery) -> None:
         resident.take(message)
@@ -390,13 +391,6 @@ class Host(Line):
         if owner.ending is None and owner.life in self.residents:
             text = f"one message held the node for more than max_busy={owner.max_busy:g} s"
             self.end_life(owner, Ending(Crash("TooBusy", text), "charged"))
-
-    def _upgrade(self, resident: Resident, number: int) -> None:
-        try:
-            changes, why = upgrade(resident, self.classes[number]), None
-        except Exception as error:  # whatever migrate raises
-            changes, why = None, ": ".join(describe(error)[:2])
-        self.say.upgraded(placement=resident.life, number=number, changes=changes, why=why)
 
 
 async def _done(work: Callable[[], Any]) -> Any:

@@ -9,6 +9,7 @@ from agentlab.agent.base import Agent
 from agentlab.agent.snapshot import Change, Image, difference, is_older, load, migrated
 from agentlab.errors import InvalidState
 from agentlab.node.resident import Resident
+from agentlab.wire.exceptions import describe
 
 
 def build(resident: Resident, initial: Image, kept: Image) -> list[Change]:
@@ -65,12 +66,16 @@ def put(resident: Resident, image: Image, before: Image) -> list[Change]:
     return changes
 
 
-def upgrade(resident: Resident, cls: type[Agent]) -> list[Change]:
-    """Go on with newer code: the state migrated, what is no state as it was. What changed in the state.
+def upgrade(resident: Resident, cls: type[Agent]) -> tuple[list[Change] | None, str | None]:
+    """Go on with newer code, or with the old one: what changed in the state, or why it would not fit."""
+    try:
+        return _go_on_as(resident, cls), None
+    except Exception as error:  # whatever migrate raises
+        return None, ": ".join(describe(error)[:2])
 
-    Raises:
-        Exception: The state does not fit, or ``migrate`` raised; the agent goes on with its old code.
-    """
+
+def _go_on_as(resident: Resident, cls: type[Agent]) -> list[Change]:
+    """The state migrated, what is no state as it was; after an error the agent has its old code."""
     agent, old = resident.agent, type(resident.agent)
     before = committed(resident)
     image = migrated(cls, before)

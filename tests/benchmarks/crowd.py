@@ -21,45 +21,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kit.browser import frames_a_second
 from kit.report import Options, Report, Values, in_turn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-FRAMES = """
-async (seconds) => {
-    let frames = 0;
-    const end = performance.now() + 1000 * seconds;
-    while (performance.now() < end) {
-        await new Promise(requestAnimationFrame);
-        frames += 1;
-    }
-    return frames / seconds;
-}
-"""
-TELLERS = """
-import asyncio, random, time
+TELLERS = f"""
+import asyncio, sys, time
 from agentlab import Agent, Lab, Supervisor, Transcript
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from kit.agents import Beater
 
 class Idler(Agent):
     count: int = 0
-
-class Beater(Agent):
-    period: float = 2.0
-
-    async def on_start(self) -> None:
-        self.after(self.random.random() * self.period).begin()
-
-    async def begin(self) -> None:
-        self.every(self.period).beat()
-
-    async def beat(self) -> None:
-        await asyncio.sleep(0.05)
 
 class Teller(Agent):
     pages: Transcript = Transcript()
 
     async def tell(self) -> None:
-        self.pages.append({"role": "user", "content": "Tell me."})
+        self.pages.append({{"role": "user", "content": "Tell me."}})
         while True:
             self.emit("token ")
             await asyncio.sleep(0.05)
@@ -93,7 +73,7 @@ class Sight:
 
     def frames(self) -> float:
         """A second."""
-        return float(self.notebook.page.evaluate(FRAMES, self._seconds))
+        return frames_a_second(self.notebook.page, self._seconds)
 
     def scroll(self, view: str, away: bool = False) -> None:
         """Bring a view into sight, or out of it; the kernel hears of that after two seconds."""

@@ -11,7 +11,6 @@ its comm, before a server's socket. Frames a second are those of a headless Chro
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import statistics
 import sys
@@ -23,41 +22,13 @@ from typing import Any
 
 import psutil
 from kit import machine
-from kit.agents import family
+from kit.agents import Beater, family
+from kit.browser import frames_a_second
 from kit.report import Options, Report, Values, in_turn
 
-from agentlab import Agent, Lab, Supervisor
+from agentlab import Lab, Supervisor
 
 CHANGES = 3000  # a second
-FRAMES = """
-async (seconds) => {
-    let frames = 0;
-    const end = performance.now() + 1000 * seconds;
-    while (performance.now() < end) {
-        await new Promise(requestAnimationFrame);
-        frames += 1;
-    }
-    return frames / seconds;
-}
-"""
-
-
-class Beater(Agent):
-    """Is busy for a moment, again and again."""
-
-    period: float = 1.0
-
-    async def on_start(self) -> None:
-        """The first beat falls anywhere in the period."""
-        self.after(self.random.random() * self.period).begin()
-
-    async def begin(self) -> None:
-        """From now on, every period."""
-        self.every(self.period).beat()
-
-    async def beat(self) -> None:
-        """Busy, then running."""
-        await asyncio.sleep(0.05)
 
 
 def looked_at(lab: Lab) -> Any:
@@ -172,7 +143,7 @@ def _watched(page: Any, cells: list[str]) -> Values:
             notebook.write(*cells).run_all()
             notebook.expect("live")
             page.wait_for_timeout(5000)
-            return {"frames": page.evaluate(FRAMES, 5)}
+            return {"frames": frames_a_second(page, 5)}
         finally:
             server.close()
 

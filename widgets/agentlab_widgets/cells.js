@@ -18,7 +18,7 @@ function cellsView(state, host, select, tools) {
   lens.append(map.node, base, above);
   frame.append(lens);
   host.append(frame);
-  const pen = base.getContext("2d"), glowPen = above.getContext("2d");
+  const pen = penOf(base), glowPen = penOf(above);
   const glows = new Map(), opened = new Set(), pages = new Map(), sprites = new Map();
   let blocks = [], blockOf = new Map(), size = 20, larger = 0, width = 0, height = 0, seen = 0, top = 0, ink = "#000", paper = "#fff";
   let pending = 0, fresh = true, blank = true, ranks = ranksOf(state), turned = 0;
@@ -69,6 +69,7 @@ function cellsView(state, host, select, tools) {
     return [block, block ? placeOf(block.agents, slot) : -1];
   }
 
+  /** @type {(block: Record<string, any>, cell: number) => [number, number, number, number]} */
   const box = (block, cell) => [block.x + (cell % block.columns) * block.size, block.y + TITLE + Math.floor(cell / block.columns) * block.size, block.size, block.size];
 
   function spot(slot) {
@@ -96,7 +97,7 @@ function cellsView(state, host, select, tools) {
     const key = `${shade}/${side}/${devicePixelRatio}`;
     if (sprites.has(key)) return sprites.get(key);
     const byte = shade & 0xff, full = shade >> 8, { colour, shape } = look({ statuses: state.statuses, looks: [byte] }, 0);
-    const canvas = make("canvas"), pixels = Math.round(side * devicePixelRatio), to = canvas.getContext("2d");
+    const canvas = make("canvas"), pixels = Math.round(side * devicePixelRatio), to = penOf(canvas);
     canvas.width = canvas.height = pixels;
     const gap = side >= 9 ? 2 : side >= 4 ? 1 : 0, inner = side - gap, rank = ranks[byte & STATUS];
     const alpha = !full ? 0.2 : rank > CALM ? 0.25 + (0.75 * full) / SHADES : 0.1 + (0.3 * full) / SHADES;
@@ -335,7 +336,7 @@ function cellsView(state, host, select, tools) {
     if (found.block.page.per > 1) jump(slot); else select(slot);
   });
   above.addEventListener("mousemove", (event) => {
-    const found = point(event), { block, from, to } = found ?? {};
+    const found = point(event), { block, from = -1, to = 0 } = found ?? {};
     const one = found && to === from + 1 ? state.facts.get(block.agents[from])?.path : "";
     above.title = !found || from < 0 ? "" : `${one || `${count(from + 1)}${to > from + 1 ? ` to ${count(to)}` : ""} of ${count(block.agents.length)}`}: ${counted(state, countsOf(state, block.agents, from, to))}`;
   });

@@ -107,7 +107,7 @@ function splitter(board, root, name, upright) {
   node.addEventListener("pointerdown", (event) => {
     event.preventDefault();
     node.setPointerCapture(event.pointerId);
-    const box = node.parentNode.getBoundingClientRect();
+    const box = /** @type {HTMLElement} */ (node.parentElement).getBoundingClientRect();
     const move = (at) => put(bounded((100 * (upright ? at.clientX - box.left : at.clientY - box.top)) / (upright ? box.width : box.height)));
     node.addEventListener("pointermove", move);
     node.addEventListener("lostpointercapture", () => node.removeEventListener("pointermove", move), { once: true });
@@ -153,7 +153,7 @@ function agentPart(board) {
   function update() {
     ofNow.hidden = board.tab !== "transcript";
     tabs.forEach((tab, i) => {
-      tab.setAttribute("aria-selected", TABS[i] === board.tab);
+      tab.setAttribute("aria-selected", String(TABS[i] === board.tab));
       tab.tabIndex = TABS[i] === board.tab ? 0 : -1;
     });
     const { chosen } = board, name = chosen?.agent ? `${board.tab}:${chosen.key}` : "", why = board.absent.get(name);
@@ -198,7 +198,7 @@ function boardView(board, el) {
     },
     follow() {
       slider.update();
-      root.dataset.then = Boolean(tree.strand.state.when);
+      root.dataset.then = String(Boolean(tree.strand.state.when));
     },
     dispose() { agent.dispose(); for (const each of inner) each.dispose(); board.views.delete(self); },
   };

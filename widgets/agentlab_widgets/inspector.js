@@ -140,6 +140,7 @@ function view(state, model, el) {
       const head = state.parts.get("head"), live = mood(state) === "live";
       frame.update(head);
       for (const action of head?.actions ?? []) {
+        /** @type {HTMLButtonElement | null} */
         let button = buttons.querySelector(`.al-do-${action}`);
         if (!button) {
           button = make("button", `al-do-${action}`, action);

@@ -15,24 +15,53 @@ const GONE_WORDS = {
 };
 const CLOSED = "The lab is closed; this is how it was, and nothing can be done to it any more.";
 
+/**
+ * What a view is drawn from: the line to the kernel, and what `newState` of the view adds.
+ * @typedef {ReturnType<typeof newLine> & Record<string, any>} State
+ * @typedef {{send: (message: object) => void, widget_manager?: {kernel: any}} & Record<string, any>} Model  anywidget's
+ * @typedef {{touched: any[], crashed?: any[], fresh?: boolean, moved?: boolean} & Record<string, any>} Change
+ */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {string} [name] its classes
+ * @param {string} [text]
+ */
 const make = (tag, name, text) => {
   const node = document.createElement(tag);
   if (name) node.className = name;
   if (text !== undefined) node.textContent = text;
   return node;
 };
+/**
+ * @param {string} tag of SVG
+ * @param {Record<string, string | number>} attributes
+ * @param {...(Node | string)} children
+ */
 const draw = (tag, attributes, ...children) => {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, String(value));
   node.append(...children);
   return node;
 };
+/** What draws on a canvas. @type {(canvas: HTMLCanvasElement) => CanvasRenderingContext2D} */
+const penOf = (canvas) => /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+/** @type {(node: Node, text: string) => void} */
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+/**
+ * @template T
+ * @param {DataView} view
+ * @param {new (buffer: ArrayBufferLike) => T} Kind
+ */
 const numbers = (view, Kind) => new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+/** @type {(status: string) => string} */
 const words = (status) => status.replace("_", " ");
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches; // a colour may fade then, nothing may move
+/** @type {(n: number) => string} */
 const count = (n) => n.toLocaleString("en");
 
+/** @param {string} shape @param {string} colour */
 function icon(shape, colour) {
   return draw("svg", { class: "al-icon", viewBox: "-1.3 -1.3 2.6 2.6", "aria-hidden": "true" }, draw("path", { d: shape, fill: colour }));
 }
@@ -40,13 +69,24 @@ function icon(shape, colour) {
 // ---------------------------------------------------------------- the line to the kernel
 
 function newLine() {
+  /** @type {() => any} */
+  const kernel = () => undefined;
   return {
     looker: Math.random().toString(36).slice(2), seq: -1, label: "", closed: false, now: 0, heard: 0, asked: 0, cut: false,
-    kernel: () => undefined, log: { code: "", text: "", ok: true, busy: false }, views: new Set(), awake: true,
+    kernel, log: { code: "", text: "", ok: true, busy: false }, views: new Set(), awake: true,
   };
 }
 
-// What a message changes; null if it was out of order, and everything was asked for.
+/**
+ * What a message changes; null if it was out of order, and everything was asked for.
+ * @param {State} state
+ * @param {Model} model
+ * @param {Record<string, any>} message
+ * @param {DataView[]} buffers
+ * @param {(state: State, message: Record<string, any>, buffers: DataView[]) => Change | null} take
+ * @param {(state: State, message: Record<string, any>) => Change | void} aside
+ * @returns {Change | null}
+ */
 function receive(state, model, message, buffers, take, aside = () => {}) {
   if (message.t === "doing" || message.t === "did") {
     state.log = { code: message.code, text: message.text ?? "…", ok: message.ok ?? true, busy: message.t === "doing" };
@@ -65,6 +105,7 @@ function receive(state, model, message, buffers, take, aside = () => {}) {
   return change;
 }
 
+/** @param {State} state @param {Model} model */
 function ask(state, model) {
   if (performance.now() - state.asked > (state.seq < 0 ? 400 : 1000)) {
     state.asked = performance.now();
@@ -73,35 +114,50 @@ function ask(state, model) {
   return null;
 }
 
-// The line to a kernel that was restarted cannot be used: it throws.
+/**
+ * The line to a kernel that was restarted cannot be used: it throws.
+ * @param {State} state
+ * @param {Model} model
+ * @param {object} message
+ */
 function send(state, model, message) {
   try { model.send(message); } catch { state.cut = true; }
 }
 
-// Whether the kernel of this picture can still speak. A line that was cut may have been mended: then it is heard again.
+/**
+ * Whether the kernel of this picture can still speak. A line that was cut may have been mended: then it is heard again.
+ * @param {State} state
+ */
 function gone(state) {
   const kernel = state.kernel(); // undefined where the page does not say, null where there is none
   return kernel === null || kernel?.isDisposed || kernel?.status === "dead" ? "gone" : state.cut ? "restarted" : "";
 }
 
+/** @param {State} state */
 function mood(state) {
   if (state.closed) return state.over ? "stored" : "closed";
   if (performance.now() - state.heard <= SILENCE) return "live";
   return gone(state) ? "gone" : state.awake ? "silent" : "live";
 }
 
-// What to say of a picture that is no live one, short and long; nothing of a live one.
+/**
+ * What to say of a picture that is no live one, short and long; nothing of a live one.
+ * @param {State} state
+ * @returns {string[]}
+ */
 function over(state) {
   if (mood(state) === "gone") return GONE_WORDS[gone(state)];
   return state.closed ? state.over ?? ["the lab is closed", CLOSED] : [];
 }
 
+/** @param {State} state */
 function pulse(state) {
   const silence = Math.round((performance.now() - state.heard) / 1000);
   const said = { live: "live", closed: "closed", stored: state.over?.[0], silent: `no word from the kernel for ${silence} s` };
   return said[mood(state)] ?? GONE_WORDS[gone(state)][0];
 }
 
+/** @type {Change} */
 const EVERYTHING = { fresh: true, moved: true, touched: [], crashed: [] };
 
 // What a view is to its widget: `paint(change)` draws only while somebody sees it; `tick()` is called twice a second.

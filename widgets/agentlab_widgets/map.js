@@ -3,7 +3,7 @@
 const MAP = 22, STRIPE = 3, BAND = 12; // px: its width with the gap before it; height of a stripe; width of a stripe
 
 function minimap(state, jump) {
-  const node = make("canvas", "al-map"), pen = node.getContext("2d");
+  const node = make("canvas", "al-map"), pen = penOf(node);
   let stripes = 0;
   node.setAttribute("aria-hidden", "true"); // N goes there by the keys
   node.title = "where the trouble is: a click goes there (N: to the next)";

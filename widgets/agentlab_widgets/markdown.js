@@ -42,14 +42,14 @@ function table(lines) {
 }
 
 function list(lines, depth) {
-  const first = ITEM.exec(lines[0]), ordered = /\d/.test(first[2]), items = [];
+  const [, indent, mark] = ITEM.exec(lines[0]) ?? ["", "", "-"], ordered = /\d/.test(mark), items = [];
   for (const line of lines) {
     const match = ITEM.exec(line);
-    if (match && match[1].length <= first[1].length) items.push([match[3]]);
-    else items.at(-1).push(line.replace(/^\s{1,4}/, ""));
+    if (match && match[1].length <= indent.length) items.push([match[3]]);
+    else items.at(-1)?.push(line.replace(/^\s{1,4}/, ""));
   }
   const children = items.map(([head, ...rest]) => ({ tag: "li", children: [...inline(head), ...(rest.length ? blocks(rest, depth + 1) : [])] }));
-  return { tag: ordered ? "ol" : "ul", start: ordered ? parseInt(first[2], 10) : undefined, children };
+  return { tag: ordered ? "ol" : "ul", start: ordered ? parseInt(mark, 10) : undefined, children };
 }
 
 function blocks(lines, depth = 0) {

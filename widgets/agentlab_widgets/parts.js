@@ -1,5 +1,6 @@
 // Views that are made of named parts (parts.py): what a browser keeps of them.
 
+/** @param {State} state @param {Record<string, any>} message @returns {Change | null} */
 function takeParts(state, message) {
   state.label = message.label;
   if (message.t === "snapshot") {
@@ -19,18 +20,26 @@ function takeParts(state, message) {
 
 const newParts = () => ({ parts: new Map() });
 
-// A length of time as short as it goes: 12 ms, 3.4 s, 2 min.
+/**
+ * A length of time as short as it goes: 12 ms, 3.4 s, 2 min.
+ * @param {number | null | undefined} seconds
+ */
 function lasting(seconds) {
   if (seconds === null || seconds === undefined) return "";
   if (seconds < 0.0995) return `${Math.max(0, Math.round(seconds * 1000))} ms`;
-  if (seconds < 99.5) return `${seconds.toPrecision(2) * 1} s`;
-  return seconds < 5970 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toPrecision(2) * 1} h`;
+  if (seconds < 99.5) return `${Number(seconds.toPrecision(2))} s`;
+  return seconds < 5970 ? `${Math.round(seconds / 60)} min` : `${Number((seconds / 3600).toPrecision(2))} h`;
 }
 
 const clockTime = (ms) => new Date(ms).toLocaleTimeString("en-GB");
 const some = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 
-// The frame of a view of one agent: who it is, whether the picture is live, and what the last click did.
+/**
+ * The frame of a view of one agent: who it is, whether the picture is live, and what the last click did.
+ * @param {State} state
+ * @param {string} name
+ * @param {string} title
+ */
 function agentFrame(state, name, title) {
   const root = make("section", `agentlab ${name}`), top = make("div", "al-top"), mark = make("span"), who = make("b");
   const what = make("span", "al-dim"), beat = make("span", "al-pulse"), body = make("div", "al-body"), said = make("div", "al-said");

@@ -37,7 +37,7 @@ function arrangeRows(state) {
   }
   const order = [], last = new Set(), walk = [-1], compare = SORTS[sift.sort];
   while (walk.length) {
-    const slot = walk.pop();
+    const slot = walk.pop() ?? -1;
     if (slot >= 0) order.push(slot);
     if (!wanted && slot >= 0 && sift.folded.has(state.facts.get(slot)?.path)) continue;
     let family = Array.from(state.children.get(slot) ?? []).filter((child) => !wanted || kept.has(child));

@@ -54,8 +54,8 @@ function eventRow(state, event) {
   node.dataset.kind = event.kind;
   if (!event.detail) return node;
   const fold = make("div", "al-more-of"), detail = make("pre", "", event.detail);
-  const unfold = (now) => { detail.hidden = !now; why.setAttribute("aria-expanded", now); };
-  why.type = "button";
+  const unfold = (now) => { detail.hidden = !now; why.setAttribute("aria-expanded", String(now)); };
+  why.setAttribute("type", "button");
   if (!event.reason) why.setAttribute("aria-label", `details of ${words(event.kind)}`);
   why.addEventListener("click", () => { if (!state.open.delete(event.seq)) state.open.add(event.seq); unfold(state.open.has(event.seq)); });
   unfold(state.open.has(event.seq));

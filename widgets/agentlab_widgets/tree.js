@@ -63,16 +63,18 @@ function arrange(state) {
   const get = (slot) => (has(slot) ? lists.subarray(ends[slot + 1], ends[slot + 2]) : undefined);
   const order = [], depth = new Array(n).fill(-1), walk = [-1];
   while (walk.length) {
-    const slot = walk.pop();
+    const slot = walk.pop() ?? -1;
     if (slot >= 0) { order.push(slot); depth[slot] = (depth[above(slot)] ?? -1) + 1; }
     for (let i = ends[slot + 2] - 1; i >= ends[slot + 1]; i--) walk.push(lists[i]);
   }
   Object.assign(state, { order, depth, children: { has, get }, loose: false });
 }
 
+/** @param {State} state @param {Record<string, any>} message @param {DataView[]} buffers */
 function take(state, message, buffers) {
   if (message.t === "difference" && message.epoch !== state.epoch) return null;
   for (const key of ["now", "label", "counts", "minute", "breakers", "when", "span"]) state[key] = message[key];
+  /** @type {Change & {crashed: number[]}} */
   let change = { moved: true, touched: [], crashed: [], fresh: true };
   if (message.t === "snapshot") takeSnapshot(state, message, buffers);
   else change = message.t === "difference" ? takeDifference(state, message, buffers) : { touched: [], crashed: [] };
@@ -127,7 +129,8 @@ function inspector(state, model, body) {
   const buttons = make("div", "al-buttons"), said = make("div", "al-said"), code = make("code"), result = make("span");
   node.setAttribute("aria-live", "polite");
   said.append(code, " ", result);
-  const question = make("div", "al-asks"), call = make("code"), answers = [["yes", true], ["no", false]].map(([word, yes]) => {
+  const question = make("div", "al-asks"), call = make("code"), answers = ["yes", "no"].map((word) => {
+    const yes = word === "yes";
     const button = make("button", `al-answer-${word}`, word);
     button.type = "button";
     button.title = yes ? "let the tool run" : "tell the model that it was refused";
@@ -178,7 +181,7 @@ function inspector(state, model, body) {
     trace.hidden = !shown;
     write(trace, shown?.text ?? "");
     why.hidden = !row.reason;
-    why.setAttribute("aria-expanded", Boolean(shown));
+    why.setAttribute("aria-expanded", String(Boolean(shown)));
     why.title = `${shown ? "hide" : "show"} how its last life ended (T)`;
     const { name, colour, shape } = look(state, state.selected), now = `${row.path} ${name}`;
     if (drawn !== now) what.replaceChildren(icon(shape, colour), make("b", "", row.path), make("span", "", row.kind === "supervisor" ? row.strategy ?? "" : row.cls), why);
@@ -309,7 +312,7 @@ function view(state, model, el) {
       if (["Escape", "Enter", "ArrowDown"].includes(event.key)) { event.preventDefault(); body.focus({ preventScroll: true }); }
       return;
     }
-    if (event.target.tagName === "BUTTON" && event.key === "Enter") return;
+    if (event.target instanceof HTMLButtonElement && event.key === "Enter") return;
     if (KEYS[event.key] ?? folds(state, event.key)) {
       event.preventDefault();
       event.stopPropagation();

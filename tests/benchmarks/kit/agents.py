@@ -5,6 +5,7 @@ Nodes import this file, so it imports only what an agent needs: a class in a not
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -35,6 +36,24 @@ class Counter(Agent):
         for _ in range(calls):
             await other.call.add()
         return (time.perf_counter() - began) / calls * 1e6
+
+
+class Beater(Agent):
+    """Is busy for a moment, again and again."""
+
+    period: float = 1.0
+
+    async def on_start(self) -> None:
+        """The first beat falls anywhere in the period."""
+        self.after(self.random.random() * self.period).begin()
+
+    async def begin(self) -> None:
+        """From now on, every period."""
+        self.every(self.period).beat()
+
+    async def beat(self) -> None:
+        """Busy, then running."""
+        await asyncio.sleep(0.05)
 
 
 def family(lab: Any, size: int, name: str = "family") -> Any:  # a Lab, and Refs

@@ -83,8 +83,8 @@ def test_an_agent_killed_while_it_starts_after_settle_is_started_again(lab: Lab,
     slow.kill()
     wait_for(lambda: starts(tmp_path) == 3)
     (tmp_path / "door").unlink()
-    settling.join(30)
-    lab.wait_idle(30)
+    settling.join(60)
+    lab.wait_idle(60)
 
     assert slow.status == "running"
     assert slow.state["done"] == 1
@@ -99,11 +99,11 @@ def test_such_a_start_that_keeps_failing_meets_the_limit(lab: Lab, slow: Ref, tm
     for number in (2, 3):
         wait_for(lambda n=number: starts(tmp_path) == n)
         slow.kill()
-    settling.join(30)
+    settling.join(60)
     wait_for(lambda: happened(lab, "gave_up"))
 
     (tmp_path / "door").unlink()
-    lab.wait_idle(30)
+    lab.wait_idle(60)
 
     assert slow.state["done"] == 1  # the supervisor was started again, and with it the agent
     assert happened(lab, "gave_up") == ["/team"]
@@ -119,10 +119,10 @@ def test_one_that_starts_over_is_started_again_when_it_is_killed(lab: Lab, slow:
     slow.kill()
     wait_for(lambda: starts(tmp_path) == 3)
     (tmp_path / "door").unlink()
-    lab.wait_idle(30)
+    lab.wait_idle(60)
 
     assert slow.status == "running"
-    assert slow.call.work().result(30) == 1
+    assert slow.call.work().result(60) == 1
     assert happened(lab, "restarting") == [slow.path]
 
 
@@ -149,7 +149,7 @@ def test_starting_over_in_the_middle_of_a_stop_is_a_stop(lab: Lab, slow: Ref, tm
     wait_for(lambda: runtime.desk.entries[slow.path].is_ending)
 
     runtime.run(lambda: runtime.lives.start_over(runtime.desk.entries[slow.path]))
-    stopping.join(30)
+    stopping.join(60)
     (tmp_path / "gate").unlink()
 
     assert not stopping.is_alive()

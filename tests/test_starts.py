@@ -58,7 +58,7 @@ def test_a_zygote_that_ends_at_once_is_an_error_that_quotes_it(
 
     wait_for(lambda: threads() == before)
     with Lab(store, nodes=1) as lab:
-        assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+        assert lab.start(Counter, id="c").call.add(2).result(60) == 2
 
 
 @pytest.mark.usefixtures("no_zygote")
@@ -73,22 +73,22 @@ def test_an_interpreter_that_is_gone_is_said_and_hinders_nobody(
                 Lab(nodes=1)
 
     with Lab(nodes=1) as lab:
-        assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+        assert lab.start(Counter, id="c").call.add(2).result(60) == 2
 
 
 @pytest.mark.usefixtures("no_zygote")
 def test_a_zygote_that_never_says_a_word_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is a deadline, and what was started is ended."""
-    pid = tmp_path / "pid"
+    before = set(psutil.Process().children())
     with monkeypatch.context() as broken:
         broken.setattr(fork, "START_SECONDS", 1.0)
-        broken.setattr(sys, "executable", interpreter(tmp_path / "python", f"echo $$ > {pid}; exec sleep 1000"))
+        broken.setattr(sys, "executable", interpreter(tmp_path / "python", "exec sleep 1000"))
         with pytest.raises(NodeDown, match="not ready after 1 s"):
             Lab(nodes=1)
 
-    wait_for(lambda: not psutil.pid_exists(int(pid.read_text())))
+    wait_for(lambda: set(psutil.Process().children()) <= before)
     with Lab(nodes=1) as lab:
-        assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+        assert lab.start(Counter, id="c").call.add(2).result(60) == 2
 
 
 def test_a_lab_opens_where_the_folder_was_removed(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_lab_opens_where_the_folder_was_removed(tmp_path: Path) -> None:
         os.chdir(gone)
         gone.rmdir()
         with Lab(nodes=1) as lab:
-            assert lab.start(Counter, id="c").call.add(2).result(20) == 2
+            assert lab.start(Counter, id="c").call.add(2).result(60) == 2
     finally:
         os.chdir(before)
 
@@ -132,7 +132,7 @@ def test_without_descriptors_a_lab_says_so_and_opens_when_there_are_some(tmp_pat
             wait_for(lambda: held() == before)
         print(3 < refused < 59, "ulimit -n" in said, flush=True)
         with Lab(sys.argv[1], nodes=1) as lab:
-            print(lab.start(Counter, id="c").call.add(2).result(20))
+            print(lab.start(Counter, id="c").call.add(2).result(60))
         """,
         str(tmp_path / "run.lab"),
     )
@@ -179,7 +179,7 @@ CELLS = """
                 pass
         gc.collect()
         with Lab(store, nodes=1, resume=True) as lab:
-            lab.start(Counter, id="c", restart="temporary").call.add(1).result(20)
+            lab.start(Counter, id="c", restart="temporary").call.add(1).result(60)
             lab["/c"].stop()
         before = before or (held(), nodes())
         wait_for(lambda: (held(), nodes()) == before)
@@ -201,6 +201,7 @@ def test_an_interrupt_ends_the_wait_for_an_agent_that_never_starts_or_stops(tmp_
     script = start_script(
         """
         import os, signal, sys, threading
+        from pathlib import Path
         import anyio
         from agentlab import Agent, Lab
         from tests.patience import wait_for
@@ -209,33 +210,40 @@ def test_an_interrupt_ends_the_wait_for_an_agent_that_never_starts_or_stops(tmp_
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
         class Endless(Agent):
-            starts: int = 0
+            place: str
 
             async def on_start(self):
-                self.starts += 1
                 if self.incarnation > 1:
+                    Path(self.place, "starts").touch()
                     await anyio.sleep_forever()
 
             async def on_stop(self, reason):
+                Path(self.place, "stops").touch()
                 await anyio.sleep_forever()
 
-        lab = Lab(sys.argv[1], nodes=1)
-        ref = lab.start(Endless, id="e", shutdown="infinity")
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        def interrupt_when_it(does):
+            wait_for(Path(place, does).exists)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        path, place = sys.argv[1:]
+        lab = Lab(path, nodes=1)
+        ref = lab.start(Endless, id="e", place=place, shutdown="infinity")
         try:
+            threading.Thread(target=interrupt_when_it, args=("stops",)).start()
             lab.close(timeout=600)
         except KeyboardInterrupt:
             print("closed", lab.closed, flush=True)
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
-            Lab(sys.argv[1], nodes=1, resume=True)
+            threading.Thread(target=interrupt_when_it, args=("starts",)).start()
+            Lab(path, nodes=1, resume=True)
         except KeyboardInterrupt:
             wait_for(lambda: not {name for name in threads() if "zygote" not in name})
             print("interrupted", flush=True)
-        with Lab(sys.argv[1], nodes=1, resume="ask") as lab:
+        with Lab(path, nodes=1, resume="ask") as lab:
             print(lab["/e"].status)
         """,
         str(tmp_path / "run.lab"),
+        str(tmp_path),
     )
     out, _ = script.communicate(timeout=110)
     closed, interrupted, _, status = out.splitlines()

@@ -143,7 +143,7 @@ def test_a_long_read_does_not_hold_up_the_writer():
     def made(pieces):
         next(pieces)
         writer.start()
-        writer.join(10)
+        writer.join(60)
         return writer.is_alive(), sum(map(len, pieces))
 
     held_up, others = store.read("SELECT seq FROM event ORDER BY seq", (), made)

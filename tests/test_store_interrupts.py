@@ -63,7 +63,7 @@ def handler(number: int, does: Callable[[], object]) -> Iterator[Callable[[], No
 
     def send() -> None:
         os.kill(os.getpid(), number)
-        begun.wait(30)
+        begun.wait(60)
 
     before = signal.signal(number, handle)
     try:
@@ -99,7 +99,7 @@ def test_an_interrupt_while_rows_are_written_loses_none(tmp_path, where):
     found: list[object] = []
     other = threading.Thread(target=lambda: found.append(store.state("/a")))
     other.start()
-    other.join(30)
+    other.join(60)
     assert found == [{}]
     store.close()
 
@@ -172,7 +172,7 @@ def test_a_handler_that_waits_for_a_message_is_answered_while_a_frame_is_read():
     with Lab(nodes=1) as lab:
         counter, heard = lab.start(Counter, id="c"), []
 
-        with handler(signal.SIGUSR1, lambda: heard.append(counter.call.add(1).result(30))) as send:
+        with handler(signal.SIGUSR1, lambda: heard.append(counter.call.add(1).result(60))) as send:
             lab._store.read("SELECT 1 FROM event", (), lambda pieces: (send(), list(pieces)))
 
         wait_for(lambda: heard == [1])
@@ -189,7 +189,7 @@ def test_a_finalizer_that_reads_while_its_thread_writes_harms_nothing(tmp_path, 
 
     writer = threading.Thread(target=lambda: (store.commit(batch), seqs(store)))
     writer.start()
-    writer.join(30)
+    writer.join(60)
 
     assert [state for _, state in seen] == [{}]
     assert all(set(numbers) <= {1, 2, 3, 4} for numbers, _ in seen)

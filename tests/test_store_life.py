@@ -193,7 +193,7 @@ def test_a_kernel_killed_again_and_again_under_load_loses_and_doubles_nothing(tm
     with Lab(path, nodes=2) as lab:
         lab.wait_idle(60)
         balance({ref.id: {"status": ref.status, **ref.state} for ref in lab}, acknowledged, folder, ROUNDS)
-        assert lab.start(Clerk, id="new").call.note(1).result(20) == 1
+        assert lab.start(Clerk, id="new").call.note(1).result(60) == 1
     assert len(acknowledged) > ROUNDS
 
 
@@ -240,23 +240,23 @@ def test_on_a_full_disk_messages_fail_and_the_lab_goes_on_when_there_is_space(sm
     """State stays at the last commit, nothing of a failed message shows, nobody is restarted for it or given up."""
     with Lab(small_disk / "a.lab", nodes=1) as lab:
         saver, other = lab.start(Saver, id="saver"), lab.start(Saver, id="other")
-        assert saver.call.save("before").result(20) == 1
+        assert saver.call.save("before").result(60) == 1
         ballast = filled(small_disk)
 
         for number in range(8):
             with pytest.raises(
                 AgentDown, match=r"save was handled, but its outcome could not be stored: .*full"
             ) as down:
-                saver.call.save("x" * 300_000, other).result(20)
+                saver.call.save("x" * 300_000, other).result(60)
             assert isinstance(down.value.__cause__, StoreFull), number
-        lab.wait_idle()
+        lab.wait_idle(60)
         assert (saver.status, saver.state) == ("running", {"kept": ["before"], "beats": 0})
         assert other.state["beats"] == 0
         ballast.unlink()
         wait_for(lambda: _goes(saver))
 
-        assert saver.call.save("after", other).result(20) == 3
-        lab.wait_idle()
+        assert saver.call.save("after", other).result(60) == 3
+        lab.wait_idle(60)
         wait_for(lambda: saver.state["beats"] == other.state["beats"] == 1)
         assert saver.state["kept"] == ["before", "again", "after"]
         assert lab.messages(path="/saver")["outcome"].tolist()[:2] == ["ok", "failed"]
@@ -268,7 +268,7 @@ def test_on_a_full_disk_messages_fail_and_the_lab_goes_on_when_there_is_space(sm
 
 def _goes(saver: Ref) -> bool:
     try:
-        return bool(saver.call.save("again").result(20))
+        return bool(saver.call.save("again").result(60))
     except AgentDown:
         return False
 
@@ -277,7 +277,7 @@ def test_steps_wait_while_the_disk_is_full(small_disk: Path, tmp_path: Path) -> 
     """A step whose end cannot be stored is not acted on; the handler goes on when there is space, repeating nothing."""
     with Lab(small_disk / "a.lab", nodes=1) as lab:
         saver = lab.start(Saver, id="saver")
-        saver.call.save("before").result(20)
+        saver.call.save("before").result(60)
         ballast = filled(small_disk)
         reply = saver.call.work(str(tmp_path), "x" * 50_000)
         wait_for((tmp_path / "one").exists)
@@ -285,7 +285,7 @@ def test_steps_wait_while_the_disk_is_full(small_disk: Path, tmp_path: Path) -> 
         assert not (tmp_path / "two").exists()
         ballast.unlink()
 
-        assert reply.result(20) == 2
+        assert reply.result(60) == 2
         assert {(tmp_path / word).stat().st_size for word in ("one", "two")} == {1}
         assert lab.steps()["outcome"].tolist() == ["ok", "ok", "ok"]
         assert saver.incarnation == 1
@@ -296,20 +296,20 @@ def test_a_lab_on_a_full_disk_closes(small_disk: Path, tmp_path: Path) -> None:
     path = small_disk / "a.lab"
     lab = Lab(path, nodes=1)
     saver, worker = lab.start(Saver, id="saver"), lab.start(Saver, id="worker")
-    assert saver.call.save("before").result(20) == 1
-    worker.cast.work(str(tmp_path), "z").result(20)
-    lab.wait_idle()
+    assert saver.call.save("before").result(60) == 1
+    worker.cast.work(str(tmp_path), "z").result(60)
+    lab.wait_idle(60)
     ballast = filled(small_disk)
     waits = worker.call.work(str(tmp_path), "x" * 50_000)
     wait_for(lambda: lab._runtime is not None and lab._runtime.desk.ledger._refused is not None)
     with pytest.raises(StoreFull):
-        saver.cast.save("y" * 50_000).result(20)
+        saver.cast.save("y" * 50_000).result(60)
 
     with pytest.raises(StoreFull, match=r"The lab is closed, its store is as its last commit left it: \d+ rows"):
         lab.close()
 
     with pytest.raises(AgentDown):
-        waits.result(20)
+        waits.result(60)
     assert lab.closed
     lab.close()
     with open_store(path) as store:
@@ -317,7 +317,7 @@ def test_a_lab_on_a_full_disk_closes(small_disk: Path, tmp_path: Path) -> None:
     ballast.unlink()
     with Lab(path, nodes=1) as again:
         assert again["/saver"].state["kept"] == ["before"]
-        assert again["/worker"].call.work(str(tmp_path), "x").result(20) == 2
+        assert again["/worker"].call.work(str(tmp_path), "x").result(60) == 2
 
 
 def test_a_lab_that_is_told_to_goes_on_in_memory_while_the_disk_is_full(small_disk: Path) -> None:
@@ -329,9 +329,9 @@ def test_a_lab_that_is_told_to_goes_on_in_memory_while_the_disk_is_full(small_di
         saver, other = lab.start(Saver, id="saver"), lab.start(Saver, id="other")
         feed = lab.feed()
         ballast = filled(small_disk)
-        assert saver.call.save("x" * 200_000, other).result(20) == 1
+        assert saver.call.save("x" * 200_000, other).result(60) == 1
         saver.kill()
-        assert saver.call.save("after").result(20) == 2
+        assert saver.call.save("after").result(60) == 2
         wait_for(lambda: saver.state["beats"] == other.state["beats"] == 1)
         assert "store_full" in [event.kind for event in feed.take()[0]]
         with open_store(path) as store:
@@ -349,7 +349,7 @@ def test_what_is_only_in_memory_is_lost_with_the_lab_and_it_says_so(small_disk: 
     lab = Lab(path, nodes=1, on_full="memory")
     saver = lab.start(Saver, id="saver")
     ballast = filled(small_disk)
-    assert saver.call.save("x" * 200_000).result(20) == 1
+    assert saver.call.save("x" * 200_000).result(60) == 1
 
     with pytest.raises(StoreFull, match="rows of what happened since are lost"):
         lab.close()

@@ -37,7 +37,7 @@ FULL = """
 
     lab = Lab(sys.argv[1], nodes=1)
     grower = lab.start(Grower, id="grower")
-    lab.wait_idle()
+    lab.wait_idle(60)
     reply = grower.call.grow(sys.argv[2])
     wait_for(lambda: len(lab.steps()) == 1)
     lab._live.run(lab._live.flush)
@@ -64,10 +64,10 @@ def test_who_was_told_that_a_message_failed_finds_it_so(tmp_path: Path, disk: st
     script = start_script(FULL, str(path), str(tmp_path), disk)
     said = read_line(script).strip()
     script.kill()
-    script.communicate(timeout=20)
+    script.communicate(timeout=60)
 
     with Lab(path, nodes=1, resume=True) as lab:
-        lab.wait_idle()
+        lab.wait_idle(60)
         grown = len(lab["/grower"].state["text"])
 
     assert (said, grown) == (("not told", 2_000_000) if disk == "full" else ("told", 0))
@@ -119,7 +119,7 @@ def test_a_call_is_once_for_the_message_that_makes_it(patient: Lab, tmp_path: Pa
 
     (tmp_path / "gate").touch()
     reply.result(60)
-    patient.wait_idle()
+    patient.wait_idle(60)
     assert worker.state == {"done": 2}
     assert patient.messages(path="/middle")["outcome"].tolist() == ["skipped", "ok"]
 

@@ -84,7 +84,7 @@ def test_a_step_calls_a_tool_as_a_function(lab):
     """By place, by name, or with what a model sent; the journal knows it by its name."""
     shopper = lab.start(Shopper, id="well")
 
-    assert shopper.call.well().result(20) == [42.0, 12.0, ["tea", "TEA"], "42.0", "two: 6.0"]
+    assert shopper.call.well().result(60) == [42.0, 12.0, ["tea", "TEA"], "42.0", "two: 6.0"]
 
     steps = lab.steps().query("path == '/well'")
     assert list(zip(steps["kind"], steps["name"], strict=True)) == [
@@ -98,8 +98,8 @@ def test_a_tool_without_a_step_says_so_once_a_life(lab):
     """One line in the agent's log; it works all the same."""
     shopper = lab.start(Shopper, id="bare")
 
-    assert shopper.call.bare(3).result(20) == [0, 2, 4]
-    assert shopper.call.bare(1).result(20) == [0]
+    assert shopper.call.bare(3).result(60) == [0, 2, 4]
+    assert shopper.call.bare(1).result(60) == [0]
 
     wait_for(shopper.log)
     (line,) = shopper.log().splitlines()
@@ -112,7 +112,7 @@ def test_a_once_tool_without_a_step_is_refused(lab, tmp_path):
     shopper = lab.start(Shopper, id="payer")
 
     with pytest.raises(AgentDown, match=r"pay is once=True, and /payer called it without a step.*self.step\(pay"):
-        shopper.call(redeliver=False).pay_bare(str(tmp_path / "paid")).result(20)
+        shopper.call(redeliver=False).pay_bare(str(tmp_path / "paid")).result(60)
 
     assert not (tmp_path / "paid").exists()
 
@@ -122,7 +122,7 @@ def test_a_once_tool_that_is_called_wrongly_never_began(lab):
     shopper = lab.start(Shopper, id="wrong")
 
     with pytest.raises(AgentDown, match=r"unexpected keyword argument 'road'|missing a required argument: 'path'"):
-        shopper.call(redeliver=False).pay_wrongly().result(20)
+        shopper.call(redeliver=False).pay_wrongly().result(60)
 
     assert shopper.doubts() == []
 
@@ -131,8 +131,8 @@ def test_a_model_call_shows_its_prompt_and_its_tokens(lab):
     """What was said last, cut in the frame; tokens as the simulator bills them, in the steps' and the agents' frame."""
     clerk = lab.start(Clerk, id="clerk")
 
-    clerk.call.ask("What is 6 * 7?").result(30)
-    clerk.call.ask("Well. " + "x" * 5000).result(30)
+    clerk.call.ask("What is 6 * 7?").result(60)
+    clerk.call.ask("Well. " + "x" * 5000).result(60)
 
     calls = lab.steps().query("path == '/clerk' and kind == 'model'")
     assert calls["input"].iloc[0] == "What is 6 * 7?"
@@ -150,7 +150,7 @@ def test_a_store_keeps_prompts_whole_and_tokens(tmp_path):
     """Also for who opens it again, or only reads it."""
     path = tmp_path / "a.lab"
     with Lab(path, nodes=1) as lab:
-        lab.start(Clerk, id="clerk").call.ask("x" * 5000).result(30)
+        lab.start(Clerk, id="clerk").call.ask("x" * 5000).result(60)
         spent = lab.agents().set_index("path").loc["/clerk", ["tokens_in", "tokens_out"]].tolist()
     with open_store(path) as stored:
         assert stored.agents().set_index("path").loc["/clerk", ["tokens_in", "tokens_out"]].tolist() == spent

@@ -226,7 +226,7 @@ def test_an_agents_traceback_has_its_own_frames_only(lab):
     broken = lab.start(child(Broken, id="broken", own_limit=Limit(9, 1.0)))
 
     with pytest.raises(AgentDown) as down:
-        broken.call(redeliver=False).fail().result(20)
+        broken.call(redeliver=False).fail().result(60)
 
     trace = down.value.reason.traceback
     assert [line for line in trace.splitlines() if line.startswith("  File")] == [

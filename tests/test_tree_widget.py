@@ -6,7 +6,7 @@ import json
 import re
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from agentlab_widgets.pusher import Pusher, last_end
 from agentlab_widgets.sift import Wanted
 from agentlab_widgets.text import tree_html, tree_text
 from tests import agents
+from tests.conftest import wait_for
 
 
 def agent(path: str, status: str = "running", **facts: Any) -> Row:
@@ -97,13 +98,9 @@ class Browser:
     def kinds(self) -> list[str]:
         return [content["t"] for content in self.heard if content["t"] != "beat"]
 
-
-def wait_for(condition: Callable[[], object], patience: float = 5.0) -> None:
-    """Until it is true; AssertionError after ``patience`` seconds."""
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
+    def told(self) -> dict[str, Any]:
+        """The last that was no heartbeat."""
+        return [content for content in self.heard if content["t"] != "beat"][-1]
 
 
 @pytest.fixture
@@ -124,7 +121,7 @@ def live(lab):
     wait_for(lambda: browser.kinds() == ["snapshot"])
     yield pusher, browser
     pusher.end()
-    pusher.join(5)
+    pusher.join(60)
 
 
 # what travels
@@ -237,7 +234,7 @@ def test_stop_of_a_permanent_supervisor_says_that_it_comes_again():
         tree._pane._do(tree._pane._push(), "/team/inner", "stop")
         tree._pane._do(tree._pane._push(), "/team/b", "stop")
         wait_for(lambda: said.kinds() == ["doing", "did"] * 2)
-        lab.wait_idle(30)
+        lab.wait_idle(60)
         tree.close()
         statuses = {row.path: row.status for row in lab.rows()}
         team.terminate_child("inner")  # what the button's hint names
@@ -279,19 +276,21 @@ def test_a_change_is_one_difference_with_the_next_number(lab, live):
     lab.put(agent("/a", "busy"))
     wait_for(lambda: "difference" in browser.kinds())
 
-    first, last = browser.heard[0], browser.heard[-1]
+    first, last = browser.heard[0], browser.told()
     assert last["seq"] == first["seq"] + 1
     assert [row["status"] for row in last["rows"]] == ["busy"]
 
 
 def test_a_thousand_changes_at_once_are_few_messages(lab, live):
     """A server drops messages past a thousand a second, so changes are gathered."""
-    _, browser = live
+    pusher, browser = live
+    began = time.monotonic()
     for n in range(1000):
         lab.put(agent("/a", mailbox=n + 1))
     wait_for(lambda: browser.rows[1]["mailbox"] == 1000)
+    pauses = (time.monotonic() - began) / pusher.pause
 
-    assert len(browser.heard) < 50
+    assert len(browser.heard) <= 3 + pauses
 
 
 def test_a_crash_glows_and_a_new_life_is_counted(lab, live):
@@ -301,7 +300,7 @@ def test_a_crash_glows_and_a_new_life_is_counted(lab, live):
     lab.put(agent("/a", incarnation=2, restarts=1), Event(1, at, "crashed", "/a", 1), Event(2, at, "started", "/a", 2))
     wait_for(lambda: "difference" in browser.kinds())
 
-    told = browser.heard[-1]
+    told = browser.told()
     assert told["minute"] == 1
     assert told["restarts"] == [[1, at // 1_000_000]]
 
@@ -317,7 +316,7 @@ def test_restarts_before_the_first_look_are_counted():
     wait_for(lambda: browser.kinds() == ["snapshot"])
     lab.closed = True
     pusher.end()
-    pusher.join(5)
+    pusher.join(60)
 
     assert browser.heard[0]["minute"] == 1
     assert browser.heard[0]["restarts"] == [[1, now // 1_000_000]]
@@ -366,10 +365,9 @@ def test_a_closed_lab_keeps_its_last_picture(lab, live):
     wait_for(lambda: browser.heard[-1]["closed"])
     assert browser.rows[1]["status"] == "running"
 
-    sent = len(browser.heard)
     pusher.hello("later")
-    wait_for(lambda: len(browser.heard) > sent)
-    assert (browser.heard[-1]["t"], browser.heard[-1]["closed"]) == ("snapshot", True)
+    wait_for(lambda: browser.kinds().count("snapshot") == 2)
+    assert browser.told()["closed"]
 
 
 @pytest.mark.parametrize("made", ["before", "after"])
@@ -450,7 +448,7 @@ def test_the_tree_of_a_lab_shows_without_a_browser_and_after_its_end():
     """Text and static HTML come from the rows of the real lab; when it is closed the last ones stay."""
     with Lab() as lab:
         lab.start(Supervisor("team", child(Counter, id="a")))
-        lab.wait_idle()
+        lab.wait_idle(60)
         tree = lab.tree()
         bundle, _ = tree._repr_mimebundle_()
         alive = repr(tree)
@@ -479,10 +477,10 @@ def test_dead_letters_stand_where_they_were_sent():
         brief = lab["/team/brief"]
         stopped.stop()
         brief.kill()
-        lab.wait_idle()
+        lab.wait_idle(60)
         for ref in (stopped, stopped, brief):
             ref.cast.add()
-        lab.wait_idle()
+        lab.wait_idle(60)
 
         assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/": 1, "/stopped": 2}
         text = tree_text("lab", lab.rows())
@@ -492,7 +490,7 @@ def test_dead_letters_stand_where_they_were_sent():
 
         stopped.restart()
         lab.retry(stopped)
-        lab.wait_idle()
+        lab.wait_idle(60)
         assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/": 1}
 
 
@@ -503,7 +501,7 @@ def test_dead_letters_stand_at_their_agent_below_a_team_that_waits(tmp_path):
         lab["/team/left"].cast.hang()
         wait_for(lambda: lab["/team/left"].info()["message"])
         lab["/team/left"].skip()
-        lab.wait_idle()
+        lab.wait_idle(60)
     with Lab(tmp_path / "run.lab", nodes=1, resume="ask") as lab:
         assert {row.path: row.letters for row in lab.rows() if row.letters} == {"/team/left": 1}
 

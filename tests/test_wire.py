@@ -203,10 +203,10 @@ def test_an_agent_may_die_of_anything(lab, how):
     ref = lab.start(Dying)
 
     with pytest.raises(AgentDown):
-        ref.call(redeliver=False).die(how).result(20)
-    lab.wait_idle()
+        ref.call(redeliver=False).die(how).result(60)
+    lab.wait_idle(60)
 
-    assert ref.call.hello().result(20) == "hello"
+    assert ref.call.hello().result(60) == "hello"
     assert "node_down" not in set(lab.events()["kind"])
 
 

@@ -1,6 +1,6 @@
 """Every public method of Lab and Ref, as a table, and loops of every make in which they are used.
 
-``python -m tests.everywhere LOOP`` uses all of them in a running loop of that make, and prints what failed.
+``python -m tests.everywhere LOOP...`` uses all of them in a running loop of each make, and prints what failed.
 """
 
 from __future__ import annotations
@@ -204,9 +204,10 @@ def in_loop(make: str, stock: Stock) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "policy":
-        importlib.import_module("uvloop").install()
-    if sys.argv[1] == "nest":  # before a lab is there, as a notebook's first cell does
-        importlib.import_module("nest_asyncio2").apply()
-    with Lab(nodes=2) as opened:
-        print(in_loop(sys.argv[1], Stock(opened, 200)), flush=True)
+    for each in sys.argv[1:]:
+        if each == "policy":
+            importlib.import_module("uvloop").install()
+        if each == "nest":  # before a lab is there, as a notebook's first cell does
+            importlib.import_module("nest_asyncio2").apply()
+        with Lab(nodes=2) as opened:
+            print(each, in_loop(each, Stock(opened, 200)), flush=True)

@@ -7,6 +7,7 @@ import threading
 
 import psutil
 
+from agentlab import Lab
 from agentlab.pool import fork
 
 
@@ -20,6 +21,13 @@ def held() -> tuple[set[str], int]:
     gc.collect()  # a loop of asyncio that could not be made lets go of what it has when it is collected
     zygote = fork._shared
     return threads(), psutil.Process().num_fds() - (zygote is not None and zygote._line is not None)
+
+
+def nodes_of(lab: Lab) -> list[int]:
+    """The processes of a lab's nodes; all of them have been forked when ``Lab(...)`` returns."""
+    runtime = lab._runtime
+    assert runtime is not None
+    return [pid for node in list(runtime.desk.pool.nodes.values()) if (pid := node.process.pid) is not None]
 
 
 def nodes() -> list[int]:

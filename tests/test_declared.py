@@ -146,7 +146,7 @@ def test_what_is_declared_may_be_set(lab: Lab) -> None:
     for name, value in {
         "count": 1, "limit": 4, "note": "n", "LIMIT": 6, "shared": 2, "_cache": {"a": 1}, "doubled": 8,
     }.items():  # fmt: skip
-        assert agent.call.put(name, value).result(10) == value
+        assert agent.call.put(name, value).result(60) == value
 
     assert agent.incarnation == 1
     assert agent.state["count"] == 4

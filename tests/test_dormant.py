@@ -14,10 +14,12 @@ import pytest
 from agentlab import Agent, Lab, Ref, Supervisor, Transcript, child
 from agentlab.books.agents import Entry
 from agentlab.books.phase import Phase
+from agentlab.control.many import AT_ONCE, start_many
 from agentlab.errors import AgentDown, ChildRunning, InvalidSpec, MaxChildren, NotRunning, SimpleOneForOne
 from agentlab.ref.many import Refs
 from tests.agents import Counter
 from tests.conftest import wait_for
+from tests.held import nodes_of
 from tests.test_links import Linker
 
 
@@ -69,13 +71,6 @@ def dormant(lab: Lab, ref: Ref) -> bool:
     return found is None or found.phase is Phase.DORMANT
 
 
-def nodes(lab: Lab) -> list[int]:
-    """The nodes' processes."""
-    runtime = lab._runtime
-    assert runtime is not None
-    return [node.process.pid for node in runtime.desk.pool.nodes.values()]
-
-
 def kinds(lab: Lab, path: str) -> list[str]:
     """What happened to an agent, in order."""
     return lab.events(path=path)["kind"].tolist()
@@ -125,9 +120,9 @@ def test_a_message_wakes_an_agent_and_counts_no_start(anylab: Lab) -> None:
     """It goes on from its first checkpoint on a node, as the same incarnation."""
     refs = anylab.start_many(Counter, [{"count": n} for n in range(5)])
 
-    assert [ref.call.add(1).result(10) for ref in refs] == [1, 2, 3, 4, 5]
+    assert [ref.call.add(1).result(60) for ref in refs] == [1, 2, 3, 4, 5]
     assert kinds(anylab, "/counter-5") == ["started"]
-    assert (refs[4].incarnation, refs[4].state, refs[4].call.life().result(10)) == (1, {"count": 5}, 1)
+    assert (refs[4].incarnation, refs[4].state, refs[4].call.life().result(60)) == (1, {"count": 5}, 1)
     assert anylab.checkpoints(Counter).query("path == '/counter-5'")["state.count"].tolist() == [4, 5]
     assert anylab.restarts().empty
     assert {ref.node for ref in refs} <= {1, 2}
@@ -187,7 +182,7 @@ def test_who_has_something_to_do_at_its_start_is_not_dormant(lab: Lab) -> None:
     """``on_start`` runs before ``start_many`` returns."""
     refs = lab.start_many(Early, 3)
 
-    assert {ref.state["pid"] for ref in refs} <= set(nodes(lab))
+    assert {ref.state["pid"] for ref in refs} <= set(nodes_of(lab))
     assert {ref.node for ref in refs} == {1, 2}
 
 
@@ -214,7 +209,7 @@ def test_a_dormant_agent_that_dies_starts_again(anylab: Lab, end: str) -> None:
     anylab.wait_idle()
 
     assert (refs[2].incarnation, refs[2].state, refs[2].status) == (2, {"count": 7}, "running")
-    assert refs[2].call.add().result(10) == 8
+    assert refs[2].call.add().result(60) == 8
     assert kinds(anylab, "/counter-3") == ["started", f"{end}ed", "restarting", "started"]
     assert anylab.restarts()["path"].tolist() == ["/counter-3"]
     assert dormant(anylab, refs[1])
@@ -232,14 +227,14 @@ def test_a_dormant_agent_is_stopped_restarted_suspended_and_set(anylab: Lab) -> 
 
     assert (refs[1].status, refs[1].incarnation) == ("stopped", 1)
     with pytest.raises(NotRunning):
-        refs[1].call.add().result(10)
-    assert (refs[2].incarnation, refs[2].call.add().result(10)) == (2, 1)
+        refs[1].call.add().result(60)
+    assert (refs[2].incarnation, refs[2].call.add().result(60)) == (2, 1)
     assert (refs[3].status, refs[3].info()["mailbox"]) == ("suspended", 1)
     refs[3].resume()
-    assert reply.result(10) == 1
-    assert (refs[4].state, refs[4].call.add().result(10)) == ({"count": 40}, 41)
+    assert reply.result(60) == 1
+    assert (refs[4].state, refs[4].call.add().result(60)) == ({"count": 40}, 41)
     assert refs[4].rewind(0) == {"count": 0}
-    assert refs[5].call.add(2).result(10) == 2
+    assert refs[5].call.add(2).result(60) == 2
     assert anylab.events(path="/counter-6").query("kind == 'message'")["detail"].tolist() == ["add(2)"]
 
 
@@ -249,7 +244,7 @@ def test_a_fork_of_a_dormant_agent_goes_on_from_its_first_state(anylab: Lab) -> 
     fork, other = refs[1].fork(), refs[1].fork(0, id="other", count=9)
 
     assert (fork.state, other.state) == ({"count": 5}, {"count": 9})
-    assert fork.call.add().result(10) == 6
+    assert fork.call.add().result(60) == 6
     fork.kill()
     anylab.wait_idle()
     assert (fork.state, refs[1].state) == ({"count": 6}, {"count": 5})
@@ -259,15 +254,15 @@ def test_lives_are_linked_to_dormant_ones(lab: Lab) -> None:
     """A monitor hears of the end, a linked agent ends too, whichever of them sleeps."""
     watcher, tied = lab.start(Linker, id="watcher"), lab.start(Linker, id="tied")
     refs = lab.start_many(Counter, 4)
-    watcher.call.watch(refs[1]).result(10)
-    tied.call.tie(refs[2]).result(10)
-    tied.call.tie(refs[3]).result(10)
+    watcher.call.watch(refs[1]).result(60)
+    tied.call.tie(refs[2]).result(60)
+    tied.call.tie(refs[3]).result(60)
 
     refs[1].kill()
     refs[2].crash(ValueError("no tea"))
-    wait_for(lambda: watcher.call.look().result(10) == ["down /counter-4 killed"])
+    wait_for(lambda: watcher.call.look().result(60) == ["down /counter-4 killed"])
     wait_for(lambda: tied.incarnation == 2 and refs[3].incarnation == 2)
-    assert refs[3].call.add().result(10) == 1
+    assert refs[3].call.add().result(60) == 1
 
 
 AGAIN = [("one_for_one", [2]), ("rest_for_one", [2, 3]), ("one_for_all", [1, 2, 3])]
@@ -283,7 +278,7 @@ def test_strategies_hold_for_dormant_children(lab: Lab, strategy: Any, again: li
     lab.wait_idle()
 
     assert [n for n, ref in enumerate(refs, 1) if ref.incarnation == 2] == again
-    assert [ref.call.add().result(10) for ref in refs] == [1, 1, 1]
+    assert [ref.call.add().result(60) for ref in refs] == [1, 1, 1]
 
 
 def test_a_supervisor_administers_dormant_children(lab: Lab) -> None:
@@ -320,7 +315,7 @@ def test_a_supervisor_that_goes_takes_its_dormant_children_along(anylab: Lab) ->
 
     assert kinds(anylab, refs[2].path) == kinds(anylab, refs[0].path) == ["started", "removed", "killed"]
     with pytest.raises(NotRunning):
-        refs[2].call.add().result(10)
+        refs[2].call.add().result(60)
     again = anylab.start_many(Counter, 3, under=team)
     assert [ref.state for ref in again] == [{"count": 0}] * 3
     assert repr(anylab).endswith(", 3 agents, 2 nodes)")
@@ -329,7 +324,7 @@ def test_a_supervisor_that_goes_takes_its_dormant_children_along(anylab: Lab) ->
 def test_no_dormant_agent_notices_that_a_node_dies(lab: Lab) -> None:
     """They were on none. While there is no node at all, what is sent to them waits for one."""
     refs = lab.start_many(Counter, 100)
-    for pid in nodes(lab):
+    for pid in nodes_of(lab):
         os.kill(pid, signal.SIGKILL)
     replies = [ref.call.add() for ref in refs[50:]]
 
@@ -343,17 +338,17 @@ def test_who_is_at_rest_when_its_node_dies_sleeps_until_somebody_calls(anylab: L
     refs = anylab.start_many(Counter, 20)
     refs.call.add(3).result(20)
     early = anylab.start(Early, id="early")
-    pids = nodes(anylab)
+    pids = nodes_of(anylab)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not {*nodes(anylab)} & {*pids} and early.incarnation == 2)
+    wait_for(lambda: not {*nodes_of(anylab)} & {*pids} and early.incarnation == 2)
     anylab.wait_idle()
 
     assert [(ref.status, ref.incarnation, ref.node, ref.state["count"]) for ref in refs] == [
         ("running", 2, None, 3)
     ] * 20
     assert kinds(anylab, refs[3].path) == ["started", "node_down", "started"]
-    assert early.state["pid"] in nodes(anylab)
+    assert early.state["pid"] in nodes_of(anylab)
     assert refs.call.add().result(20) == [4] * 20
     assert refs.call.life().result(20) == [2] * 20
     assert set(anylab.agents()["restarts"]) == {0}
@@ -363,7 +358,7 @@ def test_a_node_that_dies_while_it_wakes_agents_costs_nothing(lab: Lab) -> None:
     """Those that it had go on elsewhere, and every call is answered."""
     refs = lab.start_many(Counter, 200)
     replies = [ref.call.add() for ref in refs]
-    os.kill(nodes(lab)[0], signal.SIGKILL)
+    os.kill(nodes_of(lab)[0], signal.SIGKILL)
 
     assert [reply.result(20) for reply in replies] == [1] * 200
     assert {ref.state["count"] for ref in refs} == {1}
@@ -399,7 +394,7 @@ def test_a_stored_lab_brings_its_dormant_agents_back(tmp_path: Path) -> None:
         team = lab.start(Supervisor("team"))
         refs = lab.start_many(Counter, [{"count": n} for n in range(4)], under=team)
         lab.start_many(Diary, 2)
-        assert refs[3].call.add().result(10) == 4
+        assert refs[3].call.add().result(60) == 4
         whole = refs[2].state
     with Lab(tmp_path / "x.lab", nodes=2, resume=True) as lab:
         back = [lab[f"/team/counter-{n}"] for n in range(1, 5)]
@@ -407,8 +402,8 @@ def test_a_stored_lab_brings_its_dormant_agents_back(tmp_path: Path) -> None:
         assert [(ref.node, ref.status) for ref in back] == [(None, "running")] * 4
         assert kinds(lab, back[2].path)[-1] == "started"
         assert [id for id, *_ in lab["/team"].which_children()] == [ref.id for ref in reversed(back)]
-        assert [ref.call.add().result(10) for ref in back] == [1, 2, 3, 5]
-        assert lab["/diary-2"].call.write("x").result(10) == 1
+        assert [ref.call.add().result(60) for ref in back] == [1, 2, 3, 5]
+        assert lab["/diary-2"].call.write("x").result(60) == 1
         assert {ref.incarnation for ref in back} == {2}
         assert whole == {"count": 2}
         assert lab["/team"].get_childspec("counter-2").fields == {"count": 1}
@@ -456,21 +451,19 @@ def test_twenty_thousand_agents_answer_whoever_calls(lab: Lab) -> None:
 
 
 def test_a_lab_that_is_busy_starting_still_answers(lab: Lab) -> None:
-    """A bulk start leaves the loop to others in between."""
-    counter = lab.start(Counter, id="single")
-    starting = lab._live.submit(_many, lab._live)
+    """A bulk start leaves the loop to others in between: whatever comes in at a part is done before the next."""
+    order: list[str] = []
 
-    answered = 0
-    while not starting.done():
-        answered = counter.call.add().result(20)
-    assert answered > 1
-    assert len(starting.result()) == 100_000
+    async def many(runtime: Any) -> Refs:
+        def progress(started: int) -> None:
+            if started > 1:  # the first one of all is started on a node, and alone
+                order.append("part")
+                runtime.desk.loop.call_soon(order.append, "other")
 
+        return await start_many(runtime, Counter, [{}] * (3 * AT_ONCE + 1), None, progress)
 
-async def _many(runtime: Any) -> Refs:
-    from agentlab.control.many import start_many
-
-    return await start_many(runtime, Counter, [{}] * 100_000, None, lambda started: None)
+    assert len(lab._live.submit(many, lab._live).result(60)) == 3 * AT_ONCE + 1
+    assert order == ["part", "other"] * 3
 
 
 def test_a_dormant_agent_that_nobody_can_wake_fails_as_a_crash(lab: Lab) -> None:

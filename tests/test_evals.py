@@ -70,17 +70,21 @@ def test_a_sample_that_cannot_pass_ends_and_so_does_the_run(shared):
     asked = evaluate(Echo, ["poison", "bread"], {"same": lambda output, sample: output == sample.input}, lab=shared)
     shared.sim.clear()
     poor = evaluate(Echo, ["bread"], exact(), lab=shared, name="poor", budget=Budget(tokens=10))
-    told = evaluate(Worker, ["raise", "loop", "tea"], exact(), lab=shared, timeout=1.0)
+    looping = evaluate(Worker, ["loop"], exact(), lab=shared, name="loop", timeout=1.0, wait=False)
+    told = evaluate(Worker, ["raise", "tea"], exact(), lab=shared)
+    endless = looping.result(60)
 
     assert asked.samples()["disposition"].tolist() == ["poisoned", "scored"]
     assert asked.samples()["fault"].tolist()[0] == "server_error"
     assert asked.samples()["score.same"].tolist() == [0.0, 1.0]
     assert poor.samples()["disposition"].tolist() == ["over_budget"]
-    assert told.samples()["disposition"].tolist() == ["poisoned", "timed_out", "scored"]
+    assert told.samples()["disposition"].tolist() == ["poisoned", "scored"]
     assert told.samples()["error"].str.contains("cannot be solved").tolist()[0]
     assert told.counts() == {
-        "scored": 1, "failed": 0, "over_budget": 0, "timed_out": 1, "poisoned": 1, "stopped": 0,
+        "scored": 1, "failed": 0, "over_budget": 0, "timed_out": 0, "poisoned": 1, "stopped": 0,
     }  # fmt: skip
+    assert endless.samples()["disposition"].tolist() == ["timed_out"]
+    assert endless.counts()["timed_out"] == 1
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(shared, wrong, words):
 
 def test_a_run_that_is_stopped_goes_on_by_the_same_call(shared):
     """Nobody waits for it; what is left is stopped, and counted; the next call does that, and nothing twice."""
-    shared.sim.profile(latency_s=0.2)
+    shared.sim.profile([{"mode": "hang_headers", "prompt": "What is 3 "}])  # it does not get past this one
     given: dict[str, Any] = {"lab": shared, "name": "halted", "concurrency": 1}
     run = evaluate(Clerk, questions(6), includes(), wait=False, **given)
     wait_for(lambda: run.samples()["disposition"].eq("scored").any())

@@ -53,13 +53,16 @@ def test_a_run_that_is_killed_and_resumed_scores_each_sample_once_and_pays_no_ca
     Each kill falls at a random number of requests, while some of them are under way.
     """
     path, chance, total = tmp_path / "run.lab", random.Random(7), SAMPLES * EPOCHS * TURNS
-    outside.faults([{"mode": "500", "rate": 0.1}], latency_s=0.02)
+    rough = [{"mode": "500", "rate": 0.1}]
+    # The last one gets no answer before all kills, so that no process can be through before it is killed.
+    outside.faults([{"mode": "hang_headers", "prompt": f"What is {SAMPLES - 1} "}, *rough], latency_s=0.02)
     for number in range(1, KILLS + 1):
         process = begun(path, outside)
         so_far = total * number // (KILLS + 1) + chance.randrange(-2, 3)
         wait_for(lambda so_far=so_far: outside.requests() >= so_far)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait(60) == -signal.SIGKILL
+    outside.faults(rough, latency_s=0.02)
     assert begun(path, outside).wait(300) == 0
 
     run = open_run(path)

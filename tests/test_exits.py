@@ -46,7 +46,7 @@ def test_log_and_supervisor_agree_on_what_a_crash_is(parts: tuple[str, ...], kin
     with Lab(nodes=1) as lab:
         ref = lab.start(Leaver, id="leaver", restart="transient")
         ref.cast.leave(*parts)
-        lab.wait_idle(20)
+        lab.wait_idle(60)
 
         ends = lab.events(path=ref).query("kind in ('crashed', 'exited')")["kind"]
         assert set(ends) == {kind}

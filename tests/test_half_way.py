@@ -83,7 +83,7 @@ def test_a_doubt_outweighs_used_up_deliveries(lab: Lab, tmp_path: Path) -> None:
 
     sink.settle("refuse", result="done by hand")
 
-    assert reply.result(10) == "done by hand"
+    assert reply.result(60) == "done by hand"
 
 
 def test_a_restart_does_not_repeat_what_is_in_doubt(lab: Lab, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_who_waits_for_a_doubt_under_a_supervisor_that_ends_is_told(lab: Lab, tm
         lab["/team/other"].kill()
 
     with pytest.raises(AgentDown, match=r"waits for a person, in doubt: refuse began and did not finish"):
-        reply.result(10)
+        reply.result(60)
     assert [doubt["name"] for doubt in sink.doubts()] == ["refuse"]
     sink.settle("refuse", result="done by hand")
     lab["/team"].restart()

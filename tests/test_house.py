@@ -50,7 +50,7 @@ MENU = {
     "tool",
 }
 OWN_TO_CONDA = {"python", "pip"}
-HEAVY = {"pandas", "altair", "anthropic", "IPython"}
+HEAVY = {"pandas", "altair", "anthropic", "IPython", "ipywidgets", "anywidget"}
 TOP_LEVEL = {
     "agentlab",
     "notebooks",
@@ -169,8 +169,8 @@ def test_every_public_name_is_explained(name):
 
 
 def test_importing_agentlab_imports_nothing_heavy():
-    """Pandas, Altair, anthropic and IPython are imported where they are used."""
-    loaded = run(sys.executable, "-c", "import agentlab, sys; print(*sys.modules)").split()
+    """Pandas, Altair, anthropic, IPython and widgets are imported where they are used, also once ``Lab`` was named."""
+    loaded = run(sys.executable, "-c", "import agentlab, sys; agentlab.Lab; print(*sys.modules)").split()
 
     assert HEAVY.isdisjoint(loaded)
 

@@ -17,6 +17,7 @@ from agentlab import Agent, Lab, Ref, child
 from agentlab.errors import AgentDown, InvalidSpec
 from tests.conftest import wait_for
 from tests.misbehave import hold, hold_until, is_deaf
+from tests.patience import sign_of
 
 
 class Quiet(Agent):
@@ -32,6 +33,11 @@ class Quiet(Agent):
     async def wait(self, seconds: float) -> int:
         """A message that is in hand for a while."""
         await asyncio.sleep(seconds)
+        return await self.add()
+
+    async def wait_for_sign(self, path: str) -> int:
+        """A message that is in hand until there is a file."""
+        await sign_of(path)
         return await self.add()
 
     async def leave_a_mark(self, path: str) -> None:
@@ -88,8 +94,13 @@ class Bad(Quiet):
     async def eat(self, megabytes: int) -> int:
         """Use memory."""
         self._food = b"x" * (megabytes << 20)
-        time.sleep(1.5)  # noqa: ASYNC251  # it is what its node runs
         return len(self._food)
+
+    async def eat_and_stay(self, megabytes: int) -> None:
+        """Use memory, and be what its node runs until somebody ends that."""
+        self._food = b"x" * (megabytes << 20)
+        while True:
+            time.sleep(0.01)  # noqa: ASYNC251  # it is what its node runs
 
     async def eat_later(self, megabytes: int, gate: str) -> None:
         """Use memory in a thread, which is nobody's turn, once somebody has written into a named pipe."""
@@ -145,30 +156,36 @@ def test_who_rests_on_a_stalled_node_is_served_by_another(one: Lab, tmp_path: Pa
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
-    good.call.add(2).result(10)
-    holding = bad.call.hold_until(str(gate))
-    wait_for(lambda: holds(one, bad))
+    good.call.add(2).result(60)
+    held = bad.call.hold_until(str(gate))
+    wait_for(lambda: is_held(one, bad))
 
-    assert good.call.add().result(10) == 3
-    assert not holding.done()
+    assert good.call.add().result(60) == 3
+    assert not held.done()
     gate.write_bytes(b"!")
-    assert holding.result(10) == "held"
+    assert held.result(60) == "held"
     assert (good.info()["restarts"], bad.info()["restarts"]) == (0, 0)
     assert bad.incarnation == 1
     assert "node_stalled" in kinds(one, "/good")
     wait_for(lambda: "node_back" in kinds(one, "/"))
-    assert good.call.add().result(10) == 4
+    assert good.call.add().result(60) == 4
 
 
-def test_a_begun_message_stays_on_its_stalled_node(one: Lab) -> None:
+def test_a_begun_message_stays_on_its_stalled_node(one: Lab, tmp_path: Path) -> None:
     """What an agent has begun there is not begun again elsewhere: it waits until the node is back."""
+    gate, sign = tmp_path / "gate", tmp_path / "sign"
+    os.mkfifo(gate)
     bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
-    waiting = good.call.wait(0.2)
-    wait_for(lambda: good.info()["message"] == "wait")
-    holding = bad.call.hold(1)
+    waiting = good.call.wait_for_sign(str(sign))
+    wait_for(lambda: good.info()["message"] == "wait_for_sign")
+    held = bad.call.hold_until(str(gate))
+    wait_for(lambda: is_held(one, bad) and "node_stalled" in kinds(one, "/"))
+    sign.touch()
 
-    assert waiting.result(10) == 1
-    assert holding.result(10) == "held"
+    assert not waiting.done()
+    gate.write_bytes(b"!")
+    assert waiting.result(60) == 1
+    assert held.result(60) == "held"
     assert good.incarnation == 1
 
 
@@ -199,10 +216,10 @@ def test_who_brings_two_nodes_down_gets_one_of_its_own(one: Lab) -> None:
 
     assert "isolated" in kinds(one, "/bad")
     assert "It has a node of its own: it brought 2 nodes down" in one.explain(bad)
-    assert bad.call.pid().result(10) != good.call.pid().result(10)
+    assert bad.call.pid().result(60) != good.call.pid().result(60)
     with pytest.raises(AgentDown):
         bad.call(redeliver=False).die().result(20)
-    assert good.call.add().result(10) == 1
+    assert good.call.add().result(60) == 1
     assert good.incarnation == moved
     assert good.info()["restarts"] == 0
 
@@ -211,9 +228,9 @@ def test_a_killed_node_is_blamed_on_nobody_at_rest(one: Lab) -> None:
     """A signal from outside, while nobody runs: all move, uncounted."""
     refs = [one.start(Quiet, id=f"a{number}") for number in range(5)]
     for ref in refs:
-        ref.call.add(7).result(10)
+        ref.call.add(7).result(60)
 
-    os.kill(refs[0].call.pid().result(10), signal.SIGKILL)
+    os.kill(refs[0].call.pid().result(60), signal.SIGKILL)
 
     assert [ref.call.add().result(20) for ref in refs] == [8] * 5
     assert [ref.info()["restarts"] for ref in refs] == [0] * 5
@@ -223,15 +240,15 @@ def test_an_agent_may_have_a_process_of_its_own(lab: Lab) -> None:
     """It lives and dies with its agent; each incarnation has a new one."""
     own = lab.start(child(Bad, id="own", isolation="process"))
     shared = lab.start(Quiet, id="shared")
-    first = own.call.pid().result(10)
-    assert own.call.ask(shared).result(10) == 5
+    first = own.call.pid().result(60)
+    assert own.call.ask(shared).result(60) == 5
 
-    own.call.add(4).result(10)
+    own.call.add(4).result(60)
     own.kill()
-    second = own.call.pid().result(10)
+    second = own.call.pid().result(60)
 
-    assert len({first, second, shared.call.pid().result(10)}) == 3
-    assert own.call.add().result(10) == 5
+    assert len({first, second, shared.call.pid().result(60)}) == 3
+    assert own.call.add().result(60) == 5
     own.stop()
     wait_for(lambda: not psutil.pid_exists(first) and not psutil.pid_exists(second))
 
@@ -245,19 +262,19 @@ def test_an_endless_loop_in_its_own_process_can_be_crashed(lab: Lab) -> None:
     own.crash(ValueError("enough"))
 
     with pytest.raises(AgentDown, match="enough"):
-        looping.result(10)
-    assert own.call.add().result(10) == 1
+        looping.result(60)
+    assert own.call.add().result(60) == 1
 
 
 def test_the_death_of_its_own_process_is_the_agents(lab: Lab) -> None:
     """Whoever killed it: nobody else lived there."""
     own = lab.start(child(Quiet, id="own", isolation="process"))
-    os.kill(own.call.pid().result(10), signal.SIGKILL)
+    os.kill(own.call.pid().result(60), signal.SIGKILL)
 
     wait_for(lambda: own.incarnation == 2)
 
     assert own.info()["restarts"] == 1
-    assert own.call.add().result(10) == 1
+    assert own.call.add().result(60) == 1
 
 
 def test_memory_past_the_limit_ends_its_agent_only(lab: Lab) -> None:
@@ -266,9 +283,9 @@ def test_memory_past_the_limit_ends_its_agent_only(lab: Lab) -> None:
     other = lab.start(Quiet, id="other")
 
     with pytest.raises(AgentDown, match="may use 20,971,520"):
-        own.call(redeliver=False).eat(50).result(20)
+        own.call(redeliver=False).eat_and_stay(50).result(60)
     with pytest.raises(AgentDown, match="MemoryError"):
-        own.call(redeliver=False).eat(500).result(20)
+        own.call(redeliver=False).eat_and_stay(500).result(60)
 
     assert own.call.eat(1).result(20) == 1 << 20
     assert other.incarnation == 1
@@ -278,10 +295,10 @@ def test_a_pool_node_has_its_share_of_the_memory() -> None:
     """Past it the node is killed before the machine swaps, and who ate it is blamed."""
     with Lab(nodes=1, node_memory=60 << 20) as lab:
         bad, good = lab.start(Bad, id="bad"), lab.start(Quiet, id="good")
-        good.call.add().result(10)
+        good.call.add().result(60)
 
         with pytest.raises(AgentDown, match="may use 62,914,560"):
-            bad.call(redeliver=False).eat(200).result(20)
+            bad.call(redeliver=False).eat_and_stay(200).result(60)
 
         assert good.call.add().result(20) == 2
         assert (bad.info()["restarts"], good.info()["restarts"]) == (1, 0)
@@ -314,7 +331,7 @@ def test_a_node_on_which_nobody_runs_is_killed_for_its_memory_too(tmp_path: Path
 def test_who_burns_its_slices_goes_on_at_low_priority(one: Lab) -> None:
     """Between two messages, with its state and its mailbox, uncounted; an event says so."""
     bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
-    bad.call.add(3).result(10)
+    bad.call.add(3).result(60)
 
     replies = [bad.call.loop(0.3) for _ in range(2)]
     nice = bad.call.niceness()
@@ -322,13 +339,13 @@ def test_who_burns_its_slices_goes_on_at_low_priority(one: Lab) -> None:
         reply.result(30)
 
     assert nice.result(30) == 19
-    assert good.call.niceness().result(10) < 19
-    assert bad.call.add().result(10) == 4
+    assert good.call.niceness().result(60) < 19
+    assert bad.call.add().result(60) == 4
     assert bad.info()["restarts"] == 0
     assert "low_priority" in kinds(one, "/bad")
     assert "it goes on at low priority" in one.explain(bad)
     bad.restart()
-    assert bad.call.niceness().result(10) < 19
+    assert bad.call.niceness().result(60) < 19
 
 
 def test_an_agent_may_run_in_the_kernels_process(lab: Lab) -> None:
@@ -336,13 +353,13 @@ def test_an_agent_may_run_in_the_kernels_process(lab: Lab) -> None:
     inside = lab.start(child(Bad, id="inside", isolation="kernel"))
     other = lab.start(Quiet, id="other")
 
-    assert inside.call.pid().result(10) == os.getpid()
-    assert inside.call.thread().result(10) == "agentlab-node"
-    assert inside.call.ask(other).result(10) == 5
-    assert other.call.ask(inside).result(10) == 5
-    inside.call.block(0.01).result(10)
+    assert inside.call.pid().result(60) == os.getpid()
+    assert inside.call.thread().result(60) == "agentlab-node"
+    assert inside.call.ask(other).result(60) == 5
+    assert other.call.ask(inside).result(60) == 5
+    inside.call.block(0.01).result(60)
     inside.crash()
-    assert inside.call.add().result(10) == 6
+    assert inside.call.add().result(60) == 6
     assert lab.steps(path="/inside")["name"].astype(str).tolist() == ["/other.add", "sleep"]
 
 
@@ -352,9 +369,9 @@ def test_max_busy_is_charged_to_the_message(lab: Lab) -> None:
     with pytest.raises(AgentDown, match=r"max_busy=0\.1"):
         bad.call.endless().result(30)
 
-    assert bad.call.add().result(10) == 1
+    assert bad.call.add().result(60) == 1
     assert lab.messages(path="/bad")["deliveries"].tolist()[0] == 3
-    assert bad.call.wait(0.3).result(10) == 2, "waiting is not being busy"
+    assert bad.call.wait(0.3).result(60) == 2, "waiting is not being busy"
 
 
 @pytest.mark.parametrize("options", [{"stall_notice": 0}, {"stall_seconds": "long"}, {"node_memory": 1.5}])

@@ -269,7 +269,7 @@ def test_an_agent_starts_agents_of_classes_that_only_its_node_has(lab, loads):
 
     assert inner.call.add(1).result(20) == 106
     inner.kill()
-    lab.wait_idle(20)
+    lab.wait_idle(60)
     assert inner.call.add(1, twice=True).result(20) == 208
     assert inner.state["words"] == ["x"]
     assert inner.incarnation == 2
@@ -327,15 +327,15 @@ def test_exits_and_crashes_from_inside_are_data(lab, loads):
     wait_for(lambda: len(listener.state["heard"]) == 2)
     assert listener.state["heard"] == ["Odd ('from a friend', 8)"] * 2
 
-    lab.wait_idle(20)
+    lab.wait_idle(60)
     listener.call.follow("/worker").result(20)
     master.call.exit("/worker", "error").result(20)
     wait_for(lambda: len(listener.state["heard"]) == 4)
     assert listener.state["heard"][2:] == ["Odd ('signal', 9)"] * 2
 
-    lab.wait_idle(20)
+    lab.wait_idle(60)
     master.call.exit("/worker", "hostile").result(20)
-    lab.wait_idle(20)
+    lab.wait_idle(60)
     assert "Hostile object" in str(lab.restarts().reason.iloc[-1])
     assert worker.call.add().result(20) == 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agentlab import Agent, Lab, Supervisor, child
+from agentlab import Agent, Lab, Limit, Supervisor, child
 from agentlab.errors import (
     AgentDown,
     AlreadyStarted,
@@ -33,9 +33,9 @@ def test_the_cell_of_the_contract(lab: Lab) -> None:
 
     assert repr(lab) == "Lab('memory', 1 agent, 2 nodes)"
     assert repr(counter) == "Ref('/counter', Counter, running)"
-    assert counter.call.add(5).result(10) == 5
+    assert counter.call.add(5).result(60) == 5
     counter.crash()
-    assert counter.call.add(1).result(10) == 6
+    assert counter.call.add(1).result(60) == 6
     assert counter.incarnation == 2
     assert lab.events().query("path == '/counter'")["kind"].tolist() == ["started", "crashed", "restarting", "started"]
 
@@ -61,7 +61,7 @@ def test_two_labs_and_a_lab_in_a_thread() -> None:
         counter = lab.start(Counter, id="c")
         thread.start()
         counter.call.add(1).result(20)
-        thread.join(30)
+        thread.join(60)
         assert found == [7]
         assert counter.state == {"count": 1}
 
@@ -91,7 +91,7 @@ def test_a_killed_node_costs_its_agents_no_state(lab: Lab) -> None:
     refs = lab.start_many(Counter, 20)
     refs.call.add(3).result(30)
     victim = refs[0].node
-    pid = refs[0].call.pid().result(10)
+    pid = refs[0].call.pid().result(60)
 
     os.kill(pid, signal.SIGKILL)
 
@@ -104,8 +104,8 @@ def test_a_killed_node_costs_its_agents_no_state(lab: Lab) -> None:
 def test_a_message_in_hand_moves_with_its_agent(lab: Lab) -> None:
     """A call that hangs on a node that dies is delivered again elsewhere, and the caller hears nothing of it."""
     counter = lab.start(Counter)
-    counter.call.add(1).result(10)
-    pid = counter.call.pid().result(10)
+    counter.call.add(1).result(60)
+    pid = counter.call.pid().result(60)
     counter.cast.hang()
     later = counter.call.add(1)
     wait_for(lambda: counter.info()["message"] == "hang")
@@ -120,14 +120,14 @@ def test_a_message_in_hand_moves_with_its_agent(lab: Lab) -> None:
 def test_a_poisoned_message_fails_after_three_deliveries(lab: Lab) -> None:
     """The caller gets AgentDown with the crash as its cause; state and agent survive."""
     counter = lab.start(Counter)
-    counter.call.add(1).result(10)
+    counter.call.add(1).result(60)
 
     with pytest.raises(AgentDown, match="no tea") as caught:
-        counter.call.boom().result(10)
+        counter.call.boom().result(60)
 
     assert isinstance(caught.value.__cause__, ValueError)
     assert "in boom" in caught.value.__cause__.__notes__[0]
-    assert counter.call.add(1).result(10) == 2
+    assert counter.call.add(1).result(60) == 2
     assert lab.messages().query("method == 'boom'")["deliveries"].tolist() == [3]
 
 
@@ -136,7 +136,7 @@ def test_without_redelivery_the_caller_hears_at_once(lab: Lab) -> None:
     counter = lab.start(Counter)
 
     with pytest.raises(AgentDown):
-        counter.call(redeliver=False).boom().result(10)
+        counter.call(redeliver=False).boom().result(60)
 
     lab.wait_idle()
     assert counter.incarnation == 2
@@ -147,24 +147,29 @@ def test_messages_behind_a_crash_keep_their_order(lab: Lab) -> None:
     counter = lab.start(Counter)
     counter.call(redeliver=False).boom()
     sums = [counter.call.add() for _ in range(50)]
-    assert [reply.result(10) for reply in sums] == list(range(1, 51))
+    assert [reply.result(60) for reply in sums] == list(range(1, 51))
 
 
 def test_a_permanent_agent_that_crashes_too_often_is_parked(lab: Lab) -> None:
-    """Directly under the root the fourth crash in five seconds parks the agent alone."""
-    neighbour, counter = lab.start(Counter, id="n"), lab.start(Counter, id="c")
+    """Directly under the root the fourth crash within the limit parks the agent alone; of itself it is 3 in 5 s."""
+    neighbour = lab.start(Counter, id="n")
+    counter = lab.start(child(Counter, id="c", own_limit=Limit(3, 600.0)))  # on a busy machine 5 s may pass meanwhile
     for _ in range(4):
         wait_for(lambda: counter.status == "running")
         counter.crash(ValueError("again"))
         lab.wait_idle()
 
+    assert lab._runtime is not None
+    root = lab._runtime.desk.tree.root.spec.what
+    assert isinstance(root, Supervisor)
+    assert (root.max_restarts, root.max_seconds) == (3, 5.0)
     assert counter.status == "parked"
     with pytest.raises(NotRunning, match="parked"):
-        counter.call.add().result(10)
+        counter.call.add().result(60)
     counter.cast.add(5)
-    assert neighbour.call.add().result(10) == 1
+    assert neighbour.call.add().result(60) == 1
     counter.restart()
-    assert counter.call.add().result(10) == 6
+    assert counter.call.add().result(60) == 6
 
 
 def test_stop_is_orderly_and_for_good(lab: Lab) -> None:
@@ -176,18 +181,18 @@ def test_stop_is_orderly_and_for_good(lab: Lab) -> None:
     assert polite.status == "stopped"
     assert "stopped: shutdown" in polite.log()
     with pytest.raises(NotRunning):
-        polite.call.look().result(10)
+        polite.call.look().result(60)
     again = lab.start(Polite, id="p")
-    assert again.call.look().result(10) == ["start 1"]
+    assert again.call.look().result(60) == ["start 1"]
 
 
 def test_restart_is_uncounted_and_keeps_the_state(lab: Lab) -> None:
     """``restart`` stops and starts again; the state goes on, the restart limit is not touched."""
     counter = lab.start(Counter)
-    counter.call.add(4).result(10)
+    counter.call.add(4).result(60)
     for _ in range(6):
         counter.restart()
-    assert counter.call.add().result(10) == 5
+    assert counter.call.add().result(60) == 5
     assert counter.incarnation == 7
 
 
@@ -204,12 +209,12 @@ def test_supervisors_nest_and_escalate(lab: Lab) -> None:
     team = lab.start(
         Supervisor(
             "team",
-            Supervisor("inner", child(Counter, id="a"), child(Counter, id="b"), max_restarts=1),
+            Supervisor("inner", child(Counter, id="a"), child(Counter, id="b"), max_restarts=1, max_seconds=600.0),
             child(Counter, id="c"),
         )
     )
     a, b, c = (lab[path] for path in ("/team/inner/a", "/team/inner/b", "/team/c"))
-    b.call.add(2).result(10)
+    b.call.add(2).result(60)
     a.crash()
     lab.wait_idle()
     a.crash()
@@ -229,13 +234,13 @@ def test_restart_types_under_a_supervisor(lab: Lab) -> None:
     )
     tr, te = lab["/t/tr"], lab["/t/te"]
 
-    assert tr.call.finish().result(10) == "done"
+    assert tr.call.finish().result(60) == "done"
     te.crash()
     lab.wait_idle()
 
     assert tr.status == te.status == "stopped"
     assert [kid[:2] for kid in team.which_children()] == [("tr", None)]
-    assert team.restart_child("tr").call.add().result(10) == 1
+    assert team.restart_child("tr").call.add().result(60) == 1
 
 
 def test_administration_calls_have_otps_errors(lab: Lab) -> None:
@@ -255,9 +260,9 @@ def test_administration_calls_have_otps_errors(lab: Lab) -> None:
 def test_agents_start_and_call_each_other(lab: Lab) -> None:
     """From inside: start, call, cast; refs travel as arguments and results."""
     boss = lab.start(Boss)
-    kid = boss.call.hire("kid").result(10)
-    assert boss.call.ask(kid, 3).result(10) == 3
-    boss.call.tell(kid, 4).result(10)
+    kid = boss.call.hire("kid").result(60)
+    assert boss.call.ask(kid, 3).result(60) == 3
+    boss.call.tell(kid, 4).result(60)
     lab.wait_idle()
     assert kid.state == {"count": 7}
     assert kid == lab["/kid"]
@@ -267,7 +272,7 @@ def test_a_cast_leaves_with_the_commit_only(lab: Lab) -> None:
     """A handler that crashes after a cast has sent nothing."""
     boss, counter = lab.start(Boss), lab.start(Counter, id="c")
     with pytest.raises(AgentDown):
-        boss.call(redeliver=False).tell_then_crash(counter).result(10)
+        boss.call(redeliver=False).tell_then_crash(counter).result(60)
     lab.wait_idle()
     assert counter.state == {"count": 0}
 
@@ -276,16 +281,16 @@ def test_values_are_copied_between_agents(lab: Lab) -> None:
     """No list is shared, neither between agents nor with a cell."""
     boss, keeper = lab.start(Boss), lab.start(Keeper, id="k")
     mine = [5]
-    keeper.call.keep(mine).result(10)
+    keeper.call.keep(mine).result(60)
     assert mine == [5]
-    assert boss.call.mutate(keeper).result(10) == [1, 2, 99]
-    assert keeper.call.look().result(10) == [1, 2, 99]
+    assert boss.call.mutate(keeper).result(60) == [1, 2, 99]
+    assert keeper.call.look().result(60) == [1, 2, 99]
 
 
 def test_prints_go_to_the_agents_log(lab: Lab) -> None:
     """``print`` in an agent lands in that agent's log, nowhere else."""
     one, two = lab.start(Counter, id="one"), lab.start(Counter, id="two")
-    one.call.say("hello\nworld").result(10)
+    one.call.say("hello\nworld").result(60)
     assert one.log() == "hello\nworld"
     assert two.log() == ""
 
@@ -296,7 +301,7 @@ def test_calls_to_the_dead_and_the_unknown(lab: Lab) -> None:
     counter.kill()
     lab.wait_idle()
     with pytest.raises(NotRunning, match="no agent '/c'"):
-        counter.call.add().result(10)
+        counter.call.add().result(60)
     with pytest.raises(KeyError):
         lab["/nobody"]
     counter.cast.add()
@@ -314,7 +319,7 @@ def test_a_closed_lab_says_so() -> None:
     lab.close()
     lab.close()
     with pytest.raises(AgentDown):
-        waiting.result(5)
+        waiting.result(60)
     with pytest.raises(LabClosed):
         counter.call.add()
     assert repr(lab) == "Lab('memory', closed)"

@@ -89,14 +89,14 @@ def seen(ref: Ref, count: int) -> list[str]:
 def test_a_crash_takes_linked_agents_along(lab: Lab) -> None:
     """Both ways, across nodes, with the reason; a normal end takes nobody along."""
     one, other = lab.start(Linker, id="one"), lab.start(Counter, id="other")
-    one.call.tie(other).result(10)
+    one.call.tie(other).result(60)
     other.crash(ValueError("tea"))
     lab.wait_idle()
     assert one.incarnation == 2
     assert "ValueError: tea" in lab.explain(one)
 
-    one.call.tie(other).result(10)
-    other.call.finish().result(10)
+    one.call.tie(other).result(60)
+    other.call.finish().result(60)
     lab.wait_idle()
     assert one.incarnation == 2
 
@@ -104,12 +104,12 @@ def test_a_crash_takes_linked_agents_along(lab: Lab) -> None:
 def test_a_trapped_exit_is_a_message(lab: Lab) -> None:
     """``on_exit`` gets ref and reason; a kill across a link is ``killed`` and can be trapped."""
     trapper, other = lab.start(Trapper, id="t"), lab.start(Counter, id="c")
-    trapper.call.tie(other).result(10)
+    trapper.call.tie(other).result(60)
     other.kill()
     assert seen(trapper, 1) == ["exit /c killed"]
     lab.wait_idle()
-    trapper.call.tie(other).result(10)
-    other.call.finish().result(10)
+    trapper.call.tie(other).result(60)
+    other.call.finish().result(60)
     assert seen(trapper, 2)[1] == "exit /c normal"
     trapper.kill()
     lab.wait_idle()
@@ -122,7 +122,7 @@ def test_linking_to_nobody_is_noproc(lab: Lab) -> None:
     trapper, linker = lab.start(Trapper, id="t"), lab.start(Linker, id="l", restart="temporary")
     ghost.kill()
     lab.wait_idle()
-    trapper.call.tie(ghost).result(10)
+    trapper.call.tie(ghost).result(60)
     assert seen(trapper, 1) == ["exit /ghost noproc"]
     linker.cast.tie(ghost)
     lab.wait_idle()
@@ -132,9 +132,9 @@ def test_linking_to_nobody_is_noproc(lab: Lab) -> None:
 def test_unlink_and_linking_twice(lab: Lab) -> None:
     """A link is one however often it is made, and gone once it is cut."""
     trapper, other = lab.start(Trapper, id="t"), lab.start(Counter, id="c")
-    trapper.call.tie(other).result(10)
-    trapper.call.tie(other).result(10)
-    trapper.call.cut(other).result(10)
+    trapper.call.tie(other).result(60)
+    trapper.call.tie(other).result(60)
+    trapper.call.cut(other).result(60)
     other.crash()
     lab.wait_idle()
     assert trapper.state["seen"] == []
@@ -144,13 +144,13 @@ def test_each_monitor_is_answered_once(lab: Lab) -> None:
     """Two monitors give two words; one taken back gives none; nobody there gives ``noproc``."""
     watcher, other = lab.start(Linker, id="w"), lab.start(Counter, id="c")
     for _ in range(3):
-        watcher.call.watch(other).result(10)
-    watcher.call.unwatch(other).result(10)
+        watcher.call.watch(other).result(60)
+    watcher.call.unwatch(other).result(60)
     other.crash(ValueError("x"))
     assert seen(watcher, 2) == ["down /c x", "down /c x"]
     lab.wait_idle()
     other.stop()
-    watcher.call.watch(other).result(10)
+    watcher.call.watch(other).result(60)
     assert seen(watcher, 3)[2] == "down /c noproc"
 
 
@@ -162,7 +162,7 @@ def test_signals_follow_the_matrix_of_otp(lab: Lab, reason: str, trap: bool) -> 
     outcome = next(c["outcome"] for c in cases if (c["how"], c["reason"], c["trap"]) == ("exit2", reason, trap))
     victim = lab.start(Trapper if trap else Linker, id="v", restart="temporary")
     watcher = lab.start(Linker, id="w")
-    watcher.call.watch(victim).result(10)
+    watcher.call.watch(victim).result(60)
 
     victim.exit(reason)
 
@@ -172,17 +172,17 @@ def test_signals_follow_the_matrix_of_otp(lab: Lab, reason: str, trap: bool) -> 
         assert seen(victim, 1) == [f"exit / {outcome[1]}"]
     else:
         assert outcome == ["ignored"]
-        assert victim.call.look().result(10) == []
+        assert victim.call.look().result(60) == []
 
 
 def test_topics(lab: Lab) -> None:
     """Subscribers get what is published, also after a restart; a stopped one is forgotten."""
     refs = [lab.start(Listener, id=name) for name in "abc"]
     for ref in refs[:2]:
-        ref.call.join("tea").result(10)
+        ref.call.join("tea").result(60)
     assert lab.publish("tea", "news", "one") == 2
     refs[0].kill()
-    assert refs[2].call.tell("tea", "two").result(10) == 2
+    assert refs[2].call.tell("tea", "two").result(60) == 2
     lab.wait_idle()
     assert [ref.state["heard"] for ref in refs] == [["one", "two"], ["one", "two"], []]
     refs[1].stop()
@@ -194,7 +194,7 @@ def test_a_circle_of_calls_is_refused(lab: Lab) -> None:
     """A call that would wait for its own caller fails at once and names the chain."""
     one, other = lab.start(Linker, id="one"), lab.start(Linker, id="two")
     with pytest.raises(AgentDown, match=r"CallCycle: /two calls /one.back, which waits for it: /two → /one → /two"):
-        one.call(redeliver=False).back(other).result(10)
+        one.call(redeliver=False).back(other).result(60)
 
 
 @given(st.lists(st.tuples(st.sampled_from("lumde"), st.integers(1, 6), st.integers(1, 6))))

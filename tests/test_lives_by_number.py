@@ -218,7 +218,7 @@ def test_two_who_ask_for_one_id_do_not_get_each_others_past(lab: Lab, gate: Path
 
     gate.unlink()
     for thread in (held, first, second):
-        thread.join(30)
+        thread.join(60)
 
     assert lab["/team/x"].state == {"count": 0}
     assert [type(error) for error in errors] == [AlreadyStarted]
@@ -244,7 +244,7 @@ def test_a_supervisors_incarnations_go_on_in_the_next_kernel(tmp_path: Path) -> 
     with Lab(path, nodes=2) as lab:
         lab.start(Supervisor("team", child(Counter, id="c")))
         lab["/team"].kill()
-        lab.wait_idle(30)
+        lab.wait_idle(60)
     with Lab(path, nodes=2, resume=True) as lab:
         events = lab.events()
         started = events[events["kind"].eq("supervisor_started") & events["path"].eq("/team")]

@@ -104,7 +104,7 @@ def test_text_that_no_store_takes_is_made_storable():
     assert message["content"][1]["input"] == {"k\ufffd": "\ufffd"}
 
 
-@pytest.mark.parametrize("usage", [None, [], {}, *({"output_tokens": bad} for bad in (-5, None, "9"))])
+@pytest.mark.parametrize("usage", [None, [], {}, *({"output_tokens": bad} for bad in (-5, None, "9", 10**30))])
 def test_a_senseless_usage_is_no_reason_to_lose_an_answer(usage):
     """The largest count that makes sense stands."""
     accumulator = Accumulator()

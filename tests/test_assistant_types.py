@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pydantic
 import pytest
 
 from agentlab import Assistant, Lab, tool
-from agentlab.errors import AgentDown, InvalidAnswer
+from agentlab.errors import AgentDown, InvalidAnswer, InvalidArgument
 from agentlab.sim import Control, control
 
 
@@ -18,6 +18,10 @@ class Invoice(pydantic.BaseModel):
 
     customer: str
     total: float
+
+
+class NotThis:
+    """Nothing that pydantic knows."""
 
 
 class Clerk(Assistant):
@@ -89,6 +93,18 @@ def test_an_answer_is_of_the_type_that_was_asked_for(lab, sim):
 
     assert invoice == Invoice(customer="Ann", total=12.5)
     assert (type(place).__name__, place.x, place.y) == ("Point", 3, 4)
+
+
+@pytest.mark.parametrize("kind", [5, "Invoice", Lab, Callable, NotThis], ids=str)
+def test_a_type_that_no_model_can_answer_with_is_refused_where_the_call_is_made(lab, kind):
+    """Nothing is sent, and no agent dies of it."""
+    clerk = lab.start(Clerk)
+
+    for asks in (clerk.call.ask_for, clerk.cast.ask_for):
+        with pytest.raises(InvalidArgument, match=r"has no JSON schema, .* such as list\[int\]\. Nothing was done"):
+            asks(kind, "What is it?")
+
+    assert (clerk.incarnation, clerk.info()["handled"], clerk.info()["mailbox"]) == (1, 0, 0)
 
 
 def test_an_answer_that_does_not_fit_is_repaired_in_place(lab, sim):

@@ -293,6 +293,8 @@ def test_what_makes_no_sense_is_refused_by_name(lab):
     """A setting that there is not, a wait that is no time, a name that nothing depends on."""
     with pytest.raises(InvalidSpec, match="cool"):
         lab.breaker("shop").tune(cool=1)
+    with pytest.raises(InvalidSpec, match=r"share=2; .* share is at most 1"):
+        lab.breaker("shop").tune(share=2)
     with pytest.raises(ValueError, match="seconds"):
         lab.breaker("shop").open(-1)
     with pytest.raises(InvalidArgument, match=r"did you mean 'anthropic'\? there are shop, sim, anthropic, local"):

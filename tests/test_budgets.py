@@ -60,7 +60,8 @@ def test_seconds_are_refused_when_they_are_used_up_and_raised_with_the_rest():
 @pytest.mark.parametrize(
     ("given_", "words"),
     [({}, "at least one of tokens"), ({"tokens": -1}, "got -1"), ({"tokens": 1.5}, "must be an int"),
-     ({"cost_usd": "1"}, "got '1'"), ({"seconds": True}, "got True"), ({"cost_usd": float("nan")}, "got nan")],
+     ({"cost_usd": "1"}, "got '1'"), ({"seconds": True}, "got True"), ({"cost_usd": float("nan")}, "got nan"),
+     ({"tokens": 10**30}, r"an int >= 0 and below 1e\+18; got 1000")],
 )  # fmt: skip
 def test_a_budget_that_cannot_be_is_refused_by_name(given_, words):
     """Before anything is started; so is what is no budget."""
@@ -190,6 +191,8 @@ def test_an_agent_sees_and_raises_a_budget_from_inside(lab):
     assert boss.call.look(talker).result(60) == (Amounts(100), Amounts(110))
     with pytest.raises(InvalidSpec, match="no limit of cost_usd"):
         talker.budget.add(cost_usd=1)
+    with pytest.raises(InvalidSpec, match="of what is the limit of '/watched' to be raised"):
+        talker.budget.add()
     with pytest.raises(InvalidSpec, match="no limit"):
         boss.budget.add(tokens=1)
     assert repr(boss.budget) == "Budget('/boss': no limit)"

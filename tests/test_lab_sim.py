@@ -112,8 +112,19 @@ def test_a_rule_that_cannot_be_is_refused_and_the_old_profile_stays(lab: Lab) ->
 
     with pytest.raises(ValueError, match="unknown mode 'rain'; allowed: 400, "):
         lab.sim.profile([{"mode": "rain"}])
+    with pytest.raises(ValueError, match=r"faults must be a list of rules, .*; got \{'mode': '529'\}"):
+        lab.sim.profile({"mode": "529"})
+    with pytest.raises(ValueError, match=r"takes what JSON can hold: .*object"):
+        lab.sim.profile([{"mode": "429", "retry_after": object()}])
 
     assert lab.sim.struck() == [0]
+
+
+@pytest.mark.parametrize("turns", ["Hello.", None, [5], [{}], [[]], [{"tool": 5}], [{"tool": "add", "input": 5}]])
+def test_turns_that_nobody_can_say_are_refused(lab: Lab, turns) -> None:
+    """Where they are set, with what a turn is; not in an answer an hour later."""
+    with pytest.raises(ValueError, match=r"must be a list of turns|a turn is a text, "):
+        lab.sim.scripts(sim_odd=turns)
 
 
 def test_its_end_leaves_no_file_and_no_process() -> None:

@@ -297,7 +297,11 @@ def test_what_is_no_model_file_is_said(lab, tmp_path):
         lab.start(Wrong, id="wrong").call.ask("hello").result(120)
 
 
-@pytest.mark.parametrize("given", [{"slot": 2}, {"slots": 0}, {"context": True}, {"threads": 1.5}, 4])
+@pytest.mark.parametrize(
+    "given",
+    [{"slot": 2}, {"slots": 0}, {"context": True}, {"threads": 1.5}, 4, {"threads": 10**6}, {"seed": 2**40},
+     {"slots": 1000, "context": 10**9}],
+)  # fmt: skip
 def test_options_that_cannot_be_are_refused(given):
     """By name, before anything is opened."""
     with pytest.raises(InvalidSpec, match=r"Lab: local"):

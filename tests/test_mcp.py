@@ -293,6 +293,30 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def test_who_waits_for_a_server_that_there_is_not_is_told_so(lab):
+    """Perhaps somebody starts it still; a person who wrote another name sees it by ``explain``, in the tree's words."""
+    user = lab.start(User, id="misspelt")
+    user.cast.use("reel", "echo", {})
+
+    wait_for(lambda: "there is no agent '/reel' in this lab" in " ".join(lab.explain(user).split()))
+
+    assert user.status == "waiting"
+    user.skip()
+
+
+@pytest.mark.parametrize("server", ["", "/", None, 5])
+def test_a_server_has_a_name(server):
+    """What is none is refused where the tools are named."""
+    with pytest.raises(InvalidSpec, match=r"mcp: server must be the id or the path of a child"):
+        mcp(server)
+
+
+def test_an_address_is_one_of_the_web():
+    """Before a process is started that could only say so."""
+    with pytest.raises(InvalidSpec, match="url must begin with http:// or https://; got 'localhost:80'"):
+        mcp_server("files", url="localhost:80")
+
+
 @pytest.mark.parametrize("given", [{}, {"command": ["x"], "url": "http://x"}, {"command": "x y"}])
 def test_a_server_has_a_command_or_an_address(given):
     """Neither, both, or a command in one text is refused where it is written."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agentlab import Assistant, Lab, tool
-from agentlab.errors import AgentDown, InvalidSpec
-from agentlab.faults import classify
+from agentlab import Assistant, Budget, Lab, open_store, tool
+from agentlab.errors import AgentDown, InvalidSpec, ModelFailed
+from agentlab.faults import classify, fault
 from agentlab.models.model import choose
 
 
@@ -120,3 +120,40 @@ def test_what_an_object_answers_is_checked_before_it_is_remembered():
     cause = down.value.__cause__
     assert cause is not None
     assert classify(cause).kind == "garbage"
+
+
+class Boaster:
+    """A model that has, by its own account, used more than there is; also where it fails."""
+
+    def __init__(self, count: Any) -> None:
+        self.count = count
+
+    async def create(self, *, messages: Any, **request: Any) -> dict[str, Any]:
+        """Say yes, or fail."""
+        usage = {"input_tokens": self.count, "cache_read_input_tokens": self.count, "output_tokens": 2}
+        if messages[-1]["content"] == "Fail!":
+            failed = ModelFailed("no more", fault("bad_request"), usage=usage)
+            failed.cost_usd = float("inf")
+            raise failed
+        block = {"type": "text", "text": "yes"}
+        return {"role": "assistant", "content": [block], "stop_reason": "end_turn", "usage": usage}
+
+
+@pytest.mark.parametrize("count", [10**30, -(10**30), float("nan"), "many"], ids=repr)
+def test_counts_that_make_no_sense_are_in_no_book(tmp_path, count):
+    """One that no store can hold would keep it from all that was to be stored with it, whoever's it was."""
+
+    class Vain(Assistant):
+        model = Boaster(count)
+
+    with Lab(tmp_path / "vain.lab", nodes=1) as lab:
+        vain = lab.start(Vain, id="vain", budget=Budget(tokens=10_000, cost_usd=1.0))
+        assert vain.call.ask("Well?").result(60) == "yes"
+        with pytest.raises(AgentDown, match="no more"):
+            vain.call.ask("Fail!").result(60)
+        steps, used = lab.steps(), vain.budget.used
+
+    assert list(steps["tokens_in"]) == [0, 0]
+    assert list(steps["tokens_out"]) == [2, 2]
+    assert (used.tokens, used.cost_usd) == (4, 0.0)
+    assert len(open_store(tmp_path / "vain.lab").steps()) == 2

@@ -139,6 +139,13 @@ async def test_one_request_can_ask_for_its_own_fault(client):
         ([{"mode": "529", "rte": 0.5}], "faults.0.rte: Extra inputs are not permitted, got 0.5"),
         ({"latency_s": -1}, "latency_s"),
         ("529", "valid dictionary"),
+        ([{"mode": "529", "nth": 0}], "faults.0.nth: Value error, it strikes at no call: calls count from 1"),
+        ([{"mode": "529", "nth": []}], "faults.0.nth: Value error, it strikes at no call"),
+        ([{"mode": "529", "from_s": 5, "until_s": 5}], "it strikes at no time: until_s must be above from_s=5.0"),
+        (
+            [{"mode": "429", "retry_after": "1\r\nx: y"}],
+            "a header's value is one line of printable",
+        ),
     ],
 )
 async def test_a_rule_that_cannot_be_is_refused_by_name(sim, faults, says):

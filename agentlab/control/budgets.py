@@ -57,10 +57,15 @@ async def raise_budget(runtime: Runtime, path: str, more: dict[str, Any]) -> Amo
     ledger, limit = runtime.desk.ledger, budget_of(record)
     account = ledger.messages.accounts.account(record)
     given = {name: added[name] for name in NAMES if added[name] is not None}
-    missing = [name for name in given if limit is None or limit[name] is None]
-    if account is None or missing or not given:
+    if not given:
         raise InvalidSpec(
-            f"budget.add: {path!r} has no limit of {', '.join(missing) or 'anything'} that could be raised. "
+            f"budget.add: of what is the limit of {path!r} to be raised? Give one of {', '.join(NAMES)}.",
+            kind="invalid_budget",
+        )  # fmt: skip
+    missing = [name for name in given if limit is None or limit[name] is None]
+    if account is None or missing:
+        raise InvalidSpec(
+            f"budget.add: {path!r} has no limit of {', '.join(missing)} that could be raised. "
             "Give one where it is started: child(..., budget=Budget(tokens=...)).",
             kind="invalid_budget",
         )

@@ -37,7 +37,7 @@ def explain(runtime: Runtime, path: str) -> str:
     if waits is not None and waits.status == "running" and now == "parked":
         told.append(f"It waits: {waits.why}")
     elif entry is not None:
-        told += _present(runtime, entry, now)
+        told += _waited(events, now) + _present(runtime, entry, now)
     return ". ".join(sentence.rstrip(".") for sentence in told if sentence) + "."
 
 
@@ -144,6 +144,18 @@ DECISIONS: Mapping[EventKind, str] = {
     "stopped": "left it down",
 }
 """What a supervisor decided, by kind of event."""
+
+
+def _waited(events: list[tuple[Any, ...]], now: str) -> list[str]:
+    """What failed, if a step of it waits for its next attempt."""
+    last = next((event for event in reversed(events) if event[1] in (*ENDS, *TRIES)), None)
+    if now != "waiting" or last is None or last[1] not in TRIES:
+        return []
+    return [f"It has last failed at {_clock(last[0])}, with {last[2]} ({last[3]})"]
+
+
+TRIES: tuple[EventKind, ...] = ("waiting", "retrying")
+"""Events that say that an attempt at a step failed, and when the next is."""
 
 
 def _present(runtime: Runtime, entry: Any, now: str) -> list[str]:

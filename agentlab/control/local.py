@@ -15,8 +15,11 @@ from agentlab.ground.given import shown
 from agentlab.ground.words import meant
 from agentlab.kernel.runtime import Runtime
 
-OPTIONS = ("slots", "context", "threads", "seed")
-"""What ``Lab(local={...})`` may say of them."""
+MOST_TOKENS = 2**31 - 1
+"""llama.cpp counts the tokens that it has room for in 32 bits."""
+
+OPTIONS: Mapping[str, int] = {"slots": 1_000, "context": MOST_TOKENS, "threads": 1_000, "seed": 2**32 - 2}
+"""What ``Lab(local={...})`` may say of them, and the most that llama.cpp takes (of threads and slots: sensibly)."""
 
 
 def checked_options(given: Any) -> dict[str, int]:
@@ -36,10 +39,18 @@ def checked_options(given: Any) -> dict[str, int]:
                 f"Lab: local has no option {name!r};{meant(str(name), OPTIONS)} it has: {', '.join(OPTIONS)}.",
                 kind="invalid_local", value=name,
             )  # fmt: skip
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= OPTIONS[name]:
             raise InvalidSpec(
-                f"Lab: local[{name!r}] must be an int >= 1; got {shown(value)}", kind="invalid_local", value=value
-            )
+                f"Lab: local[{name!r}] must be an int from 1 to {OPTIONS[name]:,}; got {shown(value)}",
+                kind="invalid_local", value=value,
+            )  # fmt: skip
+    tokens = given.get("slots", 1) * given.get("context", 1)
+    if tokens > MOST_TOKENS:
+        raise InvalidSpec(
+            f"Lab: local: slots times context is the memory of the model, {MOST_TOKENS:,} tokens at the most; got "
+            f"{tokens:,}",
+            kind="invalid_local", value=tokens,
+        )  # fmt: skip
     return dict(given)
 
 

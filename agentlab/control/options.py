@@ -27,7 +27,7 @@ def options_of(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     """
     _check_words(given)
     _check_limits(given)
-    rows = faults.checked(given["on_fault"] or {}, "Lab")
+    rows = faults.checked({} if given["on_fault"] is None else given["on_fault"], "Lab")
     if given["budget"] is not None:
         check_instance(given["budget"], Budget, "Lab: budget", "invalid_budget")
     local = checked_options(given["local"])

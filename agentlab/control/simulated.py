@@ -73,7 +73,7 @@ class Sim:
         Raises:
             ValueError: A rule that cannot be; the old profile stays.
         """
-        self._control.faults(list(rules), latency_s=latency_s, delta_s=delta_s, seed=seed)
+        self._control.faults(rules, latency_s=latency_s, delta_s=delta_s, seed=seed)
 
     def kept(self) -> Callable[[], None]:
         """What puts the profile that is in force now back, with its counts; for who sets another for a while."""

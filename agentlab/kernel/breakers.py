@@ -15,6 +15,7 @@ from typing import Any
 from agentlab.books.agents import Entry
 from agentlab.errors import InvalidSpec
 from agentlab.events import EventKind
+from agentlab.ground.given import LONGEST_WAIT, shown
 from agentlab.ground.limits import Left
 from agentlab.ground.redaction import redact
 from agentlab.kernel.desk import Desk
@@ -165,12 +166,15 @@ class Waiting:
         """Change its settings; the next cool-down is a first one."""
         known = {field.name for field in dataclasses.fields(Settings)}
         for name, value in changes.items():
-            if name not in known or isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+            if name not in known or not number or (name == "share" and value > 1):
                 raise InvalidSpec(
-                    f"breaker {self.name!r}: {name}={value!r}; settings are {', '.join(sorted(known))}, numbers > 0",
+                    f"breaker {self.name!r}: {name}={shown(value)}; settings are {', '.join(sorted(known))}, "
+                    "numbers > 0, and share is at most 1",
                     kind="invalid_breaker", value=value,
                 )  # fmt: skip
-        self.machine.tune(dataclasses.replace(self.machine.settings, **changes))  # type: ignore[arg-type]
+        kept: dict[str, Any] = {name: min(value, LONGEST_WAIT) for name, value in changes.items()}
+        self.machine.tune(dataclasses.replace(self.machine.settings, **kept))
 
     def row(self, now_ns: int) -> tuple[Any, ...]:
         """How it looks now, as a row of ``lab.breakers()``."""

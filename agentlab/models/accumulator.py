@@ -14,6 +14,7 @@ from typing import Any
 
 from agentlab.errors import IncompleteStream, ModelFailed
 from agentlab.faults import classify_reply, fault
+from agentlab.ground.counts import counts_of
 from agentlab.ground.texts import storable
 
 JSON = dict[str, Any]  # a JSON object off the wire: its values are whatever the server sent
@@ -181,11 +182,8 @@ class Accumulator:
 
     def _count(self, usage: Any) -> None:
         # Providers leave counts out, or send null, or nonsense: keep the largest that makes sense.
-        if not isinstance(usage, dict):
-            return
-        for name, value in usage.items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                self._usage[name] = max(value, self._usage.get(name, 0))
+        for name, value in counts_of(usage).items():
+            self._usage[name] = max(value, self._usage.get(name, 0))
 
     def _close(self, block: JSON) -> JSON | None:
         if block["type"] != "tool_use":
@@ -225,13 +223,11 @@ def checked_message(message: Any) -> JSON:  # whatever the server sent as a mess
     for index, block in enumerate(content):
         _check_block(index, block)
     content = _with_ids_of_their_own(content)
-    usage: Any = message.get("usage")
-    counts = {k: max(0, v) for k, v in usage.items() if type(v) is int} if isinstance(usage, dict) else {}
     kept = {name: message.get(name) for name in ("id", "role", "model", "stop_reason", "stop_sequence")}
     for name, kind in {"stop_details": dict, "cut_tool": str}.items():
         if isinstance(message.get(name), kind):
             kept[name] = message[name]
-    clean: JSON = without_surrogates({**kept, "content": content, "usage": counts})
+    clean: JSON = without_surrogates({**kept, "content": content, "usage": counts_of(message.get("usage"))})
     return clean
 
 

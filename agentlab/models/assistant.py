@@ -28,8 +28,9 @@ from agentlab.models.exchange import Exchange, Limits
 from agentlab.models.model import Model, choose
 from agentlab.models.prices import cost_of, load_prices
 from agentlab.models.prompt import alternating
+from agentlab.models.settings import check_settings
 from agentlab.models.stops import checked
-from agentlab.models.structured import Shape
+from agentlab.models.structured import Answerable, Shape
 from agentlab.tools import Tool
 from agentlab.tools.mcp import McpTools, offered
 
@@ -70,8 +71,7 @@ class Assistant(Agent):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if isinstance(cls.model, str):  # a misspelt name is refused where it is written
-            choose(cls.model, cls.base_url)
+        check_settings(cls)
 
     async def ask(
         self,
@@ -120,7 +120,7 @@ class Assistant(Agent):
     ) -> Any: ...
     async def ask_for(
         self,
-        type: Any,  # noqa: A002  # the contract's name; whatever pydantic reads: a class, or a form of typing
+        type: Answerable,  # noqa: A002  # the contract's name; whatever pydantic reads: a class, or a form of typing
         text: Said,
         *,
         images: Images = (),

@@ -8,6 +8,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from agentlab.ground.counts import counts_of
+
 _FREE = ("sim", "local")  # names of models on this machine, which have no price
 
 
@@ -29,7 +31,7 @@ def cost_of(model: str, usage: Mapping[str, Any]) -> float | None:
     listed = _prices()
     if listed is None:
         return None
-    count = {name: int(value) for name, value in usage.items() if isinstance(value, int)}
+    count = counts_of(usage)
     read, written = count.get("cache_read_input_tokens", 0), count.get("cache_creation_input_tokens", 0)
     provider, _, name = model.rpartition(":")
     tokens = listed.Usage(

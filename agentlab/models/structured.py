@@ -7,9 +7,10 @@ said in words that a model can act on.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from agentlab.errors import InvalidArgument
 
@@ -43,7 +44,7 @@ class Shape:
             self.schema: JSON = _strict(self._adapter.json_schema())
         except (pydantic.PydanticUserError, TypeError, NameError) as error:
             raise InvalidArgument(
-                f"ask_for: {type_!r:.200} has no JSON schema, so no model can answer with it: {str(error)[:300]}. "
+                f"ask_for: {type_!r:.200} has no JSON schema, so no model can answer with it: {_first(error)}. "
                 "Give a pydantic model, a dataclass, or a type such as list[int].",
                 argument="type",
             ) from None
@@ -75,6 +76,33 @@ class Shape:
             for e in wrong.errors()
         ]
         raise Misfit("The JSON does not fit the schema:\n" + "\n".join(lines[:_SHOWN_ERRORS]))
+
+
+def _first(error: Exception) -> str:
+    """What pydantic says first: what follows is about its settings and its manual."""
+    return str(error).partition("\n\n")[0].rstrip(".")[:300]
+
+
+class _Answerable:
+    """Has pydantic refuse a type that no model can answer with."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, type_: Any) -> Any:
+        try:
+            Shape(type_)
+        except InvalidArgument as error:
+            why = str(error).removeprefix("ask_for: ").removesuffix(".")
+            raise PydanticCustomError("no_schema", "{why}", {"why": why}) from None
+        return type_
+
+    def __repr__(self) -> str:
+        return "of which there is a JSON schema"
+
+
+Answerable = Annotated[Any, _Answerable()]
+"""A type to answer with: refused where the call is made if it has no schema, so that no agent dies of it."""
 
 
 def _values(text: str) -> list[Any]:

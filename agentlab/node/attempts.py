@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import ChainMap
@@ -16,6 +17,7 @@ from agentlab import faults
 from agentlab.errors import StepFailed
 from agentlab.exits import Crash
 from agentlab.faults import Decision, Fault, classify, decide, rule_of
+from agentlab.ground.counts import counts_of
 from agentlab.ground.redaction import redact
 from agentlab.node.admission import Permit, admit
 from agentlab.node.replay import Claim
@@ -28,6 +30,9 @@ LONGEST = 2000
 
 ENDS: Mapping[faults.Does, Blame] = {"park": "parked", "escalate": "escalated"}
 """Actions that end a life without asking its handler."""
+
+READ = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+"""What a model took in, as the Messages API counts it; what came from a cache is last."""
 
 LEFT = "left"
 """The outcome of a step whose next attempt was never made: it is over, and there is nothing to show."""
@@ -179,10 +184,11 @@ def billed(mark: Mark, value: Any) -> Tokens:
     usage = value.get("usage") if isinstance(value, dict) else getattr(value, "usage_lower_bound", None)
     if not isinstance(usage, dict) or not usage:
         return None
-    read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    counts = [int(usage.get(name) or 0) for name in read]
+    counts = counts_of(usage)
+    read = [counts.get(name, 0) for name in READ]
     cost = value.get("cost_usd") if isinstance(value, dict) else getattr(value, "cost_usd", None)
-    return sum(counts), int(usage.get("output_tokens") or 0), counts[-1], cost if isinstance(cost, float) else None
+    known = isinstance(cost, float) and 0 <= cost < math.inf
+    return sum(read), counts.get("output_tokens", 0), read[-1], cost if known else None
 
 
 def cut(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,10 @@ class Control:
         Raises:
             ValueError: A rule that cannot be; the old profile stays.
         """
+        if isinstance(faults, (str, Mapping)) or not isinstance(faults, Iterable):
+            raise ValueError(  # noqa: TRY004  # of all rules that cannot be
+                f"faults must be a list of rules, [{{'mode': '529', 'times': 1}}]; got {faults!r:.80}"
+            )
         profile = {"faults": list(faults), "latency_s": latency_s, "delta_s": delta_s, "seed": seed}
         self._send("PUT", "faults", profile)
 
@@ -80,7 +84,16 @@ class Control:
         self._send("PUT", "faults", standing)
 
     def scripts(self, **models: Sequence[str | JSON]) -> None:
-        """Models with fixed turns; ``sim_greeter=[...]`` becomes the model ``sim-greeter``."""
+        """Models with fixed turns; ``sim_greeter=[...]`` becomes the model ``sim-greeter``.
+
+        Raises:
+            ValueError: A name or a turn that cannot be; nothing was changed.
+        """
+        for name, turns in models.items():
+            if isinstance(turns, (str, Mapping)) or not isinstance(turns, Iterable):
+                raise ValueError(  # noqa: TRY004  # as above
+                    f"scripts: {name} must be a list of turns, ['Hello.', 'Bye.']; got {turns!r:.80}"
+                )
         self._send("PUT", "scripts", {name.replace("_", "-"): list(turns) for name, turns in models.items()})
 
     def log(self) -> list[JSON]:
@@ -99,10 +112,14 @@ class Control:
         import urllib.error  # here: the simulator's own process, which starts with each lab that has one, does without
         import urllib.request
 
+        try:
+            data = None if body is None else json.dumps(body).encode()
+        except (TypeError, ValueError, RecursionError) as error:  # ValueError: a circle
+            raise ValueError(f"/__sim/{what} takes what JSON can hold: {error}") from None
         request = urllib.request.Request(  # noqa: S310 - the address is our own simulator's
             f"{self.endpoint.base_url}/__sim/{what}",
             method=method,
-            data=None if body is None else json.dumps(body).encode(),
+            data=data,
             headers={"authorization": f"Bearer {self.endpoint.api_key}", "content-type": "application/json"},
         )
         # Not the environment's proxies: the simulator is on this machine.

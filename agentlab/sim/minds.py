@@ -114,13 +114,29 @@ def script(turns: Sequence[str | JSON | Sequence[Any]]) -> Mind:
 def _turn(given: str | JSON | Sequence[Any]) -> Turn:
     if isinstance(given, str):
         return Turn.say(given)
-    if not isinstance(given, Mapping):
-        text = "".join(part for part in given if isinstance(part, str))
-        calls = [(part["tool"], part.get("input", {})) for part in given if not isinstance(part, str)]
-        return Turn.use(*calls, text=text)
-    if "content" in given:
+    if isinstance(given, Mapping) and isinstance(given.get("content"), Sequence):
         return Turn(tuple(given["content"]), given.get("stop_reason"), given.get("usage") or {})
-    return Turn.use((given["tool"], given.get("input", {})))
+    parts = [given] if isinstance(given, Mapping) else given
+    if not isinstance(parts, Sequence) or not parts:
+        raise _no_turn(given)
+    text = "".join(part for part in parts if isinstance(part, str))
+    return Turn.use(*(_called(part) for part in parts if not isinstance(part, str)), text=text)
+
+
+def _called(part: Any) -> tuple[str, JSON]:  # JSON off the wire
+    if not isinstance(part, Mapping) or not isinstance(part.get("tool"), str):
+        raise _no_turn(part)
+    given = part.get("input", {})
+    if not isinstance(given, dict):
+        raise _no_turn(part)
+    return part["tool"], given
+
+
+def _no_turn(given: Any) -> ValueError:
+    return ValueError(
+        f"script: a turn is a text, {{'tool': 'add', 'input': {{'a': 1}}}}, a list of these, or {{'content': [...]}}; "
+        f"got {given!r:.80}"
+    )
 
 
 def sensible(ask: Ask) -> Turn:

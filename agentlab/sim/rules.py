@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from agentlab.sim.modes import MODES
 
@@ -41,6 +41,27 @@ class Rule(BaseModel):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, int) else value
+
+    @field_validator("nth")
+    @classmethod
+    def _some(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (not value or min(value) < 1):
+            raise ValueError("it strikes at no call: calls count from 1, nth=2 or nth=[1, 3]")
+        return value
+
+    @field_validator("until_s")
+    @classmethod
+    def _after_it_began(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and value <= info.data.get("from_s", 0.0):
+            raise ValueError(f"it strikes at no time: until_s must be above from_s={info.data.get('from_s')}")
+        return value
+
+    @field_validator("retry_after")
+    @classmethod
+    def _one_line(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("a header's value is one line of printable characters")
+        return value
 
     @field_validator("retry_after", mode="before")
     @classmethod

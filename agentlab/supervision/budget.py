@@ -38,6 +38,9 @@ NAMES = tuple(field.name for field in fields(Amounts))
 
 NOTHING = Amounts(0, 0.0, 0.0)
 
+MOST = 1e18
+"""Below this an amount and what it is raised by fit into a store; it is no limit that anybody meets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget(Amounts):
@@ -67,10 +70,11 @@ def check_amounts(given: Amounts, where: str) -> None:
     for name in NAMES:
         value = given[name]
         kinds = (int,) if name == "tokens" else (int, float)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < 1e18):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < MOST):
             kind = "an int" if name == "tokens" else "a number"
+            most = f" and below {MOST:g}" if isinstance(value, kinds) and value >= MOST else ""
             raise InvalidSpec(
-                f"{where}: {name} must be {kind} >= 0; got {shown(value)}", kind="invalid_budget", value=value
+                f"{where}: {name} must be {kind} >= 0{most}; got {shown(value)}", kind="invalid_budget", value=value
             )
 
 

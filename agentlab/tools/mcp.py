@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from agentlab.agent.server import ServerAgent
 from agentlab.errors import InvalidSpec, StepFailed, ToolFailed
 from agentlab.faults import fault
+from agentlab.ground.given import shown
 from agentlab.ground.redaction import redact
 from agentlab.ground.texts import storable
 from agentlab.supervision.child import Backoff, Child, Limit, child
@@ -66,6 +67,8 @@ def mcp_server(
         raise InvalidSpec(
             f"mcp_server {id!r}: give either command=['program', 'argument', ...] or url='http://...'", value=id
         )
+    if isinstance(url, str) and url and not url.startswith(("http://", "https://")):
+        raise InvalidSpec(f"mcp_server {id!r}: url must begin with http:// or https://; got {shown(url)}", value=url)
     if importlib.util.find_spec("mcp") is None:
         raise InvalidSpec(f"mcp_server {id!r} needs the package mcp: pip install 'jupyter-agentlab[mcp]'", value=id)
     names, variables = (list(env), {}) if not isinstance(env, Mapping) else ([], dict(env))
@@ -172,8 +175,14 @@ def mcp(
         once: Those that must never run twice (True: all): see ``tool``.
         approve: Those before which a person is asked (True: all).
         timeout: Seconds for one call (> 0).
+
+    Raises:
+        InvalidSpec: ``server`` is no id or path, or ``timeout`` no number above 0.
     """
-    if not 0 < timeout < float("inf"):
+    if not isinstance(server, str) or not server.strip("/"):
+        raise InvalidSpec(f"mcp: server must be the id or the path of a child, as in mcp('files'); got {shown(server)}",
+                          value=server)  # fmt: skip
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < float("inf"):
         raise InvalidSpec(f"mcp({server!r}): timeout must be seconds above 0; got {timeout!r}", value=timeout)
     given = {"only": only, "once": once, "approve": approve}
     kept = {name: each if each is None or isinstance(each, bool) else frozenset(each) for name, each in given.items()}

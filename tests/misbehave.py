@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import ctypes
 import itertools
+import operator
 import os
 import signal
 import time
@@ -46,6 +47,12 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def block_until(gate: str) -> None:
+    """The same, until somebody writes into the named pipe ``gate``."""
+    with open(gate, "rb", buffering=0) as file:
+        file.read(1)
+
+
 def hold(seconds: float) -> None:
     """Be in C code that holds the interpreter's lock."""
     with deaf():
@@ -53,13 +60,15 @@ def hold(seconds: float) -> None:
 
 
 def hold_until(gate: str) -> None:
-    """The same, until somebody writes into the named pipe ``gate``."""
-    file = os.open(gate, os.O_RDWR)
+    """The same, until somebody writes into the named pipe ``gate``; the file ``{gate}-holds`` is written once it holds."""
+    file, holds = os.open(gate, os.O_RDWR), os.open(f"{gate}-holds", os.O_WRONLY | os.O_CREAT)
+    calls = [(LOCKED.write, holds, b".", 1), (LOCKED.read, file, ctypes.create_string_buffer(1), 1)]
     try:
         with deaf():
-            LOCKED.read(file, ctypes.create_string_buffer(1), 1)
+            collections.deque(itertools.starmap(operator.call, calls), maxlen=0)  # no line of Python between the two
     finally:
         os.close(file)
+        os.close(holds)
 
 
 def hold_for_ever(first: Iterable[object] = ()) -> None:

@@ -30,8 +30,8 @@ JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def lab():
-    """One lab for all tests here; each starts agents of its own."""
-    with Lab(nodes=1) as made:
+    """One lab for all tests here, each of which starts agents of its own, and one node, also if that stalls."""
+    with Lab(nodes=1, stall_notice=60.0, stall_seconds=120.0) as made:
         yield made
 
 

@@ -55,7 +55,7 @@ class Buyer(Agent):
 
     async def dawdle(self) -> None:
         """Take longer than anybody waits, for no person."""
-        await asyncio.sleep(2)
+        await asyncio.Event().wait()
 
     async def buy_inside(self, path: str) -> str:
         """As one would get round it."""
@@ -220,16 +220,18 @@ def test_a_person_is_asked_once_whoever_dies(lab, tmp_path):
 def test_the_deadlines_of_callers_stand_still(lab, tmp_path):
     """Of a cell and of an agent in between: both are over long before the person comes."""
     buyer, relay = lab.start(Buyer, id="slow"), lab.start(Relay, id="relay")
-    reply = relay.call(timeout=1.0).order(buyer, str(tmp_path / "account"))
+    reply = relay.call(timeout=5.0).order(buyer, str(tmp_path / "account"), timeout=5.0)
     with ThreadPoolExecutor() as pool:
         waits = pool.submit(reply.result)
-        begun = time.monotonic()
         wait_for(buyer.approvals)
-        wait_for(lambda: time.monotonic() > begun + 3.0)
+        asked = time.monotonic()
+        wait_for(lambda: time.monotonic() > asked + 6.0)
         buyer.approve("pay")
 
         assert waits.result(60) == "paid 1"
     assert relay.call.order(buyer, "/", timeout=0.2, approved=False).result(60) == "CallTimeout"
+    wait_for(lambda: buyer.info()["message"] == "dawdle")
+    buyer.skip()
 
 
 def test_there_is_no_way_round_a_person(lab, tmp_path):

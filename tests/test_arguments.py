@@ -272,7 +272,7 @@ def test_a_method_without_self_of_its_own_and_types_of_a_module_that_is_gone():
 def test_a_wrong_argument_in_a_cell_costs_the_agent_nothing(lab: Lab) -> None:
     """Calls, casts, many at once and what is published: nothing is sent."""
     counter = lab.start(Counter, id="c")
-    counter.call.listen("news").result(10)
+    counter.call.listen("news").result(60)
 
     for send in (
         lambda: counter.call.add("five"),  # type: ignore[arg-type]  # on purpose
@@ -301,12 +301,12 @@ def test_a_wrong_argument_of_an_agent_is_its_own_error_wherever_the_other_lives(
     boss = lab.start(Boss, id="boss")
     refs = [lab.start(Counter, id=f"c{n}") for n in range(4)]
 
-    answers = [boss.call.ask(ref, "five").result(10) for ref in refs]
+    answers = [boss.call.ask(ref, "five").result(60) for ref in refs]
 
     assert {ref.node == boss.node for ref in refs} == {True, False}
     for ref, answer in zip(refs, answers, strict=True):
         assert f"{ref.path}.add(n: 'int' = 1): n must be int; got 'five' (str)" in answer
-        assert boss.call.ask(ref, 2).result(10) == "2"
+        assert boss.call.ask(ref, 2).result(60) == "2"
         assert ref.incarnation == boss.incarnation == 1
 
 
@@ -321,7 +321,7 @@ def test_a_wrong_cast_of_an_agent_does_not_reach_the_other(lab: Lab) -> None:
                 boss.call(redeliver=False).tell(ref, 5).result(20)
             wait_for(lambda: boss.status == "running")
         else:
-            boss.call.tell(ref, 5).result(10)
+            boss.call.tell(ref, 5).result(60)
             lab.wait_idle()
             assert "text must be str; got 5 (int)" in lab.dead_letters()["reason"].iloc[-1]
 
@@ -332,10 +332,10 @@ def test_a_wrong_cast_of_an_agent_does_not_reach_the_other(lab: Lab) -> None:
 def test_what_an_agent_publishes_is_refused_by_each_that_does_not_take_it(lab: Lab) -> None:
     """A dead letter; nobody dies."""
     boss, counter = lab.start(Boss, id="boss"), lab.start(Counter, id="c")
-    counter.call.listen("news").result(10)
+    counter.call.listen("news").result(60)
 
-    boss.call.shout("news", 5).result(10)
-    boss.call.shout("news", "tea").result(10)
+    boss.call.shout("news", 5).result(60)
+    boss.call.shout("news", "tea").result(60)
 
     lab.wait_idle()
     assert len(lab.dead_letters()) == 1
@@ -346,8 +346,8 @@ def test_a_timer_checks_what_it_will_send(lab: Lab) -> None:
     """When it is set."""
     counter = lab.start(Counter, id="c")
 
-    assert "text must be str; got 5 (int)" in counter.call.later(5).result(10)
-    assert counter.call.later("tea").result(10) == "set"
+    assert "text must be str; got 5 (int)" in counter.call.later(5).result(60)
+    assert counter.call.later("tea").result(60) == "set"
     wait_for(lambda: counter.state["log"] == ["tea"])
 
 
@@ -356,8 +356,8 @@ def test_what_is_refused_is_a_failed_message_in_the_frames(lab: Lab) -> None:
     boss = lab.start(Boss, id="boss")
     ref = next(r for r in (lab.start(Counter, id=f"c{n}") for n in range(4)) if r.node != boss.node)
 
-    boss.call.ask(ref, "five").result(10)
-    assert boss.call.ask(ref, 1).result(10) == "1"
+    boss.call.ask(ref, "five").result(60)
+    assert boss.call.ask(ref, 1).result(60) == "1"
 
     lab.wait_idle()
     rows = lab.messages().query("path == @ref.path")

@@ -11,6 +11,7 @@ import pytest
 
 from agentlab import Backoff, Lab, Limit, Supervisor, child
 from agentlab.errors import AlreadyPresent, NotRunning
+from agentlab.supervision import Due
 from tests.agents import Counter
 from tests.conftest import wait_for
 
@@ -90,16 +91,34 @@ def test_who_waits_for_a_siblings_back_off_backs_off(lab: Lab) -> None:
 def test_what_is_below_a_supervisor_that_waits_is_not_stopped(lab: Lab) -> None:
     """Its agents and supervisors come back with it; a call to one of them waits."""
     inner = Supervisor("inner", child(Counter, id="deep"))
-    team = child(Supervisor("team", inner, child(Counter, id="flat")), backoff=Backoff(initial=0.5, jitter=0.0))
+    team = child(Supervisor("team", inner, child(Counter, id="flat")), backoff=Backoff(initial=600.0, maximum=600.0))
     lab.start(team)
     refs = [lab[path] for path in ("/team", "/team/flat", "/team/inner", "/team/inner/deep")]
 
     lab["/team"].kill()
     words = [ref.status for ref in refs]
-    lab.wait_idle(30)
+    waiting = refs[3].call.add(1)
+    end_back_off(lab, "/team")
 
     assert words == ["backing_off"] * 4
+    assert waiting.result(30) == 1
+    lab.wait_idle(30)
     assert [ref.status for ref in refs] == ["running"] * 4
+
+
+def end_back_off(lab: Lab, path: str) -> None:
+    """Have a wait before a restart be over."""
+    assert lab._runtime is not None
+    runtime = lab._runtime
+
+    def over() -> None:
+        record = runtime.desk.tree.find(path)
+        assert record is not None
+        assert record.trouble is not None
+        assert record.trouble.timer is not None
+        runtime.machine.feed(Due(record.trouble.timer))
+
+    runtime.run(over)
 
 
 @pytest.mark.parametrize("under", ["/", "/team"])

@@ -31,7 +31,7 @@ def fail() -> None:
 
 DEEDS: dict[str, Callable[..., None]] = {
     "raise": fail,
-    "sleep": misbehave.sleep,
+    "block": misbehave.block_until,
     "loop": misbehave.loop,
     "hold": misbehave.hold_until,
     "hold for ever": misbehave.hold_for_ever,
@@ -86,9 +86,15 @@ class Village:
         return reply
 
     def gate(self) -> Path:
-        """A named pipe on which C code can wait."""
+        """A named pipe on which code can wait."""
         os.mkfifo(self.folder / "gate")
         return self.folder / "gate"
+
+    def hold(self, gate: Path) -> Any:
+        """Send the offender what makes it hold the interpreter until somebody writes, and wait until it holds it."""
+        reply = self.misbehave("hold", str(gate))
+        wait_for(lambda: size(self.folder, "gate-holds") == 1)
+        return reply
 
     def kill_home(self) -> None:
         """End the node of all nine as the system would."""
@@ -159,12 +165,14 @@ def test_one_that_raises_restarts_alone(village: Village) -> None:
     assert village.deliveries(village.offender, "misbehave") == [2]
 
 
-def test_neighbours_of_one_that_sleeps_answer_meanwhile(village: Village) -> None:
-    """``time.sleep`` blocks who calls it, and nobody beside it; nobody dies."""
-    reply = village.misbehave("sleep", 5)
+def test_neighbours_of_one_that_blocks_answer_meanwhile(village: Village) -> None:
+    """A read that waits, as ``time.sleep``, blocks who calls it, and nobody beside it; nobody dies."""
+    gate = village.gate()
+    reply = village.misbehave("block", str(gate))
 
     assert village.others.call.add().result(20) == [2] * 8
     assert not reply.done()
+    write(gate)
 
     assert reply.result(20) == 2
     village.check_untouched()
@@ -191,7 +199,7 @@ def test_neighbours_of_an_endless_loop_answer_meanwhile(village: Village) -> Non
 def test_neighbours_at_rest_of_c_code_that_holds_the_lock_answer_meanwhile(village: Village) -> None:
     """Another node serves them from their checkpoints; when the C code returns, nobody has died and nothing is lost."""
     gate = village.gate()
-    reply = village.misbehave("hold", str(gate))
+    reply = village.hold(gate)
 
     assert village.others.call.add().result(20) == [2] * 8
     assert not reply.done()
@@ -210,7 +218,7 @@ def test_a_begun_message_beside_c_code_is_neither_repeated_nor_charged(village: 
     busy = village.others[0]
     waiting = busy.call.wait(str(village.folder), str(door))
     wait_for(lambda: busy.info()["message"] == "wait")  # its kernel knows too: who holds the node lets nothing out
-    reply = village.misbehave("hold", str(gate))
+    reply = village.hold(gate)
     door.touch()
 
     assert Refs(village.others[1:]).call.add().result(20) == [2] * 7
@@ -285,8 +293,7 @@ def test_a_node_that_dies_at_rest_is_nobodys_fault(village: Village) -> None:
 
 def test_a_node_that_is_killed_under_somebody_is_charged_to_that_one(village: Village) -> None:
     """Whoever was on the CPU is charged, whoever else ended the node: nobody can tell the two apart."""
-    reply = village.misbehave("hold", str(village.gate()))
-    wait_for(lambda: "node_stalled" in set(village.lab.events()["kind"]))  # it has begun to hold it
+    reply = village.hold(village.gate())
     assert village.others.call.add().result(20) == [2] * 8
     village.kill_home()
 

@@ -125,9 +125,9 @@ def test_an_outage_that_lasts_parks_nobody(kind, tmp_path):
         buyers = [lab.start(Buyer, id=f"b{n}") for n in range(4)]
         replies = [buyer.call.buy(str(down)) for buyer in buyers]
 
-        wait_for(lambda: lab.breakers().faults[0] > 60)
+        wait_for(lambda: lab.breakers().faults[0] > 30)
 
-        assert {buyer.status for buyer in buyers} == {"waiting"}
+        wait_for(lambda: {buyer.status for buyer in buyers} == {"waiting"})  # one may be at its attempt
         down.unlink()
         assert [reply.result(60) for reply in replies] == ["bought"] * 4
         assert set(lab.messages().deliveries) == {1}
@@ -161,7 +161,8 @@ def test_a_lone_agent_waits_for_an_outage_as_many_do(tmp_path):
 
         wait_for(lambda: lab.steps().fault.notna().sum() > 10)
 
-        assert (lone.status, lab.breaker("shop").state) == ("waiting", "closed")
+        wait_for(lambda: lone.status == "waiting")  # it may be at its attempt
+        assert lab.breaker("shop").state == "closed"
         down.unlink()
         assert reply.result(60) == "bought"
         assert lab.messages().deliveries.tolist() == [1]
@@ -212,16 +213,16 @@ def test_nobody_is_late_who_asks_an_agent_that_waits_for_a_breaker(lab):
     buyers = [lab.start(Buyer, id=f"b{n}") for n in (1, 2)]
     assert [buyer.call.buy().result(60) for buyer in buyers] == ["bought"] * 2
     breaker.open()
-    direct, through = buyers[0].call(timeout=0.8).buy(), manager.call(timeout=0.8).order("/b2", 0.8)
+    direct, through = buyers[0].call(timeout=5.0).buy(), manager.call(timeout=5.0).order("/b2", 5.0)
     wait_for(lambda: breaker.waiting == 2)
 
     with pytest.raises(CallTimeout):
-        clock.call(timeout=0.8).tick().result()
+        clock.call(timeout=5.0).tick().result()
 
     assert not direct.done()
     assert not through.done()
     breaker.close()
-    assert (direct.result(60), through.result(60)) == ("bought", "bought")
+    assert (direct.result(), through.result()) == ("bought", "bought")  # each within its own
 
 
 @pytest.mark.parametrize("method", ["buy", "buy_once"])

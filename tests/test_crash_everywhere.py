@@ -52,7 +52,7 @@ class Run:
         clerk = self.lab[f"{team.path}/clerk"]
         self.watch.begin(world, None if cut is None else lambda commits: cut.look(self.lab, team.path, commits))
         called = 1 if once else 2  # a parked agent refuses the calls that wait, and keeps the casts
-        replies = [clerk.call(timeout=30).work(order, once) for order in ORDERS[:called]]
+        replies = [clerk.call(timeout=120).work(order, once) for order in ORDERS[:called]]
         for order in ORDERS[called:]:
             clerk.cast.work(order, once)
         self.finish(clerk, world, replies)
@@ -63,9 +63,9 @@ class Run:
 
     def finish(self, clerk: Ref, world: str, replies: list[Reply]) -> None:
         """Wait for the end, and say what became of steps in doubt, as a person who looked at the world would."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while time.monotonic() < end:
-            self.lab.wait_idle(30)
+            self.lab.wait_idle(60)
             if clerk.status == "parked":
                 settle(clerk, world)
             elif all(reply.done() for reply in replies) and len(clerk.state["done"]) == 2 * len(ORDERS):
@@ -220,7 +220,7 @@ def live(store: Path, world: Path, when: str, number: int) -> subprocess.Complet
     """One kernel, in a process of its own, from its beginning to its death or the end of the work."""
     root = Path(__file__).parent.parent
     command = [sys.executable, "-m", "tests.crashes.kernel", str(store), str(world), when, str(number)]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=False)
 
 
 def kernels(folder: Path, seed: int) -> str:

@@ -98,14 +98,14 @@ def main(path: str, folder: str, when: str, number: int) -> None:
 
 def finish(lab: Lab, clerk: Ref, folder: str) -> None:
     """Wait for the end; settle what is in doubt."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while len(clerk.state["done"]) < 2 * len(ORDERS):
-        lab.wait_idle(20)
+        lab.wait_idle(60)
         if clerk.status == "parked":
             settle(clerk, folder)
         assert time.monotonic() < end, f"not over: {clerk.info()} {lab.events().tail(30)}"
         time.sleep(0.001)  # a timer that is due has not fired yet
-    lab.wait_idle(20)
+    lab.wait_idle(60)
 
 
 if __name__ == "__main__":

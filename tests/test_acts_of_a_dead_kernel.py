@@ -10,7 +10,9 @@ import pytest
 from agentlab import Agent, Lab, Supervisor
 from tests.agents import Counter
 from tests.conftest import wait_for
-from tests.test_kernel_life import read_line, start_script
+from tests.test_kernel_life import start_script
+
+pytestmark = pytest.mark.xdist_group("dead kernels")  # one process has them all die
 
 
 class Chief(Agent):
@@ -40,13 +42,20 @@ from agentlab.store.database import Store
 from tests.agents import Counter
 from tests.test_acts_of_a_dead_kernel import EFFECTS, Chief
 
-path, op = sys.argv[1:]
+folder, *ops = sys.argv[1:]
+for op in ops:
+    if not os.fork():  # before anything runs: what was imported is there for all of them
+        break
+else:
+    for _ in ops:
+        os.wait()
+    sys.exit()
 armed = False
 
 def commit(self, batch, real=Store.commit):
     real(self, batch)
     if armed and EFFECTS[op](dict(self.select("SELECT path, status FROM child"))):
-        print("done", flush=True)
+        os.write(1, f"{op} done\\n".encode())  # whole, beside the others
         os.kill(os.getpid(), signal.SIGKILL)
 
 def feed(self, event, real=Machine.feed):
@@ -55,7 +64,7 @@ def feed(self, event, real=Machine.feed):
         self._desk.loop.end_of_turn()  # as where others have their work committed in the same moment
 
 Store.commit, Machine.feed = commit, feed
-with Lab(path, nodes=1, resume=True) as lab:
+with Lab(f"{folder}/{op}.lab", nodes=1, resume=True) as lab:
     team = lab.start(Supervisor("team"))
     for id, restart in ("kept", "permanent"), ("idle", "permanent"), ("temp", "temporary"):
         team.start_child(child(Counter, id=id, restart=restart))
@@ -67,7 +76,7 @@ with Lab(path, nodes=1, resume=True) as lab:
     armed = True
     chief.cast.act(op)
     lab.wait_idle(30)
-    print("alive", flush=True)
+    os.write(1, f"{op} alive\\n".encode())
 """
 
 Children = dict[str, str]
@@ -88,14 +97,19 @@ ANSWERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("op", EFFECTS)
-def test_an_act_is_not_done_again_for_a_kernel_that_died(tmp_path: Path, op: str) -> None:
-    """Whatever it was, the next kernel answers what it gave, and finds what it did."""
-    script = start_script(KERNEL, str(tmp_path / "run.lab"), op)
-    assert read_line(script).strip() == "done"
-    script.communicate(timeout=20)
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the labs whose kernels have died, each after its act."""
+    folder = tmp_path_factory.mktemp("dead")
+    said, _ = start_script(KERNEL, str(folder), *EFFECTS).communicate(timeout=120)
+    assert sorted(said.splitlines()) == sorted(f"{op} done" for op in EFFECTS)
+    return folder
 
-    with Lab(tmp_path / "run.lab", nodes=1, resume=True) as lab:
+
+@pytest.mark.parametrize("op", EFFECTS)
+def test_an_act_is_not_done_again_for_a_kernel_that_died(dead: Path, op: str) -> None:
+    """Whatever it was, the next kernel answers what it gave, and finds what it did."""
+    with Lab(dead / f"{op}.lab", nodes=1, resume=True) as lab:
         wait_for(lambda: lab["/chief"].state["done"] != [])
         lab.wait_idle(30)
         assert lab["/chief"].state["done"] == [ANSWERS[op]]

@@ -49,7 +49,7 @@ def sleep(seconds: float) -> None:
 
 def block_until(gate: str) -> None:
     """The same, until somebody writes into the named pipe ``gate``."""
-    with open(gate, "rb", buffering=0) as file:
+    with Path(gate).open("rb", buffering=0) as file:
         file.read(1)
 
 
@@ -60,7 +60,7 @@ def hold(seconds: float) -> None:
 
 
 def hold_until(gate: str) -> None:
-    """The same, until somebody writes into the named pipe ``gate``; the file ``{gate}-holds`` is written once it holds."""
+    """The same, until somebody writes into the named pipe ``gate``; ``{gate}-holds`` gets a letter once it holds."""
     file, holds = os.open(gate, os.O_RDWR), os.open(f"{gate}-holds", os.O_WRONLY | os.O_CREAT)
     calls = [(LOCKED.write, holds, b".", 1), (LOCKED.read, file, ctypes.create_string_buffer(1), 1)]
     try:

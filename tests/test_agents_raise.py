@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -158,7 +158,7 @@ class Wild(Agent):
         loop = asyncio.get_running_loop()
 
         def look():
-            if os.path.exists(place):
+            if Path(place).exists():
                 globals()[how]()
             loop.call_later(0.01, look)
 
@@ -216,7 +216,7 @@ class Stubborn(Agent):
 
 @pytest.fixture
 def one() -> Lab:
-    """A lab with one node: whoever brings it down is felt by all. On a busy machine it may stall, which is nobody's deed."""
+    """A lab with one node: whoever brings it down is felt by all. It may stall: a machine may be busy."""
     with Lab(nodes=1, stall_notice=60.0, stall_seconds=120.0) as lab:
         yield lab
 

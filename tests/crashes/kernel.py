@@ -1,13 +1,15 @@
 """One life of a kernel: open the lab, send what it does not know of yet, wait for the end, or die as planned.
 
-    python -m tests.crashes.kernel STORE WORLD WHEN NUMBER
+    python -m tests.crashes.kernel
 
-``WHEN`` is ``statement`` (die before the store's n-th SQL statement), ``commit`` (right after its n-th commit,
-before anybody is told) or ``never``.
+Each line that it reads is a life, in a process of its own that has everything imported already: a JSON list of the
+store, the world, when it dies and a number. It dies at a ``statement`` (before the store's n-th of SQL), at a
+``commit`` (right after the n-th, before anybody is told) or ``never``. Its exit code is a line of the answer.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -108,5 +110,16 @@ def finish(lab: Lab, clerk: Ref, folder: str) -> None:
     lab.wait_idle(60)
 
 
+def live() -> None:
+    """One life after the other, as they are asked for."""
+    for line in sys.stdin:
+        life = os.fork()
+        if not life:
+            signal.alarm(300)  # none may last longer
+            main(*json.loads(line))
+            return
+        print(os.waitstatus_to_exitcode(os.waitpid(life, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    live()

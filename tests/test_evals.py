@@ -125,7 +125,7 @@ def test_a_scorer_that_raises_fails_its_own_sample(shared):
     assert frame["fault"].tolist()[0] == "scorer"
     assert frame["explanation"].tolist()[1] == "half of it"
     assert run.summary()["n"].tolist() == [1]
-    with pytest.raises(SamplesFailed, match="1 sample not scored"):
+    with pytest.raises(SamplesFailed, match=r"1 sample not scored.* the same call with on_failure='zero'\.samples\(\)"):
         evaluate(Worker, samples, picky, lab=shared, name="picky", on_failure="raise")
 
 

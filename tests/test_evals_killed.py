@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from agentlab.evals import open_run
+from agentlab import Lab
+from agentlab.evals import evaluate, exact, open_run
 from agentlab.evals.ledger import rows_of
 from agentlab.lab import open_store
 from agentlab.sim import Control, control
 from tests.conftest import wait_for
-from tests.evaluated import questions
+from tests.evaluated import Patient, questions, waiting
+from tests.marks import size
 from tests.patience import LONG
 
 KILLS, CONCURRENCY = 5 if LONG else 1, 4
@@ -79,3 +81,29 @@ def test_a_run_that_is_killed_and_resumed_scores_each_sample_once_and_pays_no_ca
     journaled = steps.query("kind == 'model' and outcome == 'ok' and replayed == 0")
     assert journaled.groupby(["id", "epoch", "step"]).size().max() == 1
     assert total <= paid.total() <= total + KILLS * CONCURRENCY
+
+
+HELD = """
+import sys
+from agentlab.evals import evaluate, exact
+from tests.evaluated import Patient, waiting
+evaluate(Patient, waiting(sys.argv[1], 3), exact(), path=sys.argv[1] + "/run.lab", nodes=1)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*Attempt is not defined")
+def test_a_killed_run_goes_on_in_a_lab_that_was_opened_before_it_was_called(tmp_path):
+    """The class of a sample's agent is made for the run: what the lab holds of it waits until then, and goes on."""
+    path = tmp_path / "run.lab"
+    command = [sys.executable, "-c", HELD, str(tmp_path)]
+    with subprocess.Popen(command, cwd=Path(__file__).parent.parent) as process:
+        wait_for(lambda: [size(tmp_path, f"n{n}") for n in range(3)] == [1] * 3)
+        process.kill()
+    (tmp_path / "go").touch()
+    with Lab(path, nodes=1) as lab:
+        run = evaluate(Patient, waiting(tmp_path, 3), exact(), lab=lab)
+        frame, parked = run.samples(), lab.agents().query("status == 'parked'")
+
+    assert frame["disposition"].tolist() == ["scored"] * 3
+    assert frame["output"].tolist() == ["n0", "n1", "n2"]
+    assert parked.empty

@@ -66,6 +66,7 @@ def test_a_trajectory_is_a_scorer_and_two_runs_are_compared():
             "right": includes(),
             "once": trajectory(at_most(1, called("add"))),
             "way": trajectory(called("add").before(called("add")), never(called("pay"))),
+            "paid": called("pay"),  # a matcher is a scorer by itself
         }
         run = evaluate(Clerk, questions(2), scorers, lab=lab, name="one")
         samples = [{**each, "target": "= nothing"} for each in questions(3)]
@@ -73,6 +74,7 @@ def test_a_trajectory_is_a_scorer_and_two_runs_are_compared():
         frame, table = run.samples(), compare(run, other).set_index("metric")
 
         assert frame[["score.right", "score.once", "score.way"]].values.tolist() == [[1.0, 0.0, 1.0]] * 2
+        assert frame["score.paid"].tolist() == [0.0, 0.0]
         assert called("add").check(run.steps())
         assert table.loc["right", ["win", "tie", "loss", "n", "only_a", "only_b"]].tolist() == [2, 0, 0, 2, 0, 1]
         assert table.loc["way", "difference"] == 0.0

@@ -17,6 +17,7 @@ from typing import Any
 
 from agentlab.control.children import call_named
 from agentlab.control.many import start_many
+from agentlab.control.resume import resume
 from agentlab.errors import AgentDown, AgentLabError, NotRunning
 from agentlab.evals.attempt import GRADE, WORK
 from agentlab.evals.dispositions import deaths_of, disposition_of, fault_of
@@ -59,12 +60,20 @@ class Here:
         self._judges = {name: judge_class(each) for name, each in plan.judges.items()}
 
     async def set_up(self, ended: Sequence[Job]) -> None:
-        """Remove the agents of samples that were recorded, but not removed any more."""
+        """Start those whose class nobody had defined when the lab was opened; remove those that are recorded."""
+        await self._resume()
         for job in ended:
             for place in self._places(job):
                 if self._ref(place) is not None:
                     await self._remove(place, busy=False)
         self._gave_up = self._given_up()
+
+    async def _resume(self) -> None:
+        """Start what waits of this run: the class of its agents is made for each run, so an open lab has not had it."""
+        runtime, below = self.lab._live, f"{run_path(self.plan.name)}/"
+        ours = runtime.submit(resume, runtime, lambda place: place.status == "running" and place.path.startswith(below))
+        with contextlib.suppress(Exception):  # one that does not start ends its own sample, and says why there
+            await asyncio.wrap_future(ours)
 
     async def work_off(self, jobs: Sequence[Job], record: Record) -> None:
         """See the queue through, with as many workers as the pace allows."""

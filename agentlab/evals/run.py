@@ -143,9 +143,10 @@ class Run:
         found = self.samples().query("disposition != 'scored'")
         if len(found):
             first = found.iloc[0]
+            where = f"open_run({str(self.path)!r})" if self.path else "the same call with on_failure='zero'"
             raise SamplesFailed(
                 f"run {self.name!r}: {counted(len(found), 'sample')} not scored; the first: {first['id']} "
-                f"({first['disposition']}): {first['error']}. All: open_run({str(self.path)!r}).samples()."
+                f"({first['disposition']}): {first['error']}. All: {where}.samples()."
             )
 
     # results

@@ -10,6 +10,7 @@ it gets is the solver's answer as JSON: a text stays a text, an object becomes a
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import math
@@ -23,8 +24,9 @@ from typing import Any, Literal
 from agentlab.errors import InvalidSpec
 from agentlab.evals.samples import Sample
 from agentlab.ground.given import shown
+from agentlab.ground.grammars import defer_grammars
 
-NUMBER = r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?"
+NUMBER = r"(?:(?<![\d)])-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
 
 
 @dataclass(frozen=True)
@@ -224,22 +226,38 @@ class f1:  # noqa: N801
 
 @dataclass(frozen=True)
 class json_equal:  # noqa: N801
-    """Whether it is JSON (in a fence or bare) equal to the target; ``schema``: a type that it must fit, too."""
+    """Whether it is JSON (in a fence or bare) equal to the target; ``schema``: what it must fit, too.
+
+    Args:
+        schema: A type, or a JSON Schema as a dict.
+    """
 
     schema: Any = None
 
     def __call__(self, output: Any, sample: Sample) -> Score:
-        from pydantic import TypeAdapter
-
         try:
             said = _parsed(output)
             if self.schema is not None:
-                TypeAdapter(self.schema).validate_python(said)
+                _check_fit(said, self.schema)
         except ValueError as error:
             return Score(value=False, explanation=str(error))
         if sample.target is None:
             return Score(self.schema is not None, json.dumps(said))
         return Score(said == _parsed(sample.target), json.dumps(said))
+
+
+def _check_fit(value: Any, schema: Any) -> None:
+    """Raise ValueError, with what is wrong and where, unless a value fits a type or a JSON Schema."""
+    if not isinstance(schema, Mapping):
+        from pydantic import TypeAdapter
+
+        TypeAdapter(schema).validate_python(value)
+        return
+    defer_grammars()
+    found = importlib.import_module("jsonschema").Draft202012Validator(schema).iter_errors(value)
+    wrong = [f"{error.json_path}: {error.message}" for error in found]
+    if wrong:
+        raise ValueError("; ".join(wrong))
 
 
 def _parsed(given: Any) -> Any:

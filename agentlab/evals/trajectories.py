@@ -1,10 +1,12 @@
 """What an agent did, as something to look for: ``called("search").with_args(q=contains("tea")).before(called("pay"))``.
 
     assert called("search").before(called("pay")).check(run.steps())
+    evaluate(Shopper, samples, {"right": exact(), "asked": called("search").before(called("pay"))})
     evaluate(Shopper, samples, trajectory(called("search"), never(called("delete"))))
 
-A matcher is asked with a frame of steps (of a run or a lab) or rows like those. It looks at tools, steps and calls that
-succeeded, in their order. What it says is true or false, and why: with what was seen instead.
+Each is a scorer by itself; ``trajectory`` makes one of several. A matcher is asked with a frame of steps (of a run or a
+lab) or rows like those. It looks at tools, steps and calls that succeeded, in their order. What it says is true or
+false, and why: with what was seen instead.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from agentlab.evals.samples import Sample
 from agentlab.evals.scorers import Score
@@ -76,7 +78,14 @@ def _args(text: str) -> dict[str, Any]:
 
 
 class Matcher:
-    """Something to look for in what an agent did."""
+    """Something to look for in what an agent did; as a scorer it is ``trajectory`` of itself alone."""
+
+    scorer_name: ClassVar[str] = "trajectory"
+    wants_steps: ClassVar[bool] = True
+
+    def __call__(self, output: Any, sample: Sample) -> Score:
+        """Score what the sample's agent did; what it answered does not matter."""
+        return trajectory(self)(output, sample)
 
     def holds(self, seen: Sequence[Deed]) -> bool:
         """Whether it is so."""

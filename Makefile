@@ -38,7 +38,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # All cases of what the suite has a sample of (DESIGN.md says which).
 long: $(VENV)/.installed-test
-	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py drill.py store_life.py soak.py evals_killed.py evals_cluster_deaths.py)
+	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py drill.py store_life.py soak.py evals_killed.py evals_cluster_deaths.py evals_cluster_runs.py)
 
 .PHONY: help lab test quick long pythons bench docs clean insides core $(CHECKS)
 

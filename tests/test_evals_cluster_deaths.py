@@ -20,38 +20,35 @@ import psutil
 import pytest
 
 from agentlab import Agent
-from agentlab.errors import ClusterLost, StoreError, WorkerRefused
+from agentlab.errors import ClusterLost, WorkerRefused
 from agentlab.evals import evaluate, exact
 from agentlab.evals.ledger import rows_of
 from agentlab.evals.machines import door_of
 from agentlab.lab import open_store
+from tests.clusters import SAMPLES, begin, check, go, wait_until_begun
 from tests.conftest import wait_for
-from tests.evaluated import Patient, Worker, waiting
+from tests.evaluated import Worker
 from tests.marks import mark, size
 from tests.patience import LONG, sign_of
 
 __test__ = LONG
 
-ROOT, SAMPLES = Path(__file__).parent.parent, 6
+ROOT = Path(__file__).parent.parent
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["tcp", "tls"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Two workers, each a process with a nanny that starts another one when it dies."""
     from distributed import LocalCluster
+    from distributed.security import Security
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made:
+    security = Security.temporary() if request.param == "tls" else None
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=security
+    ) as made:  # fmt: skip
+        assert made.scheduler_address.startswith(f"{request.param}://")
         yield made
-
-
-def journaled(folder: Path) -> int:
-    """Steps that the labs of a run's workers have committed."""
-    count = 0
-    for path in folder.glob("*.lab"):
-        with contextlib.suppress(StoreError), open_store(path) as store:  # one is just being made
-            count += len(store.steps())
-    return count
 
 
 def patient(folder: str) -> type[Agent]:
@@ -73,7 +70,7 @@ def test_a_worker_that_is_killed_costs_its_unfinished_samples_and_they_go_on_fro
     solver, samples = patient(str(tmp_path)), [{"input": f"n{n}", "target": f"n{n}"} for n in range(SAMPLES)]
     path = tmp_path / "runs" / "run.lab"
     run = evaluate(solver, samples, exact(), path=path, cluster=cluster, nodes=1, wait=False)
-    wait_for(lambda: journaled(path.with_name("run.lab.workers")) == SAMPLES, 120)
+    wait_until_begun(path)
     with Client(cluster, set_as_default=False) as client:
         victim = min(client.run(os.getpid).values())
     os.kill(victim, signal.SIGKILL)
@@ -134,33 +131,6 @@ def workers(start: Start, address: str, *names: str, others: int = 0, **env: str
     with Client(address, set_as_default=False) as client:
         client.wait_for_workers(len(names) + others, timeout=120)
     return begun
-
-
-def check(path: Path, run: Any) -> None:
-    """Every sample was scored once, and marked once."""
-    with open_store(path) as store:
-        recorded = Counter((row["id"], row["epoch"]) for row in rows_of(store._read(), run.name))
-    frame = run.samples()
-    assert frame["output"].tolist() == [f"n{n}" for n in range(SAMPLES)]
-    assert frame["score.exact"].tolist() == [1.0] * SAMPLES
-    assert set(recorded.values()) == {1}
-    assert [size(path.parent, f"n{n}") for n in range(SAMPLES)] == [1] * SAMPLES
-
-
-def begin(path: Path, cluster: Any, **options: Any) -> Any:
-    """A run of which all samples wait for a sign, unless told otherwise."""
-    samples = waiting(path.parent, SAMPLES)
-    return evaluate(Patient, samples, exact(), path=path, cluster=cluster, nodes=1, wait=False, **options)
-
-
-def wait_until_begun(path: Path, count: int = SAMPLES) -> None:
-    """Wait until so many marks are journaled."""
-    wait_for(lambda: journaled(path.with_name("run.lab.workers")) >= count, 120)
-
-
-def go(path: Path) -> None:
-    """Let all samples end."""
-    (path.parent / "go").touch()
 
 
 def test_a_worker_that_is_retired_hands_its_samples_on(tmp_path):

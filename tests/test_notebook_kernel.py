@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 
 from tests.conftest import wait_for
 from tests.test_kernel_life import runs
+
+pytestmark = pytest.mark.xdist_group("notebook-kernel")  # most of them share a kernel
 
 DEFINE = """
 import anyio
@@ -70,7 +73,7 @@ class Kernel:
         """Begin a cell; its id."""
         return str(self.client.execute(code))
 
-    def end(self, cell: str, timeout: float = 30) -> str:
+    def end(self, cell: str, timeout: float = 60) -> str:
         """Wait for a cell; its prints and its last value, or the error's name."""
         said: list[str] = []
         deadline = time.monotonic() + timeout
@@ -94,15 +97,39 @@ class Kernel:
         return self.end(self.begin(code))
 
 
+@contextmanager
+def opened(where: Path) -> Iterator[Kernel]:
+    """A kernel, which ends."""
+    made = Kernel(where)
+    try:
+        yield made
+    finally:
+        made.client.stop_channels()
+        if made.manager.is_alive():
+            made.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel for all who do not end it, since it takes seconds to start."""
+    with opened(tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
 @pytest.fixture
-def kernel(tmp_path: Path) -> Iterator[Kernel]:
-    """A kernel that has defined Counter."""
-    made = Kernel(tmp_path)
-    assert made.run(DEFINE) == ""
-    yield made
-    made.client.stop_channels()
-    if made.manager.is_alive():
-        made.manager.shutdown_kernel(now=True)
+def kernel(shared: Kernel) -> Iterator[Kernel]:
+    """It has defined Counter, and no lab runs in it."""
+    assert shared.run(DEFINE) == ""
+    yield shared
+    shared.run("lab.close()")
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Kernel]:
+    """A kernel of the test's own, to end; it has defined Counter."""
+    with opened(tmp_path) as made:
+        assert made.run(DEFINE) == ""
+        yield made
 
 
 @pytest.mark.parametrize("wait", ["await counter.call.hang()", "counter.call.hang().result()"])
@@ -163,48 +190,49 @@ def test_a_class_from_a_cell_travels(kernel: Kernel) -> None:
     assert kernel.run("lab.close(); lab") == "Lab('memory', closed)"
 
 
-def test_a_killed_kernel_leaves_nothing_and_its_lab_asks_before_it_runs(kernel: Kernel, tmp_path: Path) -> None:
+def test_a_killed_kernel_leaves_nothing_and_its_lab_asks_before_it_runs(mortal: Kernel, tmp_path: Path) -> None:
     """After ``kill -9`` no node is left; a new kernel gets the lab back, parked until ``resume``."""
-    kernel.run("lab = Lab('run.lab'); counter = lab.start(Counter, id='counter'); await counter.call.add(5)")
-    pids = [
-        int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.desk.pool.nodes.values()])").split()
-    ]
+    mortal.run("lab = Lab('run.lab'); counter = lab.start(Counter, id='counter'); await counter.call.add(5)")
+    pids = nodes_of(mortal)
     assert pids
 
-    kernel.manager.shutdown_kernel(now=True)
+    mortal.manager.shutdown_kernel(now=True)
     wait_for(lambda: not any(runs(pid) for pid in pids))
 
-    second = Kernel(tmp_path)
-    try:
+    with opened(tmp_path) as second:
         assert "parked" in second.run("from agentlab import Lab; lab = Lab('run.lab')")
         assert second.run("lab['/counter'].status") == "'parked'"
         assert "run the cell that defines Counter" in second.run("lab.rows()[1].reason")
         second.run(DEFINE)
         assert second.run("lab.resume()") == "[Ref('/counter', Counter, running)]"
         assert second.run("await lab['/counter'].call.add(1)") == "6"
-    finally:
-        second.client.stop_channels()
-        second.manager.shutdown_kernel(now=True)
 
 
-def test_a_restarted_kernel_leaves_no_nodes(kernel: Kernel) -> None:
-    """Restart in the notebook's menu: the old nodes go, the new kernel starts from nothing."""
-    kernel.run("lab = Lab(); lab.start(Counter)")
-    pids = [
-        int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._runtime.desk.pool.nodes.values()])").split()
+def nodes_of(kernel: Kernel) -> list[int]:
+    """The processes of its lab's nodes."""
+    return [
+        int(pid) for pid in kernel.run("print(*[n.process.pid for n in lab._live.desk.pool.nodes.values()])").split()
     ]
-    kernel.manager.restart_kernel(now=True)
-    kernel.client.wait_for_ready(timeout=60)
+
+
+def test_a_restarted_kernel_leaves_no_nodes(mortal: Kernel) -> None:
+    """Restart in the notebook's menu: the old nodes go, the new kernel starts from nothing."""
+    mortal.run("lab = Lab(); lab.start(Counter)")
+    pids = nodes_of(mortal)
+    assert pids
+    mortal.manager.restart_kernel(now=True)
+    mortal.client.wait_for_ready(timeout=60)
     wait_for(lambda: not any(runs(pid) for pid in pids))
 
 
 def test_a_long_start_shows_how_far_it_is(kernel: Kernel) -> None:
     """A bar appears once the start has taken a while, and is full at the end; a short one shows nothing."""
     kernel.run("import agentlab.control.progress as bar; lab = Lab(); lab.start_many(Counter, 10)")
+    kernel.run("was = bar.PATIENCE, bar.BEAT")
     cell = kernel.begin("bar.PATIENCE, bar.BEAT = 0, 0.01; refs = lab.start_many(Counter, 30_000)")
     shown: list[str] = []
     while True:
-        message: dict[str, Any] = kernel.client.get_iopub_msg(timeout=30)
+        message: dict[str, Any] = kernel.client.get_iopub_msg(timeout=60)
         if message["parent_header"].get("msg_id") == cell:
             shown.append(message["content"].get("data", {}).get("text/html", ""))
             if message["content"].get("execution_state") == "idle":
@@ -213,3 +241,4 @@ def test_a_long_start_shows_how_far_it_is(kernel: Kernel) -> None:
     assert "max='30000'" in bars[0]
     assert "value='30000'" in bars[-1]
     assert kernel.run("bar.PATIENCE = 60; len(lab.start_many(Counter, 5)), len(refs)") == "(5, 30000)"
+    kernel.run("bar.PATIENCE, bar.BEAT = was")

@@ -134,8 +134,11 @@ def stored(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
 
 
-@pytest.mark.parametrize("text", [TOKEN, VALUE], ids=["a token", "a variable's value"])
-@pytest.mark.parametrize("late", [False, True], ids=["from the beginning", "set in a cell"])
+@pytest.mark.parametrize(
+    ("text", "late"),
+    [(TOKEN, False), (VALUE, False), (VALUE, True)],
+    ids=["a token", "a variable's value", "the value of one that is set in a cell"],
+)
 def test_no_place_that_takes_a_text_leads_a_key_into_the_store(tmp_path, monkeypatch, text, late):
     """Each of them is tried; the store's bytes are searched while the lab lives and when it is closed."""
     if not late:

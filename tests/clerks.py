@@ -45,7 +45,10 @@ CELL = "\n\n".join(["from agentlab import Assistant, tool", inspect.getsource(ad
 
 
 class Hasty:
-    """The same model, of which an answer may make no progress for two seconds only, and take six."""
+    """The same model, of which an answer may make no progress for five seconds only, and take ten.
+
+    Less, and a busy machine lets a node wait for so long that what was answered whole is asked for again.
+    """
 
     name = "sim-calculator"
     dependency = "sim"
@@ -56,7 +59,7 @@ class Hasty:
         assert owner is not None
         if Hasty.client is None:  # in a thread, as ours do: it holds the interpreter while it reads the certificates
             where = await owner.agent.lab.simulator()
-            made = await asyncio.to_thread(MessagesClient, **where, model=self.name, idle_s=2.0, deadline_s=6.0)
+            made = await asyncio.to_thread(MessagesClient, **where, model=self.name, idle_s=5.0, deadline_s=10.0)
             Hasty.client = Hasty.client or made
         return await Hasty.client.create(**request, metadata={"user_id": owner.agent.path})
 

@@ -32,8 +32,17 @@ class Reader:
     def run(self, first: int = 0, end: int | None = None) -> None:
         """Run cells; the error of one that fails is the test's."""
         for code in self.cells[first:end]:
-            reply = self.client.execute_interactive(code, timeout=90, output_hook=lambda _: None)["content"]
-            assert reply["status"] == "ok", f"this cell failed:\n\n{code}\n\n" + "\n".join(reply["traceback"])
+            self.execute(code)
+
+    def execute(self, code: str) -> None:
+        """Run one cell."""
+        reply = self.client.execute_interactive(code, timeout=90, output_hook=lambda _: None)["content"]
+        assert reply["status"] == "ok", f"this cell failed:\n\n{code}\n\n" + "\n".join(reply["traceback"])
+
+    def move(self, where: Path) -> None:
+        """Go on in another folder, as if for the first time; the kernel, which takes seconds to start, stays."""
+        self.where = where
+        self.execute(f"import os; os.chdir({str(where)!r})")
 
     def kill_kernel(self) -> None:
         """The kernel is killed, and a new one is started."""
@@ -60,17 +69,21 @@ def test_there_are_three() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["evaluator", "researcher", "teacher"]
 
 
-def test_a_notebook_runs_to_its_end_again_and_from_the_middle(reader: Reader) -> None:
-    """From the top, from the top again, then from its middle on, in one kernel."""
-    reader.run()
-    reader.run()
-    reader.run(first=len(reader.cells) // 2)
-
-
 @pytest.mark.slow
-def test_a_notebook_goes_on_after_its_kernel_was_killed(reader: Reader) -> None:
-    """The kernel dies with its middle cell running; a new one runs them all, then the last half again."""
+def test_a_notebook_runs_to_its_end_again_from_the_middle_and_after_its_kernel_was_killed(
+    reader: Reader, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """From the top, from the top again, then from its middle on, in one kernel.
+
+    Then, in another folder, the kernel dies with the middle cell running; a new one runs them all, and the last half
+    again.
+    """
     middle = len(reader.cells) // 2
+    reader.run()
+    reader.run()
+    reader.run(first=middle)
+
+    reader.move(tmp_path_factory.mktemp("killed"))
     reader.run(end=middle)
     reader.client.execute(reader.cells[middle])
     reader.kill_kernel()

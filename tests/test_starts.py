@@ -17,6 +17,7 @@ from agentlab.pool import fork
 from tests.agents import Counter
 from tests.conftest import WARM, wait_for
 from tests.held import threads
+from tests.patience import LONG
 from tests.test_kernel_life import start_script
 
 
@@ -148,7 +149,7 @@ CELLS = """
     from tests.held import held, nodes
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    what, store, dice, felt = sys.argv[1], sys.argv[2] or None, random.Random(9), 0
+    what, store, rounds, dice, felt = sys.argv[1], sys.argv[2] or None, int(sys.argv[3]), random.Random(9), 0
 
     def cell():
         "Opens a lab, or closes it; a signal comes at some moment of that, or a little later."
@@ -165,7 +166,7 @@ CELLS = """
         timer.join()
 
     before = None
-    for _ in range(12):
+    for _ in range(rounds):
         try:
             cell()
         except KeyboardInterrupt:
@@ -191,7 +192,7 @@ CELLS = """
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "file"])
 def test_an_interrupt_leaves_no_half_of_a_lab(tmp_path: Path, what: str, stored: bool) -> None:
     """Ctrl-C at any moment while a lab opens or closes leaves no thread, node, lock or descriptor; the next opens."""
-    script = start_script(CELLS, what, str(tmp_path / "run.lab") if stored else "")
+    script = start_script(CELLS, what, str(tmp_path / "run.lab") if stored else "", "24" if LONG else "6")
     out, _ = script.communicate(timeout=110)
     assert out == "True set() []\n"
 

@@ -1,4 +1,4 @@
-"""The kernel's violent life with one store: killed twenty times in a row under load, and a disk that fills up."""
+"""The kernel's violent life with one store: killed again and again under load, and a disk that fills up."""
 
 from __future__ import annotations
 
@@ -21,57 +21,21 @@ import pytest
 from agentlab import Agent, Lab, Ref, Supervisor, Transcript, child, open_store
 from agentlab.errors import AgentDown, InvalidSpec, StoreFull
 from tests.conftest import wait_for
+from tests.marks import mark
+from tests.mortal import Clerk
 from tests.patience import LONG
 
-ROUNDS = 40 if LONG else 10
+ROUNDS = 40 if LONG else 8
 LANES = 6
 LIFE = 10_000 * LANES  # numbers that one life may use up
-
-
-def effect(folder: str, word: str) -> int:
-    """An effect on the world: one more letter in a file."""
-    with Path(folder, word).open("a", encoding="utf-8") as file:
-        file.write("x")
-    return Path(folder, word).stat().st_size
-
-
-class Clerk(Agent):
-    """Notes numbers, each once."""
-
-    seen: Transcript = Transcript()
-    told: Transcript = Transcript()
-
-    async def note(self, number: int) -> int:
-        """Note a number that somebody waits for."""
-        self.seen.append(number)
-        return len(self.seen)
-
-    async def tell(self, number: int) -> None:
-        """Note a number that nobody waits for."""
-        self.told.append(number)
-
-
-class Front(Agent):
-    """Takes numbers: does steps, calls one clerk and casts to another."""
-
-    done: Transcript = Transcript()
-
-    async def take(self, number: int, folder: str, clerk: Ref, other: Ref) -> int:
-        """A step, a call, a step, a cast."""
-        await self.step(effect, folder, f"a{number}")
-        await clerk.call.note(number)
-        await self.step(effect, folder, f"b{number}")
-        other.cast.tell(number)
-        self.done.append(number)
-        return number
 
 
 KERNEL = """
     import json, sys, threading
     from agentlab import Lab
-    from tests.test_store_life import LANES, Clerk, Front
+    from tests.mortal import Clerk, Front
 
-    path, folder, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    path, folder, first, LANES = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     sys.stdin.readline()  # what takes long is done: the life before this one may still go on meanwhile
     lab = Lab(path, nodes=2)
     lab.wait_idle(60)
@@ -120,7 +84,7 @@ def prepared(path: Path, folder: Path, life: int) -> subprocess.Popen[str]:
     """A kernel that waits for a word before it opens its lab."""
     script = textwrap.dedent(KERNEL)
     return subprocess.Popen(
-        [sys.executable, "-c", script, str(path), str(folder), str(life * LIFE)],
+        [sys.executable, "-c", script, str(path), str(folder), str(life * LIFE), str(LANES)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
 
@@ -216,9 +180,9 @@ class Saver(Agent):
 
     async def work(self, folder: str, text: str) -> int:
         """Two steps, then keep a text."""
-        await self.step(effect, folder, "one")
+        await self.step(mark, folder, "one")
         await self.step(str.upper, text)
-        await self.step(effect, folder, "two")
+        await self.step(mark, folder, "two")
         self.kept.append(text)
         return len(self.kept)
 

@@ -21,16 +21,22 @@ from agentlab.testing import SANITIZE, deterministic, notebook
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "notebooks" / "howto" / "checked-eval"
 
-USERS_TESTS = """
-import pytest
-from agentlab import Agent, Assistant, Lab
-from agentlab.testing import notebook
+USERS_AGENTS = """
+from agentlab import Agent
 
 class Adder(Agent):
     total: int = 0
     async def add(self, n: int) -> int:
         self.total += n
         return self.total
+"""
+"""A module of its own, as in a real project: a node that imports the tests would import pytest and a lab."""
+
+USERS_TESTS = """
+import pytest
+from agentlab import Assistant, Lab
+from agentlab.testing import notebook
+from mine import Adder
 
 class Echo(Assistant):
     model = "sim-echo"
@@ -67,6 +73,10 @@ def test_another_output():
 """
 
 
+NO_OTHERS = "-p no:langsmith_plugin -p no:hypothesispytest"
+"""Plugins that this environment has for other tests: to load them takes seconds of each pytest of a user."""
+
+
 class Dice(Agent):
     """Draws lots."""
 
@@ -78,6 +88,7 @@ class Dice(Agent):
 def run(command: list[str] | str, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command, as a person does whose environment is the one at ``path``."""
     around = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHONPATH"))}
+    around["PYTEST_ADDOPTS"] = NO_OTHERS
     if path is not None:
         around["PATH"] = f"{path}{os.pathsep}{around['PATH']}"
     return subprocess.run(
@@ -128,6 +139,7 @@ def test_the_sample_project_checks_itself_as_its_ci_file_says(environment: Path,
 @pytest.mark.xdist_group("wheel")
 def test_users_tests_have_the_fixtures(environment: Path, tmp_path: Path) -> None:
     """Pytest finds the plugin by itself; the one test that leaves a message behind fails, by its name."""
+    (tmp_path / "mine.py").write_text(USERS_AGENTS)
     (tmp_path / "test_mine.py").write_text(USERS_TESTS)
     shows = {"data": {"text/plain": ["3"]}, "execution_count": 1, "metadata": {}, "output_type": "execute_result"}
     cell = {"cell_type": "code", "execution_count": 1, "metadata": {}, "outputs": [shows], "source": ["1 + 1"]}

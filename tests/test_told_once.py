@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.mortal  # noqa: F401  # a lab that is opened again asks for its agents' classes
 from agentlab import Agent, Lab, Limit, Ref
 from agentlab.errors import AgentDown
 from tests.conftest import wait_for
@@ -15,25 +16,12 @@ from tests.marks import mark, size
 from tests.patience import sign_of
 from tests.test_kernel_life import read_line, start_script
 
-
-class Grower(Agent):
-    """Has a state that does not fit on the disk."""
-
-    text: str = ""
-
-    async def grow(self, folder: str) -> None:
-        """One step, then too much, when there is a sign."""
-        await self.step(mark, folder, "step")
-        await sign_of(f"{folder}/gate")
-        self.text = "x" * 2_000_000
-
-
 FULL = """
     import os, resource, signal, sys
     from pathlib import Path
     from agentlab import Lab
     from tests.patience import wait_for
-    from tests.test_told_once import Grower
+    from tests.mortal import Grower
 
     lab = Lab(sys.argv[1], nodes=1)
     grower = lab.start(Grower, id="grower")

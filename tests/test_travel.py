@@ -17,38 +17,8 @@ from agentlab.errors import AgentDown, InvalidSpec, InvalidState, UnknownCheckpo
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.marks import mark, size
+from tests.mortal import Writer
 from tests.test_kernel_life import read_line, start_script
-
-
-class Writer(Agent):
-    """Talks, and works in steps."""
-
-    style: str = "plain"
-    said: Transcript = Transcript()
-    drawn: list[float] = []
-
-    async def say(self, *words: str) -> int:
-        """Add to the conversation."""
-        self.said.extend(words)
-        return len(self.said)
-
-    async def work(self, folder: str) -> str:
-        """Three steps, the second in the writer's style."""
-        first = await self.step(mark, folder, "first")
-        self.drawn = [self.random.random()]
-        second = await self.step(mark, folder, self.style)
-        third = await self.step(mark, folder, "third")
-        self.said.append(f"{first} {self.style} {second} {third}")
-        return str(self.said[-1])
-
-    async def gated(self, folder: str) -> None:
-        """Two steps, and between them a gate that may be shut; what chance gave says which message it was."""
-        await self.step(mark, folder, "first")
-        chance = self.random.random()
-        if await anyio.Path(folder, "gate").exists():
-            await anyio.sleep_forever()
-        await self.step(mark, folder, "second")
-        self.said.append(f"{self.style} {chance}")
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -242,7 +212,7 @@ def test_a_forked_message_survives_the_kernel(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from agentlab import Lab
-        from tests.test_travel import Writer
+        from tests.mortal import Writer
 
         lab = Lab(sys.argv[1], nodes=1)
         writer = lab.start(Writer, id="w")

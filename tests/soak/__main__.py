@@ -40,13 +40,13 @@ class Soak:
         self.memory = Memory(lab, NODES)
 
     def go(self, seconds: float) -> None:
-        """Rounds at a steady rate, a look at the memory every second, a line every ten."""
+        """Rounds at a steady rate, a look at the memory every second, a line every ten; longer if a deed is missing."""
         pace, began = threading.Event(), time.monotonic()
         number = 0
-        while (passed := time.monotonic() - began) < seconds and not self.faults:
+        while ((passed := time.monotonic() - began) < seconds or self.deeds.missing) and not self.faults:
             number += 1
             self.traffic()
-            self.deeds.one()
+            self.deeds.one(number)
             owed = self.ledger.settle()
             if number % ROUNDS_A_SECOND == 0:
                 self.memory.look()
@@ -130,7 +130,7 @@ def grown(growth: dict[str, tuple[float, float]]) -> list[str]:
 def run(folder: str, agents: int, minutes: float, seed: int) -> dict[str, Any]:
     """The whole: warm up what outlives a lab, soak, audit, close, audit what is stored, and look what is left."""
     with Lab(nodes=1) as first:
-        first.start(Member, id="first").call.add(1).result(20)
+        first.start(Member, id="first").call.add(1).result(60)
     before, seconds = left(), minutes * 60
     with Lab(Path(folder, "soak.lab"), nodes=NODES, keep=20, stall_seconds=STALL_SECONDS) as lab:
         soak = Soak(lab, agents, seed)
@@ -170,8 +170,8 @@ def left_behind(before: Left, after: Left) -> list[str]:
 
 
 def settled(before: Left) -> Left:
-    """What is left once the system has done its part; at most five seconds later."""
-    end = time.monotonic() + 5
+    """What is left once the system has done its part; at most a minute later."""
+    end = time.monotonic() + 60
     while (now := left()) != before and time.monotonic() < end:
         time.sleep(0.05)  # between two looks, with a deadline
     return now

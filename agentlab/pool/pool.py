@@ -48,6 +48,7 @@ class Node:
         ran: Whose code it ran when the kernel decided to, by the placement (0: nobody's), since it may have come to
             another by now. None: its word says it.
         struck: A plan of chaos has killed it, whoever ran on it.
+        restarts: How many nodes of the pool were lost at its place before it.
         born: Done when it was forked, or could not be.
         born_at: When it was forked, by the loop's clock; from then on it has a while to be ready.
     """
@@ -70,6 +71,7 @@ class Node:
         self.struck = False
         self.ready = False
         self.agents = 0
+        self.restarts = 0
         self.classes: set[int] = set()
         self.transport: asyncio.WriteTransport | None = None
         self.said: list[Frame] = []
@@ -130,6 +132,7 @@ class Pool:
         self._numbers = itertools.count(1)
         self._closing = False
         self._deaths: list[float] = []
+        self._lost: list[int] = []  # restarts of the nodes of the pool whose places are not taken yet
         self._tasks: set[asyncio.Task[None]] = set()
         self.dying: set[Node] = set()  # of these it is not known yet how they ended
 
@@ -150,7 +153,9 @@ class Pool:
         """Start as many nodes of the pool as are missing."""
         for _ in range(self.size - len(self.of_kind("pool"))):
             if not self._closing:
-                self.spawn("pool")
+                restarts = self._lost.pop(0) + 1 if self._lost else 0
+                self.spawn("pool").restarts = restarts
+        self._lost.clear()  # a node beside one that stalled has taken the place
 
     def of_kind(self, kind: NodeKind) -> list[Node]:
         """The nodes of a kind."""
@@ -248,6 +253,8 @@ class Pool:
         node.process.kill()
         now = asyncio.get_running_loop().time()
         self._deaths = [t for t in self._deaths if t > now - self.BURST_SECONDS] + [now]
+        if node.kind == "pool":
+            self._lost.append(node.restarts)
         self.dying.add(node)
         self._spawn(self._bury(node, self.kernel.lost))
 

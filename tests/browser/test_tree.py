@@ -402,3 +402,20 @@ def test_a_breaker_is_a_row_with_buttons(notebook: Notebook):
     notebook.tree.locator("button.al-breaker-close").click()
     notebook.page.wait_for_selector(".al-breaker[data-state='closed']")
     assert notebook.python("print(lab.breaker('sim').state)").strip() == "closed"
+
+
+def test_nodes_are_lines_that_a_press_opens(notebook: Notebook):
+    """By the mouse and by the keyboard; the selected agent is left as it is."""
+    notebook.write(START, "lab.tree()").run_all()
+    notebook.expect("live")
+    told = notebook.tree.locator("button.al-nodes-all")
+    told.filter(has_text=re.compile(r"^\d+ nodes?$")).wait_for()
+
+    told.click()
+    notebook.tree.locator(".al-home[data-state='running']").filter(
+        has_text=re.compile(r"agents? · \d+ MB")
+    ).first.wait_for()
+    notebook.screenshot("nodes")
+
+    told.press("Enter")
+    notebook.tree.locator(".al-home").first.wait_for(state="hidden")

@@ -7,7 +7,7 @@ import { load } from "./load.mjs";
 
 const tree = await load(
   ["newState", "newLine", "arrange", "take", "ranksOf", "pageOf", "shadesOf", "worstOf", "countsOf", "counted", "nextTrouble", "stripesOf", "inStripe", "placeOf"],
-  "live.js", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "tree.js",
+  "live.js", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "nodes.js", "tree.js",
 );
 const STATUSES = ["running", "busy", "waiting", "starting", "backing_off", "suspended", "parked", "stopped"].map((name) => [name, "#000", "M0,0"]);
 const [RUNNING, BUSY, SUSPENDED, PARKED, GONE] = [0, 1, 5, 6, 15];

@@ -8,7 +8,7 @@ import { load } from "./load.mjs";
 
 const tree = await load(
   ["newState", "arrange", "arrangeRows", "wordsOf", "matches", "below", "step", "folds", "aside", "find", "take", "listed"],
-  "live.js", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "tree.js",
+  "live.js", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "nodes.js", "tree.js",
 );
 const { rows, cases } = JSON.parse(readFileSync(new URL("sift.json", import.meta.url), "utf8"));
 

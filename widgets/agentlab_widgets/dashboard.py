@@ -23,7 +23,7 @@ from agentlab_widgets.stored import looked_at
 from agentlab_widgets.stream import EventsPane
 from agentlab_widgets.text import tree_html, tree_text
 from agentlab_widgets.transcript import TranscriptPane, fields_of
-from agentlab_widgets.tree import last_rows
+from agentlab_widgets.tree import DRAWN, last_rows
 
 OPEN = 16
 """Parts of agents that are kept open, those that were asked for last."""
@@ -119,7 +119,7 @@ class DashboardWidget(LiveWidget):
     _esm = "\n".join(
         [
             assets("live.js", "parts.js"),
-            module("Tree", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "tree.js"),
+            module("Tree", *DRAWN),
             module("Inspector", "inspector.js"),
             module("Transcript", "markdown.js", "transcript.js"),
             module("Stream", "stream.js"),

@@ -138,7 +138,7 @@ class Player(Pusher):
         head["span"] = [at // 1_000_000 for at in self._span()]
         head["when"] = None
         if self._tape is not None:
-            head |= {"when": {"at": self._tape.at // 1_000_000, "speed": self._speed}, "breakers": []}
+            head |= {"when": {"at": self._tape.at // 1_000_000, "speed": self._speed}, "breakers": [], "nodes": []}
             head |= {"minute": self._tape.minute, "closed": True, "over": OVER}
         return head
 

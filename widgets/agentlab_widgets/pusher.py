@@ -12,6 +12,7 @@ from agentlab.ground.texts import clean, safe
 from agentlab_widgets import breakers
 from agentlab_widgets.live import Message, Send, Teller, Watched
 from agentlab_widgets.mirror import Mirror
+from agentlab_widgets.nodes import Nodes
 from agentlab_widgets.sift import Wanted
 
 ROOT = "/"
@@ -35,6 +36,7 @@ class Pusher(Teller):
         super().__init__(lab, send)
         self._last = last
         self._mirror = Mirror()
+        self._nodes = Nodes(lab)
         self._restarts: deque[tuple[float, str]] = deque()
         self._new_restarts: list[tuple[float, str]] = []
         self._seen_from: float | None = None  # since when events are heard, until the rows told what was before
@@ -112,13 +114,14 @@ class Pusher(Teller):
         self._restarts.extendleft(sorted((one for one in past if first - HISTORY < one[0] < first), reverse=True))
 
     def head(self, *, whole: bool) -> dict[str, Any]:
-        """Counts, restarts and breakers."""
+        """Counts, restarts, breakers and nodes."""
         head = {
             "label": clean(repr(self._lab)),
             "counts": self._mirror.counts(),
             "minute": sum(at > time.time() - 60 for at, _ in self._restarts),
             "restarts": self._bars(self._restarts if whole else self._new_restarts),
             "breakers": [breaker.facts() for breaker in breakers.seen(self._lab)],
+            "nodes": self._nodes.facts(),
         }
         self._new_restarts.clear()
         return head

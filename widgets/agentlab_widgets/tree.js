@@ -73,7 +73,7 @@ function arrange(state) {
 /** @param {State} state @param {Record<string, any>} message @param {DataView[]} buffers */
 function take(state, message, buffers) {
   if (message.t === "difference" && message.epoch !== state.epoch) return null;
-  for (const key of ["now", "label", "counts", "minute", "breakers", "when", "span"]) state[key] = message[key];
+  for (const key of ["now", "label", "counts", "minute", "breakers", "nodes", "when", "span"]) state[key] = message[key];
   /** @type {Change & {crashed: number[]}} */
   let change = { moved: true, touched: [], crashed: [], fresh: true };
   if (message.t === "snapshot") takeSnapshot(state, message, buffers);
@@ -281,12 +281,12 @@ function folds(state, key) {
 }
 
 function view(state, model, el) {
-  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state, again), bottom = inspector(state, model, body), more = rest(state, body), tools = make("div", "al-tools"), outages = breakers(state, model);
+  const root = make("div", "agentlab agentlab-tree"), body = make("div", "al-body"), top = header(state, again), bottom = inspector(state, model, body), more = rest(state, body), tools = make("div", "al-tools"), outages = breakers(state, model), homes = nodes(state);
   root.dataset.lmSuppressShortcuts = "true"; // else arrow keys move between the notebook's cells
   body.tabIndex = 0;
   body.setAttribute("role", "tree");
   body.setAttribute("aria-label", "supervision tree");
-  root.append(top.node, tools, body, more.node, outages.node, bottom.node);
+  root.append(top.node, tools, body, more.node, outages.node, homes.node, bottom.node);
   el.append(root);
   let inner = null, mode = "";
 
@@ -345,6 +345,7 @@ function view(state, model, el) {
       if (state.mode === "cells" && sifting(state) && state.stale && mood(state) === "live") find(state, model);
       top.update();
       outages.update();
+      homes.update();
       bottom.update();
     },
     slowTick() { inner?.tick(); },

@@ -83,6 +83,10 @@ class TreePane(Pane):
         self._work(pusher, code, approve, "allowed" if yes else "refused")
 
 
+DRAWN = ("sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "nodes.js", "tree.js")
+"""What draws a tree, in the order in which it is joined."""
+
+
 class TreeWidget(LiveWidget):
     """The supervision tree of a lab as it lives, with buttons to crash, kill and restart.
 
@@ -92,7 +96,9 @@ class TreeWidget(LiveWidget):
         lab: Whose tree it is; of a closed one the last state is shown.
     """
 
-    _esm = assets("live.js", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "tree.js")
+    _esm = assets(
+        "live.js", "sift.js", "rows.js", "heat.js", "cells.js", "map.js", "breakers.js", "nodes.js", "tree.js"
+    )
     _css = assets("live.css", "tree.css")
 
     def __init__(self, lab: Kept) -> None:

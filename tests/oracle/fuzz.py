@@ -73,6 +73,7 @@ class Author:
         node["trap"] = chance.random() < 0.5
         if node["trap"] and chance.random() < 0.5:
             node["slow"], node["shutdown"] = chance.choice(DAWDLES)
+            node["ends"] = True  # by itself: whoever would kill it after its time may have been killed before
         return node
 
     def _step(self, root: dict[str, Json]) -> dict[str, Json]:

@@ -122,7 +122,7 @@ def to_child(node: dict[str, Json], place: str) -> Child:
         return replace(made, what=to_supervisor(node, place), fields={})
     slow, factor, shutdown = node.get("slow", 0), node.get("factor", TIME_FACTOR), made.shutdown
     if isinstance(shutdown, float):
-        slow = FOR_EVER if slow > shutdown * 1000 else slow
+        slow = FOR_EVER if slow > shutdown * 1000 and not node.get("ends") else slow
         shutdown *= factor
     fields = {"place": place, "plan": node.get("plan", {}), "slow": slow, "factor": factor}
     return replace(made, what=TrappingWorker if node.get("trap") else Worker, shutdown=shutdown, fields=fields)
@@ -158,6 +158,7 @@ def patiently(scenario: dict[str, Json]) -> dict[str, Json] | None:
     short = [
         node for root in _roots(patient) for node in nodes(root)
         if "sup" not in node and isinstance(node.get("shutdown"), int) and 0 <= node["shutdown"] < SHORT
+        and not node.get("ends")
     ]  # fmt: skip
     for node in short:
         node["factor"] = LONG_FACTOR

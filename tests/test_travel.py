@@ -14,6 +14,7 @@ import pytest
 
 from agentlab import Agent, Backoff, Lab, Limit, Supervisor, Transcript, child, open_store
 from agentlab.errors import AgentDown, InvalidSpec, InvalidState, UnknownCheckpoint, UnknownLetter
+from agentlab.kernel import upgrades
 from tests.agents import Counter
 from tests.conftest import wait_for
 from tests.marks import mark, size
@@ -418,6 +419,13 @@ def version(number: int) -> type[Agent]:
     return Shop
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade waits for agents at work for as long as a busy machine may take: else it says "waits"."""
+    monkeypatch.setattr(upgrades, "PATIENCE", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_upgrade_gives_running_agents_new_code_and_a_migrated_state(anylab: Lab) -> None:
     """Defining a class again changes nothing; ``upgrade`` does, between two messages; what is no state stays."""
     old = version(1)
@@ -438,6 +446,7 @@ def test_upgrade_gives_running_agents_new_code_and_a_migrated_state(anylab: Lab)
     assert frame["state.notes"].tolist()[-3:] == [["sold"] * 3, ["sold"], ["sold"]]
 
 
+@pytest.mark.usefixtures("patient")
 def test_an_agent_whose_state_does_not_fit_keeps_the_old_code(anylab: Lab) -> None:
     """What ``migrate`` raised, or the field that does not fit, is said in the report and an event; others go on."""
     old = version(1)

@@ -183,6 +183,27 @@ def test_a_supervisors_budget_is_that_of_all_below_it(lab, sim):
     assert len(b.state["messages"]) == 4
 
 
+def test_many_who_want_the_last_tokens_at_once_pass_no_limit(lab, sim):
+    """What calls under way may use counts for all; who was refused has called nobody, and goes on when it is raised."""
+    team = lab.start(Supervisor("race", *(child(Talker, id=f"r{n}") for n in range(12)), budget=Budget(tokens=250)))
+    runners = [lab[f"/race/r{n}"] for n in range(12)]
+    sim.faults(latency_s=0.2)
+    for runner in runners:
+        runner.cast.ask("one two three")
+    wait_for(lambda: all(each.status == "parked" or len(each.state["messages"]) == 2 for each in runners))
+    answered, used = sim.requests(), team.budget.used.tokens
+    parked = sum(runner.status == "parked" for runner in runners)
+
+    team.budget.add(tokens=10_000)
+    lab.wait_idle(60)
+
+    assert 0 < used <= 250
+    assert (answered + parked, parked > 0) == (12, True)
+    assert [len(runner.state["messages"]) for runner in runners] == [2] * 12
+    assert sim.requests() == 12
+    assert lab.spend(by="supervisor").set_index("who").loc["/race", "calls"] == 12
+
+
 def test_an_agent_sees_and_raises_a_budget_from_inside(lab):
     """As a cell does, awaited."""
     talker = lab.start(Talker, id="watched", budget=Budget(tokens=100))

@@ -21,9 +21,10 @@ SPEND = {
 }  # fmt: skip
 
 _SUMS = (
-    "SELECT path, name, sum(replayed = 0), sum(coalesce(tokens_in, 0)), sum(coalesce(tokens_out, 0)),"
-    " sum(coalesce(tokens_cached, 0)), sum(cost_usd), sum(replayed), sum(CASE WHEN outcome = 'ok' THEN NULL ELSE"
-    " cost_usd END), count(cost_usd) FROM step WHERE kind = 'model' GROUP BY path, name ORDER BY min(id)"
+    "SELECT path, name, sum(replayed = 0 AND coalesce(fault, '') <> 'budget'), sum(coalesce(tokens_in, 0)),"
+    " sum(coalesce(tokens_out, 0)), sum(coalesce(tokens_cached, 0)), sum(cost_usd), sum(replayed),"
+    " sum(CASE WHEN outcome = 'ok' THEN NULL ELSE cost_usd END), count(cost_usd)"
+    " FROM step WHERE kind = 'model' GROUP BY path, name ORDER BY min(id)"
 )
 
 
@@ -31,10 +32,11 @@ def spend(store: Store, *, by: By = "path", held: Mapping[tuple[str, str], int])
     """One row per agent, model or supervisor (``by``) and model, with what model calls have cost; shape (n, 10).
 
     ``who``: the agent's path, the model's name, or the path of the supervisor whose children they are. ``calls`` Int64:
-    attempts, those that failed too. ``tokens_in`` counts those that the provider read from its cache,
-    ``tokens_cached``. ``cost_usd`` float64, NaN where nobody knows the price. ``reserved`` Int64: tokens that are held
-    back for calls under way. ``replayed`` Int64: calls that the journal answered, for nothing. ``wasted_usd`` float64:
-    of ``cost_usd`` what went for answers that nobody used: cut short, refused, or taken back.
+    attempts, those that failed too, without those that a budget refused: nobody was asked. ``tokens_in`` counts those
+    that the provider read from its cache, ``tokens_cached``. ``cost_usd`` float64, NaN where nobody knows the price.
+    ``reserved`` Int64: tokens that are held back for calls under way. ``replayed`` Int64: calls that the journal
+    answered, for nothing. ``wasted_usd`` float64: of ``cost_usd`` what went for answers that nobody used: cut short,
+    refused, or taken back.
 
     Args:
         store: Where the steps are.

@@ -136,7 +136,7 @@ def test_what_is_given_is_not_shared(lab: Lab) -> None:
 
     assert [ref.state["told"] for ref in refs] == [["a"], ["a"]]
     refs[1].kill()
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert refs[1].state["told"] == ["a"]
     with pytest.raises(InvalidSpec, match=r"Counter.count is int; got 'x'"):
         lab.start_many(Counter, [{}, {"count": 1}, {"count": "x"}])
@@ -149,7 +149,7 @@ def test_options_of_a_child_are_taken_too(lab: Lab) -> None:
     """A mapping may say how its agent is kept; such ones are started on nodes, one by one."""
     refs = lab.start_many(Counter, [{"restart": "temporary"}, {"count": 3}])
     refs[0].kill()
-    lab.wait_idle()
+    lab.wait_idle(60)
 
     assert lab.whereis("counter-1") is None
     assert refs[1].state == {"count": 3}
@@ -206,7 +206,7 @@ def test_a_dormant_agent_that_dies_starts_again(anylab: Lab, end: str) -> None:
     """Its next incarnation begins from the same state; the restart is counted and told as any other."""
     refs = anylab.start_many(Counter, [{"count": 7}] * 3)
     getattr(refs[2], end)()
-    anylab.wait_idle()
+    anylab.wait_idle(60)
 
     assert (refs[2].incarnation, refs[2].state, refs[2].status) == (2, {"count": 7}, "running")
     assert refs[2].call.add().result(60) == 8
@@ -246,7 +246,7 @@ def test_a_fork_of_a_dormant_agent_goes_on_from_its_first_state(anylab: Lab) -> 
     assert (fork.state, other.state) == ({"count": 5}, {"count": 9})
     assert fork.call.add().result(60) == 6
     fork.kill()
-    anylab.wait_idle()
+    anylab.wait_idle(60)
     assert (fork.state, refs[1].state) == ({"count": 6}, {"count": 5})
 
 
@@ -275,7 +275,7 @@ def test_strategies_hold_for_dormant_children(lab: Lab, strategy: Any, again: li
     refs = lab.start_many(Counter, 3, under=team)
     refs[1].crash()
     wait_for(lambda: all(refs[n - 1].incarnation == 2 for n in again))
-    lab.wait_idle()
+    lab.wait_idle(60)
 
     assert [n for n, ref in enumerate(refs, 1) if ref.incarnation == 2] == again
     assert [ref.call.add().result(60) for ref in refs] == [1, 1, 1]
@@ -311,7 +311,7 @@ def test_a_supervisor_that_goes_takes_its_dormant_children_along(anylab: Lab) ->
     refs = anylab.start_many(Counter, [{"count": 3}] * 3, under=team)
     team.kill()
     wait_for(lambda: team.status == "running")
-    anylab.wait_idle()
+    anylab.wait_idle(60)
 
     assert kinds(anylab, refs[2].path) == kinds(anylab, refs[0].path) == ["started", "removed", "killed"]
     with pytest.raises(NotRunning):
@@ -342,7 +342,7 @@ def test_who_is_at_rest_when_its_node_dies_sleeps_until_somebody_calls(anylab: L
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not {*nodes_of(anylab)} & {*pids} and early.incarnation == 2)
-    anylab.wait_idle()
+    anylab.wait_idle(60)
 
     assert [(ref.status, ref.incarnation, ref.node, ref.state["count"]) for ref in refs] == [
         ("running", 2, None, 3)
@@ -438,7 +438,7 @@ def test_twenty_thousand_agents_answer_whoever_calls(lab: Lab) -> None:
         refs[number].kill()
 
     assert [reply.result(30) for reply in replies] == chosen
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert (len(refs), refs[19_999].path, refs[-1]) == (20_000, "/counter-20000", refs[19_999])
     assert isinstance(refs[10:20], Refs)
     assert [ref.id for ref in refs[10:12]] == ["counter-11", "counter-12"]

@@ -124,7 +124,7 @@ def test_a_feed_of_a_lab_gets_what_was_committed_and_nothing_twice(lab):
 
     counter.call.add(2).result()
     counter.crash()
-    lab.wait_idle()
+    lab.wait_idle(60)
     events = [e for e in with_feed.take().events if e.seq]
     with_feed.close()
 

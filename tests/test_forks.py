@@ -204,7 +204,7 @@ USES: dict[str, Callable[[Lab], object]] = {
     "agents": lambda lab: lab.agents(),
     "events": lambda lab: lab.events(),
     "feed": lambda lab: lab.feed(),
-    "wait_idle": lambda lab: lab.wait_idle(),
+    "wait_idle": lambda lab: lab.wait_idle(60),
 }
 
 

@@ -55,7 +55,7 @@ def fill(lab: Lab) -> None:
     odd.call.put("items", [1, 2]).result()
     with pytest.raises(AgentDown):
         odd.call(redeliver=False).spoil().result()
-    lab.wait_idle()
+    lab.wait_idle(60)
     odd.call.put("n", 5).result()
     lab["/team/a"].call.say("<b>\x1b[31m \x00 \ud800 é").result()
     dying = lab.start(Dying, id="dying")
@@ -63,7 +63,7 @@ def fill(lab: Lab) -> None:
     dying.call.step_with("unshown").result()
     lab.start(Diary, id="diary").call.say("one").result()
     lab["/diary"].call.say("two").result()
-    lab.wait_idle()
+    lab.wait_idle(60)
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +368,7 @@ def test_a_key_in_a_log_line_or_a_step_reaches_no_frame(tmp_path, monkeypatch):
         lab.start(Diary, id="diary").call.say(secret).result()
         with pytest.raises(AgentDown):
             lab["/counter"].call(redeliver=False).boom(secret).result()
-        lab.wait_idle()
+        lab.wait_idle(60)
         text = "".join(frame.to_csv() for frame in (lab.events(), lab.steps(), lab.messages(), lab.restarts()))
 
     assert "the key is ***" in text

@@ -67,7 +67,7 @@ def test_a_start_that_fails_sends_nothing(lab: Lab, tmp_path: Path) -> None:
     lab["/team/eager"].kill()
 
     wait_for(lambda: len(sink.state["got"]) == 4)
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert sorted(sink.state["got"]) == ["hello", "hello", "tick", "tick"]
     assert size(tmp_path, "starts") == 4
 
@@ -120,7 +120,7 @@ def test_who_waits_for_a_doubt_under_a_supervisor_that_ends_is_told(lab: Lab, tm
     sink.settle("refuse", result="done by hand")
     lab["/team"].restart()
     wait_for(lambda: sink.status == "running")
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert lab.messages(path="/team/sink")["outcome"].tolist() == ["ok"]
     assert size(tmp_path, "refused") == 1
 

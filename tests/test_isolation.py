@@ -200,7 +200,7 @@ def test_a_node_that_stalls_for_long_is_killed_and_its_holder_blamed(one: Lab) -
         holding.result(20)
     assert "NodeDown" in str(told.value)
     assert waiting.result(20) == 1
-    one.wait_idle()
+    one.wait_idle(60)
     assert (bad.info()["restarts"], good.info()["restarts"]) == (1, 0)
     assert (one.messages(path="/good")["deliveries"] == 1).all()
 
@@ -211,7 +211,7 @@ def test_who_brings_two_nodes_down_gets_one_of_its_own(one: Lab) -> None:
     for _ in range(2):
         with pytest.raises(AgentDown, match="exit code 3"):
             bad.call(redeliver=False).die().result(20)
-    one.wait_idle()
+    one.wait_idle(60)
     moved = good.incarnation
 
     assert "isolated" in kinds(one, "/bad")
@@ -407,4 +407,4 @@ def test_a_class_that_cannot_travel_is_refused_with_its_reason(lab: Lab) -> None
         with pytest.raises(RuntimeError, match=r"Locked cannot travel to a node.*lock.*in on_start"):
             lab.start(Locked, id="locked")
     assert lab.whereis("locked") is None
-    lab.wait_idle()
+    lab.wait_idle(60)

@@ -186,7 +186,7 @@ def test_a_once_step_that_did_not_finish_is_in_doubt(anylab: Lab, tmp_path: Path
     with pytest.raises(NotRunning, match=r"in doubt.*ref.settle"):
         worker.restart()
     worker.settle("once_mark", result=1)
-    anylab.wait_idle()
+    anylab.wait_idle(60)
     assert reply.done()
     assert size(tmp_path, "paid") == 1
     assert size(tmp_path, "before") == 1
@@ -201,7 +201,7 @@ def test_a_doubt_that_nobody_is_asked_about_is_a_dead_letter(anylab: Lab, tmp_pa
         worker.call(redeliver=False).pay(str(tmp_path)).result(20)
     (letter,) = anylab.dead_letters()["reason"]
     assert "once_mark began and did not finish" in letter
-    anylab.wait_idle()
+    anylab.wait_idle(60)
     assert worker.status == "running"
 
 
@@ -220,7 +220,7 @@ def test_a_once_step_may_be_retried_by_a_person(anylab: Lab, tmp_path: Path) -> 
     worker.cast.pay(str(tmp_path))
     wait_for(lambda: worker.status == "parked")
     worker.settle(worker.doubts()[0]["step"], retry=True)
-    anylab.wait_idle()
+    anylab.wait_idle(60)
     assert size(tmp_path, "paid") == 2
     assert worker.status == "running"
 
@@ -298,7 +298,7 @@ def test_a_stored_message_is_handled_after_the_kernels_death(tmp_path: Path) -> 
     script.communicate(timeout=60)
 
     with Lab(path, nodes=1) as lab:
-        lab.wait_idle()
+        lab.wait_idle(60)
         assert size(tmp_path, "a") == 2
         assert lab.steps()["replayed"].tolist() == [0, 0, 1, 1]
         wait_for(lambda: lab["/w"].state["beats"] == 2)

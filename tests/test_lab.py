@@ -79,7 +79,7 @@ def test_every_acknowledged_increment_counts_once_among_kills(lab: Lab) -> None:
             victims.pop().kill()
 
     answered = Tally(path for path, reply in replies if reply.result(30))
-    lab.wait_idle()
+    lab.wait_idle(60)
 
     assert sum(answered.values()) == 1000
     assert {ref.path: ref.state["count"] for ref in refs} == {ref.path: answered[ref.path] for ref in refs}
@@ -138,7 +138,7 @@ def test_without_redelivery_the_caller_hears_at_once(lab: Lab) -> None:
     with pytest.raises(AgentDown):
         counter.call(redeliver=False).boom().result(60)
 
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert counter.incarnation == 2
 
 
@@ -157,7 +157,7 @@ def test_a_permanent_agent_that_crashes_too_often_is_parked(lab: Lab) -> None:
     for _ in range(4):
         wait_for(lambda: counter.status == "running")
         counter.crash(ValueError("again"))
-        lab.wait_idle()
+        lab.wait_idle(60)
 
     assert lab._runtime is not None
     root = lab._runtime.desk.tree.root.spec.what
@@ -216,9 +216,9 @@ def test_supervisors_nest_and_escalate(lab: Lab) -> None:
     a, b, c = (lab[path] for path in ("/team/inner/a", "/team/inner/b", "/team/c"))
     b.call.add(2).result(60)
     a.crash()
-    lab.wait_idle()
+    lab.wait_idle(60)
     a.crash()
-    lab.wait_idle()
+    lab.wait_idle(60)
 
     assert (a.incarnation, b.incarnation, c.incarnation) == (3, 2, 1)
     assert b.state == {"count": 2}
@@ -236,7 +236,7 @@ def test_restart_types_under_a_supervisor(lab: Lab) -> None:
 
     assert tr.call.finish().result(60) == "done"
     te.crash()
-    lab.wait_idle()
+    lab.wait_idle(60)
 
     assert tr.status == te.status == "stopped"
     assert [kid[:2] for kid in team.which_children()] == [("tr", None)]
@@ -263,7 +263,7 @@ def test_agents_start_and_call_each_other(lab: Lab) -> None:
     kid = boss.call.hire("kid").result(60)
     assert boss.call.ask(kid, 3).result(60) == 3
     boss.call.tell(kid, 4).result(60)
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert kid.state == {"count": 7}
     assert kid == lab["/kid"]
 
@@ -273,7 +273,7 @@ def test_a_cast_leaves_with_the_commit_only(lab: Lab) -> None:
     boss, counter = lab.start(Boss), lab.start(Counter, id="c")
     with pytest.raises(AgentDown):
         boss.call(redeliver=False).tell_then_crash(counter).result(60)
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert counter.state == {"count": 0}
 
 
@@ -299,13 +299,13 @@ def test_calls_to_the_dead_and_the_unknown(lab: Lab) -> None:
     """Nobody waits for an agent that is not there."""
     counter = lab.start(Counter, id="c", restart="temporary")
     counter.kill()
-    lab.wait_idle()
+    lab.wait_idle(60)
     with pytest.raises(NotRunning, match="no agent '/c'"):
         counter.call.add().result(60)
     with pytest.raises(KeyError):
         lab["/nobody"]
     counter.cast.add()
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert lab.events()["kind"].tolist().count("dead_letter") == 1
 
 

@@ -91,13 +91,13 @@ def test_a_crash_takes_linked_agents_along(lab: Lab) -> None:
     one, other = lab.start(Linker, id="one"), lab.start(Counter, id="other")
     one.call.tie(other).result(60)
     other.crash(ValueError("tea"))
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert one.incarnation == 2
     assert "ValueError: tea" in lab.explain(one)
 
     one.call.tie(other).result(60)
     other.call.finish().result(60)
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert one.incarnation == 2
 
 
@@ -107,12 +107,12 @@ def test_a_trapped_exit_is_a_message(lab: Lab) -> None:
     trapper.call.tie(other).result(60)
     other.kill()
     assert seen(trapper, 1) == ["exit /c killed"]
-    lab.wait_idle()
+    lab.wait_idle(60)
     trapper.call.tie(other).result(60)
     other.call.finish().result(60)
     assert seen(trapper, 2)[1] == "exit /c normal"
     trapper.kill()
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert trapper.incarnation == 2
 
 
@@ -121,11 +121,11 @@ def test_linking_to_nobody_is_noproc(lab: Lab) -> None:
     ghost = lab.start(Counter, id="ghost", restart="temporary")
     trapper, linker = lab.start(Trapper, id="t"), lab.start(Linker, id="l", restart="temporary")
     ghost.kill()
-    lab.wait_idle()
+    lab.wait_idle(60)
     trapper.call.tie(ghost).result(60)
     assert seen(trapper, 1) == ["exit /ghost noproc"]
     linker.cast.tie(ghost)
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert lab.whereis("/l") is None
 
 
@@ -136,7 +136,7 @@ def test_unlink_and_linking_twice(lab: Lab) -> None:
     trapper.call.tie(other).result(60)
     trapper.call.cut(other).result(60)
     other.crash()
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert trapper.state["seen"] == []
 
 
@@ -148,7 +148,7 @@ def test_each_monitor_is_answered_once(lab: Lab) -> None:
     watcher.call.unwatch(other).result(60)
     other.crash(ValueError("x"))
     assert seen(watcher, 2) == ["down /c x", "down /c x"]
-    lab.wait_idle()
+    lab.wait_idle(60)
     other.stop()
     watcher.call.watch(other).result(60)
     assert seen(watcher, 3)[2] == "down /c noproc"
@@ -183,7 +183,7 @@ def test_topics(lab: Lab) -> None:
     assert lab.publish("tea", "news", "one") == 2
     refs[0].kill()
     assert refs[2].call.tell("tea", "two").result(60) == 2
-    lab.wait_idle()
+    lab.wait_idle(60)
     assert [ref.state["heard"] for ref in refs] == [["one", "two"], ["one", "two"], []]
     refs[1].stop()
     assert lab.publish("tea", "news", "three") == 1

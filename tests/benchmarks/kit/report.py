@@ -19,7 +19,7 @@ Values = dict[str, Any]
 
 Side = Callable[[], Values]
 
-PACKAGES = ("jupyter-agentlab", "langgraph", "langgraph-checkpoint-sqlite", "pykka", "ray")
+PACKAGES = ("jupyter-agentlab", "langgraph", "langgraph-checkpoint-sqlite", "pykka", "ray", "inspect-ai")
 
 
 class Options:

@@ -1,0 +1,255 @@
+"""Evals beside Inspect AI (P22): what a sample costs, and what becomes of a run when things go wrong.
+
+    python tests/benchmarks/evals.py [--quick] [--rounds 1]
+
+Both sides run the same sums against the same simulator, each in a process of its own, 64 samples at once and all else
+as it comes (``peers/by_evals.py``, ``peers/by_inspect.py``). Processor time is that of all processes of a side; the
+simulator's is not in it. Memory is looked at from outside, twice a second: the proportional set size of all processes
+of a side, at its largest. Ours streams its answers and journals each call durably where a run is kept; Inspect's
+client reads an answer whole, and its log has a sample once it has ended. ``Inspect, no live log`` is Inspect with
+``log_realtime=False``. What a provider was paid for is counted in the simulator's log. The load that stands beside a
+figure is the machine's, in its last minute, when it was measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from kit import machine, peers
+from kit.report import Options, Report, Side, Values, in_turn
+
+from agentlab.sim.control import Control, Endpoint
+
+SIDES = {"agentlab": "evals", "Inspect": "inspect"}
+LONGEST = 2_700.0  # seconds for one side of one figure
+COSTS = {1: 1_000, 5: 500}  # turns of a sample, and samples, where processor time is measured
+MOST = 10_000  # samples of a run that is kept
+SAMPLES, TURNS = 100, 3  # of a run to which something happens
+OUTAGE_S = 30.0
+POISONED_S = 180.0  # seconds that a run with a poisoned sample has to end
+
+
+class Sim:
+    """A simulator that outlives whoever asks it; the environment has its address, for the sides."""
+
+    def __init__(self) -> None:
+        token = secrets.token_hex(16)
+        env = {**os.environ, "AGENTLAB_SIM_TOKEN": token}
+        command = [sys.executable, "-m", "agentlab.sim"]
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        address = self.process.stdout.readline().strip()
+        os.environ.update(ANTHROPIC_BASE_URL=address, ANTHROPIC_API_KEY=token)
+        self.control = Control(Endpoint(address, token), patience=60.0)
+
+    def paid(self) -> int:
+        """Answers that came whole."""
+        return sum(row["finished"] for row in self.control.log())
+
+
+def others(sim: Sim) -> list[psutil.Process]:
+    """All processes below this one, but the simulator."""
+    return [each for each in psutil.Process().children(recursive=True) if each.pid != sim.process.pid]
+
+
+@contextlib.contextmanager
+def peak(sim: Sim) -> Iterator[list[float]]:
+    """The largest memory of all other processes while this is open, in megabytes: one value, set at its end."""
+    found, over, most = [], threading.Event(), 0.0
+
+    def look() -> None:
+        nonlocal most
+        while not over.wait(0.5):
+            now = 0
+            for each in others(sim):
+                with contextlib.suppress(psutil.Error):
+                    now += machine.pss(each)
+            most = max(most, now / 1e6)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+        found.append(most)
+
+
+def asked(side: str, what: str, patience: float = LONGEST, **sizes: int | str) -> Values:
+    """What a side measures in a process of its own."""
+    return peers.python(SIDES[side], what, patience=patience, **sizes)
+
+
+def kept(sim: Sim, side: str, samples: int) -> Values:
+    """A run of one turn that is kept; its peak, and then the same call once more."""
+    sim.control.forget()
+    with tempfile.TemporaryDirectory() as folder, peak(sim) as most:
+        found = asked(side, "run", folder=folder, samples=samples, turns=1)
+        if "missing" in found:
+            return found
+        finished = asked(side, "again", folder=folder, samples=samples, turns=1)
+    return {**finished, **found, "peak_mb": most[0]}
+
+
+def outage(sim: Sim, side: str, samples: int, seconds: float) -> Values:
+    """The provider refuses all calls for a while, from a third of the run on."""
+    sim.control.forget()
+    sim.control.faults(latency_s=0.2)
+    with tempfile.TemporaryDirectory() as folder, _started(side, folder, samples) as process:
+        _until(sim, samples * TURNS // 3)
+        sim.control.faults([{"mode": "529"}])
+        time.sleep(seconds)
+        (refused,) = sim.control.struck()
+        sim.control.faults(latency_s=0.2)
+        recovered = time.monotonic()
+        process.wait(LONGEST)
+        last = time.monotonic() - recovered
+        found = asked(side, "again", folder=folder, samples=samples, turns=TURNS)
+    return {**found, "refused": refused, "last_s": last}
+
+
+def killed(sim: Sim, side: str, samples: int) -> Values:
+    """The process is killed when half of the calls were made, and the same call made again."""
+    sim.control.forget()
+    sim.control.faults(latency_s=0.2)
+    with tempfile.TemporaryDirectory() as folder:
+        with _started(side, folder, samples):
+            _until(sim, samples * TURNS // 2)
+        found = asked(side, "run", folder=folder, samples=samples, turns=TURNS)
+    return {**found, "twice": sim.paid() - samples * TURNS}
+
+
+def poisoned(sim: Sim, side: str, samples: int, raises: int) -> Values:
+    """For one sample the provider fails for ever, or the solver raises."""
+    sim.control.forget()
+    sim.control.faults([] if raises else [{"mode": "500", "prompt": "poison"}])
+    with tempfile.TemporaryDirectory() as folder:
+        sizes: dict[str, Any] = {"folder": folder, "samples": samples, "turns": TURNS, "poison": 1, "raises": raises}
+        found = asked(side, "run", patience=POISONED_S, **sizes)
+    struck = 0 if raises else sim.control.struck()[0]
+    sim.control.clear()
+    return {**({"over": 0} if "missing" in found else found), "struck": struck}  # else nobody says how many are right
+
+
+@contextlib.contextmanager
+def _started(side: str, folder: str, samples: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A side at a run of some turns; it and all below it are killed when this ends."""
+    script = Path(__file__).parent / "peers" / f"by_{SIDES[side]}.py"
+    given = [f"folder={folder}", f"samples={samples}", f"turns={TURNS}"]
+    command = [sys.executable, str(script), "run", *given]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(60)
+
+
+def _until(sim: Sim, calls: int) -> None:
+    """Until so many calls have come in; asked seldom, for the simulator has the same cores."""
+    while sim.control.requests() < calls:
+        time.sleep(0.2)
+
+
+def both(rounds: int, measure: Callable[[str], Values], **more: Side) -> tuple[dict[str, Values], dict[str, Any]]:
+    """What each side measured, in turn, and the load when that was over."""
+    found = in_turn(rounds, **{side: functools.partial(measure, side) for side in SIDES}, **more)
+    return found, {"load": round(os.getloadavg()[0], 1)}
+
+
+def say_costs(report: Report, options: Options) -> None:
+    """P22: processor time of a sample."""
+    for turns, full in COSTS.items():
+        samples = options.size(full)
+        without = functools.partial(asked, "Inspect", "costs", samples=samples, turns=turns, realtime=0)
+        measure = functools.partial(_costs, samples, turns)
+        found, load = both(options.rounds, measure, **{"Inspect, no live log": without})
+        name = f"P22 {samples:,} samples of {turns} {'turns' if turns > 1 else 'turn'}"
+        names = ["Inspect", "Inspect, no live log"]
+        report.say(f"{name}: CPU a sample", found, "cpu_ms", "ms", peers=names, target="≤ 1/3 of Inspect",
+                   ratio_most={"Inspect": 1 / 3}, **load)  # fmt: skip
+        report.say(f"{name}: wall", found, "wall_s", "s", peers=names, **load)
+        report.say(f"{name}: right", found, "right", "samples", peers=names, target="all", least=samples)
+
+
+def _costs(samples: int, turns: int, side: str) -> Values:
+    return asked(side, "costs", samples=samples, turns=turns)
+
+
+def say_bar(report: Report, options: Options) -> None:
+    """P22: the bar."""
+    samples = options.size(MOST)
+    found = in_turn(1, agentlab=functools.partial(asked, "agentlab", "bar", samples=samples, turns=1))
+    load = {"load": round(os.getloadavg()[0], 1), "look_ms": round(found["agentlab"].get("look_ms", 0.0), 2)}
+    report.say(f"P22 the bar of {samples:,} samples", found, "percent", "% of a core", target="≤ 1 %", most=1.0, **load)
+
+
+def say_kept(report: Report, sim: Sim, options: Options) -> None:
+    """P22: memory and the same call once more, at three sizes."""
+    for samples in options.sizes(MOST):
+        found, load = both(1, functools.partial(kept, sim, samples=samples))
+        about: dict[str, Any] = {"peers": ["Inspect"], "size": samples, "judged": samples == options.size(MOST)}
+        report.say("P22 a kept run of one turn: CPU a sample; samples", found, "cpu_ms", "ms",
+                   target="≤ 1/3 of Inspect", ratio_most={"Inspect": 1 / 3}, **about, **load)  # fmt: skip
+        report.say("P22 a kept run: memory of all processes; samples", found, "peak_mb", "MB",
+                   target="≤ 1/4 of Inspect", ratio_most={"Inspect": 1 / 4}, **about, **load)  # fmt: skip
+        report.say("P22 a finished run is called again; samples", found, "call_s", "s",
+                   target="≤ 2 s", most=2.0, **about, **load)  # fmt: skip
+        report.say("P22 a finished run is called again: CPU; samples", found, "call_cpu_s", "s", **about, **load)
+
+
+def say_mishaps(report: Report, sim: Sim, options: Options) -> None:
+    """P22: what each does when something goes wrong."""
+    samples, seconds = options.size(SAMPLES), 3.0 if options.quick else OUTAGE_S
+    name, names = f"P22 {samples} samples of {TURNS} turns", ["Inspect"]
+    found, load = both(1, functools.partial(outage, sim, samples=samples, seconds=seconds))
+    down = f"{name}, the provider down for {seconds:g} s"
+    report.say(f"{down}: right", found, "right", "samples", peers=names, target="all", least=samples, **load)
+    report.say(f"{down}: calls that it saw meanwhile", found, "refused", "calls", peers=names, **load)
+    report.say(f"{down}: from its recovery to the end", found, "last_s", "s", peers=names, **load)
+    found, load = both(1, functools.partial(killed, sim, samples=samples))
+    report.say(f"{name}, killed half way, called again: right", found, "right", "samples", peers=names, target="all",
+               least=samples, **load)  # fmt: skip
+    report.say(f"{name}, killed half way, called again: calls paid twice", found, "twice", "calls", peers=names,
+               target="≤ 64, those in the air", most=64, **load)  # fmt: skip
+    for raises, what in ((0, "the provider fails for one for ever"), (1, "the solver raises at one")):
+        found, load = both(1, functools.partial(poisoned, sim, samples=samples, raises=raises))
+        report.say(f"{name}, {what}: the run is over within {POISONED_S:g} s", found, "over", "(1: it is)", peers=names,
+                   target="1", least=1, **load)  # fmt: skip
+        report.say(f"{name}, {what}: right", found, "right", "samples", peers=names, target="all others",
+                   least=samples - 1, **load)  # fmt: skip
+        if not raises:
+            report.say(f"{name}, {what}: calls for that one", found, "struck", "calls", peers=names, **load)
+
+
+def main() -> None:
+    """Print the figures."""
+    options = Options(__doc__, rounds=2)
+    report, sim = Report(options), Sim()
+    try:
+        say_mishaps(report, sim, options)
+        say_costs(report, options)
+        say_bar(report, options)
+        say_kept(report, sim, options)
+    finally:
+        sim.process.kill()
+        sim.process.wait()
+
+
+if __name__ == "__main__":
+    main()

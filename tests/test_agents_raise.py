@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import sys
 import threading
 from pathlib import Path
@@ -221,12 +222,27 @@ def one() -> Lab:
         yield lab
 
 
-def pair(lab: Lab):
+@pytest.fixture(scope="module")
+def shared() -> Lab:
+    """The same for all who bring in agents of their own, and leave nothing behind but these."""
+    with Lab(nodes=1, stall_notice=60.0, stall_seconds=120.0) as lab:
+        yield lab
+
+
+NUMBERS = itertools.count(1)
+
+
+def pair(lab: Lab, tag: str = ""):
     """An agent that misbehaves, and an innocent one beside it."""
-    wild = lab.start(child(Wild, id="wild", own_limit=Limit(99, 1.0)))
-    innocent = lab.start(Wild, id="innocent")
+    wild = lab.start(child(Wild, id=f"wild{tag}", own_limit=Limit(99, 1.0)))
+    return wild, bystander(lab, tag)
+
+
+def bystander(lab: Lab, tag: str):
+    """The innocent one."""
+    innocent = lab.start(Wild, id=f"innocent{tag}")
     assert innocent.call.add().result(20) == 1
-    return wild, innocent
+    return innocent
 
 
 def unmoved(lab: Lab, innocent) -> None:
@@ -359,11 +375,11 @@ REASONS = {
 
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("how", ["leave", "stop_for"])
-def test_an_agent_may_leave_with_anything_as_its_reason(one, how, reason):
+def test_an_agent_may_leave_with_anything_as_its_reason(shared, how, reason):
     """None is the default, an exception a crash, anything else its text; the life always ends."""
-    wild = one.start(child(Wild, id="wild", restart="temporary"))
-    innocent = one.start(Wild, id="innocent")
-    innocent.call.add().result(20)
+    tag = f"-{next(NUMBERS)}"
+    wild = shared.start(child(Wild, id=f"wild{tag}", restart="temporary"))
+    innocent = bystander(shared, tag)
 
     reply = getattr(wild.call(redeliver=False), how)(reason)
     if how == "leave":
@@ -371,11 +387,11 @@ def test_an_agent_may_leave_with_anything_as_its_reason(one, how, reason):
             reply.result(20)
     else:
         reply.result(20)
-    one.wait_idle(20)
+    shared.wait_idle(20)
 
-    ends = one.events(path="/wild").query("kind in ('exited', 'crashed')")
+    ends = shared.events(path=wild).query("kind in ('exited', 'crashed')")
     assert list(ends.reason) == [REASONS[reason]]
-    unmoved(one, innocent)
+    unmoved(shared, innocent)
 
 
 GIVEN = {
@@ -400,9 +416,9 @@ GIVEN = {
 
 @pytest.mark.parametrize("given", GIVEN)
 @pytest.mark.parametrize("op", ["stop", "exit", "crash"])
-def test_every_method_takes_any_reason_or_says_why_not(one, op, given):
+def test_every_method_takes_any_reason_or_says_why_not(shared, op, given):
     """From a cell: the life ends, its supervisor reacts, and the lab answers; ``crash`` takes exceptions only."""
-    wild, innocent = pair(one)
+    wild, innocent = pair(shared, f"-{next(NUMBERS)}")
     reason = GIVEN[given]
     fits = reason is None or isinstance(reason, BaseException) or reason is KeyError
 
@@ -412,15 +428,15 @@ def test_every_method_takes_any_reason_or_says_why_not(one, op, given):
         assert wild.incarnation == 1
     else:
         getattr(wild, op)(reason)
-        one.wait_idle(20)
-        ends = one.events(path="/wild").query("kind in ('exited', 'crashed')")
+        shared.wait_idle(20)
+        ends = shared.events(path=wild).query("kind in ('exited', 'crashed')")
         assert len(ends) == 1
         assert len(ends.reason.iloc[0]) <= 2000
         assert wild.status in ("running", "stopped")
         if op == "crash" and reason is None:
             assert Crashed.__name__ in ends.reason.iloc[0]
-    assert isinstance(one._runtime.desk.entries["/wild"].reason, str | tuple | Crash | None)
-    unmoved(one, innocent)
+    assert isinstance(shared._runtime.desk.entries[wild.path].reason, str | tuple | Crash | None)
+    unmoved(shared, innocent)
 
 
 class Sender(Agent):
@@ -436,18 +452,19 @@ class Sender(Agent):
 
 @pytest.mark.parametrize("given", ["none", "loose", "odd", "empty", "error", "class", "tuple"])
 @pytest.mark.parametrize("op", ["stop", "exit"])
-def test_agents_may_give_each_other_any_reason(one, op, given):
+def test_agents_may_give_each_other_any_reason(shared, op, given):
     """It is text, plain parts or a crash before it leaves the agent that gives it."""
-    _, innocent = pair(one)
-    sender = one.start(Sender, id="sender")
+    tag = f"-{next(NUMBERS)}"
+    wild, innocent = pair(shared, tag)
+    sender = shared.start(Sender, id=f"sender{tag}")
 
-    sender.call(redeliver=False).send(op, given, "/wild").result(20)
-    one.wait_idle(20)
+    sender.call(redeliver=False).send(op, given, wild.path).result(20)
+    shared.wait_idle(20)
 
-    ends = one.events(path="/wild").query("kind in ('exited', 'crashed')")
+    ends = shared.events(path=wild).query("kind in ('exited', 'crashed')")
     assert len(ends) == 1
     assert sender.incarnation == 1
-    unmoved(one, innocent)
+    unmoved(shared, innocent)
 
 
 @pytest.mark.parametrize("given", GIVEN)

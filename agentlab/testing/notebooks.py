@@ -45,14 +45,15 @@ def notebook(
 
 
 def _run(found: Path, rules: Path, limit: float) -> subprocess.CompletedProcess[str]:
-    """Pytest anew: neither the options nor the conftest of the test that asks have a say in it."""
+    """Pytest anew: neither options nor the conftest of the test that asks, nor other plugins, have a say in it."""
     around = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_CORE"))}
+    around["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # some take longer to load than a notebook to run
     with tempfile.TemporaryDirectory(prefix="agentlab-nbval-") as folder:
         config = Path(folder, "pytest.ini")
         config.write_text("[pytest]\n", encoding="utf-8")
         command = [
             sys.executable, "-m", "pytest", "-q", "-c", str(config), "--rootdir", str(found.parent), "--noconftest",
-            "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval", "--nbval-current-env",
+            "-p", "no:cacheprovider", "-p", "nbval.plugin", "--nbval", "--nbval-current-env",
             "--nbval-sanitize-with", str(rules), f"--nbval-cell-timeout={max(1, round(limit))}", str(found),
         ]  # fmt: skip
         return subprocess.run(command, cwd=found.parent, env=around, capture_output=True, text=True, check=False)

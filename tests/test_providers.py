@@ -208,7 +208,7 @@ async def test_over_a_real_wire(server):
     from pydantic_ai.providers.openai import OpenAIProvider
 
     def wired(key: str) -> ProviderModel:
-        # Its server closes a connection that was not used for a while, perhaps when the next request is on its way.
+        # Its server says that it keeps a connection and closes it after a stream: the next request may be on its way.
         alone = {"connection": "close"}
         client = AsyncOpenAI(base_url=f"{server.base_url}/v1", api_key=key, default_headers=alone)
         return ProviderModel(OpenAIChatModel("local", provider=OpenAIProvider(openai_client=client)))

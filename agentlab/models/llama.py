@@ -1,8 +1,9 @@
 """The Messages API as a llama.cpp server speaks it: nearly, so its client mends the difference.
 
 * A stream whose first token is no text has no ``message_start``; one is put in front.
-* It holds a thread for each connection that is kept open, and closes it after a while without a word, perhaps just when
-  the next request is on its way; so each request has a connection of its own, which on one machine costs nothing.
+* It holds a thread for each connection that is kept open, and closes it after a while, after a stream at once, without
+  a word and perhaps just when the next request is on its way; so each request has a connection of its own, which on
+  one machine costs nothing.
 * A schema for the answer (``output_config``) is overlooked there. Its OpenAI paths know one, as a grammar that leaves
   the model no way to say anything else; so a call with a schema goes by these.
 """

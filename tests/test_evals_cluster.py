@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import deque
 
 import pytest
 
 from agentlab.errors import InsecureCluster, InvalidSpec, StoreError
-from agentlab.evals import evaluate, exact
+from agentlab.evals import Sample, evaluate, exact
+from agentlab.evals.cluster import Cluster, Site
 from agentlab.evals.labs import Folder
-from agentlab.evals.machines import as_table, check_private, differing, probed
+from agentlab.evals.machines import Door, as_table, check_private, differing, probed
+from agentlab.evals.opening import Setting
+from agentlab.evals.plan import Plan
+from agentlab.supervision.child import child
 from tests.evaluated import Worker
 
 
@@ -83,3 +88,30 @@ def test_a_folder_that_somebody_else_has_made_is_not_used(tmp_path, monkeypatch)
     own.parent.symlink_to(tmp_path / "away")
     with pytest.raises(StoreError, match="belongs to somebody else"):
         folder.found()
+
+
+def test_a_store_that_a_worker_holds_is_his_whoever_looks_at_it_after_him(tmp_path):
+    """After a kernel's death each worker tells of all stores of its host: those that it has not open are not free."""
+    samples = [Sample(input="tea", id="a"), Sample(input="milk", id="b")]
+    plan = Plan("tea", samples, ["a", "b"], 1, child(Worker), Worker, {"exact": exact()}, 4, None, "{}")
+    cluster = Cluster(
+        Door("tcp://127.0.0.1:1", None),
+        plan,
+        Setting(),
+        Folder("key", str(tmp_path), "host"),
+        insecure=False,
+        kept=True,
+    )
+    cluster._left, cluster._queue = {job.key: job for job in plan.jobs}, deque(plan.jobs)
+    first, second = Site("tcp://1", "first", "host"), Site("tcp://2", "second", "host")
+    cluster._sites = {first.address: first, second.address: second}
+    for site, held in ((first, "one.lab"), (second, "two.lab")):
+        for path, begun in (("one.lab", "a.1"), ("two.lab", "b.1")):
+            cluster._sort_begun(site, {"path": path, "begun": [begun], "held": path == held})
+
+    given = {site.name: cluster._next(site) for site in (second, first)}
+
+    assert {name: ([job.place for job in jobs], store) for name, (jobs, store) in given.items()} == {
+        "second": (["b.1"], "two.lab"),
+        "first": (["a.1"], "one.lab"),
+    }

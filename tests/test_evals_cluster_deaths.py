@@ -201,7 +201,8 @@ def test_a_kernel_that_is_killed_and_run_again_finds_its_samples_at_work(tmp_pat
         finally:
             kernel.kill()
     run = begin(path, address)
-    wait_for(lambda: run._driver.place.busy().running == SAMPLES)
+    wait_for(lambda: run.done() or run._driver.place.busy().running == SAMPLES, 120)
+    assert not run.done(), run._driver.error
     go(path)
     run.result(180)
 

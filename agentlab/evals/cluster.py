@@ -251,7 +251,8 @@ class Cluster:
         begun = [job for job in waiting if job.place in names and job.key in self._left]
         self._queue = deque(job for job in waiting if job.place not in names)
         if begun:
-            self._begun[place] = Begun(begun, site.address if store["held"] else None, time.monotonic())
+            holder = site.address if store["held"] else was.holder if was is not None else None  # a neighbour has told
+            self._begun[place] = Begun(begun, holder, time.monotonic())
 
     def _lose(self, site: Site) -> None:
         """A worker is gone: its unfinished samples wait for who opens its store."""

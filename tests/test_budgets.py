@@ -127,6 +127,17 @@ class Boss(Agent):
         return before, await ref.budget.left
 
 
+class Owner(Agent):
+    """Looks at what the whole lab may spend."""
+
+    async def more(self) -> tuple[Any, Any]:
+        """What its limit is after more was given; or why it is not."""
+        try:
+            return await self.lab.budget.add(tokens=10), await self.lab.budget.used
+        except InvalidSpec as error:
+            return "refused", str(error)
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """One lab for all."""
@@ -217,6 +228,17 @@ def test_an_agent_sees_and_raises_a_budget_from_inside(lab):
     with pytest.raises(InvalidSpec, match="no limit"):
         boss.budget.add(tokens=1)
     assert repr(boss.budget) == "Budget('/boss': no limit)"
+
+
+def test_an_agent_raises_the_labs_budget_and_goes_on_where_it_has_none(lab):
+    """Where there is no limit it is told so: that is an error to catch, and none of its lives."""
+    owner = lab.start(Owner, id="owner")
+
+    assert owner.call.more().result(60)[0] == "refused"
+    assert "'/' has no limit of tokens" in owner.call.more().result(60)[1]
+    with Lab(nodes=1, budget=Budget(tokens=90)) as limited:
+        assert limited.start(Owner).call.more().result(60) == (Amounts(100), Amounts(0, 0.0, 0.0))
+        assert limited.budget.limit.tokens == 100
 
 
 def test_what_is_spent_outlives_the_kernel_and_is_shown_from_the_file(tmp_path):

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Assistant, Lab, Limit, mcp, mcp_server
-from agentlab.errors import InvalidSpec, ToolFailed
+from agentlab import Agent, Assistant, Lab, Limit, mcp, mcp_server, tool
+from agentlab.errors import AgentDown, InvalidSpec, ToolFailed
 from agentlab.faults import decide, fault
 from agentlab.faults.actions import ACTIONS
 from agentlab.ground.texts import storable
@@ -56,6 +56,18 @@ class Clerk(Assistant):
 
     system = "Use the tools."
     tools = (mcp("real", only=["multiply"]),)
+
+
+@tool
+def echo(text: str) -> str:
+    """Say it again, here."""
+    return text
+
+
+class Torn(Assistant):
+    """Has a tool of its own and one of a server's that are called the same."""
+
+    tools = (echo, mcp("liar"))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +139,17 @@ def test_a_changed_list_is_noticed_at_the_next_use(lab):
 
     assert "late" in {tool["name"] for tool in lab["/liar"].call.tools().result(60)}
     assert user.call.use_listed("liar", "late").result(60) == "late"
+
+
+def test_two_tools_of_one_name_park_who_would_have_both(lab):
+    """What a server offers is known when it is asked; no restart mends that, and the error says what does."""
+    torn = lab.start(Torn, id="torn")
+
+    with pytest.raises(AgentDown, match=r"two tools are named 'echo'.*only=\[\.\.\.\]\) leaves some out"):
+        torn.call.ask("hello").result(60)
+
+    wait_for(lambda: torn.status == "parked")
+    assert torn.incarnation == 1
 
 
 def test_a_server_that_dies_is_restarted_and_each_call_in_hand_has_its_fault(lab, folder):
@@ -249,9 +272,8 @@ def test_hostile_names_and_words_of_a_server_are_only_text(lab, real):
 
 def test_a_real_server_over_http_dies_and_comes_back(lab):
     """By its address: tools, resources and prompts; who calls while it is away waits, and then finds what is new."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    kept = kept_port()
+    port = kept.getsockname()[1]
     web = served(port)
     try:
         server = lab.start(mcp_server("web", url=f"http://127.0.0.1:{port}/mcp"))
@@ -277,7 +299,16 @@ def test_a_real_server_over_http_dies_and_comes_back(lab):
     finally:
         web.kill()
         web.wait()
+        kept.close()
     server.stop()
+
+
+def kept_port() -> socket.socket:
+    """A port that is nobody else's while this is open; who says that it is used again may listen there."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))  # it never listens, so whoever calls is refused while no server does
+    return kept
 
 
 def served(port: int, *more: str) -> subprocess.Popen[bytes]:

@@ -182,6 +182,20 @@ def test_a_provider_by_its_name():
         assert classify(failed.value).kind == "unauthorized"
 
 
+def test_a_litellm_proxy_is_where_its_variables_say(monkeypatch):
+    """Without an address nothing is sent: its library would send it to OpenAI, and that would be a bad connection."""
+    for name in ("LITELLM_PROXY_API_BASE", "LITELLM_PROXY_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ModelFailed, match=r"LITELLM_PROXY_API_BASE .* LITELLM_PROXY_API_KEY") as failed:
+        made("litellm:some-model")
+
+    monkeypatch.setenv("LITELLM_PROXY_API_BASE", "http://127.0.0.1:4000")
+    found = made("litellm:some-model")
+
+    assert classify(failed.value).kind == "unauthorized"
+    assert (found.dependency, str(found._model.base_url)) == ("litellm", "http://127.0.0.1:4000")
+
+
 def test_an_assistant_reckons_with_it():
     """In a lab, with tools as steps: nothing above the adapter knows that it is another wire."""
     with Lab(nodes=1) as lab:

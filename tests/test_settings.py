@@ -16,6 +16,11 @@ def search(text: str) -> str:
     return text
 
 
+def count(text: str) -> int:
+    """A plain function, with types."""
+    return len(text)
+
+
 def written(**settings: Any) -> type[Assistant]:
     """A class with these settings."""
     return type("Clerk", (Assistant,), {"__module__": __name__, **settings})
@@ -37,6 +42,20 @@ def test_a_setting_that_cannot_be_is_refused_by_name(setting, value):
     assert refused.value.kind == "invalid_setting"
 
 
+@pytest.mark.parametrize(
+    ("tools", "why"),
+    [([search, count, tool(name="search")(count)], "two tools are named 'search'"), ([search, search], "'search'"),
+     ([len], "tool 'len': parameter 'obj' is positional-only"), ([lambda: None], "'<lambda>'")],
+    ids=["of one name", "the same twice", "by place only", "without a name"],
+)  # fmt: skip
+def test_tools_that_no_model_could_be_told_of_are_refused_where_the_class_is_written(tools, why):
+    """A message would find it out, and its agent die of it at each delivery."""
+    with pytest.raises(InvalidSpec, match=f"Clerk: tools: .*{why}") as refused:
+        written(tools=tools)
+
+    assert refused.value.kind == "invalid_setting"
+
+
 @pytest.mark.parametrize("model", [5, None, object(), dict])
 def test_an_object_that_is_no_model_is_refused_where_the_class_is_written(model):
     """As a misspelt name is."""
@@ -46,7 +65,7 @@ def test_an_object_that_is_no_model_is_refused_where_the_class_is_written(model)
 
 def test_what_can_be_is_taken():
     """Also what is worked out when it is asked for, and what only an address makes a model's name."""
-    written(max_repeats=None, budget=0, max_repairs=0, tools=[search, len, mcp("files")], system="Be kind.")
+    written(max_repeats=None, budget=0, max_repairs=0, tools=[search, count, mcp("files")], system="Be kind.")
     written(system=property(lambda self: f"You are {self.id}."))
     named = written(model="some-weights", base_url="http://127.0.0.1:9")
 

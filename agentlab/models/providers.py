@@ -12,6 +12,7 @@ import asyncio
 import base64
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ class ProviderModel:
         from pydantic_ai.models import infer_model
 
         try:
-            self._model = infer_model(model)
+            self._model = _proxied(model) if str(model).startswith("litellm:") else infer_model(model)
         except UserError as error:
             kind = "unauthorized" if "API_KEY" in str(error) else "no_such_model"
             raise ModelFailed(f"model={model!r} cannot be used: {redact(str(error))}", fault(kind)) from None
@@ -145,6 +146,21 @@ class ProviderModel:
             stop = "tool_use"
         whole = {"id": response.provider_response_id or "", "role": "assistant", "model": response.model_name}
         return checked_message({**whole, "content": content, "stop_reason": stop, "usage": usage_of(response)})
+
+
+def _proxied(name: Any) -> TheirModel:
+    """A model behind a LiteLLM proxy: pydantic-ai reads no variable for it, and would send all to OpenAI instead."""
+    from pydantic_ai.exceptions import UserError
+    from pydantic_ai.models import infer_model
+    from pydantic_ai.providers.litellm import LiteLLMProvider
+
+    address, key = (os.environ.get(f"LITELLM_PROXY_API_{part}") for part in ("BASE", "KEY"))
+    if not address:
+        raise UserError(
+            "Set the environment variable LITELLM_PROXY_API_BASE to the proxy's address, and LITELLM_PROXY_API_KEY "
+            "to a key of it."
+        )
+    return infer_model(name, lambda _: LiteLLMProvider(api_base=address, api_key=key))
 
 
 def usage_of(response: words.ModelResponse) -> JSON:

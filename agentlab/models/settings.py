@@ -9,7 +9,7 @@ from typing import Any
 from agentlab.errors import InvalidSpec
 from agentlab.ground.given import shown
 from agentlab.models.model import choose
-from agentlab.tools import Tool
+from agentlab.tools import Tool, by_name
 from agentlab.tools.mcp import McpTools
 
 Check = Callable[[Any], bool]
@@ -53,7 +53,7 @@ def check_settings(cls: type) -> None:
     """Refuse a class whose own settings no call could be made with; a property is asked when it is used.
 
     Raises:
-        InvalidSpec: Names class, setting, value, and what it may be.
+        InvalidSpec: Names class, setting, value, and what it may be; or the tool.
     """
     own = {name: value for name, value in vars(cls).items() if not isinstance(value, property)}
     for name, (fits, words) in SETTINGS.items():
@@ -62,7 +62,21 @@ def check_settings(cls: type) -> None:
                 f"{cls.__name__}: {name} must be {words}; got {shown(own[name])}",
                 kind="invalid_setting", value=own[name],
             )  # fmt: skip
+    if "tools" in own:
+        _check_tools(cls, own["tools"])
     if own.keys() & {"model", "base_url"}:
         model: Any = getattr(cls, "model")  # noqa: B009  # of any class: Assistant is above this file
         if not isinstance(model, property):
             choose(model, getattr(cls, "base_url", None))
+
+
+def _check_tools(cls: type, tools: Sequence[Any]) -> None:
+    """Refuse functions that cannot be tools, and two of one name; what a server offers is known when it is asked.
+
+    Raises:
+        InvalidSpec: Names the class and the tool.
+    """
+    try:
+        by_name(each for each in tools if not isinstance(each, McpTools))
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{cls.__name__}: tools: {error}", kind="invalid_setting", value=error.value) from None

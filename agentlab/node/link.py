@@ -15,6 +15,7 @@ from agentlab.node.home import Home
 from agentlab.node.replay import Claim
 from agentlab.node.resident import Died, Resident, current
 from agentlab.node.steps import carry_out, claim, given_text
+from agentlab.ref.budget import BudgetOf
 from agentlab.ref.inside import Answer, RefInside, written
 from agentlab.ref.link import Outgoing
 from agentlab.ref.ref import Ref
@@ -62,6 +63,11 @@ class LabInside:
         payload = pack((args, kwargs), f"what is published to {topic!r}", keep=self._host.durable)
         name, asked = f"{topic}.{method}", "self.lab.publish(...)"
         return act(self._host, "publish", name, (args, kwargs), "publish", topic, method, payload, asked=asked)
+
+    @property
+    def budget(self) -> BudgetOf:
+        """What all agents of the lab together may spend; as ``ref.budget``."""
+        return BudgetOf(self._host.link, "/")
 
     @property
     def asker(self) -> str:

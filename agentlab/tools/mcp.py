@@ -196,11 +196,18 @@ def _wanted(names: Any, name: str) -> bool:
 async def offered(
     tools: Iterable[Tool | Callable[..., Any] | McpTools], step: Callable[..., Awaitable[Any]]
 ) -> dict[str, Tool]:
-    """The tools under their names, those of MCP servers among them, as they list them now."""
+    """The tools under their names, those of MCP servers among them, as they list them now.
+
+    Raises:
+        StepFailed: Two are of one name, which no restart mends: the agent is parked.
+    """
     found: list[Tool | Callable[..., Any]] = []
     for each in tools:
         found += each.tools(await step(each.listing())) if isinstance(each, McpTools) else [each]
-    return by_name(found)
+    try:
+        return by_name(found)
+    except InvalidSpec as error:
+        raise StepFailed(f"{error}. mcp(..., only=[...]) leaves some out.", fault("bad_request")) from None
 
 
 class _Listing:

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from agentlab import Budget, Lab
+from agentlab import Budget, Lab, Supervisor
 from agentlab.errors import InvalidSpec, RunDiffers, SamplesFailed
 from agentlab.evals import Sample, Score, evaluate, exact, includes, open_run
+from agentlab.evals.ledger import EVALS, LEDGER, Ledger, rows_of, run_path
 from tests.conftest import wait_for
 from tests.evaluated import Clerk, Echo, Stubborn, Worker, questions
 
@@ -62,6 +63,19 @@ def test_faults_on_the_way_change_no_score(shared):
     assert struck > 0
     assert (rough.steps()["outcome"] == "failed").sum() >= struck
     assert rough.samples()["waits_s"].sum() > 0 == calm.samples()["waits_s"].sum()
+
+
+def test_rows_of_an_earlier_version_are_read_and_stand(shared):
+    """They were kept as dicts; one that is there already is not recorded again."""
+    old = {"id": "one", "epoch": 1, "disposition": "scored"}
+    shared.start(Supervisor(EVALS[1:], max_restarts=100, max_seconds=60.0), exist_ok=True)
+    shared.start(Supervisor("before"), under=EVALS)
+    ledger = shared.start(Ledger, id=LEDGER, under=run_path("before"), rows=[old])
+
+    new = {**old, "id": "two"}
+    ledger.call.record([{**old, "disposition": "failed"}, new]).result(60)
+
+    assert rows_of(shared._read(), "before") == [old, new]
 
 
 def test_a_sample_that_cannot_pass_ends_and_so_does_the_run(shared):

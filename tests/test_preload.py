@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentlab import Agent, Assistant, Lab
+from agentlab.evals import evaluate, exact
 from agentlab.ground import preload
 
 
@@ -27,11 +28,40 @@ class Looker(Agent):
         return name in sys.modules
 
 
+class Solver(Assistant):
+    """Says what its node had before anybody called a model."""
+
+    async def solve(self, name: str) -> str:
+        """Whether it is imported."""
+        return "had" if name in sys.modules else "had not"
+
+
+class Plain(Agent):
+    """Calls no model."""
+
+    async def solve(self, name: str) -> str:
+        """Answer without one."""
+        return "had"
+
+
 def test_nodes_that_are_forked_after_one_has_called_a_model_have_its_library() -> None:
     """Whoever calls a model there does not wait for a second of imports."""
     with Lab(nodes=1) as lab:
         assert lab.start(Caller).call.ask("tea").result(120) == "tea"
         assert lab.start(Looker, isolation="process").call.has("httpcore2").result(120)  # it comes with anthropic
+
+
+def test_the_nodes_of_an_eval_of_an_assistant_are_forked_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So they share what each would load for itself; that of a solver without a model does not load it."""
+    monkeypatch.setattr(preload, "_needed", mmap.mmap(-1, 1))
+    samples = [{"id": "one", "input": "httpcore2", "target": "had"}]
+
+    evaluate(Plain, samples, exact(), nodes=1)
+    assert preload.needs() == []
+
+    run = evaluate(Solver, samples, exact(), nodes=1)
+    assert preload.needs() == ["anthropic"]
+    assert run.samples()["output"].tolist() == ["had"]
 
 
 def test_what_cannot_be_imported_is_left_to_whoever_uses_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from agentlab.evals.samples import places, read
 from agentlab.evals.scorers import named
 from agentlab.ground.given import file_of, seconds, shown
 from agentlab.lab import Lab, open_store
+from agentlab.models.assistant import Assistant
 from agentlab.supervision.budget import Budget
 from agentlab.supervision.checks import check_id, check_instance
 from agentlab.supervision.child import Child, child
@@ -119,7 +120,7 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     plan = Plan(title, made, places(made), epochs, spec, attempt, scored, concurrency, limit, json.dumps(about))
     if where is not None and _is_over(where, plan):
         return Run(kept, reduce, on_failure, seed=seed, epochs=epochs).result()
-    setting = Setting(profile, chaos, seed, nodes)
+    setting = Setting(profile, chaos, seed, nodes, models=bool(plan.judges) or issubclass(cls, Assistant))
     if door is None:
         opened, ending = open_lab(setting, where, lab)
         place: Workplace = Here(opened, plan)

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from agentlab.agent.base import Agent, Transcript
+from agentlab.ground.redaction import redact
 from agentlab.store.database import Store
 from agentlab.store.schema import whole
 
@@ -20,7 +21,7 @@ JUDGES = ":"
 
 
 class Ledger(Agent):
-    """Keeps what a run is, and how its samples ended."""
+    """Keeps what a run is, and how its samples ended, each as a JSON text: a dict takes five times the memory."""
 
     identity: str = "{}"
     rows: Transcript = Transcript()
@@ -29,10 +30,10 @@ class Ledger(Agent):
         """Keep rows; of a sample and epoch that has one already the first one stands."""
         known: set[tuple[str, int]] | None = self.__dict__.get("_known")
         if known is None:
-            known = self._known = {(row["id"], row["epoch"]) for row in self.rows}
+            known = self._known = {(row["id"], row["epoch"]) for row in map(_read, self.rows)}
         for row in rows:
             if (row["id"], row["epoch"]) not in known:
-                self.rows.append(row)
+                self.rows.append(redact(json.dumps(row)))
                 known.add((row["id"], row["epoch"]))
 
 
@@ -54,4 +55,11 @@ def runs_in(store: Store) -> dict[str, dict[str, Any]]:
 def rows_of(store: Store, name: str) -> list[dict[str, Any]]:
     """How the samples of a run ended, in that order."""
     sql = f"SELECT {whole('value')} FROM item WHERE path = ? AND name = 'rows' ORDER BY rowid"  # noqa: S608  # our names
-    return [json.loads(text) for (text,) in store.select(sql, (f"{run_path(name)}/{LEDGER}",)) if text is not None]
+    kept = store.select(sql, (f"{run_path(name)}/{LEDGER}",))
+    return [_read(json.loads(text)) for (text,) in kept if text is not None]
+
+
+def _read(item: Any) -> dict[str, Any]:
+    """A row, which an earlier version kept as it is, and not as a text."""
+    row: dict[str, Any] = json.loads(item) if isinstance(item, str) else item
+    return row

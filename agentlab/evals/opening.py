@@ -11,6 +11,7 @@ from typing import Any
 
 from agentlab.chaos.plan import Plan as Chaos
 from agentlab.errors import AgentLabError
+from agentlab.ground.preload import note_need
 from agentlab.lab import Lab
 
 
@@ -23,12 +24,14 @@ class Setting:
         chaos: What is done to their agents and nodes.
         seed: Of the profile's chance.
         nodes: Processes of each lab.
+        models: Its agents call models: what that takes is loaded before the nodes are forked, once for all of them.
     """
 
     profile: dict[str, Any] | None = None
     chaos: Chaos | None = None
     seed: int = 0
     nodes: int | None = None
+    models: bool = False
 
     def on(self, threads: int) -> Setting:
         """The same for a worker that may use so many threads."""
@@ -43,6 +46,8 @@ def open_lab(setting: Setting, where: Path | None, given: Lab | None = None) -> 
         where: Its store, if it is opened here.
         given: A lab that is open already, and stays so.
     """
+    if setting.models:
+        note_need("anthropic")
     rough = bool(setting.profile or setting.chaos)
     lab = given if given is not None else Lab(where, resume="ask" if rough else True, nodes=setting.nodes)
     with contextlib.ExitStack() as ending:  # what was set is put back, too, where what follows cannot be

@@ -1,7 +1,8 @@
 """Libraries that take long to import, and that nodes need only when their agents do something.
 
 The first node that needs one imports it, and notes that in memory which it shares with the zygote. That imports it
-before it forks the next node, so nodes to come have it, and hold no copy of their own.
+before it forks the next node, so nodes to come have it, and hold no copy of their own. A kernel that knows beforehand
+what its nodes will need notes it in its own process, and says so with each node that it asks for.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ def note_need(library: str) -> None:
     _needed[list(LIBRARIES).index(library)] = 1
 
 
+def needs() -> list[str]:
+    """The libraries that were noted, by name."""
+    return [name for name, needed in zip(LIBRARIES, _needed[:], strict=True) if needed]
+
+
 def load_needed() -> None:
     """Import, in the process from which others are forked, what these were found to need.
 
     What cannot be imported is left to whoever uses it, and can say so.
     """
-    missing = [name for name, needed in zip(LIBRARIES, _needed[:], strict=True) if needed and name not in _tried]
+    missing = [name for name in needs() if name not in _tried]
     for name in missing:
         _tried.add(name)
         for module in LIBRARIES[name]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agentlab.agent.base import Agent, Field
-from agentlab.ground.preload import load_needed
+from agentlab.ground.preload import load_needed, note_need
 from agentlab.node.host import Host
 from agentlab.node.loose import serve
 from agentlab.wire.packing import pack_class, unpack
@@ -65,6 +65,8 @@ def main() -> None:
         if request["op"] == "wait":
             answer(kernel, ended(request["pid"]))
             continue
+        for library in request["needs"]:
+            note_need(library)
         load_needed()
         try:
             pid = os.fork()

@@ -26,6 +26,7 @@ from typing import IO, Any, TypeVar
 from agentlab.errors import NodeDown
 from agentlab.ground import interrupts
 from agentlab.ground.interpreter import inherited
+from agentlab.ground.preload import needs
 from agentlab.pool.aside import Aside
 from agentlab.wire.word import Word
 
@@ -172,7 +173,7 @@ class Zygote:
         Raises:
             RuntimeError: The system has no room for the thread that asks.
         """
-        where = {"path": list(sys.path), "cwd": _folder(), "env": dict(os.environ)}
+        where = {"path": list(sys.path), "cwd": _folder(), "env": dict(os.environ), "needs": needs()}
         own = os.dup(word.fd)  # the word may be closed before the zygote answers
         try:
             return NodeProcess(self, self.later(self._fork, {"op": "fork", **about, **where}, line, own))

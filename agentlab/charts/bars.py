@@ -18,6 +18,7 @@ from agentlab.charts.drawing import (
     legend_for,
     nothing,
     numbers_of,
+    words_of,
 )
 from agentlab.ground.given import text_of
 from agentlab.ground.grammars import defer_grammars
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
 OTHER_AGENTS, OTHER_REASONS, OTHER_FAULTS = "other agents", "other reasons", "other faults"
 COLUMN = "the name of a column"
+MOST_BRANCHES = 100  # bars side by side: more are not read
 
 
 def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
@@ -65,13 +67,13 @@ def faults(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     failed = frame.dropna(subset=["fault"]) if len(frame) else frame
     if failed.empty:
         return nothing("No attempt has failed yet")
-    kinds = keep_most(failed["fault"].astype("string").map(label), MOST, OTHER_FAULTS)
-    failed = failed.assign(path=kinds, reason=failed["name"], fault=failed["name"])
+    kinds = keep_most(words_of(failed["fault"]), MOST, OTHER_FAULTS)
+    failed = failed[[]].assign(path=kinds, reason=failed["name"], fault=failed["name"])
     return _stacks(*_counts(failed), "fault", "failed attempt")
 
 
 def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
-    """What became of each branch: a bar per row, the highest one marked.
+    """What became of each branch: a bar per row, the highest one marked. More than 100: the highest are drawn.
 
     Args:
         frame: A row per agent, fork or sample; ``lab.checkpoints(SomeAgent)``, say, with its fields as columns.
@@ -85,7 +87,10 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
     frame = frame_of(frame, "checkpoints", text_of(x, "outcomes: x", COLUMN), text_of(y, "outcomes: y", COLUMN))
     if frame.empty:
         return nothing("No outcomes yet")
-    bars = pd.DataFrame({"tried": frame[x].map(label).tolist(), "value": numbers_of(frame, y).tolist()})
+    frame = frame.reset_index(drop=True)
+    values = numbers_of(frame, y)
+    kept = values.nlargest(MOST_BRANCHES).index.sort_values() if len(frame) > MOST_BRANCHES else frame.index
+    bars = pd.DataFrame({"tried": frame[x].loc[kept].map(label).tolist(), "value": values.loc[kept].tolist()})
     bars["best"] = bars["value"] == bars["value"].max()
     colour = alt.condition("datum.best", alt.value(LOOKS["running"].colour), alt.value(INK))
     tried, value = x.removeprefix("state."), y.removeprefix("state.")
@@ -98,7 +103,7 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
             color=colour,
             tooltip=[alt.Tooltip("tried:N", title=tried), alt.Tooltip("value:Q", title=value)],
         ),
-        f"{value} by {tried}",
+        f"{value} by {tried}" + (f", the {len(bars)} highest of {len(frame):,}" if len(frame) > len(bars) else ""),
         rows=8,
     )
 
@@ -127,14 +132,16 @@ def _counts(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Restarts per agent and kind, where their bars start and end, and the kinds, most frequent first."""
     import pandas as pd
 
-    texts = frame["reason"].astype("string").fillna("unknown")
-    classes = frame["fault"].astype("string") if "fault" in frame else pd.Series(pd.NA, frame.index, dtype="string")
-    agents = frame["path"].astype("string").fillna("unknown")
-    rows = pd.DataFrame({"agent": agents.map(clean), "reason": texts.map(clean)})
-    rows["kind"] = keep_most(classes.fillna(texts.map(_kind)).map(label), len(REASONS), OTHER_REASONS)
-    rows["agent"] = keep_most(rows["agent"], MOST, OTHER_AGENTS)
-    groups = rows.groupby(["agent", "kind"])["reason"]
-    counts = groups.agg([_said, "size"]).set_axis(["reason", "restarts"], axis=1).reset_index()
+    kinds = words_of(frame["reason"], make=lambda text: label(_kind(text)))
+    if "fault" in frame:
+        classes = words_of(frame["fault"], "")
+        kinds = classes.where(classes != "", kinds)
+    agents = keep_most(words_of(frame["path"], make=clean), MOST, OTHER_AGENTS)
+    rows = pd.DataFrame({"agent": agents, "reason": words_of(frame["reason"], make=clean)})
+    rows["kind"] = keep_most(kinds, len(REASONS), OTHER_REASONS)
+    texts = rows.groupby(["agent", "kind", "reason"]).size().rename("restarts").reset_index()
+    groups = texts.sort_values("restarts", ascending=False, kind="stable").groupby(["agent", "kind"])
+    counts = groups.agg(reason=("reason", _said), restarts=("restarts", "sum")).reset_index()
     counts.loc[counts["kind"] == OTHER_REASONS, "reason"] = OTHER_REASONS
     return _stacked(counts), by_number(rows["kind"], OTHER_REASONS)
 
@@ -162,8 +169,8 @@ def _kind(reason: str) -> str:
 
 
 def _said(reasons: pd.Series[Any]) -> str:
-    """What restarts of one kind gave as their reason: the most frequent text, and how many others there are."""
-    first, others = str(reasons.mode().iloc[0]), reasons.nunique() - 1
+    """What restarts of one kind gave as their reason, each text once: the most frequent, and how many others."""
+    first, others = str(reasons.iloc[0]), len(reasons) - 1
     return first if not others else f"{first} (and {counted(others, 'other text')})"
 
 

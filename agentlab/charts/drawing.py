@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentlab.errors import InvalidArgument
@@ -98,6 +98,17 @@ def by_number(words: pd.Series[Any], rest: str = "") -> list[str]:
     counts = words.value_counts().reset_index().set_axis(["word", "n"], axis=1)
     counts["rest"] = counts["word"] == rest
     return [str(word) for word in counts.sort_values(["rest", "n", "word"], ascending=[True, False, True])["word"]]
+
+
+def words_of(
+    column: pd.Series[Any], missing: str = "unknown", make: Callable[[str], str] | None = None
+) -> pd.Series[Any]:
+    """A column of texts as labels; each distinct text is looked at once, however many rows have it."""
+    import pandas as pd
+
+    codes, texts = pd.factorize(column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("string"))
+    words = pd.Series([*((make or label)(str(text)) for text in texts), missing], dtype="object")
+    return words.iloc[codes].set_axis(column.index)  # what is missing has the code -1, the last one
 
 
 def label(text: object) -> str:

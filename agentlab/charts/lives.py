@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agentlab.charts.drawing import (
     MOST,
@@ -16,6 +15,7 @@ from agentlab.charts.drawing import (
     label,
     legend_for,
     nothing,
+    words_of,
 )
 from agentlab.ground.grammars import defer_grammars
 from agentlab.ground.spans import seconds_since
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_LIVES = 400  # bars: of more lives the last are drawn
 MOST_LIMITS = 8  # lines in one picture
+MOST_CHANGES = 500  # points of a line: of more changes the highest in each part of the time
 ENDS = {
     "crashed": CRASH,
     "killed": LOOKS["backing_off"].colour,
@@ -78,7 +79,8 @@ def intensity(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     """How much of its limit each supervisor had used: restarts in its window, as a share of how many it bears.
 
     The line rises with each restart, and falls when one is older than the window. One more than the red line allows,
-    and the supervisor gives up. More than 8 supervisors: those with the most restarts are drawn.
+    and the supervisor gives up. More than 8 supervisors: those with the most restarts are drawn, and where
+    one changed more than 500 times, the most that it had used in each of 500 parts of the time.
 
     Args:
         source: ``lab.events()`` or the lab. Read: ``kind``, ``at``, ``path``, ``detail``.
@@ -87,7 +89,7 @@ def intensity(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     import altair as alt
     import pandas as pd
 
-    rows = _used(frame_of(source, "events", "kind", "at", "path", "detail"))
+    rows, restarts = _used(frame_of(source, "events", "kind", "at", "path", "detail"))
     if rows.empty:
         return nothing("No restarts yet")
     names = list(dict.fromkeys(rows["supervisor"]))
@@ -103,7 +105,7 @@ def intensity(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         )
     )
     limit = alt.Chart(pd.DataFrame({"share": [1.0]})).mark_rule(color=CRASH, strokeDash=[4, 4]).encode(y="share:Q")
-    number = counted(int(rows["restart"].sum()), "restart")
+    number = counted(restarts, "restart")
     return finish(alt.layer(lines, limit), number, "as a share of what each supervisor bears in its window", rows=8)
 
 
@@ -118,10 +120,10 @@ def _lives(events: pd.DataFrame) -> pd.DataFrame:
     times, last = seconds_since(found["at"], events["at"])
     found = pd.DataFrame(
         {
-            "agent": found["path"].astype("string").map(label),
+            "agent": words_of(found["path"]),
             "incarnation": pd.to_numeric(found["incarnation"], errors="coerce"),
-            "kind": found["kind"].astype("string"),
-            "why": found["reason"].astype("string").fillna("").map(clean),
+            "kind": words_of(found["kind"]),
+            "why": words_of(found["reason"], "", clean),
             "at": times,
         }
     )
@@ -144,34 +146,40 @@ def _lives(events: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("agent", key=lambda agents: agents.map(rank), kind="stable")
 
 
-def _used(events: pd.DataFrame) -> pd.DataFrame:
-    """Points of a line per supervisor: its restarts in the window after each one, and after each has left it."""
+def _used(events: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Points of a line per supervisor, its restarts in the window whenever they change; and how many there were."""
     import pandas as pd
 
     found = events[events["kind"] == "restarting"] if len(events) else events
-    limits = [BUDGET.match(str(detail)) for detail in found["detail"]] if len(found) else []
-    found = found[[limit is not None for limit in limits]] if len(found) else found
+    limits = {detail: BUDGET.match(str(detail)) for detail in found["detail"].unique()} if len(found) else {}
+    told = {detail: (float(limit[2]), float(limit[3])) for detail, limit in limits.items() if limit is not None}
+    found = found[found["detail"].isin(list(told))] if len(found) else found
     if found.empty:
-        return pd.DataFrame()
+        return pd.DataFrame(), 0
     times, _ = seconds_since(found["at"], events["at"])
-    above = found["path"].astype("string").map(lambda path: label(path.rpartition("/")[0] or "/"))
-    told = [(float(limit[2]), float(limit[3])) for limit in limits if limit is not None]
-    rows = pd.DataFrame({"supervisor": above.tolist(), "at": times.tolist(), "told": told})
-    points: list[dict[str, Any]] = []
-    for supervisor in by_number(rows["supervisor"])[:MOST_LIMITS]:
-        points += _line(supervisor, rows[rows["supervisor"] == supervisor])
-    return pd.DataFrame(points)
+    above = words_of(found["path"], make=lambda path: label(path.rpartition("/")[0] or "/"))
+    bears, window = (found["detail"].map({detail: pair[n] for detail, pair in told.items()}) for n in (0, 1))
+    rows = pd.DataFrame(
+        {"supervisor": above, "at": times, "bears": bears.astype("float64"), "window": window.astype("float64")}
+    )
+    shown = by_number(rows["supervisor"])[:MOST_LIMITS]
+    lines = [_line(supervisor, rows[rows["supervisor"] == supervisor]) for supervisor in shown]
+    return pd.concat(lines, ignore_index=True), len(rows)
 
 
-def _line(supervisor: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _line(supervisor: str, rows: pd.DataFrame) -> pd.DataFrame:
     """What one supervisor had used, whenever that changed."""
-    moments = [(at, 1, bears) for at, (bears, _) in zip(rows["at"], rows["told"], strict=True)]
-    moments += [(at + window, -1, bears) for at, (bears, window) in zip(rows["at"], rows["told"], strict=True)]
-    points, used = [], 0
-    moments = [moment for moment in moments if moment[0] < math.inf]  # a window may be for ever
-    for at, change, bears in sorted(moments)[-2 * MOST_LIVES :]:
-        used = max(0, used + change)
-        share = used / bears if bears else float(used)
-        told = {"used": f"{used} of {bears:g}", "share": share, "restart": change > 0}
-        points.append({"supervisor": supervisor, "seconds": at, **told})
-    return points
+    import pandas as pd
+
+    begins = rows[["at", "bears"]].assign(change=1)
+    ends = begins.assign(at=rows["at"] + rows["window"], change=-1)
+    ends = ends[ends["at"] < float("inf")]  # a window may be for ever
+    moments = pd.concat([begins, ends]).sort_values(["at", "change", "bears"])
+    moments["used"] = moments["change"].cumsum()
+    if len(moments) > MOST_CHANGES:
+        moments = moments.reset_index(drop=True)
+        parts = pd.cut(moments["at"], MOST_CHANGES - 1, labels=False)
+        moments = moments.loc[[*moments.groupby(parts)["used"].idxmax(), len(moments) - 1]]
+    told = [f"{used} of {bears:g}" for used, bears in zip(moments["used"], moments["bears"], strict=True)]
+    share = moments["used"] / moments["bears"].where(moments["bears"] > 0, 1.0)
+    return pd.DataFrame({"supervisor": supervisor, "seconds": moments["at"], "used": told, "share": share})

@@ -15,6 +15,7 @@ from agentlab.charts.drawing import (
     legend_for,
     nothing,
     numbers_of,
+    words_of,
 )
 from agentlab.charts.spending import spend
 from agentlab.errors import InvalidArgument
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_SAMPLES = 60  # rows of the heat map, and of the timeline: more are not read
+MOST_EPOCHS = 40  # columns of the heat map
+MOST_METRICS = 20  # rows of dots
 ENDS = {
     "scored": LOOKS["running"].colour,
     "failed": CRASH,
@@ -49,7 +52,7 @@ SPENT = {
 
 
 def scores(source: pd.DataFrame | HasRun, *others: pd.DataFrame | HasRun) -> alt.Chart | alt.LayerChart:
-    """The metrics of runs side by side: a dot is the mean, the line its interval.
+    """The metrics of runs side by side: a dot is the mean, the line its interval. More than 20: the first are drawn.
 
     Args:
         source: A run, or its ``run.summary()``. Read: ``metric``, ``mean``, ``ci_low``, ``ci_high``, ``n``.
@@ -63,7 +66,8 @@ def scores(source: pd.DataFrame | HasRun, *others: pd.DataFrame | HasRun) -> alt
     rows = pd.concat([_means(run, name) for name, run in named.items()], ignore_index=True)
     if rows.empty:
         return nothing("Nothing is scored yet")
-    names, metrics = list(named), list(dict.fromkeys(rows["metric"]))
+    names, metrics = list(named), list(dict.fromkeys(rows["metric"]))[:MOST_METRICS]
+    rows = rows[rows["metric"].isin(metrics)]
     span = alt.Scale(domain=[min(0.0, float(rows["low"].min())), max(1.0, float(rows["high"].max()))], nice=False)
     base = alt.Chart(rows).encode(
         y=alt.Y("metric:N", title=None, sort=metrics, axis=axis_of_names(between=True)),
@@ -88,7 +92,7 @@ def by_sample(source: pd.DataFrame | HasRun, metric: str | None = None) -> alt.C
     """A heat map of samples and epochs: the colour is the score, red what was not scored; the lowest come first.
 
     A cell's tooltip has the path of its agent, by which ``open_store(...)`` finds its conversation. More than 60
-    samples: those with the lowest scores are drawn.
+    samples: those with the lowest scores are drawn; more than 40 epochs: the first, though all count.
 
     Args:
         source: A run, or its ``run.samples()``. Read: ``id``, ``epoch``, ``disposition``, ``score.<metric>``.
@@ -218,16 +222,18 @@ def _cells(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
     rows = pd.DataFrame(
         {
-            "sample": frame["id"].astype("string").fillna("unknown").map(label),
+            "sample": words_of(frame["id"]),
             "epoch": numbers_of(frame, "epoch").astype("int64"),
             "score": numbers_of(frame, column).astype("float64"),
-            "ended": frame["disposition"].astype("string").fillna("under way").map(label),
+            "ended": words_of(frame["disposition"], "under way"),
             "path": frame["path"].astype("string").fillna("") if "path" in frame else "",
         }
     )
     lowest = rows.fillna({"score": 0.0}).groupby("sample", sort=False)["score"].mean().sort_values(kind="stable")
     rank = {sample: place for place, sample in enumerate(lowest.index[:MOST_SAMPLES])}
-    return rows[rows["sample"].isin(rank)].sort_values("sample", key=lambda ids: ids.map(rank), kind="stable")
+    shown = rows["sample"].isin(rank) & rows["epoch"].isin(sorted(rows["epoch"].unique())[:MOST_EPOCHS])
+    cells = rows[shown].drop_duplicates(["sample", "epoch"], keep="last")
+    return cells.sort_values("sample", key=lambda ids: ids.map(rank), kind="stable")
 
 
 def _worked(run: HasRun, messages: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -235,18 +241,24 @@ def _worked(run: HasRun, messages: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
     import pandas as pd
 
     samples, steps = run.samples(), run.steps()
-    ended = {(str(row["id"]), row["epoch"]): row["disposition"] for row in samples.to_dict("records")}
     groups = messages.groupby(["id", "epoch"], observed=True)
     spans = pd.DataFrame({"at": groups["started_at"].min(), "over": groups["ended_at"].max()}).dropna().reset_index()
-    start, _ = seconds_since(spans["at"], spans["over"])
+    spans["start"], _ = seconds_since(spans["at"], spans["over"])
     first = spans["at"].min()
+    spans["end"] = (spans["over"] - first).dt.total_seconds()
+    longest = (spans["end"] - spans["start"]).nlargest(MOST_SAMPLES, keep="first").index
+    spans = spans.loc[longest]
+    kept = samples[samples["id"].astype("string").isin(spans["id"].astype("string"))]
+    ended = {
+        (str(id_), epoch): how for id_, epoch, how in zip(kept["id"], kept["epoch"], kept["disposition"], strict=True)
+    }
     keys = [(str(id_), epoch) for id_, epoch in zip(spans["id"], spans["epoch"], strict=True)]
-    bars = pd.DataFrame({"who": [label(f"{id_}.{epoch}") for id_, epoch in keys], "start": start})
-    bars["end"] = (spans["over"] - first).dt.total_seconds()
+    who = [label(f"{id_}.{epoch}") for id_, epoch in keys]
+    bars = pd.DataFrame({"who": who, "start": spans["start"].tolist(), "end": spans["end"].tolist()})
     bars["ended"] = ["under way" if pd.isna(ended.get(key)) else str(ended[key]) for key in keys]
-    bars["took"] = bars["end"] - bars["start"]
-    bars = bars.nlargest(MOST_SAMPLES, "took", keep="first").sort_values(["start", "who"]).drop(columns="took")
+    bars = bars.sort_values(["start", "who"])
     dots = steps.dropna(subset=["fault", "started_at"]) if len(steps) else steps
+    dots = dots[dots["id"].astype("string").isin([id_ for id_, _ in keys])]
     who = [label(f"{id_}.{epoch}") for id_, epoch in zip(dots["id"], dots["epoch"], strict=True)]
     since = (dots["started_at"] - first).dt.total_seconds() if len(dots) else []
     struck = pd.DataFrame({"who": who, "fault": dots["fault"].astype("string").tolist(), "start": list(since)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agentlab.charts.drawing import INK, MOST, HasFrames, axis_of_names, finish, frame_of, label, nothing
+from agentlab.charts.drawing import INK, MOST, HasFrames, axis_of_names, finish, frame_of, nothing, words_of
 from agentlab.ground.grammars import defer_grammars
 from agentlab.ground.still import SMALLEST
 from agentlab.ground.words import counted
@@ -68,7 +68,7 @@ def _summed(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows = frame[list(NUMBERS)].apply(pd.to_numeric, errors="coerce").astype("float64")
-    rows["who"] = frame["who"].astype("string").fillna("unknown").map(label)
+    rows["who"] = words_of(frame["who"])
     sums = rows.groupby("who", sort=False).sum(min_count=1).reset_index()
     order = ["cost_usd", "tokens_in", "who"]
     most = sums.sort_values(order, ascending=[False, False, True], na_position="last")

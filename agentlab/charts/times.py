@@ -10,16 +10,19 @@ from agentlab.charts.drawing import (
     MOST,
     HasFrames,
     axis_of_names,
+    by_number,
     finish,
     frame_of,
     label,
     legend_for,
     nothing,
     numbers_of,
+    words_of,
 )
 from agentlab.ground.grammars import defer_grammars
 from agentlab.ground.spans import spans
 from agentlab.ground.still import SMALLEST
+from agentlab.ground.texts import clean
 from agentlab.ground.words import counted
 from agentlab.looks import BREAKER, LOOKS
 
@@ -37,6 +40,7 @@ UNITS = (
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "most": 1.0}
 ROOM = 60  # pixels left and right of the marks, for the numbers at their ends
+MOST_SPANS = 400  # bars of a breaker's states: of more the last are drawn
 SHORTEST_MS = 0.001  # a logarithm has no zero; no clock here sees less than a microsecond
 
 
@@ -78,9 +82,9 @@ def downtime(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
 
     frame = frame_of(source, "restarts", "reason", "downtime_s")
     if len(frame):
-        reasons = frame["reason"].astype("string").fillna("unknown")
-        faults = frame["fault"].astype("string") if "fault" in frame else reasons
-        frame = frame.assign(ended=faults.fillna(reasons))
+        ended = words_of(frame["reason"])
+        faults = words_of(frame["fault"], "") if "fault" in frame else ended
+        frame = frame[["downtime_s"]].assign(ended=faults.where(faults != "", ended))
     marks = _quantiles(frame, "ended", "restarts", {"downtime_s": "away"}) if len(frame) else frame
     if marks.empty:
         return nothing("No restarts yet")
@@ -121,6 +125,8 @@ def _whiskers(
 def breaker(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     """When calls to each dependency went through: a bar per state of its breaker, from its first opening on.
 
+    More than 20 dependencies: those whose breakers changed most are drawn, and of more than 400 changes the last.
+
     Args:
         source: ``lab.events()`` or the lab. Read: ``kind``, ``at``, ``reason`` (the dependency), ``detail`` (why).
     """
@@ -131,6 +137,9 @@ def breaker(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     rows = spans(events, {kind: look.word for kind, look in BREAKER.items()})
     if rows.empty:
         return nothing("No breaker has opened yet")
+    openings = counted(int((rows["state"] == "open").sum()), "opening")
+    rows = rows[rows["name"].isin(by_number(rows["name"])[:MOST])].tail(MOST_SPANS)
+    rows = rows.assign(name=rows["name"].map(label), why=rows["why"].map(clean, na_action="ignore"))
     looks, names = list(BREAKER.values()), list(dict.fromkeys(rows["name"]))
     scale = alt.Scale(domain=[look.word for look in looks], range=[look.colour for look in looks])
     bars = (
@@ -144,16 +153,16 @@ def breaker(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
             tooltip=["name:N", "state:N", "start:Q", "end:Q", "why:N"],
         )
     )
-    return finish(bars, counted(int((rows["state"] == "open").sum()), "opening"), rows=len(names), names=names)
+    return finish(bars, openings, rows=len(names), names=names)
 
 
 def _quantiles(frame: pd.DataFrame, by: str, what: str, parts: dict[str, str]) -> pd.DataFrame:
     """One row per word in ``by`` and part of its time, in milliseconds, ``what`` of them; the slowest words first."""
     import pandas as pd
 
-    found = []
+    found, words = [], words_of(frame[by])
     for column, part in parts.items():
-        seconds = pd.DataFrame({by: frame[by].astype("string").map(label), "s": numbers_of(frame, column)})
+        seconds = pd.DataFrame({by: words, "s": numbers_of(frame, column)})
         groups = seconds.dropna(subset=["s"]).groupby(by)["s"]
         marks = pd.DataFrame({name: groups.quantile(q) for name, q in QUANTILES.items()})
         marks = (marks * 1000).clip(lower=SHORTEST_MS)

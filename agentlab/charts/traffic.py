@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agentlab.charts.drawing import INK, HasFrames, finish, frame_of, label, nothing, numbers_of
+from agentlab.charts.drawing import INK, HasFrames, finish, frame_of, label, nothing, numbers_of, words_of
 from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown
 from agentlab.ground.grammars import defer_grammars
@@ -114,37 +114,41 @@ def _arrows(frame: pd.DataFrame, most: int) -> pd.DataFrame:
     frame = frame.sort_values("sent_at", kind="stable")
     rows = pd.DataFrame(
         {
-            "sender": frame["sender"].astype("string").fillna("").map(lambda path: label(path or CELL)),
-            "receiver": frame["path"].astype("string").fillna("unknown").map(label),
-            "method": frame["method"].astype("string").fillna("").map(label),
-            "outcome": frame["outcome"].astype("string").fillna("in hand").map(label),
-            "sent": frame["sent_at"].astype("string").fillna(""),
+            "sender": words_of(frame["sender"], CELL, lambda path: label(path or CELL)),
+            "receiver": words_of(frame["path"]),
+            "method": words_of(frame["method"], ""),
+            "outcome": words_of(frame["outcome"], "in hand"),
+            "sent": frame["sent_at"],
         }
     )
     busiest = pd.concat([rows["sender"], rows["receiver"]]).value_counts().index[:MOST_PEOPLE]
     rows = rows[rows["sender"].isin(busiest) & rows["receiver"].isin(busiest)].tail(most)
-    return rows.assign(place=range(len(rows)), failed=~rows["outcome"].isin(["ok", "in hand"]))
+    sent = rows["sent"].astype("string").fillna("")
+    return rows.assign(sent=sent, place=range(len(rows)), failed=~rows["outcome"].isin(["ok", "in hand"]))
 
 
 def _times(messages: pd.DataFrame, steps: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Per method its seconds: ``waiting``, ``handling``, and those of each step's name in ``steps``."""
     import pandas as pd
 
-    keys = pd.DataFrame({"path": messages["path"].astype("string"), "seq": messages["seq"]})
-    methods = messages["method"].astype("string").fillna("unknown").map(label)
+    methods = words_of(messages["method"])
     waits, took = (numbers_of(messages, column).fillna(0) for column in ("wait_s", "took_s"))
-    found: dict[str, dict[str, Any]] = {}
-    for method, waited, handled in zip(methods, waits, took, strict=True):
-        sums = found.setdefault(method, {"waiting": 0.0, "handling": 0.0, "steps": {}})
-        sums["waiting"], sums["handling"] = sums["waiting"] + waited, sums["handling"] + handled
+    times = pd.DataFrame({"method": methods, "waiting": waits, "handling": took})
+    sums = times.groupby("method", sort=False).sum().astype("float64")
+    found: dict[str, dict[str, Any]] = {
+        str(method): {"waiting": waited, "handling": handled, "steps": {}}
+        for method, waited, handled in zip(sums.index, sums["waiting"], sums["handling"], strict=True)
+    }
     if len(steps):
-        names = steps["name"].astype("string").fillna("unknown").map(label)
-        spent = pd.DataFrame({"path": steps["path"].astype("string"), "seq": steps["message_seq"], "name": names})
+        paths, _ = pd.factorize(pd.concat([steps["path"], messages["path"]], ignore_index=True).astype("string"))
+        spent = pd.DataFrame(
+            {"path": paths[: len(steps)], "seq": steps["message_seq"], "name": words_of(steps["name"])}
+        )
         spent["took"] = numbers_of(steps, "took_s").fillna(0)
-        joined = spent.merge(keys.assign(method=methods), on=["path", "seq"])
-        for method, name, seconds in zip(joined["method"], joined["name"], joined["took"], strict=True):
-            inside = found[method]["steps"]
-            inside[name] = inside.get(name, 0.0) + seconds
+        keys = pd.DataFrame({"path": paths[len(steps) :], "seq": messages["seq"], "method": methods})
+        joined = spent.merge(keys, on=["path", "seq"]).groupby(["method", "name"], sort=False)["took"].sum()
+        for method, name, seconds in joined.reset_index().itertuples(index=False):
+            found[str(method)]["steps"][str(name)] = float(seconds)
     return found
 
 

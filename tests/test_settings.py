@@ -31,7 +31,8 @@ def written(**settings: Any) -> type[Assistant]:
     [("max_tokens", 0), ("max_tokens", "many"), ("max_tokens", 1.5), ("max_tokens", None), ("max_tokens", 10**30),
      ("max_turns", 0), ("max_turns", True), ("max_repairs", -1), ("max_repeats", 0), ("budget", -1),
      ("budget", float("nan")), ("base_url", "localhost:80"), ("base_url", 80), ("system", 5), ("tools", None),
-     ("tools", search), ("tools", "search"), ("tools", [5]), ("tools", mcp("files")), ("tools", iter([search]))],
+     ("tools", search), ("tools", "search"), ("tools", [5]), ("tools", mcp("files")),
+     pytest.param("tools", iter([search]), id="tools-iterator")],
     ids=str,
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused_by_name(setting, value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,27 @@ def test_what_no_model_takes_is_refused_where_the_call_is_made(lab, said):
             asks(said)
 
     assert (clerk.incarnation, clerk.status) == (1, "running")
+
+
+def test_images_and_documents_reach_the_model_with_the_question(lab, sim, tmp_path):
+    """As blocks of the one message, which stay in the conversation: each later call has them too."""
+    page, picture = tmp_path / "tea.txt", b"\x89PNG\r\n\x1a\n" + bytes(6000)
+    page.write_text("Assam, 4 minutes. " * 200)
+    echo = lab.start(Echo, id="shown")
+
+    answers = [
+        echo.call.ask("What is it?", images=[picture, "https://x.org/a.png"], documents=[str(page)]).result(60),
+        echo.call.ask([{"type": "text", "text": "And now?"}]).result(60),
+    ]
+
+    document, image, address, text = echo.state["messages"][0]["content"]
+    assert answers == ["What is it?", "And now?"]
+    assert document["source"]["data"] == page.read_text()
+    assert base64.b64decode(image["source"]["data"]) == picture
+    assert (address["source"]["type"], text["text"]) == ("url", "What is it?")
+    sent = (len(image["source"]["data"]) + len(document["source"]["data"])) / 4  # of which it makes so many tokens
+    assert [row["tokens_in"] > sent for row in sim.log()] == [True, True]
+    assert image["source"]["data"][:100] not in lab.steps(path="/shown").to_csv()
 
 
 @pytest.mark.parametrize(

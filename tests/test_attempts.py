@@ -99,6 +99,26 @@ def test_a_crash_is_tried_once(soon):
     assert rows(soon, worker.path) == [(n, "failed", "ValueError") for n in (1, 2, 3)]
 
 
+def test_a_wait_that_is_longer_than_an_agents_own_is_the_breakers(lab):
+    """An hour is asked for, ``max_wait`` is a minute: the breaker of all nodes is open for the hour."""
+    breaker = lab.breaker("sim")
+    breaker.tune(agents=3, longest=10_000)
+    lab.sim.profile([{"mode": "429", "retry_after": 3600}])
+    echoes = [lab.start(Echo, id=f"e{n}") for n in range(4)]
+    replies = [echo.call.ask("What is new?") for echo in echoes]
+
+    wait_for(lambda: breaker.state == "open" and breaker.waiting == 4)
+
+    (row,) = lab.breakers().query("name == 'sim'").to_dict("records")
+    assert 3590 < (row["next_probe"] - row["since"]).total_seconds() < 3660
+    assert {echo.status for echo in echoes} == {"waiting"}
+    assert len({echo.node for echo in echoes}) == 2
+    lab.sim.clear()
+    breaker.close()
+    assert [reply.result(60) for reply in replies] == ["What is new?"] * 4
+    assert lab.messages()["deliveries"].tolist() == [1] * 4
+
+
 # what must not be done twice
 
 

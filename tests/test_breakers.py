@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from agentlab import Agent, Lab, open_store
+from agentlab import Agent, Budget, Lab, Limit, child, open_store
 from agentlab.errors import CallTimeout, InvalidArgument, InvalidSpec, ModelFailed
 from agentlab.events import KINDS
 from agentlab.faults import Action, fault
@@ -210,7 +216,7 @@ def test_attempts_of_an_outage_count_for_nothing_in_the_next_kernel_either(tmp_p
 def test_nobody_is_late_who_asks_an_agent_that_waits_for_a_breaker(lab):
     """A cell's deadline, and that of an agent in between, stand still: another one of that length is over meanwhile."""
     breaker, manager, clock = lab.breaker("shop"), lab.start(Manager, id="manager"), lab.start(Clock, id="clock")
-    buyers = [lab.start(Buyer, id=f"b{n}") for n in (1, 2)]
+    buyers = [lab.start(child(Buyer, id=f"b{n}", budget=Budget(seconds=5.0), max_busy=5.0)) for n in (1, 2)]
     assert [buyer.call.buy().result(60) for buyer in buyers] == ["bought"] * 2
     breaker.open()
     direct, through = buyers[0].call(timeout=5.0).buy(), manager.call(timeout=5.0).order("/b2", 5.0)
@@ -223,6 +229,8 @@ def test_nobody_is_late_who_asks_an_agent_that_waits_for_a_breaker(lab):
     assert not through.done()
     breaker.close()
     assert (direct.result(), through.result()) == ("bought", "bought")  # each within its own
+    assert [buyer.budget.left.seconds > 0 for buyer in buyers] == [True, True]  # the wait was as long as all of it
+    assert len(lab.restarts()) == 0  # nor was that time in which they were busy
 
 
 @pytest.mark.parametrize("method", ["buy", "buy_once"])
@@ -316,3 +324,71 @@ def test_the_headers_of_rate_limits_are_read():
     }  # fmt: skip
 
     assert limits_of(headers, datetime(2026, 11, 27, 3, tzinfo=UTC)) == [("requests", 7.0, 50.0, 30.0)]
+
+
+@pytest.fixture(scope="module")
+def waits(tmp_path_factory):
+    """A lab with two nodes, and the file while which is there the shop is down."""
+    with Lab(nodes=2) as made:
+        made.start(Buyer, id="first").call.buy().result(60)
+        made.breaker("shop").tune(**QUICK)
+        yield made, tmp_path_factory.mktemp("shop") / "down"
+
+
+NONE = Limit(0, 60.0)
+"""Who is restarted once is given up."""
+
+WAITED = ("held again", "another asks", "a node dies", "a probe fails", "another breaker", "tuned")
+"""What may happen while agents wait."""
+
+
+@settings(max_examples=8)
+@given(agents=st.integers(1, 5), story=st.lists(st.sampled_from(WAITED), min_size=1, max_size=5))
+def test_whatever_happens_nothing_of_an_agent_is_spent_while_it_waits(waits, agents, story):
+    """No life, no delivery, no restart, nothing of a budget: each message is answered by its first delivery."""
+    lab, down = waits
+    breaker, tag = lab.breaker("shop"), uuid.uuid4().hex[:8]
+    breaker.open()
+    down.touch()
+    buyers: list[Any] = []
+    replies: list[Any] = []
+
+    def ask() -> None:
+        buyers.append(lab.start(child(Buyer, id=f"{tag}-{len(buyers)}", own_limit=NONE, budget=Budget(tokens=1))))
+        replies.append(buyers[-1].call.buy(str(down)))
+        wait_for(lambda: breaker.waiting == len(buyers))
+
+    for _ in range(agents):
+        ask()
+    for what in story:
+        if what == "held again":
+            breaker.open()
+        elif what == "another asks":
+            ask()
+        elif what == "a node dies":
+            number = buyers[0].node
+            os.kill(lab._runtime.desk.pool.nodes[number].process.pid, signal.SIGKILL)
+            wait_for(lambda number=number: buyers[0].node not in (number, None) and breaker.waiting == len(buyers))
+        elif what == "a probe fails":
+            probes = breaker.history().state.tolist().count("half_open")
+            breaker.open(0.001)
+            wait_for(lambda probes=probes: breaker.history().state.tolist().count("half_open") > probes)
+            breaker.open()
+            wait_for(lambda: breaker.waiting == len(buyers))
+        elif what == "another breaker":
+            lab.breaker("anthropic").open()
+            lab.breaker("anthropic").close()
+        else:
+            breaker.tune(**QUICK)
+
+        assert {buyer.status for buyer in buyers} == {"waiting"}
+        assert {buyer.info()["handled"] for buyer in buyers} == {0}
+        assert {buyer.budget.used.tokens for buyer in buyers} == {0}
+
+    down.unlink()
+    breaker.close()
+    assert [reply.result(60) for reply in replies] == ["bought"] * len(buyers)
+    assert [buyer.state["bought"] for buyer in buyers] == [1] * len(buyers)
+    mine = f"path.str.startswith('/{tag}-')"
+    assert lab.messages().query(mine).deliveries.tolist() == [1] * len(buyers)
+    assert set(lab.restarts().query(mine).reason) <= {"node_down"}  # which is counted against nobody

@@ -17,7 +17,7 @@ from agentlab.faults import KINDS, Fault, fault
 from agentlab.models import MessagesClient
 from agentlab.models.model import client_for
 from agentlab.sim import Simulator
-from agentlab.sim.minds import script
+from agentlab.sim.minds import MINDS, script
 from agentlab.sim.modes import MODES
 from tests.simulated import ADD, user
 
@@ -74,6 +74,27 @@ async def test_a_tool_call_comes_with_its_input_parsed(client, stream):
     (block,) = message["content"]
     assert message["stop_reason"] == "tool_use"
     assert (block["type"], block["name"], block["input"]) == ("tool_use", "add", {"a": 1, "b": 2})
+
+
+async def test_the_stable_prefix_is_marked_for_the_cache_on_the_wire():
+    """Tools, system and the newest message; and who wants no marks sends none."""
+    heard: list[Any] = []
+
+    def listen(ask: Any) -> Any:
+        heard.append(ask.body)
+        return MINDS["sim-echo"](ask)
+
+    async with Simulator(minds={"sim-listens": listen}) as sim:
+        for caching in (True, False):
+            client = MessagesClient(sim.base_url, sim.api_key, model="sim-listens", caching=caching)
+            await client.create(messages=[user(LONG)], max_tokens=9, system="Be kind.", tools=[ADD])
+            await client.close()
+
+    mark = {"cache_control": {"type": "ephemeral"}}
+    marked, plain = heard
+    assert [marked["system"][-1], marked["tools"][-1]] == [{"type": "text", "text": "Be kind."} | mark, ADD | mark]
+    assert marked["messages"] == [user([{"type": "text", "text": LONG} | mark])]
+    assert (plain["system"], plain["tools"], plain["messages"]) == ("Be kind.", [ADD], [user(LONG)])
 
 
 async def test_tokens_can_be_counted(client):

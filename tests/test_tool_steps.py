@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentlab import Agent, Assistant, Lab, open_store, tool
+from agentlab import Agent, Assistant, Budget, Lab, open_store, tool
 from agentlab.errors import AgentDown
 from agentlab.store.schema import whole
 from tests.conftest import wait_for
@@ -144,6 +144,26 @@ def test_a_model_call_shows_its_prompt_and_its_tokens(lab):
     row = lab.agents().set_index("path").loc["/clerk"]
     assert (row["tokens_in"], row["tokens_out"]) == (calls["tokens_in"].sum(), calls["tokens_out"].sum())
     assert lab.steps().query("kind == 'tool'")["tokens_in"].isna().all()
+
+
+class Regular(Assistant):
+    """Its model has read most of what it is sent before."""
+
+    model = "sim-regular"
+
+
+def test_tokens_of_a_cache_are_in_the_frames(lab):
+    """As the provider bills them over the wire: all that was read counts, and so much of it came from its cache."""
+    usage = {"input_tokens": 10, "cache_creation_input_tokens": 30, "cache_read_input_tokens": 90, "output_tokens": 2}
+    lab.sim.scripts(sim_regular=[{"content": [{"type": "text", "text": "as ever"}], "usage": usage}])
+    regular = lab.start(Regular, id="regular", budget=Budget(tokens=2000))
+
+    assert regular.call.ask("The usual, please.").result(60) == "as ever"
+
+    assert lab.steps(path="/regular")["tokens_in"].tolist() == [130]
+    (spent,) = lab.spend().query("who == '/regular'").to_dict("records")
+    assert (spent["tokens_in"], spent["tokens_cached"], spent["tokens_out"]) == (130, 90, 2)
+    assert regular.budget.used.tokens == 132
 
 
 def test_a_store_keeps_prompts_whole_and_tokens(tmp_path):

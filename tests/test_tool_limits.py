@@ -189,6 +189,30 @@ async def test_a_thread_at_its_timeout_is_told_to_end():
     wait_for(lambda: "agentlab-tool-spin" not in {thread.name for thread in threading.enumerate()})
 
 
+async def test_what_a_thread_gives_after_its_timeout_is_heard_by_nobody():
+    """It may come back from where nobody reaches it: no result, and no error, of it goes anywhere."""
+    back, odd = threading.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, about: odd.append(about))
+
+    @tool(timeout=SOON)
+    def late(fail: bool) -> str:
+        back.wait(60)
+        if fail:
+            raise ValueError("late")
+        return "late"
+
+    for fail in (False, True):
+        with pytest.raises(ToolFailed, match="not done at its timeout"):
+            await late.run({"fail": fail})
+    back.set()
+    await asyncio.to_thread(
+        wait_for, lambda: "agentlab-tool-late" not in {thread.name for thread in threading.enumerate()}
+    )
+    await asyncio.sleep(0)  # what they have left for the loop is done
+
+    assert odd == []
+
+
 async def test_an_async_tool_at_its_timeout_is_cancelled():
     """Its own clean-up runs; a TimeoutError of its own is no late end."""
     cleaned = []

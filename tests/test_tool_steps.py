@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,3 +180,79 @@ def test_a_store_keeps_prompts_whole_and_tokens(tmp_path):
         assert stored._store.select(f"SELECT length({whole('input')}) FROM step") == [(5000,)]
     with Lab(path, nodes=1) as lab:
         assert lab.agents().set_index("path").loc["/clerk", ["tokens_in", "tokens_out"]].tolist() == spent
+
+
+def mark(place: str) -> None:
+    """Leave a sign."""
+    Path(place).touch()
+
+
+def is_marked(place: str) -> bool:
+    """Whether somebody has."""
+    return Path(place).exists()
+
+
+@tool
+async def block(place: str) -> str:
+    """Hold the loop until somebody else says so, as one does who forgets that a call of it blocks."""
+    mark(f"{place}.begun")
+    while not is_marked(place):
+        time.sleep(0.01)  # noqa: ASYNC251  # what this is about
+    return "free"
+
+
+@tool
+async def hang(place: str) -> str:
+    """Never answer."""
+    mark(place)
+    await asyncio.Event().wait()
+    return "never"
+
+
+class Porter(Agent):
+    """Opens for others."""
+
+    async def open(self, place: str) -> None:
+        """Now."""
+        mark(place)
+
+
+class Busy(Assistant):
+    """Its model asks for tools that do not come back by themselves."""
+
+    model = "sim-busy"
+    tools = (block, hang)
+
+
+def test_a_tool_that_blocks_the_loop_holds_nobody(lab, tmp_path):
+    """Its neighbour is served on the same node, and sets it free."""
+    place = tmp_path / "open"
+    lab.sim.scripts(sim_busy=[{"tool": "block", "input": {"place": str(place)}}, "done"])
+    busy, porter = lab.start(Busy, id="blocks"), lab.start(Porter, id="porter")
+    reply = busy.call.ask("go")
+    wait_for(lambda: is_marked(f"{place}.begun"))
+
+    porter.call.open(str(place)).result(60)
+
+    assert reply.result(60) == "done"
+    assert lab.steps(path="/blocks").query("kind == 'tool'")["output"].tolist() == ["'free'"]
+
+
+def test_a_tool_that_is_cancelled_leaves_no_half_of_anything(lab, tmp_path):
+    """Its row is closed, the conversation is as before the message, and the next question is answered."""
+    place = tmp_path / "begun"
+    lab.sim.scripts(sim_busy=[{"tool": "hang", "input": {"place": str(place)}}])
+    busy = lab.start(Busy, id="hangs")
+    reply = busy.call.ask("go")
+    wait_for(place.exists)
+
+    assert reply.cancel()
+    wait_for(reply.done)
+    lab.wait_idle(60)
+
+    assert busy.state["messages"] == []
+    steps = lab.steps(path="/hangs").query("kind == 'tool'")
+    assert steps["outcome"].tolist() == ["failed"]
+    assert steps["output"].str.startswith("CancelledError").tolist() == [True]
+    lab.sim.scripts(sim_busy=["Here I am."])
+    assert busy.call.ask("Well?").result(60) == "Here I am."

@@ -65,7 +65,7 @@ class Scripted(Assistant):
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """One lab for all: a simulator and its nodes take longer to start than a test."""
-    with Lab() as made:
+    with Lab(stall_notice=60.0, stall_seconds=120.0) as made:  # a busy machine moves nobody
         yield made
 
 

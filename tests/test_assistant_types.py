@@ -52,7 +52,7 @@ class Planner(Assistant):
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """One lab for all."""
-    with Lab(nodes=1) as made:
+    with Lab(nodes=1, stall_notice=60.0, stall_seconds=120.0) as made:  # a busy machine moves nobody
         yield made
 
 

@@ -17,7 +17,7 @@ from tests.failing import SOON, Asker, Brittle, Echo, Patient, Worker, rows
 @pytest.fixture(scope="module")
 def soon() -> Iterator[Lab]:
     """A lab that does not wait long; one for all, with one simulator."""
-    with Lab(nodes=1, on_fault=SOON) as made:
+    with Lab(nodes=1, on_fault=SOON, stall_notice=60.0, stall_seconds=120.0) as made:  # a busy machine moves nobody
         yield made
 
 

@@ -69,7 +69,7 @@ QUICK = {"window": 60.0, "cooldown": 0.1, "longest": 0.5, "agents": 3}
 @pytest.fixture
 def lab():
     """One node, and a shop that somebody has bought from, so that its breaker is known; it is closed."""
-    with Lab(nodes=1) as made:
+    with Lab(nodes=1, stall_notice=60.0, stall_seconds=120.0) as made:  # a busy machine moves nobody
         assert made.start(Buyer, id="first").call.buy().result(60) == "bought"
         yield made
 
@@ -329,7 +329,7 @@ def test_the_headers_of_rate_limits_are_read():
 @pytest.fixture(scope="module")
 def waits(tmp_path_factory):
     """A lab with two nodes, and the file while which is there the shop is down."""
-    with Lab(nodes=2) as made:
+    with Lab(nodes=2, stall_notice=60.0, stall_seconds=120.0) as made:  # as above
         made.start(Buyer, id="first").call.buy().result(60)
         made.breaker("shop").tune(**QUICK)
         yield made, tmp_path_factory.mktemp("shop") / "down"

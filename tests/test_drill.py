@@ -180,7 +180,7 @@ class Held(Agent):
 
 def test_moves_are_counted_if_somebody_of_the_drill_is_to_blame():
     """A node that an agent ends takes its neighbour along, and that is a restart; one that the machine ends is none."""
-    with Lab(nodes=1) as lab:
+    with Lab(nodes=1, stall_notice=60.0, stall_seconds=120.0) as lab:
         good, bad = lab.start(Held, id="good"), lab.start(Held, id="bad")
         lab.wait_idle(60)
         born = lab.events().query("kind == 'node_started'")["detail"]

@@ -85,7 +85,7 @@ def file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def lab(folder, file):
     """One lab for all, with the liar: a bridge takes seconds to start."""
-    with Lab(file, nodes=2) as made:
+    with Lab(file, nodes=2, stall_notice=60.0, stall_seconds=120.0) as made:  # a busy machine moves nobody
         made.start(
             mcp_server("liar", command=[sys.executable, str(HERE / "mcp_liar.py"), str(folder)], own_limit=PLENTY)
         )

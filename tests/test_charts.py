@@ -99,6 +99,15 @@ def test_a_chart_is_the_same_bytes_every_time(draw, frame):
     assert svg(draw(frame)) == svg(draw(frame))
 
 
+def test_a_still_picture_says_what_is_below_the_mouse():
+    """Each bar has the title that a tooltip would have, with what a hostile reason says as text."""
+    bars = re.findall(r"<path[^>]*><title>([^<]*)</title></path>", svg(charts.restarts(RESTARTS)))
+
+    assert [each for each in bars if "/counter" in each and "killed" in each]
+    assert [each for each in bars if "&lt;b&gt;bad&lt;/b&gt;" in each]
+    assert len(bars) == len(RESTARTS)
+
+
 def test_a_chart_of_many_rows_stays_small():
     """100,000 restarts of 5,000 agents for 500 reasons are at most 20 bars of 8 colours."""
     many = pd.DataFrame(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from agentlab import Budget, Lab, Supervisor
-from agentlab.errors import InvalidSpec, RunDiffers, SamplesFailed
+from agentlab.errors import InvalidArgument, InvalidSpec, RunDiffers, SamplesFailed
 from agentlab.evals import Sample, Score, evaluate, exact, includes, open_run
 from agentlab.evals.ledger import EVALS, LEDGER, Ledger, rows_of, run_path
 from tests.conftest import wait_for
@@ -44,6 +44,22 @@ def test_each_sample_and_epoch_is_a_row_with_its_score_and_its_price(shared):
     assert run.counts()["scored"] == 6
     assert shared.agents()["path"].str.startswith("/evals/rows/").sum() == 1  # the ledger
     assert set(run.steps()["id"]) == {"q0", "q1", "q2"}
+
+
+def test_a_conversation_is_read_when_its_agent_is_gone(shared):
+    """Question, calls of the tool with their names, results, answer; also from the file; another sample is refused."""
+    run = evaluate(Clerk, questions(2), includes(), epochs=2, lab=shared, name="said")
+    said = run.transcript("q1", epoch=2)
+    answer = run.samples().query("id == 'q1' and epoch == 2")["output"].item()
+
+    assert said["kind"].tolist() == ["text", *["tool_use", "tool_result"] * 2, "text"]
+    assert said["role"].tolist() == ["user", "assistant"] * 3
+    assert said["name"].dropna().tolist() == ["add"] * 4
+    assert said["text"].iloc[0] == questions(2)[1]["input"]
+    assert said["text"].iloc[-1] == answer
+    for id_, epoch in (("q2", 1), ("q1", 3), (None, 1)):
+        with pytest.raises(InvalidArgument, match="has no sample"):
+            run.transcript(id_, epoch)
 
 
 def test_faults_on_the_way_change_no_score(shared):

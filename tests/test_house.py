@@ -249,13 +249,6 @@ def test_the_readme_does_what_it_says(tmp_path):
     run(sys.executable, str(ROOT / "tests" / "run_readme.py"), str(ROOT / "README.md"), cwd=tmp_path)
 
 
-def test_every_picture_of_the_readme_is_there():
-    """An image that README.md shows is committed."""
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-
-    assert [picture for picture in pictures if not (ROOT / picture).is_file()] == []
-
-
 def test_the_licence_is_bsd_3_clause():
     """LICENSE is Jupyter's licence, and pyproject.toml says so."""
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")

@@ -91,8 +91,9 @@ def scores(source: pd.DataFrame | HasRun, *others: pd.DataFrame | HasRun) -> alt
 def by_sample(source: pd.DataFrame | HasRun, metric: str | None = None) -> alt.Chart | alt.LayerChart:
     """A heat map of samples and epochs: the colour is the score, red what was not scored; the lowest come first.
 
-    A cell's tooltip has the path of its agent, by which ``open_store(...)`` finds its conversation. More than 60
-    samples: those with the lowest scores are drawn; more than 40 epochs: the first, though all count.
+    A cell's tooltip has its sample and epoch, for which ``run.transcript(id, epoch)`` is the conversation, and the path
+    of its agent. More than 60 samples: those with the lowest scores are drawn; more than 40 epochs: the first, though
+    all count.
 
     Args:
         source: A run, or its ``run.samples()``. Read: ``id``, ``epoch``, ``disposition``, ``score.<metric>``.

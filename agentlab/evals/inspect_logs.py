@@ -6,21 +6,19 @@ is in each sample's ``store``, below ``agentlab:``.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlab.errors import InvalidSpec
+from agentlab.evals.conversations import block_text, content_text, conversation
 from agentlab.evals.ledger import rows_of
 from agentlab.evals.samples import Sample, read
 from agentlab.ground.given import shown
-from agentlab.store.database import Store
-from agentlab.store.schema import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,37 +90,6 @@ def samples_from_inspect(task_or_log: Any) -> list[Sample]:
         )  # fmt: skip
     once = {getattr(each, "id", None) or number: each for number, each in enumerate(found, 1)}
     return read(list(once.values()))  # of a log each sample once, whatever its epochs
-
-
-def conversation(store: Store, path: str) -> list[JSON]:
-    """What an agent and its model have said, in the words of the Messages API, from its steps: it is long removed.
-
-    An answer that is too long for the steps' frame is a text, and cut there.
-    """
-    sql = (
-        f"SELECT {whole('input')}, {whole('output')} FROM step"  # noqa: S608  # names of ours
-        " WHERE path = ? AND kind = 'model' AND replayed = 0 AND outcome = 'ok' ORDER BY id"
-    )
-    found: list[JSON] = []
-    for said, answered in store.select(sql, (path,)):
-        found.append({"role": "user", "content": _blocks(said, json.loads)})
-        found.append({"role": "assistant", "content": _blocks(answered, _content_of)})
-    return found
-
-
-def _blocks(text: str, parse: Callable[[str], Any]) -> Any:
-    """Blocks, where that is what a text says; else the text."""
-    try:
-        found = parse(text)
-    except (ValueError, SyntaxError, KeyError, TypeError):
-        return text
-    return (
-        found if isinstance(found, list) and all(isinstance(each, dict) and "type" in each for each in found) else text
-    )
-
-
-def _content_of(reply: str) -> Any:
-    return ast.literal_eval(reply)["content"]
 
 
 def _inspect(part: str, who: str) -> Any:
@@ -213,7 +180,7 @@ def messages_of(said: Sequence[JSON]) -> list[Any]:
     for message in said:
         blocks = message["content"]
         blocks = [{"type": "text", "text": blocks}] if isinstance(blocks, str) else blocks
-        text = "\n".join(_block(block) for block in blocks if block["type"] not in ("tool_use", "tool_result"))
+        text = "\n".join(block_text(block) for block in blocks if block["type"] not in ("tool_use", "tool_result"))
         if message["role"] == "assistant":
             calls = [block for block in blocks if block["type"] == "tool_use"]
             names |= {block["id"]: block["name"] for block in calls}
@@ -221,23 +188,13 @@ def messages_of(said: Sequence[JSON]) -> list[Any]:
             found.append(model.ChatMessageAssistant(content=text, tool_calls=asked or None))
             continue
         for block in (block for block in blocks if block["type"] == "tool_result"):
-            told = _content(block.get("content"))
+            told = content_text(block.get("content"))
             wrong = tool.ToolCallError("unknown", told) if block.get("is_error") else None
             id_ = block["tool_use_id"]
             found.append(model.ChatMessageTool(content=told, tool_call_id=id_, function=names.get(id_), error=wrong))
         if text or not any(block["type"] == "tool_result" for block in blocks):
             found.append(model.ChatMessageUser(content=text))
     return found
-
-
-def _block(block: JSON) -> str:
-    return str(block.get("text") or block.get("thinking") or f"[{block['type']}]")
-
-
-def _content(content: Any) -> str:
-    if isinstance(content, list):
-        return "\n".join(_block(each) for each in content)
-    return "" if content is None else str(content)
 
 
 def _text(value: Any) -> str:

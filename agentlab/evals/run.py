@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentlab.control.progress import in_notebook
-from agentlab.errors import CallTimeout, SamplesFailed
+from agentlab.errors import CallTimeout, InvalidArgument, SamplesFailed
 from agentlab.evals import figures
+from agentlab.evals.conversations import conversation, said_frame
 from agentlab.evals.dispositions import DISPOSITIONS
 from agentlab.evals.ledger import JUDGES, rows_of, run_path, runs_in
 from agentlab.evals.progress import Standings, show
 from agentlab.evals.reducers import Reducer
 from agentlab.evals.results import deeds, reduced_frame, sample_frame
 from agentlab.evals.samples import Sample, places
-from agentlab.ground.given import file_of
+from agentlab.ground.given import file_of, shown
 from agentlab.ground.interrupts import whole
 from agentlab.ground.texts import safe
 from agentlab.ground.words import counted
@@ -244,6 +245,31 @@ class Run:
     def events(self) -> pd.DataFrame:
         """The lab's frame of events, of this run's samples, with id and epoch."""
         return self._joined(lambda lab: lab.events())
+
+    def transcript(self, id: str, epoch: int = 1) -> pd.DataFrame:
+        """What the agent of a sample and its model said, one row per block, oldest first.
+
+        ``role`` is user or assistant, ``kind`` text, tool_use or tool_result, ``name`` the tool's, ``text`` what was
+        said. It is there when the agent has long been removed; without a row if no model was called.
+
+        Args:
+            id: The sample's.
+            epoch: Which of its epochs, from 1.
+
+        Raises:
+            InvalidArgument: The run has no such sample or epoch.
+        """
+        place = next((place for place, key in self._keys().items() if key == (id, epoch)), None)
+        if place is None:
+            raise InvalidArgument(
+                f"transcript: run {self.name!r} has no sample {shown(id)} with an epoch {shown(epoch)}. "
+                "What it has: run.samples()[['id', 'epoch']]."
+            )
+        with self._labs() as labs:
+            own = labs[None]._read()
+            rows = {(row["id"], row["epoch"]): row.get("store") for row in rows_of(own, self.name)}
+            home = labs.get(rows.get((id, epoch)), labs[None])._read()
+            return said_frame(conversation(home, f"{run_path(self.name)}/{place}"))
 
     def _joined(self, take: Callable[[Frames], pd.DataFrame]) -> pd.DataFrame:
         import pandas as pd

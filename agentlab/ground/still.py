@@ -23,6 +23,11 @@ STYLE = (
     f"@container (width<{FROM['middle']}px){{{OF}middle{{display:none!important}}"
     f"{OF}narrow{{display:block!important;min-width:{FROM['narrow']}px}}}}"
 )
+MARK = re.compile(
+    r'(<(path|text|line|image)\b[^<>]*?aria-label="([^"]*)"[^<>]*?aria-roledescription="(?!axis|title|legend)[^"]*"[^<>]*?)'
+    r"(?:/>|>([^<>]*)</\2>)"
+)
+"""A mark that says in words what it shows; what is no mark (an axis, a title) says so."""
 
 
 def still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
@@ -63,5 +68,12 @@ def _draw(spec: dict[str, Any]) -> str:
     import vl_convert
 
     drawn = vl_convert.vegalite_to_svg(spec, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
+    drawn = MARK.sub(_with_tooltip, drawn)
     # A size of its own would be kept by a page that shows it as an image, and cut where the cell is narrower.
     return re.sub(r' width="\d+" height="\d+"', ' width="100%"', drawn, count=1)
+
+
+def _with_tooltip(mark: re.Match[str]) -> str:
+    """A still picture has no script that shows a tooltip; a title is shown by each browser below the mouse."""
+    tag, name, told, text = mark.groups()
+    return f"{tag}><title>{told}</title>{text or ''}</{name}>"

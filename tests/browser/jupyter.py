@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +34,12 @@ SETTINGS = {
     },
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
 }
+
+
+def for_the_readme(picture: Path) -> None:
+    """Put a picture into the README, if ``AGENTLAB_PICTURE=1``."""
+    if os.environ.get("AGENTLAB_PICTURE"):
+        shutil.copy(picture, Path(__file__).parents[2] / ".github" / picture.name)
 
 
 def wait_for(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> object:

@@ -6,7 +6,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.accessible import barriers
 from tests.browser.conftest import SIZE
-from tests.browser.jupyter import OUTPUT, Notebook
+from tests.browser.jupyter import OUTPUT, Notebook, for_the_readme
 
 START = """
 from agentlab import Agent, Assistant, Lab, Supervisor, child, open_store
@@ -71,7 +71,8 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     view = dashboard(notebook)
     row(view, "/team/right").click()
     view.locator(".agentlab-inspector[data-mood='live'] .al-life").nth(1).wait_for()
-    view.screenshot(path=OUTPUT / "dashboard.png")
+    view.screenshot(path=OUTPUT / "dashboard.png", scale="css")
+    for_the_readme(OUTPUT / "dashboard.png")
     found = barriers(view)
 
     view.locator(".agentlab-stream .al-chip[data-kind='crashed']").click()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.jupyter import Notebook, wait_for
+from tests.browser.jupyter import Notebook, for_the_readme, wait_for
 
 START = """
 import asyncio
@@ -369,7 +367,7 @@ def test_hostile_text_is_only_text(notebook: Notebook):
 
 
 def test_a_picture_for_the_readme(notebook: Notebook):
-    """The tree just after a crash; ``AGENTLAB_PICTURE=1`` puts it into the README."""
+    """The tree just after a crash."""
     notebook.page.set_viewport_size({"width": 1120, "height": 900})
     notebook.write(SCENE, "lab.tree()").run_all()
     notebook.expect("live")
@@ -382,8 +380,7 @@ def test_a_picture_for_the_readme(notebook: Notebook):
     picture = notebook.screenshot("tree")
 
     assert "ada.crash()" in notebook.inspector()
-    if os.environ.get("AGENTLAB_PICTURE"):
-        shutil.copy(picture, Path(__file__).parents[2] / ".github" / "tree.png")
+    for_the_readme(picture)
 
 
 def test_a_breaker_is_a_row_with_buttons(notebook: Notebook):

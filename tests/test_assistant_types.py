@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -11,6 +13,7 @@ import pytest
 from agentlab import Assistant, Lab, tool
 from agentlab.errors import AgentDown, InvalidAnswer, InvalidArgument
 from agentlab.sim import Control, control
+from tests.conftest import wait_for
 
 
 class Invoice(pydantic.BaseModel):
@@ -47,6 +50,23 @@ class Planner(Assistant):
 
     model = "sim-planner"
     tools = (price,)
+
+
+@tool
+def fetch(text: str) -> str:
+    """Fetch something; the last one waits for a word."""
+    with Path(text).open("a") as file:
+        file.write("x")
+    while text.endswith("last") and not Path(f"{text}.go").exists():
+        time.sleep(0.01)
+    return "fetched"
+
+
+class Shopper(Assistant):
+    """Asks for several things at once."""
+
+    model = "sim-planner"
+    tools = (fetch,)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +153,7 @@ def test_an_answer_that_never_fits_is_a_crash_with_its_cause(lab, sim):
 
 
 def test_tools_of_one_turn_are_steps_side_by_side(lab, sim):
-    """Three calls in one turn, three steps, results in the order of the calls; a kill in between repeats none."""
+    """Three calls in one turn, three steps, results in the order of the calls."""
     planner = lab.start(Planner, id="planner")
 
     answer = planner.call.ask("tea; milk; sugar").result(60)
@@ -141,6 +161,22 @@ def test_tools_of_one_turn_are_steps_side_by_side(lab, sim):
     steps = lab.steps().query("path == '/planner' and kind == 'tool'")
     assert answer == "- tea: tea costs 3\n- milk: milk costs 3\n- sugar: sugar costs 3"
     assert sorted(steps["output"]) == ["'milk costs 3'", "'sugar costs 3'", "'tea costs 3'"]
+
+
+def test_a_kill_in_the_middle_of_a_turn_repeats_no_tool_that_has_ended(lab, sim, tmp_path):
+    """Two of three side by side are done: the next life finds them in the journal, and runs the third again."""
+    names = [str(tmp_path / name) for name in ("tea", "milk", "last")]
+    shopper = lab.start(Shopper, id="shopper")
+    reply = shopper.call.ask("; ".join(names))
+    done = "path == '/shopper' and kind == 'tool' and outcome == 'ok'"
+    wait_for(lambda: len(lab.steps().query(done)) == 2 and Path(names[2]).exists())
+
+    shopper.kill()
+    Path(f"{names[2]}.go").touch()
+
+    assert reply.result(60) == "\n".join(f"- {name}: fetched" for name in names)
+    assert [Path(name).read_text() for name in names] == ["x", "x", "xx"]
+    assert lab.steps().query(done)["replayed"].tolist().count(1) == 2
 
 
 def test_another_model_in_its_place_is_said_in_the_log(lab):

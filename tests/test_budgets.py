@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlab import Agent, Assistant, Budget, Lab, Ref, Supervisor, child, open_store
+from agentlab import Agent, Assistant, Budget, Lab, Ref, Supervisor, child, open_store, tool
 from agentlab.errors import IncompleteStream, InvalidSpec
 from agentlab.faults import fault
 from agentlab.models.prices import cost_of
@@ -277,6 +277,56 @@ def test_cost_is_reckoned_and_what_was_wasted_is_told(lab):
     assert "1 cut short, so at least" in repr(priced.budget)
     assert lab.agents().set_index("path").loc["/priced", "cost_usd"] == pytest.approx(row["cost_usd"])
     assert lab.steps(path="/priced")["cost_usd"].sum() == pytest.approx(row["cost_usd"])
+
+
+class Clever:
+    """A model with a price: it asks for a tool, then answers."""
+
+    name = "claude-haiku-4-5"
+
+    async def create(self, *, messages: Any, **request: Any) -> dict[str, Any]:
+        """Bill a million tokens in."""
+        block: dict[str, Any] = {"type": "text", "text": "yes"}
+        if isinstance(messages[-1]["content"], str):
+            block = {"type": "tool_use", "id": "use-1", "name": "look", "input": {}}
+        stop = "tool_use" if block["type"] == "tool_use" else "end_turn"
+        usage = {"input_tokens": 1_000_000, "output_tokens": 1}
+        return {"role": "assistant", "model": self.name, "content": [block], "stop_reason": stop, "usage": usage}
+
+
+@tool
+def look() -> str:
+    """Look."""
+    return "seen"
+
+
+class Unsteady(Assistant):
+    """Has its answer, and dies of it in its first life."""
+
+    model: ClassVar[Any] = Clever()
+    tools = (look,)
+
+    async def decide(self) -> str:
+        """Ask."""
+        said = await self.ask("Shall we?")
+        if self.incarnation == 1:
+            raise ValueError("I cannot believe it")
+        return said
+
+
+def test_what_was_useful_replayed_for_nothing_and_wasted_is_told_apart(lab):
+    """The last step before a crash is taken back and made again: paid twice, once in vain; those before cost once."""
+    unsteady = lab.start(Unsteady, id="unsteady", budget=Budget(cost_usd=100.0))
+
+    assert unsteady.call.decide().result(60) == "yes"
+
+    steps = lab.steps(path="/unsteady").query("kind == 'model'")
+    (row,) = lab.spend().query("who == '/unsteady'").to_dict("records")
+    assert steps["outcome"].tolist() == ["ok", "rewound", "ok", "ok"]
+    assert steps["replayed"].tolist() == [0, 0, 1, 0]
+    assert (row["calls"], row["replayed"], row["tokens_out"]) == (3, 1, 3)
+    assert row["wasted_usd"] == pytest.approx(row["cost_usd"] / 3)
+    assert unsteady.budget.used.cost_usd == pytest.approx(row["cost_usd"])
 
 
 def test_an_unknown_price_is_said(lab):

@@ -172,6 +172,7 @@ def test_a_server_that_dies_is_restarted_and_each_call_in_hand_has_its_fault(lab
     assert calls(folder, "hang") == before + 2
     steps = lab.steps().query("path == '/reader' and name == 'die_once'")
     assert list(steps["fault"].dropna().unique()) == ["server_down"]
+    assert {fault(kind).scope for kind in ("server_down", "unreached", "tool_failed", "in_doubt")} == {"tool"}
 
 
 def test_a_server_that_comes_back_is_waited_for(lab):

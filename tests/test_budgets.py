@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -306,6 +307,11 @@ class Unsteady(Assistant):
     model: ClassVar[Any] = Clever()
     tools = (look,)
 
+    async def brood(self) -> None:
+        """Ask, and make nothing of it."""
+        await self.ask("Or not?")
+        await asyncio.Event().wait()
+
     async def decide(self) -> str:
         """Ask."""
         said = await self.ask("Shall we?")
@@ -315,7 +321,7 @@ class Unsteady(Assistant):
 
 
 def test_what_was_useful_replayed_for_nothing_and_wasted_is_told_apart(lab):
-    """The last step before a crash is taken back and made again: paid twice, once in vain; those before cost once."""
+    """A step before a crash is made again: paid twice, once in vain. So is all of a message that was taken back."""
     unsteady = lab.start(Unsteady, id="unsteady", budget=Budget(cost_usd=100.0))
 
     assert unsteady.call.decide().result(60) == "yes"
@@ -327,6 +333,17 @@ def test_what_was_useful_replayed_for_nothing_and_wasted_is_told_apart(lab):
     assert (row["calls"], row["replayed"], row["tokens_out"]) == (3, 1, 3)
     assert row["wasted_usd"] == pytest.approx(row["cost_usd"] / 3)
     assert unsteady.budget.used.cost_usd == pytest.approx(row["cost_usd"])
+
+    reply = unsteady.call.brood()
+    wait_for(lambda: len(lab.steps(path="/unsteady").query("kind == 'model'")) == 6)
+    assert lab.spend().query("who == '/unsteady'")["wasted_usd"].item() == pytest.approx(row["wasted_usd"])
+    assert reply.cancel()
+    wait_for(reply.done)
+    lab.wait_idle(60)
+
+    (after,) = lab.spend().query("who == '/unsteady'").to_dict("records")
+    assert after["cost_usd"] == pytest.approx(row["cost_usd"] / 3 * 5)
+    assert after["wasted_usd"] == pytest.approx(row["cost_usd"])  # the one before, and both of the message
 
 
 def test_an_unknown_price_is_said(lab):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
+import urllib.request
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -197,3 +201,45 @@ async def test_a_script_may_say_whole_turns(sim, client):
 
     assert [block.type for block in first.content] == ["text", "tool_use", "tool_use"]
     assert (second.stop_reason, second.stop_details.type, second.usage.output_tokens) == ("refusal", "refusal", 77)
+
+
+LETTERS = {
+    "message_start": "s", "ping": "p", "content_block_start": "b", "content_block_delta": "d",
+    "content_block_stop": "e", "message_delta": "m", "message_stop": "z",
+}  # fmt: skip
+
+
+def streamed(sim: Simulator, body: dict[str, Any]) -> tuple[str, bytes]:
+    """A stream as it comes over the wire: what it says it is, and its bytes."""
+    request = urllib.request.Request(
+        f"{sim.base_url}/v1/messages", json.dumps(body).encode(), {"authorization": f"Bearer {sim.api_key}"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return answer.headers["content-type"], answer.read()
+
+
+async def test_a_stream_is_of_the_grammar_to_the_byte(sim):
+    """Every event by its name, blocks in their order and one at a time, counts that grow; no argument is one ``""``."""
+    sim.set_scripts({"sim-all": [["Let me see.", {"tool": "now", "input": {}}, {"tool": "add", "input": {"a": 1}}]]})
+    tools = [ADD, {"name": "now", "input_schema": {"type": "object"}}]
+    body = {**THINK, "model": "sim-all", "stream": True, "tools": tools, "messages": [user("What time is it?")]}
+
+    kind, sent = await asyncio.to_thread(streamed, sim, body)
+
+    frames = sent.decode().split("\n\n")
+    names, said = zip(*(frame.split("\n") for frame in frames[:-1]), strict=True)
+    events = [json.loads(line.removeprefix("data: ")) for line in said]
+    order = "".join(LETTERS[event["type"]] for event in events)
+    assert (kind, frames[-1]) == ("text/event-stream; charset=utf-8", "")
+    assert list(names) == [f"event: {event['type']}" for event in events]
+    assert re.fullmatch("sp*(b[dp]+ep*){4}mz", order)
+    indices = [event["index"] for event in events if "index" in event]
+    assert indices == sorted(indices)
+    assert sorted(set(indices)) == [0, 1, 2, 3]
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    kinds = [delta["type"] for delta in deltas]
+    assert list(dict.fromkeys(kinds)) == ["thinking_delta", "signature_delta", "text_delta", "input_json_delta"]
+    assert [delta["partial_json"] for delta in deltas if "partial_json" in delta] == ["", '{"a": 1}']
+    begun, ended = events[0]["message"], events[-2]
+    assert (begun["content"], begun["stop_reason"], begun["usage"]["output_tokens"]) == ([], None, 1)
+    assert (ended["delta"]["stop_reason"], ended["usage"]["output_tokens"] > 1) == ("tool_use", True)

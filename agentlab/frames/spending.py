@@ -23,7 +23,9 @@ SPEND = {
 _SUMS = (
     "SELECT path, name, sum(replayed = 0 AND coalesce(fault, '') <> 'budget'), sum(coalesce(tokens_in, 0)),"
     " sum(coalesce(tokens_out, 0)), sum(coalesce(tokens_cached, 0)), sum(cost_usd), sum(replayed),"
-    " sum(CASE WHEN outcome = 'ok' THEN NULL ELSE cost_usd END), count(cost_usd)"
+    # Wasted: a call that gave no answer, or one of a message that came to nothing.
+    " sum(CASE WHEN outcome <> 'ok' OR coalesce(message_key IN (SELECT key FROM message WHERE outcome <> 'ok'), 0)"
+    " THEN cost_usd END), count(cost_usd)"
     " FROM step WHERE kind = 'model' GROUP BY path, name ORDER BY min(id)"
 )
 
@@ -36,7 +38,7 @@ def spend(store: Store, *, by: By = "path", held: Mapping[tuple[str, str], int])
     that the provider read from its cache, ``tokens_cached``. ``cost_usd`` float64, NaN where nobody knows the price.
     ``reserved`` Int64: tokens that are held back for calls under way. ``replayed`` Int64: calls that the journal
     answered, for nothing. ``wasted_usd`` float64: of ``cost_usd`` what went for answers that nobody used: cut short,
-    refused, or taken back.
+    refused, or taken back with a step or with the whole message, which was cancelled, skipped or given up.
 
     Args:
         store: Where the steps are.

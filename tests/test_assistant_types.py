@@ -130,7 +130,7 @@ def test_a_type_that_no_model_can_answer_with_is_refused_where_the_call_is_made(
 def test_an_answer_that_does_not_fit_is_repaired_in_place(lab, sim):
     """The model is told what is wrong; nobody dies, and the whole exchange is the conversation."""
     sim.scripts(sim_clerk=["Ann owes 12.", '{"customer": "Ann"}', '```json\n{"customer": "Ann", "total": 12}\n```'])
-    clerk = lab.start(Clerk, id="clerk")
+    clerk = lab.start(Clerk, id="mender")
 
     invoice = clerk.call.ask_for(Invoice, "Who owes?").result(60)
 

@@ -92,6 +92,7 @@ LAB: dict[str, Callable[[Lab, Ref], object]] = {
     "start_many": lambda lab, ref: lab.start_many(Counter, 2, under=lab.start(Supervisor(unique()))),
     "spend": lambda lab, ref: lab.spend(),
     "steps": lambda lab, ref: lab.steps(),
+    "charts": lambda lab, ref: lab.charts(),
     "dashboard": lambda lab, ref: lab.dashboard(),
     "tree": lambda lab, ref: lab.tree(),
     "upgrade": lambda lab, ref: lab.upgrade(Counter),

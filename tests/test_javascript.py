@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright._impl._driver import compute_driver_executable
 
+from agentlab_widgets.charts import ChartsWidget
 from agentlab_widgets.dashboard import DashboardWidget
 from agentlab_widgets.inspector import InspectorWidget
 from agentlab_widgets.live import HERE as WIDGETS
@@ -21,7 +22,7 @@ from agentlab_widgets.tree import TreeWidget
 from tests.javascript.get_typescript import VERSION, get
 
 HERE = Path(__file__).parent / "javascript"
-SHOWN = (TreeWidget, InspectorWidget, TranscriptWidget, DashboardWidget, ProgressWidget)
+SHOWN = (TreeWidget, InspectorWidget, TranscriptWidget, DashboardWidget, ChartsWidget, ProgressWidget)
 STRICT = ("--strict", "--noImplicitAny", "false")  # what a value may be is noted, by JSDoc, where it helps a reader
 TARGET = ("--target", "es2022", "--lib", "es2022,dom,dom.iterable", "--typeRoots", ".")
 

@@ -129,7 +129,7 @@ def public(cls: type) -> set[str]:
 
 LAB: dict[str, dict[str, Any]] = {
     "agents": {}, "approvals": {}, "breaker": {"name": "sim"}, "breakers": {}, "chaos": {"plan": Plan()},
-    "chaos_log": {},
+    "chaos_log": {}, "charts": {},
     "checkpoints": {}, "close": {}, "dashboard": {}, "dead_letters": {}, "events": {}, "explain": {"ref": "/innocent"},
     "endpoint": {"ref": "/innocent"}, "feed": {}, "messages": {}, "publish": {"topic": "tea", "method": "add"},
     "report": {"path": "night.html"}, "restarts": {}, "resume": {}, "retry": {},

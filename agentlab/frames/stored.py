@@ -96,6 +96,21 @@ class Frames:
         """
         return importlib.import_module("agentlab_widgets").DashboardWidget(self)
 
+    def charts(self, *names: str) -> Any:
+        """Charts that are drawn anew while the lab runs; a span of time that is brushed above them filters them all.
+
+            lab.charts()                         # restarts, lifelines and latency
+            lab.charts("faults", "breaker")
+
+        Args:
+            names: Which of ``agentlab.charts``: ``restarts``, ``downtime``, ``lifelines``, ``intensity``, ``latency``,
+                ``sequence``, ``flame``, ``faults``, ``breaker``, ``spend`` (this one always of the whole time).
+
+        Raises:
+            InvalidArgument: There is no such chart of a lab.
+        """
+        return importlib.import_module("agentlab_widgets").ChartsWidget(self, *names)
+
     def _read(self) -> Store:
         return self._store
 

@@ -32,12 +32,17 @@ MARK = re.compile(
 
 def still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
     """The chart as HTML with a picture for each width, and as one picture for what reads no HTML."""
-    drawn = {name: _draw(fit(spec, width)) for name, width in WIDTHS.items()}
+    drawn = {name: picture(spec, width) for name, width in WIDTHS.items()}
     pictures = "".join(_shown(name, svg) for name, svg in drawn.items())
     return {
         "text/html": f'<div class="agentlab-chart"><style>{STYLE}</style>{pictures}</div>',
         "image/svg+xml": drawn["wide"],
     }
+
+
+def picture(spec: dict[str, Any], width: int) -> str:
+    """The chart as SVG, drawn for so many pixels."""
+    return _draw(fit(spec, width))
 
 
 def _shown(name: str, svg: str) -> str:

@@ -6,7 +6,7 @@ import test from "node:test";
 import { load } from "./load.mjs";
 
 const { newestOf, shownEvents, newStream } = await load(["newestOf", "shownEvents", "newStream"], "live.js", "stream.js");
-const { stacked } = await load(["stacked"], "live.js", "parts.js", "rates.js");
+const { stacked } = await load(["stacked"], "live.js", "parts.js", "bars.js");
 const { storedSplits, moved, bounded, hear } = await load(["storedSplits", "moved", "bounded", "hear"], "live.js", "dashboard.js");
 const { clockOf, holds } = await load(["clockOf", "holds"], "live.js", "player.js");
 

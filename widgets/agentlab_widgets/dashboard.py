@@ -123,7 +123,7 @@ class DashboardWidget(LiveWidget):
             module("Inspector", "inspector.js"),
             module("Transcript", "markdown.js", "transcript.js"),
             module("Stream", "stream.js"),
-            module("Rates", "rates.js"),
+            module("Rates", "bars.js", "rates.js"),
             assets("player.js", "dashboard.js"),
         ]
     )

@@ -277,6 +277,8 @@ class LiveWidget(anywidget.AnyWidget):
         make: Makes what it says and hears, from what sends to its browsers.
     """
 
+    _pane: Pane | None = None
+
     def __init__(self, make: Callable[[Send], Pane]) -> None:
         # A comm is answered where its last message came from. Were that this cell, its clicks would wait for cells.
         contextvars.copy_context().run(self._open)
@@ -289,14 +291,16 @@ class LiveWidget(anywidget.AnyWidget):
 
     def close(self) -> None:
         """End the view; the lab goes on."""
-        self._pane.end()
+        if self._pane is not None:  # what was refused as it was made ends, too
+            self._pane.end()
         super().close()
 
     def _speak(self, content: dict[str, Any], buffers: Sequence[bytes]) -> None:
         self.send(content, buffers)
 
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
-        self._pane.hear(content)
+        if self._pane is not None:
+            self._pane.hear(content)
 
 
 def assets(*names: str) -> str:

@@ -170,6 +170,9 @@ def test_chaos_changes_no_score(shared):
 
     assert run.counts()["scored"] == 8
     assert run.samples()["score.includes"].tolist() == [1.0] * 8
-    assert len(shared.chaos_log())
+    frame, strikes = run.samples().set_index("path"), shared.chaos_log()["path"].value_counts()
+    assert strikes.loc[strikes.index.isin(frame.index)].sum() > 0
+    assert frame["restarts"].tolist() == [strikes.get(path, 0) for path in frame.index]
+    assert (frame["attempts"] == frame["restarts"] + 1).all()
     with pytest.raises(InvalidSpec, match="chaos"):
         evaluate(Clerk, ["1 + 1"], includes(), lab=shared, name="wrong", chaos="kill")

@@ -26,6 +26,13 @@ def cpu(processes: Iterable[psutil.Process]) -> float:
     return total
 
 
+def cpu_with_ended(processes: Iterable[psutil.Process]) -> float:
+    """The same, with what their own children used that have ended."""
+    processes = list(processes)
+    ended = [process.cpu_times() for process in processes if process.is_running()]
+    return cpu(processes) + sum(used.children_user + used.children_system for used in ended)
+
+
 def cpu_of_thread(native_id: int | None) -> float:
     """Seconds of processor time of one thread of this process."""
     return sum(each.user_time + each.system_time for each in psutil.Process().threads() if each.id == native_id)

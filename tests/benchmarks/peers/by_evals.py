@@ -74,11 +74,10 @@ def costs(samples: int, turns: int) -> dict[str, float]:
 
 def run(folder: str, samples: int, turns: int, poison: int = 0, raises: int = 0) -> dict[str, float]:
     """See a run through that is kept, or go on with it; how its samples ended, and what they cost."""
-    with Lab(folder_of(folder) / STORE) as lab:
-        used = machine.cpu(machine.family())
-        done = begun(samples, turns, poison, Poisoned if raises else None, lab=lab)
-        used = machine.cpu(machine.family()) - used
-        return {"cpu_ms": used / samples * 1e3, "over": 1, **_ends(done)}
+    used = machine.cpu_with_ended(machine.family())
+    done = begun(samples, turns, poison, Poisoned if raises else None, path=folder_of(folder) / STORE)
+    used = machine.cpu_with_ended(machine.family()) - used
+    return {"cpu_ms": used / samples * 1e3, "over": 1, **_ends(done)}
 
 
 def again(folder: str, samples: int, turns: int) -> dict[str, float]:

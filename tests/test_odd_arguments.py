@@ -21,7 +21,8 @@ import pytest
 import agentlab
 from agentlab import Agent, Backoff, Lab, Limit, Ref, Reply, Supervisor, charts, child, frames, open_store
 from agentlab.chaos import Plan
-from agentlab.errors import AgentLabError
+from agentlab.errors import AgentLabError, InvalidArgument
+from agentlab.evals import compare, evaluate, exact, open_run, samples_needed
 from agentlab.lab import Frames, StoredLab
 from agentlab.ref.many import Broadcast, Refs
 from agentlab.ref.messages import Messages
@@ -221,6 +222,38 @@ def test_many_refs_and_replies_take_odd_arguments_or_say_why_not(one: Lab) -> No
     ]  # fmt: skip
 
     assert wrong == []
+
+
+class Same(Agent):
+    """Says what it hears."""
+
+    async def solve(self, what: str) -> str:
+        """Do it."""
+        return what
+
+
+def test_evals_and_their_figures_take_odd_arguments_or_say_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run is asked for, two of them, and how many samples it takes."""
+    monkeypatch.chdir(tmp_path)
+    run = evaluate(Same, [{"id": n, "input": n, "target": "a"} for n in "abc"], exact(), path="run.lab", nodes=1)
+    calls: list[tuple[Callable[..., object], dict[str, Any]]] = [
+        (run.transcript, {"id": "a"}), (run.summary, {}), (run.result, {}), (run.to_parquet, {"path": "run.parquet"}),
+        (run.to_inspect, {"path": "run.json"}), (compare, {"a": run, "b": run}),
+        (samples_needed, {"effect": 0.1, "power": 0.8}), (open_run, {"path": "run.lab"}),
+    ]  # fmt: skip
+
+    wrong = [
+        (call, how, found) for call, good in calls for how, given in each(call, good)
+        if (found := tried(call, given)) is not None
+    ]  # fmt: skip
+
+    assert wrong == []
+    with pytest.raises(InvalidArgument, match="method must be 'bootstrap'"):
+        run.summary(method="bayes")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match="level must be a share"):
+        run.summary(level=95)
 
 
 @pytest.mark.parametrize("parameter", [*inspect.signature(Lab).parameters])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agentlab.errors import InvalidArgument
 from agentlab.evals import figures
 from agentlab.evals.run import Run
-from agentlab.ground.given import shown
+from agentlab.ground.given import share_of, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,9 @@ def compare(a: Run, b: Run, *, level: float = figures.LEVEL, seed: int = 0) -> p
         b: The one that it is compared with.
         level: How often the interval shall hold the truth.
         seed: Of the permutations that are drawn, where there are too many for all.
+
+    Raises:
+        InvalidArgument: They are no runs, or the others no such numbers.
     """
     import pandas as pd
 
@@ -33,6 +36,9 @@ def compare(a: Run, b: Run, *, level: float = figures.LEVEL, seed: int = 0) -> p
                 f"compare: give two runs, of evaluate or open_run; got {shown(each)}",
                 argument="a" if each is a else "b",
             )
+    level = share_of(level, "compare: level")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise InvalidArgument(f"compare: seed must be an int; got {shown(seed)}", argument="seed")
     one, other = a.by_sample().set_index("id"), b.by_sample().set_index("id")
     rows = []
     for column in [name for name in one if str(name).startswith("score.") and name in other]:

@@ -194,7 +194,7 @@ def open_run(
     if (name is None and len(found) != 1) or (name is not None and name not in found):
         raise InvalidSpec(
             f"open_run: {str(where)!r} holds {', '.join(found) or 'no run'}"
-            + (f"; there is no {name!r}." if name is not None else "; say which: open_run(path, name)."),
+            + (f"; there is no {shown(name)}." if name is not None else "; say which: open_run(path, name)."),
             kind="invalid_run", value=name,
         )  # fmt: skip
     return Run(Stored(name or found[0], where, None), reducer_of(reducer), on_failure)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentlab.ground.given import TINY, VAST, number_of, share_of
+
 LEVEL = 0.95
 
 RARE = 0.1
@@ -104,7 +106,7 @@ def bootstrap(values: Sequence[float], *, level: float = LEVEL, seed: int = 0, d
     import numpy as np
 
     found = np.asarray(values, "float64")
-    chance = np.random.default_rng(seed)
+    chance = np.random.default_rng(abs(seed))
     means = np.array([found[chance.integers(0, len(found), len(found))].mean() for _ in range(draws)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(len(found), float(found.mean()), float(means.std(ddof=1)), float(low), float(high), "bootstrap")
@@ -170,7 +172,7 @@ def permuted(apart: Any, *, seed: int = 0, draws: int = 10_000) -> float:
     if n <= 12:
         signs = np.array(list(itertools.product((-1.0, 1.0), repeat=n)))
         return float((abs(signs @ found) >= seen).mean())
-    chance = np.random.default_rng(seed)
+    chance = np.random.default_rng(abs(seed))
     hits = sum(int((abs(chance.choice((-1.0, 1.0), (1000, n)) @ found) >= seen).sum()) for _ in range(draws // 1000))
     return (hits + 1) / (draws + 1)
 
@@ -188,6 +190,17 @@ def samples_needed(
         within: The standard deviation of one sample's epochs, of each run.
         epochs: How often each sample is worked on.
         level: One minus how often a difference may be seen where there is none.
+
+    Raises:
+        InvalidArgument: One of them is no such number.
     """
-    both = (normal((1 + level) / 2) + normal(power)) ** 2
-    return max(2, math.ceil(both * (spread**2 + 2 * within**2 / epochs) / effect**2))
+    who = "samples_needed:"
+    size = abs(effect) if isinstance(effect, (int, float)) and not isinstance(effect, bool) else effect
+    size = number_of(size, f"{who} effect", "a difference, and not 0", TINY, VAST)
+    spread, within = (
+        number_of(value, f"{who} {name}", "a standard deviation >= 0", 0, VAST)
+        for name, value in {"spread": spread, "within": within}.items()
+    )
+    times = number_of(epochs, f"{who} epochs", "a number >= 1", 1, VAST)
+    both = (normal((1 + share_of(level, f"{who} level")) / 2) + normal(share_of(power, f"{who} power"))) ** 2
+    return max(2, math.ceil(both * (spread**2 + 2 * within**2 / times) / size**2))

@@ -58,7 +58,7 @@ def reducer_of(given: str | Reducer) -> Reducer:
     """
     if callable(given):
         return given
-    if given not in REDUCERS:
+    if not isinstance(given, str) or given not in REDUCERS:
         raise InvalidSpec(
             f"evaluate: reducer must be one of {', '.join(REDUCERS)}, pass_at(k), at_least(k); got {shown(given)}",
             kind="invalid_reducer", value=given,

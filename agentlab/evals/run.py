@@ -24,7 +24,7 @@ from agentlab.evals.progress import Standings, show
 from agentlab.evals.reducers import Reducer
 from agentlab.evals.results import deeds, reduced_frame, sample_frame
 from agentlab.evals.samples import Sample, places
-from agentlab.ground.given import file_of, shown
+from agentlab.ground.given import file_of, share_of, shown
 from agentlab.ground.interrupts import whole
 from agentlab.ground.texts import safe
 from agentlab.ground.words import counted
@@ -204,9 +204,17 @@ class Run:
         Args:
             method: ``"bootstrap"``: the interval from samples that are drawn again.
             level: How often the interval shall hold the truth.
+
+        Raises:
+            InvalidArgument: It is another method, or no such share.
         """
         import pandas as pd
 
+        level = share_of(level, "summary: level")
+        if method is not None and not (isinstance(method, str) and method == "bootstrap"):
+            raise InvalidArgument(
+                f"summary: method must be 'bootstrap', or left out; got {shown(method)}", argument="method"
+            )
         frame, names = self.samples(), self._names()
         table = reduced_frame(frame, names, self._reduce)
         rows = []

@@ -17,6 +17,10 @@ LONGEST_WAIT = 1e9
 """Seconds, about thirty years: no clock here waits longer, so more is as good as this."""
 
 
+TINY, VAST = 1e-9, 1e9
+"""Between them is whatever number a person means where figures are asked for."""
+
+
 def shown(value: object, most: int = 80) -> str:
     """A value as one would write it, cut and without secrets, for an error."""
     try:
@@ -76,6 +80,27 @@ def seconds(value: Any, what: str, *, more: str = "") -> float:
     if not number:
         raise InvalidSpec(f"{what} must be seconds >= 0{more}; got {shown(value)}", kind="invalid_timeout", value=value)
     return float(min(value, LONGEST_WAIT))
+
+
+def number_of(value: Any, what: str, rule: str, low: float, high: float) -> float:
+    """The number that was given, from ``low`` on and below ``high``.
+
+    Raises:
+        InvalidArgument: It is none, or another one.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value < high:
+        return float(value)
+    name = what.rpartition(" ")[2]
+    raise InvalidArgument(f"{what} must be {rule}; got {shown(value)}", argument=name)
+
+
+def share_of(value: Any, what: str) -> float:
+    """The share that was given, more than 0 and less than 1.
+
+    Raises:
+        InvalidArgument: It is none.
+    """
+    return number_of(value, what, "a share, more than 0 and less than 1, like 0.95", TINY, 1)
 
 
 def each_one(value: Any, what: str) -> list[dict[str, Any]]:

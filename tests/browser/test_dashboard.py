@@ -38,6 +38,10 @@ BEYOND = """view => [...view.querySelectorAll(".al-place, .al-agent-part, .al-pl
     const scrolls = part.closest(".al-chips, .al-body");
     return own.width && !scrolls && (own.right > all.right + 1 || own.left < all.left - 1);
 }).map((part) => part.className)"""
+INK = """view => {
+    const { color, backgroundColor } = getComputedStyle(view.querySelector(".agentlab-tree"));
+    return [color, backgroundColor];
+}"""
 DARK, LIGHT = "JupyterLab Dark", "JupyterLab Light"
 
 
@@ -88,6 +92,10 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     theme(notebook, DARK)
     view.screenshot(path=OUTPUT / "dashboard-dark.png")
     found += barriers(view)
+    notebook.page.emulate_media(media="print")
+    assert view.evaluate(INK) == ["rgb(36, 41, 47)", "rgb(255, 255, 255)"]  # on paper, whatever the theme is
+    notebook.page.emulate_media(media="screen")
+    assert view.evaluate(INK) != ["rgb(36, 41, 47)", "rgb(255, 255, 255)"]
     theme(notebook, LIGHT)
     notebook.page.set_viewport_size({"width": SIZE["width"] // 2, "height": SIZE["height"] // 2})  # a zoom of 200 %
     expect(top).to_be_hidden()

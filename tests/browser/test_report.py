@@ -41,6 +41,15 @@ def test_a_report_opens_from_the_disk_and_asks_nobody(browser: Browser, tmp_path
     OUTPUT.mkdir(exist_ok=True)
     page.screenshot(path=OUTPUT / "report.png", full_page=True)
 
+    page.emulate_media(media="print", color_scheme="dark")
+    page.screenshot(path=OUTPUT / "report-print.png", full_page=True)
+    assert page.evaluate("() => getComputedStyle(document.body).color") == "rgb(31, 35, 40)"
+    assert trace.evaluate("pre => [getComputedStyle(pre).maxHeight, getComputedStyle(pre).overflowX]") == [
+        "none",
+        "visible",
+    ]
+    page.emulate_media(media="screen", color_scheme="light")
+
     assert barriers(page.locator("html")) == []
     assert asked == [file.as_uri()]
     assert said == []

@@ -57,11 +57,12 @@ class Stuck(Agent):
                 await anyio.sleep_forever()
 
     async def leave_behind(self, folder: str) -> None:
-        """Start a task that keeps the node to itself once its message is over."""
+        """Start a task that keeps the node to itself once its message is over and there is a gate."""
         self._left = asyncio.create_task(self._hold(folder))
 
     async def _hold(self, folder: str) -> None:
-        await anyio.Path(folder, "gate").exists()  # by then the message is over
+        while not await anyio.Path(folder, "gate").exists():
+            await anyio.sleep(0.01)
         file = os.open(Path(folder, "holds"), os.O_WRONLY | os.O_CREAT)
         hold_for_ever(map(os.write, [file], [b"."]))  # no line of Python between the mark and the holding
 
@@ -190,6 +191,7 @@ def test_what_waits_behind_a_task_in_c_code_is_not_in_hand(lab: Lab, tmp_path: P
     stuck = lab.start(Stuck, id="s")
     stuck.call.leave_behind(str(tmp_path)).result(60)
     assert stuck.call.add().result(60) == 1
+    (tmp_path / "gate").touch()
     wait_for(lambda: size(tmp_path, "holds") == 1)
     waits = stuck.call.add()
 

@@ -57,12 +57,11 @@ class Stuck(Agent):
                 await anyio.sleep_forever()
 
     async def leave_behind(self, folder: str) -> None:
-        """Start a task that keeps the node to itself once its message is over and there is a gate."""
+        """Start a task that keeps the node to itself once the named pipe ``gate`` is written to."""
         self._left = asyncio.create_task(self._hold(folder))
 
     async def _hold(self, folder: str) -> None:
-        while not await anyio.Path(folder, "gate").exists():
-            await anyio.sleep(0.01)
+        await anyio.Path(folder, "gate").read_bytes()
         file = os.open(Path(folder, "holds"), os.O_WRONLY | os.O_CREAT)
         hold_for_ever(map(os.write, [file], [b"."]))  # no line of Python between the mark and the holding
 
@@ -188,10 +187,11 @@ def test_with_nothing_in_hand_there_is_nothing_to_skip(lab: Lab) -> None:
 
 def test_what_waits_behind_a_task_in_c_code_is_not_in_hand(lab: Lab, tmp_path: Path) -> None:
     """Its node answers nothing, and its word says that the code which holds it handles no message: nothing is ended."""
+    os.mkfifo(tmp_path / "gate")
     stuck = lab.start(Stuck, id="s")
     stuck.call.leave_behind(str(tmp_path)).result(60)
     assert stuck.call.add().result(60) == 1
-    (tmp_path / "gate").touch()
+    (tmp_path / "gate").write_bytes(b".")
     wait_for(lambda: size(tmp_path, "holds") == 1)
     waits = stuck.call.add()
 

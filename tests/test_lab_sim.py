@@ -57,6 +57,7 @@ def test_it_comes_back_where_it_was_with_what_it_knew(lab: Lab, echo, end: str) 
     lab.sim.profile([{"mode": "529", "nth": 2}])
     address, pid, life = lab.sim.base_url, lab.sim.ref.call.pid().result(60), lab.sim.ref.incarnation
     assert echo.call.ask("one").result(60) == "one"
+    wait_for(lambda: lab.sim.log()["finished"].tolist() == [True])  # it is noted once the last byte has gone
 
     if end == "process":
         os.kill(pid, signal.SIGKILL)

@@ -13,7 +13,7 @@ from agentlab import Lab, Supervisor, Transcript, child, open_store
 from agentlab.agent.base import Agent
 from agentlab.events import Event
 from agentlab_widgets.rates import BARS, bars_of, width_of
-from agentlab_widgets.stream import KEPT, Events
+from agentlab_widgets.stream import KEPT, Newest
 from tests.conftest import wait_for
 
 
@@ -56,6 +56,17 @@ class Page:
         """The place of a path in the tree, as parts of agents are named."""
         tree = self.open("tree")
         return next(f"{tree['epoch']}:{row['slot']}" for row in tree["rows"] if row["path"] == path)
+
+
+def brushed(page: Page, since: int | None, until: int | None) -> None:
+    """Brush a span on a chart, or let go of it."""
+    page.say("rates", t="span", **{"from": since, "to": until})
+
+
+def span_of(page: Page) -> Any:
+    """The span that the charts say is brushed."""
+    said = [each.get("parts", {}) | each.get("set", {}) for each in page.of("rates", "snapshot", "difference")]
+    return next((parts["span"] for parts in reversed(said) if "span" in parts), "")
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +123,49 @@ def test_a_click_in_a_part_does_what_its_own_view_does(lab):
     assert page.of(part, "did")[0]["ok"]
     assert [e["kind"] for e in fresh if e["path"] == "/team/b"] == ["crashed", "restarting", "started"]
     assert told.isdisjoint(e["seq"] for e in fresh)
+
+
+def test_a_brushed_span_filters_charts_and_events_until_it_is_let_go_of(lab, file):
+    """What happened in it alone is told, of a store too; what happens after it is not; then all of it again."""
+    live, stored = lab.dashboard(), open_store(file)
+    for widget in (live, stored.dashboard()):
+        page = Page(widget)
+        page.open("rates")
+        told = [each["seq"] for each in page.open("events")["events"]]
+        heard = len(page.of("events", "snapshot"))
+        brushed(page, 1000, 2000)
+        wait_for(lambda page=page, heard=heard: len(page.of("events", "snapshot")) > heard)
+        none = page.of("events", "snapshot")[-1]
+        wait_for(lambda page=page: span_of(page) == [1000, 2000])
+
+        page.say("events", t="hello")  # another browser sees the same
+        wait_for(lambda page=page, heard=heard: len(page.of("events", "snapshot")) > heard + 1)
+        other = page.of("events", "snapshot")[-1]
+        brushed(page, None, None)
+        wait_for(lambda page=page, heard=heard: len(page.of("events", "snapshot")) > heard + 2)
+        again = page.of("events", "snapshot")[-1]
+        wait_for(lambda page=page: span_of(page) is None)
+        widget.close()
+
+        assert (none["events"], none["span"]) == ([], [1000, 2000])
+        assert (other["events"], other["span"]) == ([], [1000, 2000])
+        assert [each["seq"] for each in again["events"]][: len(told)] == told
+    stored.close()
+
+
+def test_events_of_a_span_are_told_however_many_came_since():
+    """Of a kind only the newest are kept, but of a span its own are; its end is not in it."""
+    second = 1_000_000_000
+    flood = [Event(seq, seq * second, "crashed", "/a") for seq in range(1, 1000)]
+    whole, part = Newest(), Newest((5, 8))
+
+    whole.add(flood)
+    fresh = part.add(flood)
+
+    assert whole.all()[0].seq == 1000 - KEPT
+    assert [event.seq for event in part.all()] == [5, 6, 7]
+    assert fresh == part.all()
+    assert part.add(flood) == []
 
 
 @pytest.mark.parametrize("pane", ["inspector:1:999", "inspector:77:1", "inspector:1:-1", "sneaky", "tree:1:1", ""])
@@ -200,12 +254,11 @@ def test_without_a_browser_it_says_the_same_of_a_lab_and_of_its_store(lab, file)
 
 def test_of_a_kind_that_happens_all_the_time_the_newest_are_kept_and_the_rare_one_too():
     """A flood of one kind washes no other away."""
-    teller = Events.__new__(Events)
-    teller._kept, teller._last = {}, 0
+    newest = Newest()
     flood = [Event(seq, 1, "started", "/a") for seq in range(2, 5000)]
 
-    fresh = teller._keep([Event(1, 1, "crashed", "/b"), *flood])
-    again = teller._keep(flood)
+    fresh = newest.add([Event(1, 1, "crashed", "/b"), *flood])
+    again = newest.add(flood)
 
     assert [event.kind for event in fresh].count("started") == KEPT
     assert fresh[0] == (1, 1, "crashed", "/b", None, None, None, None, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Locator, expect
 
 from tests.browser.accessible import barriers
@@ -111,6 +113,46 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
     other = notebook.page.locator(".jp-LinkedOutputView .agentlab-dashboard")
     expect(other.locator("[data-split='top']")).to_have_attribute("aria-valuenow", str(before - 2))
     notebook.page.screenshot(path=OUTPUT / "dashboard-two.png")
+    assert found == []
+
+
+def test_a_span_that_is_brushed_on_a_chart_filters_the_other_and_the_events(notebook: Notebook):
+    """By keys and by pointer; another view shows the same; what happened after the span is not shown before it ends."""
+    notebook.write(START.replace("{file}", "brushed.lab"), "lab.dashboard()", "lab.dashboard()").run_all()
+    view = dashboard(notebook)
+    trouble, messages = (view.locator(f".agentlab-rates [data-chart='{name}']") for name in ("trouble", "messages"))
+    events = view.locator(".al-happened")
+    crash = view.locator(".al-happened[data-kind='crashed']")
+    expect(crash).to_have_count(1)
+    before = events.count()
+
+    trouble.get_by_role("slider", name="to").press("Home")  # the first bar alone, before anything happened
+    expect(view.locator(".agentlab-stream .al-top b")).to_contain_text("events of")
+    expect(events).to_have_count(0)
+    expect(view.locator(".agentlab-stream .al-hint")).to_have_text("Nothing happened in this span of time.")
+    for chart in (trouble, messages):
+        expect(chart.locator(".al-brushed")).to_be_visible()
+        expect(chart.locator(".al-key").first).to_contain_text("0 ")
+    view.screenshot(path=OUTPUT / "dashboard-brushed.png")
+    found = barriers(view)
+    notebook.python("lab['/team/left'].crash(); lab.wait_idle(60)")
+    expect(trouble.locator("svg")).to_have_attribute("aria-label", re.compile("^ends and restarts: 4 since"))
+    expect(events).to_have_count(0)
+
+    messages.get_by_role("slider", name="to").press("Escape")
+    expect(crash).to_have_count(2)
+    assert events.count() > before
+    box = messages.locator(".al-brush").bounding_box()
+    assert box is not None
+    notebook.page.mouse.move(box["x"] + 0.02 * box["width"], box["y"] + 20)
+    notebook.page.mouse.down()
+    notebook.page.mouse.move(box["x"] + box["width"], box["y"] + 20, steps=4)
+    notebook.page.mouse.up()
+    expect(trouble.locator(".al-key").first).to_have_text("2 crashes and kills")
+    expect(crash).to_have_count(2)
+    view.get_by_role("button", name="whole time").click()
+    expect(trouble.locator(".al-brushed")).to_be_hidden()
+    expect(view.locator(".agentlab-stream .al-top b")).to_have_text("events")
     assert found == []
 
 

@@ -5,7 +5,7 @@ import test from "node:test";
 
 import { load } from "./load.mjs";
 
-const { edgesOf, spanOf, edgeMoved } = await load(["edgesOf", "spanOf", "edgeMoved"], "live.js", "parts.js", "brush.js");
+const { edgesOf, spanOf, edgeMoved, sumsIn } = await load(["edgesOf", "spanOf", "edgeMoved", "sumsIn"], "live.js", "parts.js", "bars.js", "brush.js");
 const part = { from: 1000, width: 10, heights: [Array(12).fill(0), Array(12).fill(0)] };
 
 test("no span is all bars, and all bars are no span", () => {
@@ -28,4 +28,9 @@ test("keys move one edge, and a span keeps one bar", () => {
   assert.deepEqual(edgeMoved([2, 5], 1, "End", 12), [2, 12]);
   assert.deepEqual(edgeMoved([2, 5], 1, "PageDown", 12), [2, 3]);
   assert.equal(edgeMoved([2, 5], 0, "a", 12), undefined);
+});
+
+test("what is in a span is counted by series, and nothing is in one that the bars have left behind", () => {
+  assert.deepEqual(sumsIn([[1, 2, 3, 4], [0, 0, 5, 0]], [1, 3]), [5, 5]);
+  assert.deepEqual(sumsIn([[1, 2, 3, 4], [0, 0, 5, 0]], edgesOf([100, 200], part)), [0, 0]);
 });

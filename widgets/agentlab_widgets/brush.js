@@ -34,9 +34,12 @@ function edgeMoved([first, last], which, key, n) {
 /** @param {(span: number[] | null) => void} choose */
 function brush(choose) {
   const node = make("div", "al-brush"), shade = make("div", "al-brushed"), handles = ["from", "to"].map(handle);
-  let part = { from: 0, width: 1, heights: [[0]] }, edges = [0, 1], held = false;
+  /** @type {{from: number, width: number, heights: number[][], series?: any[]}} */
+  let part = { from: 0, width: 1, heights: [[0]] };
+  let edges = [0, 1], held = false;
   node.append(shade, ...handles);
-  node.title = "drag over a span of time: all charts show only that; Escape shows everything again";
+  const help = "drag over a span of time: all charts show only that; Escape shows everything again";
+  node.title = help;
   const n = () => part.heights[0].length;
   const set = (next) => { edges = next; paint(); };
   function handle(name, which) {
@@ -66,6 +69,10 @@ function brush(choose) {
       knob.setAttribute("aria-valuetext", clockTime((part.from + edges[which] * part.width) * 1000));
     });
   }
+  node.addEventListener("pointermove", ({ clientX }) => { // it lies over the bars, so it says what they would
+    const box = node.getBoundingClientRect(), i = Math.min(n() - 1, Math.max(0, Math.floor((n() * (clientX - box.left)) / box.width)));
+    node.title = part.series ? `${barsWords(part, i)}\n${help}` : help;
+  });
   node.addEventListener("pointerdown", (event) => {
     const box = node.getBoundingClientRect();
     const at = (clientX) => Math.min(n() - 1, Math.max(0, Math.floor((n() * (clientX - box.left)) / box.width)));
@@ -85,4 +92,29 @@ function brush(choose) {
   });
   node.addEventListener("dblclick", () => { set([0, n()]); choose(null); });
   return { node, update(bars, span) { part = bars; if (!held) set(edgesOf(span, bars)); } };
+}
+
+/**
+ * Bars that one can brush. They are drawn anew while somebody holds the brush, so it stays where it is.
+ * @param {(span: number[] | null) => void} choose
+ * @param {boolean} fades  whether bars outside the span are faint, and names say what is in it
+ */
+function brushedBars(choose, fades) {
+  const node = make("div", "al-bars"), over = brush(choose);
+  /** @type {HTMLElement | null} */
+  let figure = null;
+  return {
+    node,
+    update(part, span) {
+      const fresh = chart(part, fades && span ? edgesOf(span, part) : undefined);
+      if (!figure) {
+        figure = fresh;
+        node.append(fresh);
+        fresh.querySelector(".al-plot")?.append(over.node);
+      } else {
+        for (const what of ["figcaption", "svg", ".al-axis"]) figure.querySelector(what)?.replaceWith(/** @type {Element} */ (fresh.querySelector(what)));
+      }
+      over.update(part, span);
+    },
+  };
 }

@@ -17,18 +17,16 @@ function pictureOf(svg) {
 }
 
 function view(state, model, el) {
-  const root = make("section", "agentlab agentlab-charts"), top = make("div", "al-top"), body = make("div", "al-body"), host = make("div", "al-bars");
+  const root = make("section", "agentlab agentlab-charts"), top = make("div", "al-top"), body = make("div", "al-body");
   const said = make("span", "al-dim"), whole = make("button", "", "whole time"), beat = make("span", "al-pulse"), places = new Map();
-  /** @type {HTMLElement | null} */
-  let figure = null;
-  const over = brush((span) => send(state, model, { t: "span", from: span?.[0] ?? null, to: span?.[1] ?? null }));
+  const bars = brushedBars((span) => send(state, model, { t: "span", from: span?.[0] ?? null, to: span?.[1] ?? null }), false);
   root.setAttribute("aria-label", "charts");
   root.dataset.lmSuppressShortcuts = "true";
   said.setAttribute("aria-live", "polite");
   whole.type = "button";
   whole.addEventListener("click", () => send(state, model, { t: "span", from: null, to: null }));
   top.append(make("b", "", "charts"), said, whole, make("span", "al-fill"), beat);
-  body.append(host);
+  body.append(bars.node);
   root.append(top, body);
   el.append(root);
   let told = 0;
@@ -36,19 +34,12 @@ function view(state, model, el) {
     const px = Math.floor(contentRect.width);
     if (px && Math.abs(px - told) > 8) { told = px; send(state, model, { t: "wide", px }); }
   });
-  size.observe(host);
+  size.observe(bars.node);
 
   function paintBars() {
-    const part = state.parts.get("bars"), span = state.parts.get("span"), fresh = chart(part);
-    if (!figure) {
-      figure = fresh;
-      host.append(fresh);
-      fresh.querySelector(".al-plot")?.append(over.node);
-    } else {
-      for (const what of ["figcaption", "svg", ".al-axis"]) figure.querySelector(what)?.replaceWith(/** @type {Element} */ (fresh.querySelector(what)));
-    }
-    over.update(part, span);
-    write(said, span ? `${clockTime(span[0] * 1000)} to ${clockTime(span[1] * 1000)}` : "");
+    const span = state.parts.get("span");
+    bars.update(state.parts.get("bars"), span);
+    write(said, span ? spanWords(span) : "");
     whole.hidden = !span;
   }
   return framed(state, root, {

@@ -19,7 +19,7 @@ from agentlab.ground.given import shown
 from agentlab.ground.still import FROM, WIDTHS, picture, still
 from agentlab_widgets.live import LiveWidget, Message, Pane, Send, assets
 from agentlab_widgets.parts import Parts
-from agentlab_widgets.rates import CHARTS, LEAST, Rates, bars_of
+from agentlab_widgets.rates import CHARTS, LEAST, Brushed, Rates, bars_of, brushed_in
 from agentlab_widgets.span import Span
 from agentlab_widgets.stored import Elsewhere, looked_at
 
@@ -51,7 +51,6 @@ class Charts(Rates):
         self._frames = frames
         self._names = names
         self._pictures: Parts = {}
-        self._span: tuple[int, int] | None = None  # seconds since 1970
         self._wide = "wide"
         self._stale = True
         self._next = 0.0
@@ -68,8 +67,8 @@ class Charts(Rates):
         self._draw()
         return super().rest()
 
-    def brush(self, span: tuple[int, int] | None) -> None:
-        """Draw only what was in a span of time (seconds since 1970), or everything again. From any thread."""
+    def brush(self, span: Brushed) -> None:
+        """Draw only what was in a span of time, or everything again. From any thread."""
         self.post(lambda: self._now(_span=span))
 
     def be_wide(self, px: int) -> None:
@@ -120,13 +119,10 @@ class ChartsPane(Pane):
         return Charts(self._lab, self._frames, self._names, self.send)
 
     def _said(self, pusher: Charts, content: dict[str, Any]) -> None:
-        match content:
-            case {"t": "span", "from": int(since), "to": int(until)} if 0 <= since < until < 1e10:
-                pusher.brush((since, until))
-            case {"t": "span", "from": None}:
-                pusher.brush(None)
-            case {"t": "wide", "px": int(px)}:
-                pusher.be_wide(px)
+        if heard := brushed_in(content):
+            pusher.brush(heard[0])
+        elif content.get("t") == "wide" and isinstance(px := content.get("px"), int):
+            pusher.be_wide(px)
 
 
 class ChartsWidget(LiveWidget):
@@ -143,7 +139,7 @@ class ChartsWidget(LiveWidget):
     """
 
     _esm = assets("live.js", "parts.js", "bars.js", "brush.js", "charts.js")
-    _css = assets("live.css", "parts.css", "charts.css")
+    _css = assets("live.css", "parts.css", "brush.css", "charts.css")
 
     def __init__(self, lab: Any, *names: str) -> None:
         for name in names:

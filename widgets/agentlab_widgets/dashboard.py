@@ -42,8 +42,12 @@ class Board(Pane):
         self._agents: dict[str, Pane] = {}
         self._moment: int | None = None
         tree = self._parts["tree"]
+        events, rates = self._parts["events"], self._parts["rates"]
         assert isinstance(tree, PlayerPane)
+        assert isinstance(events, EventsPane)
+        assert isinstance(rates, RatesPane)
         tree.told = self._turn_to
+        rates.brushed = events.brush
 
     def _speak(self, name: str, content: dict[str, Any], buffers: Sequence[bytes]) -> None:
         self.send(content | {"pane": name}, buffers)
@@ -123,11 +127,11 @@ class DashboardWidget(LiveWidget):
             module("Inspector", "inspector.js"),
             module("Transcript", "markdown.js", "transcript.js"),
             module("Stream", "stream.js"),
-            module("Rates", "bars.js", "rates.js"),
+            module("Rates", "bars.js", "brush.js", "rates.js"),
             assets("player.js", "dashboard.js"),
         ]
     )
-    _css = assets("live.css", "parts.css", "tree.css", "inspector.css", "transcript.css", "dashboard.css")
+    _css = assets("live.css", "parts.css", "tree.css", "inspector.css", "transcript.css", "brush.css", "dashboard.css")
 
     def __init__(self, lab: Any) -> None:
         self._lab = looked_at(lab)

@@ -32,6 +32,8 @@ function lasting(seconds) {
 }
 
 const clockTime = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+/** What a span of time is called. @param {number[]} span seconds since 1970 */
+const spanWords = (span) => `${clockTime(span[0] * 1000)} to ${clockTime(span[1] * 1000)}`;
 const some = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 
 /**

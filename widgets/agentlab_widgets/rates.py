@@ -1,12 +1,14 @@
 """How much happens in a lab over time: two live charts of the dashboard, counted here, drawn there.
 
-Each look counts only what is new since the last one, so a long night costs what its last second does.
+Each look counts only what is new since the last one, so a long night costs what its last second does. A span of time
+that is brushed on one chart is marked on both, with what was counted in it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from agentlab.events import Change
@@ -48,6 +50,20 @@ LASTS = (
 )
 
 
+Brushed = tuple[int, int] | None
+"""A span of time, in seconds since 1970; None: the whole of it."""
+
+
+def brushed_in(content: dict[str, Any]) -> tuple[Brushed] | None:
+    """The span that a browser says was brushed, in a tuple; None if it says nothing of the kind. Pure."""
+    match content:
+        case {"t": "span", "from": int(since), "to": int(until)} if 0 <= since < until < 1e10:
+            return ((since, until),)
+        case {"t": "span", "from": None}:
+            return (None,)
+    return None
+
+
 def width_of(seconds: float) -> int:
     """Seconds of one bar, so that so long a time has at most ``BARS`` of them. Pure."""
     return next((width for width in WIDTHS if seconds / width <= BARS - 1), max(WIDTHS[-1], int(seconds / BARS) + 1))
@@ -74,6 +90,15 @@ class Rates(PartsTeller):
         self._counts: dict[str, Counter[tuple[int, int]]] = {name: Counter() for name in CHARTS}
         self._seen = (0, 0)
         self._began = int(time.time())
+        self._span: Brushed = None
+
+    def brush(self, span: Brushed) -> None:
+        """Mark a span of time, or none any more. From any thread."""
+        self.post(lambda: self._mark(span))
+
+    def _mark(self, span: Brushed) -> None:
+        self._span = span
+        self._push(self._board.put(self._parts()))
 
     def read(self, change: Change | None) -> Parts | None:
         """Both charts as they are now."""
@@ -96,7 +121,8 @@ class Rates(PartsTeller):
         until = last if over else int(time.time())
         since = self._began if over else max(self._began, until - RECENT)
         since = min(since, until - LEAST)
-        return {name: {**about, **bars_of(self._counts[name], since, until)} for name, about in CHARTS.items()}
+        charts = {name: {**about, **bars_of(self._counts[name], since, until)} for name, about in CHARTS.items()}
+        return {**charts, "span": self._span and list(self._span)}
 
     def last(self) -> Message | None:
         """The whole life of a lab that is over; of a file that was let go of there is nothing to read."""
@@ -108,7 +134,14 @@ class Rates(PartsTeller):
 
 
 class RatesPane(Pane):
-    """The charts."""
+    """The charts; ``brushed`` hears of each span that somebody brushes on one of them."""
+
+    brushed: Callable[[Brushed], None] = staticmethod(lambda span: None)
 
     def _tell(self) -> Rates:
         return Rates(self._lab, self.send)
+
+    def _said(self, pusher: Rates, content: dict[str, Any]) -> None:
+        if heard := brushed_in(content):
+            pusher.brush(heard[0])
+            self.brushed(heard[0])

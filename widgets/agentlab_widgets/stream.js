@@ -2,11 +2,11 @@
 
 const SHOWN = 300; // rows that are drawn, the newest
 
-const newStream = () => ({ events: [], kinds: {}, colours: {}, kept: 0, chosen: new Set(), text: "", only: false, selected: "", until: null, pick: () => {}, open: new Set() });
+const newStream = () => ({ span: null, events: [], kinds: {}, colours: {}, kept: 0, chosen: new Set(), text: "", only: false, selected: "", until: null, pick: () => {}, open: new Set() });
 
 function takeStream(state, message) {
   if (message.t === "snapshot") {
-    Object.assign(state, { events: message.events, kinds: message.kinds, colours: message.colours, kept: message.kept });
+    Object.assign(state, { events: message.events, kinds: message.kinds, colours: message.colours, kept: message.kept, span: message.span });
     return EVERYTHING;
   }
   if (message.t !== "difference") return { touched: [], crashed: [] };
@@ -114,7 +114,8 @@ function view(state, model, el) {
         if (!rows.has(event.seq)) rows.set(event.seq, eventRow(state, event));
         if (body.children[i] !== rows.get(event.seq)) body.insertBefore(rows.get(event.seq), body.children[i] ?? null);
       });
-      write(hint, state.events.length ? "No such event is kept." : "Nothing has happened yet.");
+      write(title, state.span ? `events of ${spanWords(state.span)}` : "events");
+      write(hint, state.events.length ? "No such event is kept." : state.span ? "Nothing happened in this span of time." : "Nothing has happened yet.");
       if (found.length) hint.remove(); else body.append(hint);
     },
     choose: again,

@@ -11,7 +11,7 @@ import pytest
 
 from agentlab import Agent, Lab, Supervisor, Transcript, child, open_store, tool
 from agentlab.errors import InvalidArgument
-from agentlab_widgets.inspector import asks_of
+from agentlab_widgets.asks import asks_of
 from agentlab_widgets.stored import Elsewhere
 from agentlab_widgets.values import Allowance, difference, field_node, node_of
 from tests.conftest import wait_for
@@ -168,6 +168,29 @@ class Sender(Agent):
     async def send(self) -> str:
         """Ask."""
         return str(await self.step(send, text="tea"))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_tool_that_asks_is_answered_by_its_buttons(lab, allowed):
+    """The tool runs, or the agent hears that it may not; nothing waits any more."""
+    sender = lab.start(Sender, id=f"sender-{allowed}")
+    reply = sender.call(timeout=600).send()
+    wait_for(sender.approvals)
+    widget = sender.watch()
+    browser = watched(widget)
+    wait_for(lambda: browser.parts["asks"]["approvals"])
+    (ask,) = browser.parts["asks"]["approvals"]
+
+    word = {"t": "do", "what": "approve" if allowed else "refuse", "n": ask["step"], "asks": ask}
+    widget._hear(widget, word, [])
+    did(browser, f"lab['/sender-{allowed}'].approve({ask['step']}{'' if allowed else ', yes=False'})")
+
+    if allowed:
+        assert reply.result(60) == "tea"
+    else:
+        wait_for(lambda: "not_approved" in set(lab.events().query(f"path == '{sender.path}'")["kind"]))
+    wait_for(lambda: not browser.parts["asks"]["approvals"])
+    widget.close()
 
 
 def test_who_only_reads_sees_what_waits_for_a_person(tmp_path):

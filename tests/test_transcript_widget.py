@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from agentlab import Agent, Backoff, Lab, Transcript
+from agentlab import Agent, Backoff, Lab, Transcript, tool
 from agentlab.errors import AgentDown, InvalidArgument
 from agentlab.ground.texts import safe
 from agentlab_widgets.parts import Board
 from agentlab_widgets.transcript import CUTS
-from agentlab_widgets.turns import Effect, Fact, entries_of
+from agentlab_widgets.turns import IMAGE, Effect, Fact, entries_of, with_newest_images
 from tests.clerks import Clerk
 from tests.conftest import wait_for
 
 HOSTILE = "<script>alert(1)</script>\x00\x1b[31m\ud800\u202eevil\n" + "x" * 1_000_000
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)  # one pixel
 
 
 class Browser:
@@ -250,16 +255,123 @@ def test_attempts_at_a_tool_are_one_tool():
 
 
 def test_items_of_any_form_are_shown():
-    """Blocks nobody knows, strings, numbers, images; an image that is none, or too large, is a note."""
-    png = base64.b64encode(b"\x89PNG").decode()
-    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}}
-    svg = {"type": "image", "source": {"type": "base64", "media_type": "image/svg+xml", "data": png}}
-    far = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
-    items = ["plain", 5, {"any": "thing"}, {"role": "user", "content": [image, svg, far, "text", {"type": "new"}]}]
+    """Blocks nobody knows, strings, numbers."""
+    items = ["plain", 5, {"any": "thing"}, {"role": "user", "content": ["text", {"type": "new"}]}]
 
     entries = entries_of(items, [], [], 0)
 
-    assert [entry["k"] for entry in entries] == ["item", "item", "item", "image", "note", "note", "user", "item"]
+    assert [entry["k"] for entry in entries] == ["item", "item", "item", "user", "item"]
+
+
+def image(data: bytes | str, kind: str = "image/png") -> dict[str, Any]:
+    """A block of an image, as the Messages API has it."""
+    text = data if isinstance(data, str) else base64.b64encode(data).decode()
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": text}}
+
+
+def entries_with(*blocks: Any) -> list[dict[str, Any]]:
+    """What is shown of one message with these blocks."""
+    return entries_of([{"role": "user", "content": list(blocks)}], [], [], 0)
+
+
+def test_an_image_is_shown_as_what_its_bytes_say_and_nothing_else_is():
+    """A text that only calls itself an image, one that closes an attribute, a huge one and a far one are notes."""
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"
+    far = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    huge = PNG + bytes(IMAGE)
+
+    (shown,) = entries_with(image(PNG, "image/svg+xml"))
+    (large,) = entries_with(image(huge))
+    notes = entries_with(image(svg), image(svg, "image/svg+xml"), image('"><script>'), image("é"), image(""), far)
+    odd = entries_with(*({"type": "image", "source": source} for source in (None, 5, {}, {"data": 7})))
+
+    assert (shown["k"], shown["media"], shown["data"]) == ("image", "image/png", base64.b64encode(PNG).decode())
+    assert shown["text"] == f"image/png, {len(PNG)} bytes"
+    assert (large["k"], large["text"]) == ("note", f"[an image: image/png, {len(huge) / 1000:,.0f} kB: not shown]")
+    assert {entry["k"] for entry in [*notes, *odd]} == {"note"}
+    assert notes[-1]["text"] == "[an image: https://example.org/a.png]"
+
+
+def test_an_image_that_a_tool_found_stands_below_it_and_no_other_data_is_text():
+    """Its bytes are no part of the result; those of a document are counted."""
+    use = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "look", "input": {}}]}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "seen"}, image(PNG)]}
+    data = base64.b64encode(bytes(3000)).decode()
+    document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}}
+
+    entries = entries_of([use, {"role": "user", "content": [result, document]}], [], [], 0)
+
+    assert [entry["k"] for entry in entries] == ["tool", "image", "item"]
+    assert entries[0]["result"] == "seen"
+    assert "[4000 characters of base64]" in entries[2]["text"]
+
+
+def test_of_many_images_a_view_shows_the_newest():
+    """Of the others there is a note that says what they were; other entries stay."""
+    turns = {f"turn:{n}": {"entries": entries_with("text", image(PNG))} for n in range(4)}
+    room = 2 * len(base64.b64encode(PNG))
+
+    shown = with_newest_images(turns, room)
+
+    assert list(shown) == list(turns)
+    assert [[entry["k"] for entry in turn["entries"]] for turn in shown.values()] == [
+        ["user", "note"], ["user", "note"], ["user", "image"], ["user", "image"],
+    ]  # fmt: skip
+    assert shown["turn:0"]["entries"][1]["text"] == f"[an image: image/png, {len(PNG)} bytes]"
+
+
+def test_an_image_is_in_the_static_form_with_its_data(lab):
+    """A page without a browser shows it, asks nobody for it, and says in text what it is."""
+    clerk = lab.start(Clerk, id="looker")
+    clerk.call.ask("What is it?", images=[PNG, "https://example.org/pixel.png"]).result(60)
+    widget = clerk.transcript()
+    bundle, _ = widget._repr_mimebundle_()
+
+    (source,) = re.findall(r'<img src="([^"]*)"', bundle["text/html"])
+    assert source == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert f"image: [image/png, {len(PNG)} bytes]" in repr(widget)
+    assert "note: [an image: https://example.org/pixel.png]" in repr(widget)
+
+
+@tool(approve=True)
+def post(text: str) -> str:
+    """Post it, if somebody allows it."""
+    return text
+
+
+class Poster(Agent):
+    """Asks before it posts."""
+
+    pages: Transcript = Transcript()
+
+    async def post(self) -> str:
+        """Ask."""
+        self.pages.append("May I?")
+        return str(await self.step(post, text="tea"))
+
+
+def test_a_tool_that_asks_is_answered_in_the_conversation(lab):
+    """What waits is shown with its input; a word about another call is refused; then it waits no more."""
+    poster = lab.start(Poster, id="poster")
+    reply = poster.call(timeout=600).post()
+    wait_for(poster.approvals)
+    browser = watched(widget := poster.transcript())
+    wait_for(lambda: browser.parts["asks"])
+    (ask,) = browser.parts["asks"]
+    assert (ask["name"], ask["input"]) == ("post", "text='tea'")
+
+    approve = {"t": "do", "what": "approve", "n": ask["step"]}
+    widget._hear(widget, {**approve, "asks": {**ask, "input": "text='cake'"}}, [])
+    wait_for(lambda: any("does not wait any more" in said.get("text", "") for said in browser.heard))
+    assert poster.approvals()
+    widget._hear(widget, {**approve, "asks": ask}, [])
+
+    assert reply.result(60) == "tea"
+    wait_for(lambda: not browser.parts["asks"])
+    wait_for(lambda: "allowed by a person" in browser.marks())
+    code = f"lab['/poster'].approve({ask['step']})"
+    wait_for(lambda: any(said["t"] == "did" and said["code"] == code and said["ok"] for said in browser.heard))
+    widget.close()
 
 
 def test_hostile_and_huge_text_is_cut_and_cleaned():

@@ -81,7 +81,7 @@ def _image(given: Attached) -> JSON:
     if (address := _address(given)) is not None:
         return {"type": "image", "source": {"type": "url", "url": address}}
     data = _bytes(given, "images")
-    kind = _kind(data)
+    kind = kind_of(data)
     if kind is None or not kind.startswith("image/"):
         raise InvalidArgument(
             f"ask: an image must be PNG, JPEG, GIF or WebP; {_named(given)} begins with {data[:8]!r}.",
@@ -94,7 +94,7 @@ def _document(given: Attached) -> JSON:
     if (address := _address(given)) is not None:
         return {"type": "document", "source": {"type": "url", "url": address}}
     data = _bytes(given, "documents")
-    if _kind(data) == "application/pdf":
+    if kind_of(data) == "application/pdf":
         source = {"type": "base64", "media_type": "application/pdf", "data": base64.b64encode(data).decode()}
         return {"type": "document", "source": source}
     try:
@@ -123,7 +123,8 @@ def _bytes(given: Attached, argument: str) -> bytes:
     return data
 
 
-def _kind(data: bytes) -> str | None:
+def kind_of(data: bytes) -> str | None:
+    """The media type of an image or a PDF, by its first bytes; None if it is neither."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for begin, kind in _BEGINS if data.startswith(begin)), None)

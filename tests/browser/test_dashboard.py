@@ -35,6 +35,29 @@ clerk = lab.start(Clerk, id="clerk")
 clerk.call.ask("Say: tea").result(60)
 lab.wait_idle(60)
 """
+ASKS = """
+from agentlab import tool
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+HOSTILE = "<img src=x onerror='document.title=1'>"
+
+@tool(approve=True)
+def pay(to: str, amount: int) -> str:
+    return f"paid {amount} to {to}"
+
+class Buyer(Assistant):
+    model = "sim"
+    tools = [pay]
+
+    async def buy(self, to: str, amount: int) -> str:
+        return await self.step(pay, to=to, amount=amount)
+
+import base64
+buyer = lab.start(Buyer, id="buyer")
+far = "https://example.org/pixel.png"
+buyer.call.ask("What is it?", images=[base64.b64decode(PIXEL), far]).result(60)
+first = buyer.call(timeout=600).buy(HOSTILE, 5)
+"""
 BEYOND = """view => [...view.querySelectorAll(".al-place, .al-agent-part, .al-player, button, input")].filter(part => {
     const own = part.getBoundingClientRect(), all = view.getBoundingClientRect();
     const scrolls = part.closest(".al-chips, .al-body");
@@ -153,6 +176,39 @@ def test_a_span_that_is_brushed_on_a_chart_filters_the_other_and_the_events(note
     view.get_by_role("button", name="whole time").click()
     expect(trouble.locator(".al-brushed")).to_be_hidden()
     expect(view.locator(".agentlab-stream .al-top b")).to_have_text("events")
+    assert found == []
+
+
+def test_a_tool_that_asks_is_allowed_in_the_transcript_and_refused_in_the_inspector(notebook: Notebook):
+    """By a pointer and by keys; a picture is drawn from its own bytes, a far one is not asked for."""
+    notebook.write(START.replace("{file}", "asked.lab") + CLERK, ASKS, "lab.dashboard()").run_all()
+    view = dashboard(notebook)
+    row(view, "/buyer").click()
+    view.get_by_role("tab", name="transcript").click()
+    talk = view.locator(".agentlab-transcript")
+    waits = talk.get_by_role("group", name="waits for a person")
+    expect(waits.locator("code")).to_have_text("to=\"<img src=x onerror='document.title=1'>\", amount=5")
+    picture = talk.locator("img")
+    expect(picture).to_have_attribute("src", re.compile("^data:image/png;base64,"))
+    assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 1
+    expect(talk.locator(".al-note")).to_contain_text("[an image: https://example.org/pixel.png]")
+    view.screenshot(path=OUTPUT / "dashboard-asks.png")
+    found = barriers(view)
+
+    waits.get_by_role("button", name="allow pay").click()
+    expect(talk.locator(".al-said")).to_contain_text("buyer.approve(")
+    expect(waits).to_be_hidden()
+    assert notebook.python("print(first.result(60))") == "paid 5 to <img src=x onerror='document.title=1'>"
+    view.locator(".al-happened[data-kind='approved']").wait_for()
+
+    notebook.python("second = buyer.cast.buy('Ann', 7)")
+    view.get_by_role("tab", name="inspector").click()
+    refuse = view.locator(".agentlab-inspector").get_by_role("button", name="refuse pay")
+    refuse.press("Enter")
+    view.locator(".agentlab-inspector .al-said", has_text="yes=False) done").wait_for()
+    view.locator(".al-happened[data-kind='not_approved']").wait_for()
+    expect(refuse).to_have_count(0)
+    assert notebook.page.title() != "1"
     assert found == []
 
 

@@ -125,7 +125,7 @@ class DashboardWidget(LiveWidget):
             assets("live.js", "parts.js"),
             module("Tree", *DRAWN),
             module("Inspector", "inspector.js"),
-            module("Transcript", "markdown.js", "transcript.js"),
+            module("Transcript", "markdown.js", "asks.js", "transcript.js"),
             module("Stream", "stream.js"),
             module("Rates", "bars.js", "brush.js", "rates.js"),
             assets("player.js", "dashboard.js"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import html
 import json
-from collections.abc import Callable
 from typing import Any
 
 from agentlab.control.looking import Seen
@@ -15,6 +14,7 @@ from agentlab.ground.texts import clean, safe
 from agentlab.looks import LOOKS
 from agentlab.ref.ref import Ref
 from agentlab.store.past import LAST
+from agentlab_widgets.asks import answer_in, asks_of
 from agentlab_widgets.live import LiveWidget, Pane, Send, assets, name_of
 from agentlab_widgets.look import AnyLab, effects_of, lab_of, seen
 from agentlab_widgets.mirror import ACTIONS, has_message, moves
@@ -208,16 +208,6 @@ def hand_of(lab: AnyLab, now: Seen, at: int = LAST) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def asks_of(ref: Any) -> dict[str, Any]:
-    """What waits for a person."""
-    return {
-        "approvals": [{"step": a["step"], "name": clean(a["tool"], 80), "input": safe(a["input"], 2000),
-                       "began": a["since"].isoformat()} for a in ref.approvals()],
-        "doubts": [{"step": d["step"], "name": clean(d["name"], 80), "message": clean(d["message"], 80),
-                    "began": str(d["began"])} for d in ref.doubts()],
-    }  # fmt: skip
-
-
 class InspectorPane(Pane):
     """What the view of one agent says and hears.
 
@@ -253,19 +243,15 @@ class InspectorPane(Pane):
         ref, name = self._lab[self._path], name_of(self._lab, self._path)
         if what in ACTIONS:
             self._carry_out(f"{name}.{what}()", getattr(ref, what))
+        elif answer := answer_in(ref, content):
+            self._carry_out(f"{name}.{answer[0]}", answer[1])
         elif isinstance(number, int):
             works: dict[Any, tuple[str, Any]] = {
                 "rewind": (f"rewind({number})", lambda: ref.rewind(number)),
                 "fork": (f"fork({number})", lambda: ref.fork(number)),
-                "approve": (f"approve({number})", lambda: ref.approve(number)),
-                "refuse": (f"approve({number}, yes=False)", lambda: ref.approve(number, yes=False)),
-                "retry": (f"settle({number}, retry=True)", lambda: ref.settle(number, retry=True)),
-                "settle": (f"settle({number}, ...)", lambda: ref.settle(number, _result(content.get("text")))),
             }
             if what in works:
                 code, work = works[what]
-                if what in ("approve", "refuse", "retry", "settle"):
-                    work = functools.partial(_answer, ref, content.get("asks"), work)
                 self._carry_out(f"{name}.{code}", work)
 
 
@@ -313,19 +299,3 @@ class InspectorWidget(LiveWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         text = repr(self)
         return data | {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}, metadata
-
-
-def _answer(ref: Any, asks: Any, work: Callable[[], object]) -> None:
-    """Carry out a person's word about what was shown; about nothing else, though it came in its place meanwhile."""
-    now = asks_of(ref)
-    if asks not in now["approvals"] and asks not in now["doubts"]:
-        raise InvalidArgument("That does not wait any more: look what does, and answer again.")
-    work()
-
-
-def _result(text: Any) -> Any:
-    """What a person says that a step gave: JSON, else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -9,7 +9,7 @@ function bubble(entry) {
   if (entry.k === "image") {
     const picture = make("img");
     picture.src = `data:${entry.media};base64,${entry.data}`;
-    picture.alt = "an image of the conversation";
+    picture.alt = entry.text;
     text.append(picture);
   } else if (entry.k === "item") text.append(make("pre", "", entry.text));
   else text.append(...markdown(entry.text).map(drawn));
@@ -89,7 +89,7 @@ function talkBox(state, model) {
 }
 
 function view(state, model, el) {
-  const frame = agentFrame(state, "agentlab-transcript", "transcript"), { body } = frame, talk = talkBox(state, model);
+  const frame = agentFrame(state, "agentlab-transcript", "transcript"), { body } = frame, talk = talkBox(state, model), asks = asksBar(state, model);
   const turns = make("div", "al-turns"), live = make("div", "al-entry al-assistant al-streams"), earlier = make("div", "al-hint");
   const cuts = make("div"), text = make("div", "al-text"), drawnTurns = new Map(), folds = new Map();
   body.tabIndex = 0;
@@ -97,7 +97,7 @@ function view(state, model, el) {
   body.setAttribute("aria-label", "conversation");
   live.append(make("span", "al-who", "agent"), text);
   body.append(earlier, turns, cuts, live);
-  frame.root.append(talk.form, frame.said);
+  frame.root.append(asks.node, talk.form, frame.said);
   el.append(frame.root);
 
   function place(names) {
@@ -132,7 +132,7 @@ function view(state, model, el) {
       write(earlier, head?.earlier ? `${some(head.earlier, "earlier item")} not shown: ref.state has them` : "Nothing was said yet.");
       if (follows) body.scrollTop = body.scrollHeight;
     },
-    tick() { frame.update(state.parts.get("head")); talk.update(state.parts.get("head")); },
+    tick() { frame.update(state.parts.get("head")); talk.update(state.parts.get("head")); asks.update(state.parts.get("asks")); },
   });
 }
 

@@ -19,11 +19,12 @@ from agentlab.events import Change, Event
 from agentlab.ground.texts import clean, safe
 from agentlab.looks import LOOKS
 from agentlab.ref.ref import Ref
+from agentlab_widgets.asks import answer_in, asks_of
 from agentlab_widgets.live import LiveWidget, Pane, Send, assets, name_of
 from agentlab_widgets.look import AnyLab, Past, effects_of, lab_of, seen
 from agentlab_widgets.parts import Parts, PartsTeller
 from agentlab_widgets.stored import Elsewhere
-from agentlab_widgets.turns import TEXT, Effect, entries_of, spoken, totals
+from agentlab_widgets.turns import TEXT, Effect, Entry, entries_of, spoken, totals, with_newest_images
 
 TURNS = 50  # messages that are shown; older ones are counted
 CUTS = 3  # texts that were cut off, of the message in hand
@@ -60,7 +61,8 @@ class Conversation(PartsTeller):
             self._of, self._cuts = self._record.first, self._cuts if self._of is None else []
         if said_in(parts) > said_in(self._board.parts) or not parts["head"]["busy"]:
             self._streamed = ""  # it is an item now
-        return {**parts, "live": self._live()}
+        asks = asks_of(self._lab[self._path])["approvals"] if parts["head"]["busy"] else []
+        return {**parts, "asks": asks, "live": self._live()}
 
     def _live(self) -> dict[str, Any]:
         return {"text": safe(self._streamed, TEXT), "cuts": [safe(cut, 2000) for cut in self._cuts]}
@@ -96,7 +98,7 @@ class Record:
         turns = self._over(items, first)
         if (letter := now.in_hand) is not None and in_hand:
             turns["turn:hand"] = self._hand(letter, first + len(items))
-        return {"head": self._head(now, first), **turns}
+        return {"head": self._head(now, first), **with_newest_images(turns)}
 
     def _head(self, now: Seen | None, earlier: int) -> dict[str, Any]:
         status = now.status if now else "stopped"
@@ -108,7 +110,7 @@ class Record:
             about += [f"{spent[2]:.4f} $"] if spent[2] is not None else []
         return {
             "status": status, "colour": LOOKS[status].colour, "shape": LOOKS[status].shape,
-            "about": clean(" · ".join(about), 200), "earlier": earlier, "asks": asks_of(self._lab, self._path),
+            "about": clean(" · ".join(about), 200), "earlier": earlier, "asks": talked_to_by(self._lab, self._path),
             "busy": now is not None and now.in_hand is not None,
         }  # fmt: skip
 
@@ -168,7 +170,7 @@ def fields_of(lab: Any, path: str) -> list[str]:
     return [name for name, field in fields.items() if field.grows]
 
 
-def asks_of(lab: Any, path: str) -> str:
+def talked_to_by(lab: Any, path: str) -> str:
     """The message by which a person talks to the agent: ``ask``, or one that takes one text."""
     if isinstance(lab, Elsewhere):
         return ""
@@ -208,14 +210,17 @@ class TranscriptPane(Pane):
         return Conversation(self._lab, self._path, self._field, self.send)
 
     def _said(self, pusher: Any, content: dict[str, Any]) -> None:
-        """A person talks to the agent: the same call as in code."""
+        """A person talks to the agent, or says whether a tool may run: the same call as in code."""
+        ref = self._lab[self._path]
+        if answer := answer_in(ref, content):
+            self._carry_out(f"{name_of(self._lab, self._path)}.{answer[0]}", answer[1])
+            return
         text = content.get("text")
         if content.get("t") != "ask" or not isinstance(text, str) or not text.strip() or len(text) > 1_000_000:
             return
-        method = asks_of(self._lab, self._path)
+        method = talked_to_by(self._lab, self._path)
         if method:
             short = text if len(text) <= 60 else f"{text[:59]}…"
-            ref = self._lab[self._path]
             code = f"{name_of(self._lab, self._path)}.call.{method}({clean(repr(short), 80)})"
             self._carry_out(code, lambda: getattr(ref.call(timeout=86_400), method)(text).result(), "answered")
 
@@ -231,7 +236,7 @@ class TranscriptWidget(LiveWidget):
         field: Which of its transcripts.
     """
 
-    _esm = assets("live.js", "parts.js", "markdown.js", "transcript.js")
+    _esm = assets("live.js", "parts.js", "markdown.js", "asks.js", "transcript.js")
     _css = assets("live.css", "parts.css", "transcript.css")
 
     def __init__(self, lab: AnyLab, path: str, field: str) -> None:
@@ -275,11 +280,21 @@ class TranscriptWidget(LiveWidget):
         return data | {"text/plain": repr(self), "text/html": conversation_html(self._path, self._turns())}, metadata
 
 
+def picture_html(entry: Entry) -> str:
+    """An image with its data in it; nothing of another entry."""
+    if entry["k"] != "image":
+        return ""
+    source = html.escape(f"data:{entry['media']};base64,{entry['data']}")
+    style = "display:block;max-width:min(320px,100%);max-height:240px"
+    return f'<img src="{source}" alt="{html.escape(entry["text"])}" style="{style}">'
+
+
 def conversation_html(path: str, turns: list[dict[str, Any]]) -> str:
     """The conversation without script and style sheets; every text escaped, tools folded."""
     shown = []
-    for who, text in (spoken(entry) for turn in turns for entry in turn["entries"]):
-        body = f'<pre style="white-space:pre-wrap;margin:2px 0">{html.escape(text)}</pre>'
+    for entry in (entry for turn in turns for entry in turn["entries"]):
+        who, text = spoken(entry)
+        body = picture_html(entry) or f'<pre style="white-space:pre-wrap;margin:2px 0">{html.escape(text)}</pre>'
         name = html.escape(who)
         fold = who.startswith("tool ")
         shown.append(

@@ -6,14 +6,17 @@ what was said, tools with their results, and *marks*: where it was cut off, deli
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from agentlab.ground.texts import clean, safe
+from agentlab.models.blocks import kind_of, without_data
 
-TEXT, VALUE, IMAGE = 20_000, 4_000, 200_000  # characters of what is said, of what tools are given and find, of an image
-IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+TEXT, VALUE = 20_000, 4_000  # characters of what is said, of what tools are given and find
+IMAGE, ALL_IMAGES = 1_500_000, 4_000_000  # characters (base64) of an image, and of all that one view shows, the newest
 Entry = dict[str, Any]  # JSON
 
 
@@ -144,22 +147,29 @@ class _Reader:
 
     def _result(self, block: dict[str, Any]) -> None:
         content = block.get("content")
-        texts = [part.get("text", _json(part)) if isinstance(part, dict) else str(part) for part in content] \
-            if isinstance(content, list) else [content if isinstance(content, str) else _json(content)]  # fmt: skip
+        parts = content if isinstance(content, list) else [content if isinstance(content, str) else _json(content)]
+        images = [part.get("source") for part in parts if isinstance(part, dict) and part.get("type") == "image"]
+        texts = [part.get("text", _json(part)) if isinstance(part, dict) else str(part) for part in parts
+                 if not (isinstance(part, dict) and part.get("type") == "image")]  # fmt: skip
         entry = self._tools.get(str(block.get("tool_use_id")))
         if entry is None:
             entry = self._add("tool", "", name="?", input="", took=None)
         failed = bool(block.get("is_error"))
         entry |= {"result": safe("\n".join(texts), VALUE), "state": "failed" if failed else "done"}
         self._at = max(self._at, entry["at"])
+        for source in images:
+            self._image(source)
 
     def _image(self, source: Any) -> None:
+        """An image that travels with its conversation; of another one, its address say, nothing is ever loaded."""
         source = source if isinstance(source, dict) else {}
-        kind, data = source.get("media_type"), source.get("data")
-        if kind in IMAGES and isinstance(data, str) and len(data) <= IMAGE and data.isascii():
-            self._add("image", "", media=kind, data=data)
-        else:
-            self._add("note", f"[an image: {clean(source.get('url') or kind or '?', 200)}]")
+        data = source.get("data")
+        kind = _kind_in(data) if isinstance(data, str) and len(data) <= IMAGE else None
+        if kind is not None:
+            self._add("image", f"{kind}, {_size(data)}", media=kind, data=data)
+            return
+        said = clean(source.get("url") or source.get("media_type") or "?", 200)
+        self._add("note", f"[an image: {said}{f', {_size(data)}: not shown' if isinstance(data, str) else ''}]")
 
 
 def _again(steps: list[Effect], n: int) -> bool:
@@ -167,7 +177,36 @@ def _again(steps: list[Effect], n: int) -> bool:
     return n + 1 < len(steps) and steps[n + 1].given == steps[n].given
 
 
+def _kind_in(data: str) -> str | None:
+    """What kind of image it is by its own first bytes, whatever it says it is; None if it is none that is known."""
+    try:
+        kind = kind_of(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        return None
+    return kind if kind is not None and kind.startswith("image/") else None
+
+
+def _size(data: str) -> str:
+    """How large base64 is that was decoded."""
+    size = len(data) * 3 // 4 - data[-2:].count("=")
+    return f"{size} bytes" if size < 1000 else f"{size / 1000:,.0f} kB"
+
+
+def with_newest_images(turns: dict[str, Any], limit: int = ALL_IMAGES) -> dict[str, Any]:
+    """The same turns with as many images as a view has room for, the newest; of the others there is a note."""
+    left, shown = limit, {}
+    for name, turn in reversed(turns.items()):
+        entries = []
+        for entry in reversed(turn["entries"]):
+            left -= len(entry["data"]) if entry["k"] == "image" else 0
+            fits = entry["k"] != "image" or left >= 0
+            entries.append(entry if fits else {"k": "note", "text": f"[an image: {entry['text']}]", "at": entry["at"]})
+        shown[name] = {**turn, "entries": entries[::-1]}
+    return dict(reversed(shown.items()))
+
+
 def _json(value: Any) -> str:
+    value = without_data(value)
     return json.dumps(value, ensure_ascii=False, indent=1, default=str)
 
 
@@ -192,4 +231,4 @@ def spoken(entry: Entry) -> tuple[str, str]:
     if entry["k"] == "mark":
         return entry["what"], entry["text"]
     who = "told" if entry["k"] == "repair" else str(entry["k"])
-    return who, str(entry.get("text") or f"[{entry.get('media', '')}]")
+    return who, f"[{entry['text']}]" if entry["k"] == "image" else str(entry.get("text") or "")

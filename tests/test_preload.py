@@ -53,14 +53,14 @@ def test_nodes_that_are_forked_after_one_has_called_a_model_have_its_library() -
 
 def test_the_nodes_of_an_eval_of_an_assistant_are_forked_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """So they share what each would load for itself; that of a solver without a model does not load it."""
-    monkeypatch.setattr(preload, "_needed", mmap.mmap(-1, 1))
+    monkeypatch.setattr(preload, "_needed", mmap.mmap(-1, len(preload.LIBRARIES)))
     samples = [{"id": "one", "input": "httpcore2", "target": "had"}]
 
     evaluate(Plain, samples, exact(), nodes=1)
-    assert preload.needs() == []
+    assert preload.needs() == ["evals"]
 
     run = evaluate(Solver, samples, exact(), nodes=1)
-    assert preload.needs() == ["anthropic"]
+    assert preload.needs() == ["anthropic", "evals"]
     assert run.samples()["output"].tolist() == ["had"]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlab.evals.here import FOR_EVER
-from agentlab.evals.ledger import EVALS, LEDGER, Ledger, rows_of, run_path
+from agentlab.evals.ledger import EVALS, LEDGER, Ledger, key_of, of_each_row, run_path
 from agentlab.evals.plan import Plan, Row, Tally, Workplace
 from agentlab.lab import Lab
 from agentlab.supervision.child import Limit, Supervisor
@@ -72,7 +72,8 @@ class Driver:
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._set_up()
-        done = {(row["id"], row["epoch"]): row["disposition"] for row in rows_of(self.lab._read(), self.plan.name)}
+        read, name = self.lab._read(), self.plan.name
+        done = dict(of_each_row(read, name, lambda row: (key_of(row), row["disposition"])))
         jobs = self.plan.jobs
         self.tally.ended.update(done[job.key] for job in jobs if job.key in done)
         self.tally.before = self.tally.done

@@ -21,7 +21,7 @@ from agentlab.evals.driver import Driver
 from agentlab.evals.here import Here
 from agentlab.evals.identity import check_same, identity_of, is_solver
 from agentlab.evals.judges import model_graded
-from agentlab.evals.ledger import rows_of, runs_in
+from agentlab.evals.ledger import key_of, of_each_row, runs_in
 from agentlab.evals.opening import Setting, open_lab
 from agentlab.evals.pace import Concurrency
 from agentlab.evals.plan import Plan, Workplace
@@ -258,7 +258,7 @@ def _is_over(where: Path, plan: Plan) -> bool:
     if not where.exists():
         return False
     with open_store(where) as store:
-        ended = {(row["id"], row["epoch"]) for row in rows_of(store._read(), plan.name)}
+        ended = set(of_each_row(store._read(), plan.name, key_of))
     return all(job.key in ended for job in plan.jobs)
 
 

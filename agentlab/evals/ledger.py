@@ -7,12 +7,15 @@ when no lab runs.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from agentlab.agent.base import Agent, Transcript
 from agentlab.ground.redaction import redact
 from agentlab.store.database import Store
 from agentlab.store.schema import whole
+
+T = TypeVar("T")
 
 EVALS = "/evals"
 LEDGER = "ledger"
@@ -54,9 +57,21 @@ def runs_in(store: Store) -> dict[str, dict[str, Any]]:
 
 def rows_of(store: Store, name: str) -> list[dict[str, Any]]:
     """How the samples of a run ended, in that order."""
+    return of_each_row(store, name, lambda row: row)
+
+
+def of_each_row(store: Store, name: str, take: Callable[[dict[str, Any]], T]) -> list[T]:
+    """What is taken of each row, in the order in which samples ended; a row is 2 kB, so one is there at a time."""
     sql = f"SELECT {whole('value')} FROM item WHERE path = ? AND name = 'rows' ORDER BY rowid"  # noqa: S608  # our names
-    kept = store.select(sql, (f"{run_path(name)}/{LEDGER}",))
-    return [_read(json.loads(text)) for (text,) in kept if text is not None]
+    return store.read(
+        sql, (f"{run_path(name)}/{LEDGER}",),
+        lambda pieces: [take(_read(json.loads(text))) for piece in pieces for (text,) in piece if text is not None],
+    )  # fmt: skip
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, int]:
+    """Which sample and epoch a row is of."""
+    return row["id"], row["epoch"]
 
 
 def _read(item: Any) -> dict[str, Any]:

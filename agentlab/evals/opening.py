@@ -46,6 +46,7 @@ def open_lab(setting: Setting, where: Path | None, given: Lab | None = None) -> 
         where: Its store, if it is opened here.
         given: A lab that is open already, and stays so.
     """
+    note_need("evals")
     if setting.models:
         note_need("anthropic")
     rough = bool(setting.profile or setting.chaos)

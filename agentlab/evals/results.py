@@ -54,31 +54,37 @@ def deeds(store: Store, name: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def sample_frame(
-    rows: Sequence[Mapping[str, Any]], samples: Mapping[str, Mapping[str, Any]], done: Mapping[str, Mapping[str, Any]],
-    names: Sequence[str], failed: float,
-) -> pd.DataFrame:  # fmt: skip
-    """One row per sample and epoch.
+class Lines:
+    """The frame of samples: a line for each sample and epoch, made when its row is read.
 
     Args:
-        rows: How they ended.
         samples: What was asked, by id.
         done: What their agents did, by path.
         names: The scorers'.
         failed: The score of one that was not scored.
     """
-    score = {f"score.{name}": FLOAT for name in names}
-    spec = {**HEAD, **score, **TAIL}
-    made = []
-    for row in rows:
-        told = _told(row, row.get("deeds") or done.get(row.get("path") or "", {}))
-        asked = samples.get(row["id"], {})
-        scores = {f"score.{name}": _value(row, name, failed) for name in names}
+
+    def __init__(
+        self, samples: Mapping[str, Mapping[str, Any]], done: Mapping[str, Mapping[str, Any]], names: Sequence[str],
+        failed: float,
+    ) -> None:  # fmt: skip
+        self._samples, self._done, self._names, self._failed = samples, done, names, failed
+        self._spec = {**HEAD, **{f"score.{name}": FLOAT for name in names}, **TAIL}
+
+    def of(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The line of one row of the ledger."""
+        told = _told(row, row.get("deeds") or self._done.get(row.get("path") or "", {}))
+        asked = self._samples.get(row["id"], {})
+        scores = {f"score.{name}": _value(row, name, self._failed) for name in self._names}
         values = {**row, **told, "input": asked.get("input"), "target": asked.get("target"), **scores}
-        made.append(tuple(values.get(name) for name in spec))
-    found = frame([made] if made else [], spec)
-    found["rerolled"] = found["rerolled"].astype("boolean")
-    return found
+        return tuple(values.get(name) for name in self._spec)
+
+    def frame(self, lines: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+        """The lines as a frame, in that order."""
+        made = list(lines)
+        found = frame([made] if made else [], self._spec)
+        found["rerolled"] = found["rerolled"].astype("boolean")
+        return found
 
 
 def _told(row: Mapping[str, Any], done: Mapping[str, Any]) -> dict[str, Any]:

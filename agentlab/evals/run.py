@@ -19,10 +19,10 @@ from agentlab.errors import CallTimeout, InvalidArgument, SamplesFailed
 from agentlab.evals import figures
 from agentlab.evals.conversations import conversation, said_frame
 from agentlab.evals.dispositions import DISPOSITIONS
-from agentlab.evals.ledger import JUDGES, rows_of, run_path, runs_in
+from agentlab.evals.ledger import JUDGES, key_of, of_each_row, run_path, runs_in
 from agentlab.evals.progress import Standings, show
 from agentlab.evals.reducers import Reducer
-from agentlab.evals.results import deeds, reduced_frame, sample_frame
+from agentlab.evals.results import Lines, deeds, reduced_frame
 from agentlab.evals.samples import Sample, places
 from agentlab.ground.given import file_of, share_of, shown
 from agentlab.ground.interrupts import whole
@@ -158,17 +158,17 @@ class Run:
         with self._kept.read() as lab:
             store = lab._read()
             about = self._about(runs_in(store))
-            rows = {(row["id"], row["epoch"]): row for row in rows_of(store, self.name)}
-            done = deeds(store, self.name)
-        asked = {str(sample["id"]): sample for sample in about["samples"]}
-        epochs = self._epochs or max([about["epochs"], *(epoch for _, epoch in rows)])
+            asked = {str(sample["id"]): sample for sample in about["samples"]}
+            line = Lines(asked, deeds(store, self.name), self._names(about), failed)
+            lines = dict(of_each_row(store, self.name, lambda row: (key_of(row), line.of(row))))
+        epochs = self._epochs or max([about["epochs"], *(epoch for _, epoch in lines)])
         absent = {"disposition": "stopped" if self.done() else None, "output": None}
-        ordered = [
-            rows.get((id_, epoch), {"id": id_, "epoch": epoch, **absent})
+        ordered = (
+            lines.get((id_, epoch)) or line.of({"id": id_, "epoch": epoch, **absent})
             for id_ in asked
             for epoch in range(1, epochs + 1)
-        ]
-        return sample_frame(ordered, asked, done, self._names(about), failed)
+        )
+        return line.frame(ordered)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """Write ``samples()`` as a parquet file (extra ``parquet``), values that are no texts as JSON; its path."""
@@ -275,8 +275,8 @@ class Run:
             )
         with self._labs() as labs:
             own = labs[None]._read()
-            rows = {(row["id"], row["epoch"]): row.get("store") for row in rows_of(own, self.name)}
-            home = labs.get(rows.get((id, epoch)), labs[None])._read()
+            stores = dict(of_each_row(own, self.name, lambda row: (key_of(row), row.get("store"))))
+            home = labs.get(stores.get((id, epoch)), labs[None])._read()
             return said_frame(conversation(home, f"{run_path(self.name)}/{place}"))
 
     def _joined(self, take: Callable[[Frames], pd.DataFrame]) -> pd.DataFrame:
@@ -297,7 +297,8 @@ class Run:
         """The run's own lab, and those of a cluster's workers by their stores, as far as they are on this host."""
         with contextlib.ExitStack() as stack:
             own = stack.enter_context(self._kept.read())
-            stores = sorted({row["store"] for row in rows_of(own._read(), self.name) if "store" in row})
+            named = set(of_each_row(own._read(), self.name, lambda row: row.get("store")))
+            stores = sorted(store for store in named if store is not None)
             there = [store for store in stores if Path(store).exists()]
             if len(there) < len(stores):
                 warnings.warn(

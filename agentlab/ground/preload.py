@@ -12,8 +12,12 @@ import gc
 import importlib
 import mmap
 
-LIBRARIES = {"anthropic": ("anthropic", "httpcore2", "anyio._backends._asyncio")}
-"""What may be preloaded: modules that come with a library's first use. None starts a thread while it is imported."""
+LIBRARIES = {
+    "anthropic": ("anthropic", "httpcore2", "anyio._backends._asyncio", "agentlab.models.assistant"),
+    "evals": ("agentlab.evals.ledger", "agentlab.evals.scorers"),
+}
+"""What may be preloaded, by name, for this floor knows nothing of those above: modules that come with a library's first
+use, and those of ours that use it. None starts a thread while it is imported."""
 
 _needed = mmap.mmap(-1, len(LIBRARIES))  # a byte for each; forked processes share it
 _tried: set[str] = set()

@@ -40,8 +40,10 @@ class Lanes:
 
         note_need("anthropic")
         self._timeout = timeout
+        address = urlsplit(base_url or "")
         # A loopback server is never asked for through the environment's proxies.
-        self._trust_env = urlsplit(base_url or "").hostname not in _LOOPBACK
+        self._trust_env = address.hostname not in _LOOPBACK
+        self._encrypted = self._trust_env or address.scheme == "https"
         self._most = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 // _CALLS_A_LANE)
         self.first: AsyncAnthropic = anthropic.AsyncAnthropic(
             base_url=base_url, api_key=api_key, max_retries=0, http_client=self._pool()
@@ -82,13 +84,19 @@ class Lanes:
             limits=httpx2.Limits(max_connections=_CALLS_A_LANE, max_keepalive_connections=_CALLS_A_LANE),
             timeout=httpx2.Timeout(self._timeout, connect=_CONNECT_S),
             trust_env=self._trust_env,
-            verify=_certificates(),
+            verify=certificates() if self._encrypted else _none(),
         )
 
 
 @functools.cache
-def _certificates() -> ssl.SSLContext:
-    """The TLS settings of all lanes: reading the certificates takes 40 ms."""
+def certificates() -> ssl.SSLContext:
+    """The TLS settings of all lanes: reading the certificates takes 40 ms and 5 MB."""
     import httpx2
 
     return httpx2.create_ssl_context()
+
+
+@functools.cache
+def _none() -> ssl.SSLContext:
+    """Those of lanes to a server on this machine that speaks in the clear: nobody is trusted who is met on the way."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -6,6 +6,7 @@ import gc
 import mmap
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,22 @@ def test_the_nodes_of_an_eval_of_an_assistant_are_forked_with_its_library(monkey
     run = evaluate(Solver, samples, exact(), nodes=1)
     assert preload.needs() == ["anthropic", "evals"]
     assert run.samples()["output"].tolist() == ["had"]
+
+
+def test_who_writes_an_assistant_will_need_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes of a lab that is opened then are forked with it; one whose model is an object of its own needs none."""
+    monkeypatch.setattr(preload, "_needed", mmap.mmap(-1, len(preload.LIBRARIES)))
+
+    class Model:
+        async def create(self, **request: Any) -> dict[str, Any]:
+            return {}
+
+    type("Own", (Assistant,), {"model": Model()})
+    type("Other", (Assistant,), {"model": "openai:gpt-5"})
+    assert preload.needs() == []
+
+    type("Claude", (Assistant,), {"model": "claude-opus-4-5"})
+    assert preload.needs() == ["anthropic"]
 
 
 def test_what_cannot_be_imported_is_left_to_whoever_uses_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

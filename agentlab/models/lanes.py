@@ -2,7 +2,8 @@
 
 The library's connection pool looks at every connection and every waiting request whenever one of them changes: with
 1,000 calls under way in one pool each call cost 9 ms of processor time, with 50 in each of twenty pools under 3 ms.
-So calls are spread over *lanes*, small pools that are opened when the ones before are full.
+So calls are spread over *lanes*, small pools that are opened when the ones before are full. With 8 calls in each, a
+sample of an eval, 32 of which were under way in a node, took a twelfth less than with 50.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from agentlab.ground.preload import note_need
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
-_CALLS_A_LANE = 50
+_CALLS_A_LANE = 8
 # A connection is made in milliseconds, but the loop that waits for it may be busy with a thousand others.
 _CONNECT_S = 30.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-REASONS = [CRASH, "#e39a12", "#8e6bd8", "#2f7fdb", "#3fb0c9", "#2a9d6f", "#d46aa8", "#8b929c"]
+REASONS = [CRASH, *(LOOKS[status].colour for status in (
+    "backing_off", "waiting", "busy", "starting", "running", "parked", "suspended",
+))]  # fmt: skip
 OTHER_AGENTS, OTHER_REASONS, OTHER_FAULTS = "other agents", "other reasons", "other faults"
 COLUMN = "the name of a column"
 MOST_BRANCHES = 100  # bars side by side: more are not read

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter as Counts
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from agentlab import Lab, Supervisor, Transcript, child, open_store
 from agentlab.agent.base import Agent
 from agentlab.events import Event
+from agentlab_widgets.inspector import Inspector
 from agentlab_widgets.rates import BARS, bars_of, width_of
 from agentlab_widgets.stream import KEPT, Newest
 from tests.conftest import wait_for
@@ -166,6 +168,21 @@ def test_events_of_a_span_are_told_however_many_came_since():
     assert [event.seq for event in part.all()] == [5, 6, 7]
     assert fresh == part.all()
     assert part.add(flood) == []
+
+
+def test_a_browser_that_asks_again_before_it_hears_gets_one_part(lab):
+    """Its first word may wait for long on a busy machine; two tellers of one agent would speak into each other."""
+    widget, before = lab.dashboard(), set(threading.enumerate())
+    page = Page(widget)
+    place = page.place("/team/a")
+
+    for _ in range(3):
+        page.say(f"inspector:{place}", t="hello")
+    wait_for(lambda: len(page.of(f"inspector:{place}", "beat")) > 2)
+    tellers = [one for one in threading.enumerate() if isinstance(one, Inspector) and one not in before]
+    widget.close()
+
+    assert len(tellers) == 1
 
 
 @pytest.mark.parametrize("pane", ["inspector:1:999", "inspector:77:1", "inspector:1:-1", "sneaky", "tree:1:1", ""])

@@ -71,7 +71,7 @@ def test_a_conversation_is_held_in_the_box(notebook: Notebook):
     expect(view.locator(".al-turn")).to_have_count(2)
     notebook.python("lab.close()")
     notebook.page.wait_for_selector(".agentlab-transcript[data-mood='closed']")
-    expect(view.locator("textarea")).to_be_disabled()
+    expect(view.locator("textarea")).not_to_be_editable()
 
 
 def test_hostile_markdown_streams_in_and_harms_nothing(notebook: Notebook):

@@ -21,6 +21,6 @@ function asksBar(state, model) {
     const now = JSON.stringify(asks ?? []);
     if (now !== drawn) { drawn = now; node.replaceChildren(...(asks ?? []).map(line)); }
     node.hidden = !asks?.length;
-    for (const button of node.querySelectorAll("button")) button.disabled = mood(state) !== "live" || state.log.busy;
+    for (const button of node.querySelectorAll("button")) allow(button, mood(state) === "live" && !state.log.busy);
   } };
 }

@@ -30,8 +30,8 @@ function breakers(state, model) {
       write(parts.status, breaker.status);
       write(parts.why, breaker.why);
       parts.why.title = breaker.why;
-      parts.buttons.get("open").disabled = idle || breaker.state === "open";
-      parts.buttons.get("close").disabled = idle || breaker.state === "closed";
+      allow(parts.buttons.get("open"), !idle && breaker.state !== "open");
+      allow(parts.buttons.get("close"), !idle && breaker.state !== "closed");
     }
   }
   return { node, update };

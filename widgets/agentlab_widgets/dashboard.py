@@ -71,6 +71,10 @@ class Board(Pane):
 
     def _open(self, name: str, content: dict[str, Any]) -> None:
         """Open a part of an agent; in the tree's thread, which knows the places that the browser names."""
+        there = self._agents.get(name)  # it was opened while the browser, which had heard nothing, asked once more
+        if there is not None:
+            there.hear(content)
+            return
         try:
             part = self._made(name)
         except Exception as error:  # the tree's thread must go on; the person who selected it reads why

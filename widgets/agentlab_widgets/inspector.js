@@ -2,11 +2,13 @@
 // as the reader left it.
 
 const open = new Map(); // which folds the reader opened or closed, by name
+const typed = new Map(); // what the reader has typed, by name
 
 function fold(key, starts, line, ...inside) {
   const node = make("details"), summary = make("summary");
   summary.append(...line);
   node.append(summary, ...inside);
+  summary.dataset.key = key;
   node.open = open.get(key) ?? starts;
   node.addEventListener("toggle", () => open.set(key, node.open));
   return node;
@@ -41,6 +43,7 @@ function parts(state, act) {
     const button = make("button", "", label);
     button.type = "button";
     button.setAttribute("aria-label", name ?? label);
+    button.dataset.key = name ?? label;
     button.addEventListener("click", () => act(message(button)));
     return button;
   };
@@ -52,7 +55,10 @@ function parts(state, act) {
       return section("waits for a person", "", ...approvals.map((ask) => row(make("b", "", ask.name), make("code", "al-grow", ask.input),
         press("allow", () => ({ t: "do", what: "approve", n: ask.step, asks: ask }), `allow ${ask.name}`), press("refuse", () => ({ t: "do", what: "refuse", n: ask.step, asks: ask }), `refuse ${ask.name}`))),
       ...doubts.map((doubt) => {
-        const box = make("input");
+        const box = make("input"), key = `doubt/${doubt.step}/${doubt.began}`;
+        box.dataset.key = key;
+        box.value = typed.get(key) ?? "";
+        box.addEventListener("input", () => typed.set(key, box.value));
         box.placeholder = "what it gave";
         box.setAttribute("aria-label", `what ${doubt.name} gave`);
         return row(make("b", "", doubt.name), make("span", "al-grow al-dim", `of ${doubt.message} began and did not finish: did it happen?`), box,
@@ -127,14 +133,18 @@ function view(state, model, el) {
   frame.root.insertBefore(why, body);
   frame.root.append(frame.said);
   el.append(frame.root);
+  function redraw(names) {
+    keepingKeys(body, () => {
+      for (const name of names) {
+        const node = makers[name]();
+        places.get(name).replaceChildren(...(node ? [node] : []));
+      }
+    }, body);
+  }
   return framed(state, frame.root, {
     paint(change) {
-      for (const [name, make_] of Object.entries(makers)) {
-        if (change.fresh || (NEEDS[name] ?? [name]).some((need) => change.touched.includes(need) || change.gone?.includes(need))) {
-          const node = make_();
-          places.get(name).replaceChildren(...(node ? [node] : []));
-        }
-      }
+      const stale = Object.keys(makers).filter((name) => change.fresh || (NEEDS[name] ?? [name]).some((need) => change.touched.includes(need) || change.gone?.includes(need)));
+      redraw(stale);
     },
     tick() {
       const head = state.parts.get("head"), live = mood(state) === "live";
@@ -148,15 +158,14 @@ function view(state, model, el) {
           button.addEventListener("click", () => send(state, model, { t: "do", what: action }));
           buttons.append(button);
         }
-        button.disabled = !live || state.log.busy || !head.can.includes(action);
+        allow(button, live && !state.log.busy && head.can.includes(action));
       }
-      for (const button of body.querySelectorAll("button")) button.disabled = !live;
+      for (const button of body.querySelectorAll("button")) allow(button, live);
       write(why, head?.reason ? `last exit: ${head.reason}` : "");
       why.hidden = !head?.reason;
     },
     slowTick() { // ages grow without any change
-      const node = makers.mailbox();
-      places.get("mailbox").replaceChildren(...(node ? [node] : []));
+      redraw(["mailbox"]);
     },
   });
 }

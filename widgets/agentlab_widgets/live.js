@@ -66,6 +66,44 @@ function icon(shape, colour) {
   return draw("svg", { class: "al-icon", viewBox: "-1.3 -1.3 2.6 2.6", "aria-hidden": "true" }, draw("path", { d: shape, fill: colour }));
 }
 
+// ---------------------------------------------------------------- where the keys are
+
+/** Whose keys are pressed, in the page or in the shadow that a part of it is in. @type {(node: Node) => any} */
+const holder = (node) => /** @type {Document} */ (node.getRootNode()).activeElement;
+
+/**
+ * Draw anew what somebody's keys may be on: they stay on what has the same `data-key` afterwards, else go to `otherwise`.
+ * @param {HTMLElement} host
+ * @param {() => void} redraw
+ * @param {HTMLElement} otherwise
+ */
+function keepingKeys(host, redraw, otherwise) {
+  const held = holder(host), within = host.contains(held);
+  redraw();
+  if (!within || holder(host) === held) return;
+  const same = [...host.querySelectorAll("[data-key]")].find((each) => each.getAttribute("data-key") === held.dataset.key);
+  const heir = host.contains(held) ? held : same;
+  (heir ?? otherwise).focus({ preventScroll: true });
+}
+
+/**
+ * Say whether a button may be pressed. One that is disabled loses the keys that are on it: then it only says so until
+ * they have left, and `framed` takes no click on it.
+ * @param {HTMLButtonElement} button
+ * @param {boolean} may
+ */
+function allow(button, may) {
+  button.disabled = !may && holder(button) !== button;
+  button.setAttribute("aria-disabled", String(!may));
+}
+
+/** @param {Event} event */
+function refuse(event) {
+  if (!/** @type {HTMLElement} */ (event.target).closest("[aria-disabled='true']")) return;
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 // ---------------------------------------------------------------- the line to the kernel
 
 function newLine() {
@@ -115,13 +153,14 @@ function ask(state, model) {
 }
 
 /**
- * The line to a kernel that was restarted cannot be used: it throws.
+ * Whether a message went. The line to a kernel that was restarted cannot be used: it throws.
  * @param {State} state
  * @param {Model} model
  * @param {object} message
  */
 function send(state, model, message) {
-  try { model.send(message); } catch { state.cut = true; }
+  try { model.send(message); } catch { state.cut = true; return false; }
+  return true;
 }
 
 /**
@@ -185,6 +224,7 @@ function framed(state, root, { paint, tick, choose = () => {}, slowTick = () => 
     if (visible && late && state.seq >= 0) { late = false; self.update(EVERYTHING); }
   });
   watcher.observe(root);
+  root.addEventListener("click", refuse, true);
   state.views.add(self);
   if (state.seq >= 0) self.update(EVERYTHING);
   return self;

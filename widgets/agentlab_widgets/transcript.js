@@ -23,6 +23,8 @@ function mark(entry) {
   return node;
 }
 
+const HELD = { code: "", text: "No word from the kernel: this is sent when it answers.", ok: true, busy: true };
+
 const STATES = { runs: "runs", asks: "waits for a person", done: "", failed: "failed" };
 
 function tool(entry, key, folds) {
@@ -31,6 +33,7 @@ function tool(entry, key, folds) {
   line.append(make("span", "al-name", entry.name), make("span", "al-given", entry.input.replace(/\s+/g, " ")), make("span", "al-dim", facts));
   node.append(line, make("div", "al-label", "given"), make("pre", "", entry.input));
   if (entry.result) node.append(make("div", "al-label", entry.state === "failed" ? "failed" : "gave"), make("pre", "", entry.result));
+  line.dataset.key = key;
   node.open = folds.get(key) ?? false;
   node.addEventListener("toggle", () => folds.set(key, node.open));
   return node;
@@ -60,30 +63,43 @@ function drawTurn(turn, name, folds) {
   return node;
 }
 
+// One may always type, whatever the kernel does: what cannot be sent yet waits in the box, and goes when the kernel speaks.
 function talkBox(state, model) {
+  let waits = false;
   const form = make("form", "al-talk"), box = make("textarea"), button = make("button", "al-do-ask", "Send");
+  form.hidden = true; // until it is known that somebody hears
   box.rows = 1;
+  box.value = state.typed; // in the dashboard the box is made anew when one comes back to it
   box.setAttribute("aria-label", "say something to the agent");
   button.type = "submit";
   form.append(box, button);
   const grow = () => { box.style.height = "auto"; box.style.height = `${Math.min(box.scrollHeight + 2, 160)}px`; };
-  box.addEventListener("input", grow);
+  const able = () => mood(state) === "live" && Boolean(state.parts.get("head")?.asks);
+  const type = () => { state.typed = box.value; grow(); };
+  box.addEventListener("input", () => { rest(); type(); });
   box.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    if (!box.value.trim() || box.disabled) return;
-    send(state, model, { t: "ask", text: box.value });
-    box.value = "";
-    grow();
+    if (!box.value.trim() || state.closed) return;
+    waits = !able() || !send(state, model, { t: "ask", text: box.value });
+    if (waits) state.log = { ...HELD };
+    else { box.value = ""; type(); }
   });
+  function rest() { // who goes on typing has not finished: it is sent when Enter is pressed again
+    if (waits && state.log.text === HELD.text) state.log = { ...HELD, text: "" };
+    waits = false;
+  }
   function update(head) {
-    const [short] = over(state), live = mood(state) === "live";
-    form.hidden = !head?.asks;
-    box.disabled = button.disabled = !live;
-    box.placeholder = short ?? (live ? `${head?.asks}(…): Enter sends, Shift+Enter is a new line` : "no word from the kernel");
+    const [short] = over(state);
+    form.hidden = !head?.asks && holder(box) !== box;
+    box.readOnly = state.closed;
+    box.placeholder = short ?? `${head?.asks ?? ""}(…): Enter sends, Shift+Enter is a new line`;
+    allow(button, !state.closed);
+    write(button, waits && !state.closed ? "Waits" : "Send");
+    if (waits && able()) form.requestSubmit();
   }
   return { form, update };
 }
@@ -118,7 +134,7 @@ function view(state, model, el) {
       const follows = body.scrollHeight - body.scrollTop - body.clientHeight < NEAR || change.fresh;
       const names = change.fresh ? [...state.parts.keys()] : change.touched;
       const part = state.parts.get("live") ?? { text: "", cuts: [] }, head = state.parts.get("head");
-      if (names.some((name) => name.startsWith("turn:")) || change.gone?.length) place(names.filter((name) => name.startsWith("turn:")));
+      if (names.some((name) => name.startsWith("turn:")) || change.gone?.length) keepingKeys(turns, () => place(names.filter((name) => name.startsWith("turn:"))), body);
       if (names.includes("live")) {
         live.hidden = !part.text.trim();
         text.replaceChildren(...markdown(part.text).map(drawn));
@@ -136,4 +152,4 @@ function view(state, model, el) {
   });
 }
 
-export default live({ newState: newParts, take: takeParts, view });
+export default live({ newState: () => ({ ...newParts(), typed: "" }), take: takeParts, view });

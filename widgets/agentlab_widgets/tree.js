@@ -148,7 +148,7 @@ function inspector(state, model, body) {
     button.type = "button";
     button.addEventListener("click", () => {
       send(state, model, { t: "do", what: action, epoch: state.epoch, slot: state.selected });
-      body.focus({ preventScroll: true }); // the button is about to be disabled, which would lose the keys
+      body.focus({ preventScroll: true }); // arrow keys go on from the row
     });
     keys.set(action, button);
     buttons.append(button);
@@ -166,13 +166,13 @@ function inspector(state, model, body) {
     const [short, long] = over(state);
     const ended = short ?? (live ? "" : "no word from the kernel");
     for (const [action, button] of keys) {
-      button.disabled = !live || state.log.busy || !row?.can.includes(action);
+      allow(button, live && !state.log.busy && Boolean(row?.can.includes(action)));
       button.title = ended || (row ? row.can.includes(action) ? effect(row, action) : refusal(state, row, action) : "");
     }
     node.classList.toggle("al-empty", !row);
     question.hidden = !row?.asks;
     write(call, row?.asks?.call ?? "");
-    for (const button of answers) button.disabled = !live || state.log.busy;
+    for (const button of answers) allow(button, live && !state.log.busy);
     write(code, long && row ? "" : state.log.code);
     write(result, long && row ? long : state.log.text);
     result.className = state.log.busy ? "al-busy" : state.log.ok ? "al-ok" : "al-failed";

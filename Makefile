@@ -41,7 +41,7 @@ unexport PYTHONDONTWRITEBYTECODE
 long: $(VENV)/.installed-test
 	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py drill.py store_life.py soak.py evals_killed.py evals_cluster_deaths.py evals_cluster_runs.py)
 
-.PHONY: help lab test quick long pythons bench docs clean insides covered core $(CHECKS)
+.PHONY: help lab test quick long pythons bench docs links clean insides covered core $(CHECKS)
 
 help:
 	@echo "make lab     set everything up and open the tour in JupyterLab"
@@ -51,6 +51,7 @@ help:
 	@echo "make pythons run all tests and notebooks on every other Python that is found here"
 	@echo "make bench   measure agentlab beside its peers, three quarters of an hour, into tests/benchmarks/results.md"
 	@echo "make docs    make pages of the notebooks, the how-tos and the docstrings, into build/docs"
+	@echo "make links   ask each host that the pages link to whether it has the page; needs a network"
 	@echo "make clean   remove the environment and everything that was built"
 
 lab: $(VENV)/.installed
@@ -120,6 +121,11 @@ bench: $(VENV)/.installed-bench
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -q -W --keep-going -b html notebooks build/docs
 	@echo "build/docs/index.html"
+
+# Asks each host that a page links to, so it needs a network; links inside the pages are checked by `make tests`.
+links: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -q -b linkcheck notebooks build/links
+	@echo "build/links/output.txt"
 
 clean:
 	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

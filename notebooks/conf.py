@@ -24,3 +24,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = "agentlab"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
 html_show_sourcelink = False
+
+# `make links`. A heading of somebody else's page may be renamed and the page still say what is meant.
+linkcheck_ignore = [r"https?://(localhost|127\.0\.0\.1)\b.*"]
+linkcheck_anchors = False
+linkcheck_timeout = 20
+linkcheck_retries = 2

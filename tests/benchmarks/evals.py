@@ -199,6 +199,17 @@ def say_bar(report: Report, options: Options) -> None:
     report.say(f"P22 the bar of {samples:,} samples", found, "percent", "% of a core", target="≤ 1 %", most=1.0, **load)
 
 
+def say_tree(report: Report, options: Options) -> None:
+    """P22: an open tree."""
+    samples = options.size(MOST)
+    found = in_turn(1, agentlab=functools.partial(asked, "agentlab", "tree", samples=samples, turns=1))
+    one = found["agentlab"]
+    names = ("ms", "messages", "first_bytes", "last_bytes", "most_bytes", "samples_s")
+    about = {"load": round(os.getloadavg()[0], 1), **{name: round(one.get(name, 0.0), 1) for name in names}}
+    report.say(f"P22 an open tree during {samples:,} samples", found, "percent", "% of a core", target="≤ 3 %, as P13",
+               most=3.0, **about)  # fmt: skip
+
+
 def say_kept(report: Report, sim: Sim, options: Options) -> None:
     """P22: memory and the same call once more, at three sizes."""
     for samples in options.sizes(MOST):
@@ -245,6 +256,7 @@ def main() -> None:
         say_mishaps(report, sim, options)
         say_costs(report, options)
         say_bar(report, options)
+        say_tree(report, options)
         say_kept(report, sim, options)
     finally:
         sim.process.kill()

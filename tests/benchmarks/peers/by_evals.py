@@ -5,7 +5,9 @@ The simulator is another process, whose address and key the environment has.
 
 from __future__ import annotations
 
+import json
 import os
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -102,6 +104,32 @@ def bar(samples: int, turns: int) -> dict[str, float]:
         return {"percent": 100 * spent / (time.perf_counter() - wall), "look_ms": spent / looks * 1e3, **_ends(run)}
 
 
+def tree(samples: int, turns: int) -> dict[str, float]:
+    """What an open tree is told while a run goes on, and what that costs its thread; the ends of the run apart."""
+    told: list[tuple[int, int]] = []  # samples that were done, bytes
+    with Lab() as lab:
+        view: Any = lab.tree()
+        run = begun(10, turns, lab=lab, name="warm")
+        run = begun(samples, turns, lab=lab, name="measured", wait=False)
+        driver = run._driver
+        assert driver is not None
+        pane, done = view._pane, driver.tally
+        pane.send = lambda content, buffers: told.append((done.done, len(json.dumps(content)) + sum(map(len, buffers))))
+        view._hear(view, {"t": "hello", "looker": "benchmark"}, [])
+        began = time.perf_counter()
+        driver.over.wait()
+        wall, used = time.perf_counter() - began, machine.cpu_of_thread(pane._pusher.native_id)
+        view.close()
+        tenth = samples // 10
+        first = [size for at, size in told[1:] if at <= tenth]
+        last = [size for at, size in told[1:] if at > samples - tenth]
+        return {
+            "percent": 100 * used / wall, "ms": used / len(told) * 1e3, "messages": len(told) / wall,
+            "first_bytes": statistics.median(first), "last_bytes": statistics.median(last),
+            "most_bytes": max(size for _, size in told[1:]), "samples_s": samples / wall, **_ends(run),
+        }  # fmt: skip
+
+
 def _in_the_kernel(lab: Lab, driver: Any) -> float:
     """Seconds of its thread for the rows of what runs, which a look asks for."""
     paths = [f"{run_path(driver.plan.name)}/{place}" for place in list(driver.place._running)]
@@ -121,4 +149,4 @@ def _ends(run: Run) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    answer(costs, run, again, bar)
+    answer(costs, run, again, bar, tree)

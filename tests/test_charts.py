@@ -525,6 +525,25 @@ def test_the_lowest_samples_come_first_in_the_heat_map():
         charts.by_sample(Run(), "tea")
 
 
+def test_what_was_said_lies_behind_the_cells_of_a_run():
+    """As text, in the order of the cells; a frame knows only its columns, and a sample without a model has no words."""
+
+    class Told(Run):
+        def _said(self, keys: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
+            said = {("b", 1): "user: <i>tea</i>?", ("a", 2): "user: tea?", ("a", 1): ""}
+            return {key: said[key] for key in keys if key in said}
+
+    drawn = charts.by_sample(Told())._repr_mimebundle_()["text/html"]
+
+    assert re.findall(r'al-words-\d" style="display:none"><b>(.*?)</b><pre>(.*?)</pre>', drawn) == [
+        ("b, epoch 1: run.transcript(&#x27;b&#x27;, 1)", "user: &lt;i&gt;tea&lt;/i&gt;?"),
+        ("a, epoch 2: run.transcript(&#x27;a&#x27;, 2)", "user: tea?"),
+    ]
+    cells = re.findall(r'<path tabindex="0" class="al-of-(\d)" aria-label="[^"]*path: ([^"]*)"', drawn)
+    assert sorted(cells) == [("0", "/e/b.1")] * 3 + [("1", "/e/a.2")] * 3  # pictures of three widths
+    assert "tabindex" not in charts.by_sample(Run())._repr_mimebundle_()["text/html"]
+
+
 def test_a_timeline_shows_when_samples_were_worked_on_and_what_failed():
     """A bar from the first message to the last, and a dot per attempt that failed."""
     bars, dots = charts.timeline(Run()).to_dict()["datasets"].values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentlab.charts.drawing import (
     WIDTH,
@@ -22,7 +22,7 @@ from agentlab.errors import InvalidArgument
 from agentlab.ground.given import shown
 from agentlab.ground.grammars import defer_grammars
 from agentlab.ground.spans import seconds_since
-from agentlab.ground.still import SMALLEST
+from agentlab.ground.still import SMALLEST, WORDS
 from agentlab.ground.words import counted
 from agentlab.looks import CRASH, LOOKS
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 60  # rows of the heat map, and of the timeline: more are not read
 MOST_EPOCHS = 40  # columns of the heat map
+MOST_SAID = 60  # cells of the heat map of which a click shows what was said
 MOST_METRICS = 20  # rows of dots
 ENDS = {
     "scored": LOOKS["running"].colour,
@@ -91,9 +92,10 @@ def scores(source: pd.DataFrame | HasRun, *others: pd.DataFrame | HasRun) -> alt
 def by_sample(source: pd.DataFrame | HasRun, metric: str | None = None) -> alt.Chart | alt.LayerChart:
     """A heat map of samples and epochs: the colour is the score, red what was not scored; the lowest come first.
 
-    A cell's tooltip has its sample and epoch, for which ``run.transcript(id, epoch)`` is the conversation, and the path
-    of its agent. More than 60 samples: those with the lowest scores are drawn; more than 40 epochs: the first, though
-    all count.
+    Of a run, a click on one of the first 60 cells (or Tab, to go from one to the next) shows below the chart what the
+    agent and its model said; the whole of it is ``run.transcript(id, epoch)``, whose arguments the cell's tooltip has
+    beside the path of its agent. More than 60 samples: those with the lowest scores are drawn; more than 40 epochs:
+    the first, though all count.
 
     Args:
         source: A run, or its ``run.samples()``. Read: ``id``, ``epoch``, ``disposition``, ``score.<metric>``.
@@ -120,9 +122,11 @@ def by_sample(source: pd.DataFrame | HasRun, metric: str | None = None) -> alt.C
     words = base.transform_filter("datum.ended != 'scored'").mark_text(fontSize=SMALLEST, color="white")
     title = counted(int(frame["id"].nunique()), "sample")
     cut = f", the {MOST_SAMPLES} lowest" if frame["id"].nunique() > len(ids) else ""
-    return finish(
-        alt.layer(failed, words.encode(text="ended:N"), cells), title + cut, rows=len(ids) + 1, names=ids
-    )  # fmt: skip
+    drawn = alt.layer(failed, words.encode(text="ended:N"), cells)
+    said = _said(source, frame, rows)
+    if said:
+        drawn = drawn.properties(usermeta={WORDS: said})
+    return finish(drawn, title + cut, rows=len(ids) + 1, names=ids)
 
 
 def timeline(source: HasRun) -> alt.Chart | alt.LayerChart:
@@ -235,6 +239,20 @@ def _cells(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     shown = rows["sample"].isin(rank) & rows["epoch"].isin(sorted(rows["epoch"].unique())[:MOST_EPOCHS])
     cells = rows[shown].drop_duplicates(["sample", "epoch"], keep="last")
     return cells.sort_values("sample", key=lambda ids: ids.map(rank), kind="stable")
+
+
+def _said(source: Any, frame: pd.DataFrame, rows: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """The words of the first cells, by how their labels end; a frame knows only what is in its columns."""
+    if not hasattr(source, "_said"):
+        return {}
+    first = rows[rows["path"] != ""].head(MOST_SAID)
+    keys = [(str(frame["id"][at]), int(frame["epoch"][at])) for at in first.index]
+    said = source._said(keys)
+    return {
+        f"path: {path}": (f"{id_}, epoch {epoch}: run.transcript({id_!r}, {epoch})", said[id_, epoch])
+        for path, (id_, epoch) in zip(first["path"], keys, strict=True)
+        if said.get((id_, epoch))
+    }
 
 
 def _worked(run: HasRun, messages: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

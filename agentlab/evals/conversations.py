@@ -26,6 +26,15 @@ def said_frame(said: Sequence[JSON]) -> pd.DataFrame:
     return frame([made] if made else [], SAID)
 
 
+def as_text(said: Sequence[JSON]) -> str:
+    """A conversation for people: a line for each block, who said it before it."""
+    lines = []
+    for role, kind, name, text, _ in (row for message in said for row in _rows(message)):
+        who = "tool" if kind == "tool_result" else role
+        lines.append(f"{who}: {name}({text})" if kind == "tool_use" else f"{who}: {text}")
+    return "\n".join(lines)
+
+
 def _rows(message: JSON) -> Iterator[tuple[Any, ...]]:
     """The blocks of a message: role, kind, tool, text, and the id that a call and its result share."""
     role, blocks = message["role"], message["content"]

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentlab.control.progress import in_notebook
 from agentlab.errors import CallTimeout, InvalidArgument, SamplesFailed
 from agentlab.evals import figures
-from agentlab.evals.conversations import conversation, said_frame
+from agentlab.evals.conversations import as_text, conversation, said_frame
 from agentlab.evals.dispositions import DISPOSITIONS
 from agentlab.evals.ledger import JUDGES, key_of, of_each_row, run_path, runs_in
 from agentlab.evals.progress import Standings, show
@@ -267,17 +267,27 @@ class Run:
         Raises:
             InvalidArgument: The run has no such sample or epoch.
         """
-        place = next((place for place, key in self._keys().items() if key == (id, epoch)), None)
-        if place is None:
+        found = self._conversations([(id, epoch)])
+        if not found:
             raise InvalidArgument(
                 f"transcript: run {self.name!r} has no sample {shown(id)} with an epoch {shown(epoch)}. "
                 "What it has: run.samples()[['id', 'epoch']]."
             )
+        return said_frame(found[id, epoch])
+
+    def _said(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        """What was said for some samples and epochs, each as one text; a chart shows it of the cell that is clicked."""
+        return {key: as_text(messages) for key, messages in self._conversations(keys).items()}
+
+    def _conversations(self, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+        """The conversations of some samples and epochs, of those that the run has."""
+        found = {key: place for place, key in self._keys().items() if key in keys}
         with self._labs() as labs:
-            own = labs[None]._read()
-            stores = dict(of_each_row(own, self.name, lambda row: (key_of(row), row.get("store"))))
-            home = labs.get(stores.get((id, epoch)), labs[None])._read()
-            return said_frame(conversation(home, f"{run_path(self.name)}/{place}"))
+            homes = dict(of_each_row(labs[None]._read(), self.name, lambda row: (key_of(row), row.get("store"))))
+            return {
+                key: conversation(labs.get(homes.get(key), labs[None])._read(), f"{run_path(self.name)}/{place}")
+                for key, place in found.items()
+            }
 
     def _joined(self, take: Callable[[Frames], pd.DataFrame]) -> pd.DataFrame:
         import pandas as pd

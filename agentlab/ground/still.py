@@ -10,6 +10,9 @@ import copy
 import re
 from typing import Any
 
+from agentlab.ground.told import with_words
+
+WORDS = "agentlab_words"  # where a chart keeps what a click on its marks shows
 SMALLEST = 13  # pixels of the smallest letters as drawn
 LEAST = 12  # pixels of the smallest letters as shown
 WIDTHS = {"wide": 960, "middle": 660, "narrow": 433}  # pixels at which a picture is drawn
@@ -34,8 +37,10 @@ def still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
     """The chart as HTML with a picture for each width, and as one picture for what reads no HTML."""
     drawn = {name: picture(spec, width) for name, width in WIDTHS.items()}
     pictures = "".join(_shown(name, svg) for name, svg in drawn.items())
+    html = f'<div class="agentlab-chart"><style>{STYLE}</style>{pictures}</div>'
+    words = spec.get("usermeta", {}).get(WORDS)
     return {
-        "text/html": f'<div class="agentlab-chart"><style>{STYLE}</style>{pictures}</div>',
+        "text/html": with_words(html, words) if words else html,
         "image/svg+xml": drawn["wide"],
     }
 

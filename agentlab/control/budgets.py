@@ -42,7 +42,7 @@ def budget(runtime: Runtime, path: str, part: str) -> Amounts | str:
         raise InvalidArgument(f"budget: {shown(part)} is none of {', '.join(PARTS)}.", argument="part")
     account = runtime.desk.ledger.messages.accounts.account(find(runtime, path))
     if part == "shown":
-        return _shown(path, account)
+        return account_text(path, account)
     if account is None:
         return Amounts() if part in ("limit", "left") else NOTHING
     found: Amounts = getattr(account, part)
@@ -86,7 +86,8 @@ async def _unpark(runtime: Runtime, entry: Entry) -> None:
         await go_on(runtime, entry)
 
 
-def _shown(path: str, account: Account | None) -> str:
+def account_text(path: str, account: Account | None) -> str:
+    """What an account has come to, as ``ref.budget`` is shown."""
     if account is None:
         return f"Budget({path!r}: no limit)"
     parts = []

@@ -116,7 +116,7 @@ function parts(state, act) {
     ties() {
       const ties = get("ties");
       if (!ties) return null;
-      const said = [["links", ties.links.join(", ")], ["monitors", ties.monitors.join(", ")], ["budget", ties.budget]].filter(([, text]) => text);
+      const said = [["links", ties.links.join(", ")], ["monitors", ties.monitors.join(", ")], ["links and monitors", ties.untold], ["budget", ties.budget]].filter(([, text]) => text);
       return section("ties and budget", "", ...said.map(([name, text]) => row(make("b", "", name), make("span", "al-grow", text))));
     },
   };

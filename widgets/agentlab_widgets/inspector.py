@@ -19,7 +19,9 @@ from agentlab_widgets.live import LiveWidget, Pane, Send, assets, name_of
 from agentlab_widgets.look import AnyLab, effects_of, lab_of, seen
 from agentlab_widgets.mirror import ACTIONS, has_message, moves
 from agentlab_widgets.parts import Parts, PartsTeller
-from agentlab_widgets.past import OVER
+from agentlab_widgets.past import NOT_YET, OVER
+from agentlab_widgets.spent import bare, ties_then
+from agentlab_widgets.stored import Elsewhere
 from agentlab_widgets.then import Life, seen_then
 from agentlab_widgets.values import LARGE, Allowance, Node, difference, field_node, node_of, short
 
@@ -79,7 +81,7 @@ class Inspector(PartsTeller):
         return parts | {
             "state": state_of(self._lab, now, ref), "mailbox": mailbox_of(now), "hand": hand_of(self._lab, now),
             "asks": asks_of(ref), "checkpoints": self._checkpoints(), "log": {"text": safe("\n".join(now.log), 50_000)},
-            "ties": {"links": now.links, "monitors": now.monitors, "budget": budget_of(ref)},
+            "ties": ties_of(self._lab, now, ref),
         }  # fmt: skip
 
     def _read_then(self, at: int) -> Parts:
@@ -89,7 +91,8 @@ class Inspector(PartsTeller):
         for place, life in enumerate(lives):
             if life["to"] is not None and life["to"] > ms:
                 lives[place] = {**life, "to": None, "how": "", "why": "", "trace": ""}
-        return {
+        ties = {} if then.status == NOT_YET else {"ties": ties_then(self._store, self._path, at)}
+        return ties | {
             "head": head_of(then, []), "lives": lives, "diff": {}, "state": state_of(self._lab, then, None),
             "mailbox": mailbox_of(then), "hand": hand_of(self._lab, then, at),
             "checkpoints": self._checkpoints(at), "log": {"text": safe("\n".join(then.log), 50_000)},
@@ -123,9 +126,12 @@ class Inspector(PartsTeller):
         return [{"seq": seq, "at": at // 1_000_000, "life": life, "bytes": size} for seq, at, life, size in rows]
 
 
-def budget_of(ref: Any) -> str:
-    """What it may spend and has spent; whose it is, the view says on top."""
-    return clean(str(ref.budget).removeprefix(f"Budget({ref.path!r}: ").removesuffix(")"), 1000)
+def ties_of(lab: AnyLab, now: Seen, ref: Any) -> dict[str, Any]:
+    """Its links and monitors, and what it may spend and has spent; of a lab that is only read, what its store tells."""
+    if isinstance(lab, Elsewhere):
+        return ties_then(lab._store, now.path)
+    budget = clean(bare(ref.path, str(ref.budget)), 1000)
+    return {"links": now.links, "monitors": now.monitors, "untold": "", "budget": budget}
 
 
 def head_of(now: Seen | None, can: list[str]) -> dict[str, Any]:

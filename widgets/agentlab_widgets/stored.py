@@ -118,13 +118,6 @@ class Elsewhere:
         return repr(self._stored)
 
 
-class StoredBudget:
-    """What an agent that is only read may spend: its lab knows that alone."""
-
-    def __repr__(self) -> str:
-        return ""
-
-
 class StoredRef:
     """What views ask a ref for, as far as the store has it: who only reads sees what waits, and cannot answer.
 
@@ -132,8 +125,6 @@ class StoredRef:
         lab: Where it is.
         path: Which agent.
     """
-
-    budget = ""
 
     def __init__(self, lab: Elsewhere, path: str) -> None:
         self._lab = lab

@@ -1,6 +1,6 @@
 """One agent as it was at a moment: its state from its checkpoints, the rest from events, messages and steps.
 
-What is written nowhere is not told: who waited for a word, links, the draft of a message in hand, its budget.
+What is written nowhere is not told: who waited for a word, the draft of a message in hand. Ties and budget: spent.py.
 """
 
 from __future__ import annotations

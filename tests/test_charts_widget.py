@@ -76,13 +76,13 @@ def test_a_brushed_span_filters_every_chart_until_it_is_let_go_of(lab: Lab) -> N
 
     page.say(t="span", **{"from": 1000, "to": 2000})
 
-    page.shows("No restarts yet")
-    page.shows("Nobody has lived yet", "lifelines")
-    assert page.parts["span"] == [1000, 2000]
+    page.shows("No restarts in this span")
+    page.shows("Nobody has lived in this span", "lifelines")
+    assert (page.parts["span"], page.parts["quiet"]) == ([1000, 2000], True)
     assert [page.parts[f"chart {name}"]["whole"] for name in ("restarts", "spend")] == [False, True]
     page.say(t="span", **{"from": None, "to": None})
     page.shows("1 restart<")
-    assert page.parts["span"] is None
+    assert (page.parts["span"], page.parts["quiet"]) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_charts_of_a_closed_lab_and_of_its_store_can_be_brushed(lab: Lab, file: 
             page.say(t="hello")
             page.shows("1 restart<")
             page.say(t="span", **{"from": 1000, "to": 2000})
-            page.shows("No restarts yet")
+            page.shows("No restarts in this span")
 
 
 def test_a_mark_says_what_its_tooltip_would(lab: Lab) -> None:
@@ -172,3 +172,20 @@ def test_a_span_has_what_was_so_already_when_it_begins(lab: Lab) -> None:
     assert [kind for kind in events["kind"] if kind.startswith("breaker")] == ["breaker_opened", "breaker_closed"]
     assert events["at"].min() == pd.Timestamp(since, tz="UTC")
     assert "2 incarnations" not in str(charts.lifelines(Span(lab, since, since + 1)).to_dict())
+
+
+def test_a_life_is_drawn_through_a_span_in_which_nothing_happened(lab: Lab) -> None:
+    """From the span's beginning to its end, where the axes were empty; other charts say that nothing was."""
+    lab.wait_idle(60)
+    since = time.time_ns()
+    wait_for(lambda: time.time_ns() > since + 100_000_000)
+
+    quiet = Span(lab, since, since + 50_000_000)
+    (lives,) = charts.lifelines(quiet).to_dict()["datasets"].values()
+
+    assert quiet.is_quiet()
+    assert [(life["agent"], life["ended"], life["start"], life["end"]) for life in lives] == [
+        ("/counter", "goes on", 0.0, 0.05)
+    ]
+    assert "No messages in this span" in str(charts.latency(quiet).to_dict())
+    assert "No messages yet" in str(charts.latency(lab).to_dict())

@@ -51,7 +51,7 @@ def restarts(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     defer_grammars()
     frame = frame_of(source, "restarts", "path", "reason")
     if frame.empty:
-        return nothing("No restarts yet")
+        return nothing("No restarts", source)
     counts, kinds = _counts(frame)
     return _stacks(counts, kinds, "agent", "restart")
 
@@ -68,7 +68,7 @@ def faults(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     frame = frame_of(source, "steps", "fault", "name")
     failed = frame.dropna(subset=["fault"]) if len(frame) else frame
     if failed.empty:
-        return nothing("No attempt has failed yet")
+        return nothing("No attempt has failed", source)
     kinds = keep_most(words_of(failed["fault"]), MOST, OTHER_FAULTS)
     failed = failed[[]].assign(path=kinds, reason=failed["name"], fault=failed["name"])
     return _stacks(*_counts(failed), "fault", "failed attempt")
@@ -88,7 +88,7 @@ def outcomes(frame: pd.DataFrame, x: str, y: str) -> alt.Chart | alt.LayerChart:
 
     frame = frame_of(frame, "checkpoints", text_of(x, "outcomes: x", COLUMN), text_of(y, "outcomes: y", COLUMN))
     if frame.empty:
-        return nothing("No outcomes yet")
+        return nothing("No outcomes")
     frame = frame.reset_index(drop=True)
     values = numbers_of(frame, y)
     kept = values.nlargest(MOST_BRANCHES).index.sort_values() if len(frame) > MOST_BRANCHES else frame.index

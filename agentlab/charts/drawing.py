@@ -159,12 +159,13 @@ def finish(
     return finished
 
 
-def nothing(message: str) -> alt.Chart:
-    """A chart that says that there is nothing to draw."""
+def nothing(what: str, source: object = None) -> alt.Chart:
+    """A chart that says that there is nothing to draw: not yet, or not in the span of time that ``source`` is of."""
     import altair as alt
     import pandas as pd
 
     _draw_offline()
+    message = f"{what} {'yet' if isinstance(source, pd.DataFrame) else getattr(source, 'when', 'yet')}"
     chart: alt.Chart = (
         alt.Chart(pd.DataFrame({"message": [message]}))
         .mark_text(color=INK, fontSize=14)

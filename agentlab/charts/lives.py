@@ -58,7 +58,7 @@ def lifelines(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
 
     rows = _lives(frame_of(source, "events", "kind", "at", "path", "incarnation", "reason"))
     if rows.empty:
-        return nothing("Nobody has lived yet")
+        return nothing("Nobody has lived", source)
     names, ends = list(dict.fromkeys(rows["agent"])), [end for end in ENDS if end in set(rows["ended"])]
     colours = alt.Scale(domain=ends, range=[ENDS[end] for end in ends])
     bars = (
@@ -91,7 +91,7 @@ def intensity(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
 
     rows, restarts = _used(frame_of(source, "events", "kind", "at", "path", "detail"))
     if rows.empty:
-        return nothing("No restarts yet")
+        return nothing("No restarts", source)
     names = list(dict.fromkeys(rows["supervisor"]))
     highest = max(1.0, float(rows["share"].max())) * 1.05
     lines = (

@@ -66,7 +66,7 @@ def scores(source: pd.DataFrame | HasRun, *others: pd.DataFrame | HasRun) -> alt
     named = _named(source, *others)
     rows = pd.concat([_means(run, name) for name, run in named.items()], ignore_index=True)
     if rows.empty:
-        return nothing("Nothing is scored yet")
+        return nothing("Nothing is scored")
     names, metrics = list(named), list(dict.fromkeys(rows["metric"]))[:MOST_METRICS]
     rows = rows[rows["metric"].isin(metrics)]
     span = alt.Scale(domain=[min(0.0, float(rows["low"].min())), max(1.0, float(rows["high"].max()))], nice=False)
@@ -106,7 +106,7 @@ def by_sample(source: pd.DataFrame | HasRun, metric: str | None = None) -> alt.C
 
     frame = frame_of(source, "samples", "id", "epoch", "disposition")
     if frame.empty:
-        return nothing("No samples yet")
+        return nothing("No samples")
     rows = _cells(frame, _column(frame, metric))
     ids, epochs = list(dict.fromkeys(rows["sample"])), sorted(set(rows["epoch"]))
     wide = max(20.0, min(90.0, 0.8 * WIDTH / len(epochs)))
@@ -147,7 +147,7 @@ def timeline(source: HasRun) -> alt.Chart | alt.LayerChart:
         )
     messages = frame_of(source, "messages", "id", "epoch", "started_at", "ended_at")
     if messages.empty or messages["started_at"].isna().all():
-        return nothing("No sample was worked on yet")
+        return nothing("No sample was worked on")
     bars, dots = _worked(source, messages)
     names, ends = list(bars["who"]), [end for end in ENDS if end in set(bars["ended"])]
     colours = alt.Scale(domain=ends, range=[ENDS[end] for end in ends])
@@ -185,7 +185,7 @@ def cost(source: pd.DataFrame | HasRun, *others: pd.DataFrame | HasRun) -> alt.C
             spent = pd.DataFrame({ours: numbers_of(frame, theirs) for theirs, ours in SPENT.items()})
             who = [name] * len(frame) if others else frame["disposition"].astype("string").fillna("under way").tolist()
             parts.append(spent.assign(who=who, tokens_cached=0, replayed=0))
-    return spend(pd.concat(parts, ignore_index=True)) if parts else nothing("No samples yet")
+    return spend(pd.concat(parts, ignore_index=True)) if parts else nothing("No samples")
 
 
 def _named(*runs: pd.DataFrame | HasRun) -> dict[str, pd.DataFrame | HasRun]:

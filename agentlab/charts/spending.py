@@ -41,7 +41,7 @@ def spend(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
 
     frame = frame_of(source, "spend", "who", *NUMBERS)
     if frame.empty:
-        return nothing("No model was called yet")
+        return nothing("No model was called")
     rows = _summed(frame)
     priced = bool(rows["cost_usd"].notna().any())
     looks = MONEY if priced else TOKENS

@@ -58,7 +58,7 @@ def latency(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     frame = frame_of(source, "messages", "method", "wait_s", "took_s")
     marks = _quantiles(frame, "method", "messages", PARTS) if len(frame) else frame
     if marks.empty:
-        return nothing("No messages yet")
+        return nothing("No messages", source)
     words = list(PARTS.values())
     parts = alt.Scale(domain=words, range=[INK, LOOKS["busy"].colour])
     places = alt.Scale(paddingInner=0.1, paddingOuter=0.35)
@@ -87,7 +87,7 @@ def downtime(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         frame = frame[["downtime_s"]].assign(ended=faults.where(faults != "", ended))
     marks = _quantiles(frame, "ended", "restarts", {"downtime_s": "away"}) if len(frame) else frame
     if marks.empty:
-        return nothing("No restarts yet")
+        return nothing("No restarts", source)
     base = alt.Chart(marks).encode(color=alt.value(LOOKS["backing_off"].colour))
     title = counted(int(marks["restarts"].sum()), "restart")
     return _whiskers(base, marks, ["ended:N", "restarts:Q"], title, rows=marks["ended"].nunique())
@@ -136,7 +136,7 @@ def breaker(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
     events = frame_of(source, "events", "kind", "at", "reason", "detail")
     rows = spans(events, {kind: look.word for kind, look in BREAKER.items()})
     if rows.empty:
-        return nothing("No breaker has opened yet")
+        return nothing("No breaker has opened", source)
     openings = counted(int((rows["state"] == "open").sum()), "opening")
     rows = rows[rows["name"].isin(by_number(rows["name"])[:MOST])].tail(MOST_SPANS)
     rows = rows.assign(name=rows["name"].map(label), why=rows["why"].map(clean, na_action="ignore"))

@@ -46,7 +46,7 @@ def sequence(source: pd.DataFrame | HasFrames, last: int = MOST_MESSAGES) -> alt
     frame = frame_of(source, "messages", "path", "sender", "method", "sent_at", "outcome")
     rows = _arrows(frame, min(last, MOST_MESSAGES)) if len(frame) else frame
     if rows.empty:
-        return nothing("No messages yet")
+        return nothing("No messages", source)
     people = list(dict.fromkeys([*rows["sender"], *rows["receiver"]]))
     people.sort(key=lambda who: (who != CELL, who))
     y = alt.Y("place:O", title=None, axis=alt.Axis(labels=False, grid=False))
@@ -86,7 +86,7 @@ def flame(source: HasFrames) -> alt.Chart | alt.LayerChart:
         raise InvalidArgument(f"flame draws a lab, whose messages() and steps() it reads; got {shown(source)}.")
     messages = frame_of(source, "messages", "path", "seq", "method", "wait_s", "took_s")
     if messages.empty:
-        return nothing("No messages yet")
+        return nothing("No messages", source)
     steps = frame_of(source, "steps", "path", "message_seq", "name", "took_s")
     rows = _blocks(_times(messages, steps))
     colours = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))

@@ -49,7 +49,7 @@ def test_charts_follow_a_lab_and_a_brushed_span_filters_them(notebook: Notebook)
 
     first = view.get_by_role("slider", name="from", exact=True)
     first.press("End")  # the last bar alone: nothing has happened in it
-    expect(restarts).to_contain_text("No restarts yet")
+    expect(restarts).to_contain_text("No restarts in this span")
     expect(view.locator(".al-brushed")).to_be_visible()
     view.screenshot(path=OUTPUT / "charts-brushed.png")
     first.press("Escape")

@@ -39,13 +39,13 @@ function view(state, model, el) {
   function paintBars() {
     const span = state.parts.get("span");
     bars.update(state.parts.get("bars"), span);
-    write(said, span ? spanWords(span) : "");
+    write(said, span ? `${spanWords(span)}${state.parts.get("quiet") ? ": no events" : ""}` : "");
     whole.hidden = !span;
   }
   return framed(state, root, {
     paint(change) {
       const names = change.fresh ? [...state.parts.keys()] : change.touched;
-      if (names.includes("bars") || names.includes("span")) paintBars();
+      if (["bars", "span", "quiet"].some((name) => names.includes(name))) paintBars();
       for (const name of names.filter((each) => each.startsWith("chart "))) {
         const part = state.parts.get(name);
         if (!places.has(name)) {

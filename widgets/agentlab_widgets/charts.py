@@ -51,6 +51,7 @@ class Charts(Rates):
         self._frames = frames
         self._names = names
         self._pictures: Parts = {}
+        self._quiet = False
         self._wide = "wide"
         self._stale = True
         self._next = 0.0
@@ -96,6 +97,7 @@ class Charts(Rates):
         for name in self._names:
             svg = picture(described(getattr(charts, name)(source).to_dict()), width)
             self._pictures[f"chart {name}"] = {"name": name, "svg": svg, "whole": name in WHOLE}
+        self._quiet = self._span is not None and source.is_quiet()
         now = time.monotonic()
         self._next = now + REST * (now - began)
 
@@ -104,7 +106,7 @@ class Charts(Rates):
         over = self._lab.closed or isinstance(self._lab, Elsewhere)
         until = max((second for second, _ in counts), default=self._began) if over else int(time.time())
         bars = {**CHARTS["trouble"], **bars_of(counts, self._began, max(until, self._began + LEAST))}
-        return {"bars": bars, "span": self._span and list(self._span), **self._pictures}
+        return {"bars": bars, "span": self._span and list(self._span), "quiet": self._quiet, **self._pictures}
 
 
 class ChartsPane(Pane):

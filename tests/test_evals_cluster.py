@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import tempfile
+import threading
 from collections import deque
 
 import pytest
@@ -15,8 +17,11 @@ from agentlab.evals.labs import Folder
 from agentlab.evals.machines import Door, as_table, check_private, differing, probed
 from agentlab.evals.opening import Setting
 from agentlab.evals.plan import Plan
+from agentlab.exits import Crash
 from agentlab.supervision.child import child
+from agentlab.wire.exceptions import describe, revive
 from tests.evaluated import Worker
+from tests.hostile import Deaf, Needy
 
 
 @pytest.mark.parametrize(
@@ -115,3 +120,28 @@ def test_a_store_that_a_worker_holds_is_his_whoever_looks_at_it_after_him(tmp_pa
         "second": (["b.1"], "two.lab"),
         "first": (["a.1"], "one.lab"),
     }
+
+
+class Lost(Exception):
+    """Comes back as itself."""
+
+
+def test_exceptions_travel_the_same_way_where_dask_is_loaded(monkeypatch):
+    """Dask has each exception of a process packed with its stack and its causes, and with whatever these hold."""
+    from tblib import pickling_support  # which Dask brings
+
+    for cls in (Lost, Needy):
+        monkeypatch.setitem(copyreg.dispatch_table, cls, pickling_support.pickle_exception)
+
+    back, stand_in = map(travelled, (Lost("on the way"), Needy(1, 2)))
+
+    assert (type(back), str(back), back.__traceback__, back.__cause__) == (Lost, "on the way", None, None)
+    assert (type(stand_in).__name__, isinstance(stand_in, RuntimeError)) == ("Needy", True)
+
+
+def travelled(error):
+    """The exception at the other end; its cause holds what cannot be packed."""
+    try:
+        raise error from Deaf(threading.Lock())
+    except type(error) as raised:
+        return revive(Crash(*describe(raised)))

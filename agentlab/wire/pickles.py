@@ -83,3 +83,14 @@ _OURS: dict[type, Any] = {CodeType: _code, NewType: _new_type, **dict.fromkeys(_
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it ships no types
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(_OURS)
+
+    def reducer_override(self, made: Any) -> Any:
+        """Pack an exception as Python does.
+
+        Where Dask is loaded, ``tblib`` packs it otherwise: with its stack, its causes and whatever these hold.
+        """
+        if isinstance(made, BaseException):
+            packs = self.dispatch_table.get(type(made))
+            if getattr(packs, "__module__", "").startswith("tblib."):
+                return made.__reduce_ex__(5)
+        return super().reducer_override(made)

@@ -39,7 +39,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # All cases of what the suite has a sample of (DESIGN.md says which).
 long: $(VENV)/.installed-test
-	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py drill.py store_life.py soak.py evals_killed.py evals_cluster_deaths.py evals_cluster_runs.py)
+	AGENTLAB_LONG=1 $(BIN)/pytest $(AT_ONCE) $(addprefix tests/test_,crash_everywhere.py drill.py store_life.py soak.py hostile_text.py evals_killed.py \
+  evals_cluster_deaths.py evals_cluster_runs.py)
 
 .PHONY: help lab test quick long pythons bench docs links clean insides covered core $(CHECKS)
 

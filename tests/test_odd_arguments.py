@@ -197,6 +197,14 @@ def test_a_ref_takes_odd_arguments_or_says_why_not(one: Lab, method: str, kind: 
     assert wrong == {}
 
 
+def refused_badly(calls: list[tuple[Callable[..., object], dict[str, Any]]]) -> list[tuple[object, str, str]]:
+    """Which call took which odd value, and answered with something that teaches nobody."""
+    return [
+        (call, how, found) for call, good in calls for how, given in each(call, good)
+        if (found := tried(call, given)) is not None
+    ]  # fmt: skip
+
+
 def victim(lab: Lab, kind: str) -> Ref:
     """Somebody new to whom odd things are done."""
     what = Wild if kind == "agent" else Supervisor(f"team-{len(lab.rows())}", child(Wild, id="kid"))
@@ -216,10 +224,7 @@ def test_many_refs_and_replies_take_odd_arguments_or_say_why_not(one: Lab) -> No
         (refs.__contains__, {}), (replies.__contains__, {}), (refs.count, {}), (replies.count, {}),
     ]  # fmt: skip
 
-    wrong = [
-        (call, how, found) for call, good in calls for how, given in each(call, good)
-        if (found := tried(call, given)) is not None
-    ]  # fmt: skip
+    wrong = refused_badly(calls)
 
     assert wrong == []
 
@@ -244,10 +249,7 @@ def test_evals_and_their_figures_take_odd_arguments_or_say_why_not(
         (samples_needed, {"effect": 0.1, "power": 0.8}), (open_run, {"path": "run.lab"}),
     ]  # fmt: skip
 
-    wrong = [
-        (call, how, found) for call, good in calls for how, given in each(call, good)
-        if (found := tried(call, given)) is not None
-    ]  # fmt: skip
+    wrong = refused_badly(calls)
 
     assert wrong == []
     with pytest.raises(InvalidArgument, match="method must be 'bootstrap'"):

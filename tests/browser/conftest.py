@@ -25,9 +25,6 @@ FLAGS = [
 expect.set_options(timeout=PATIENCE * 1000)  # its own five seconds are a pause of a busy machine
 
 
-expect.set_options(timeout=PATIENCE * 1000)  # else five seconds, on whatever machine
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder drives a browser."""
     here = Path(__file__).parent

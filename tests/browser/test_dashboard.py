@@ -140,8 +140,8 @@ def test_a_running_lab_is_watched_in_one_place(notebook: Notebook):
 
 
 def test_a_span_that_is_brushed_on_a_chart_filters_the_other_and_the_events(notebook: Notebook):
-    """By keys and by pointer; another view shows the same; what happened after the span is not shown before it ends."""
-    notebook.write(START.replace("{file}", "brushed.lab"), "lab.dashboard()", "lab.dashboard()").run_all()
+    """By keys and by pointer; what happens after the span is not shown until it is let go of."""
+    notebook.write(START.replace("{file}", "brushed.lab"), "lab.dashboard()").run_all()
     view = dashboard(notebook)
     trouble, messages = (view.locator(f".agentlab-rates [data-chart='{name}']") for name in ("trouble", "messages"))
     events = view.locator(".al-happened")
@@ -176,6 +176,49 @@ def test_a_span_that_is_brushed_on_a_chart_filters_the_other_and_the_events(note
     view.get_by_role("button", name="whole time").click()
     expect(trouble.locator(".al-brushed")).to_be_hidden()
     expect(view.locator(".agentlab-stream .al-top b")).to_have_text("events")
+    assert found == []
+
+
+def test_a_dashboard_in_its_own_tab_and_another_of_the_same_lab_show_one_truth(notebook: Notebook):
+    """A tab shares what is selected and brushed with its cell; another dashboard has its own; all see each crash."""
+    notebook.write(START.replace("{file}", "shared.lab"), "lab.dashboard()", "lab.dashboard()").run_all()
+    other, view = dashboard(notebook, 0), dashboard(notebook, 1)
+    notebook.page.evaluate("() => window.jupyterapp.commands.execute('notebook:create-output-view')")
+    tab = notebook.page.locator(".jp-LinkedOutputView .agentlab-dashboard")
+    for part in ("tree", "stream", "rates"):
+        tab.locator(f".agentlab-{part}[data-painted]").wait_for(state="attached")
+    assert tab.evaluate(BEYOND) == []
+
+    row(tab, "/team/left").click()
+    tab.locator(".agentlab-inspector[data-mood='live'] .al-do-crash").click()
+    tab.locator(".agentlab-inspector .al-said", has_text="crash() done").wait_for()
+    tab.locator(".agentlab-stream").scroll_into_view_if_needed()  # what is not in sight is not drawn
+    expect(tab.locator(".al-happened[data-kind='crashed']")).to_have_count(2)
+    tab.locator(".agentlab-rates [data-chart='trouble']").get_by_role("slider", name="to").press("Home")
+    tab.locator(".agentlab-stream").scroll_into_view_if_needed()
+    expect(tab.locator(".al-happened")).to_have_count(0)
+    notebook.page.screenshot(path=OUTPUT / "dashboard-tab.png")
+    found = barriers(tab)
+
+    view.evaluate("view => view.scrollIntoView()")
+    expect(view.locator(".agentlab-inspector .al-top")).to_contain_text("/team/left")
+    view.locator(".agentlab-stream").scroll_into_view_if_needed()
+    expect(view.locator(".al-happened")).to_have_count(0)
+    other.evaluate("view => view.scrollIntoView()")
+    expect(other.locator(".al-agent-part .al-hint")).to_contain_text("Select an agent")
+    other.locator(".agentlab-stream").scroll_into_view_if_needed()
+    expect(other.locator(".al-happened[data-kind='crashed']")).to_have_count(2)
+
+    own = notebook.page.locator(".lm-TabBar-tab", has_text="Output View")
+    own.locator(".lm-TabBar-tabCloseIcon").click()
+    expect(tab).to_have_count(0)
+    other.locator(".agentlab-stream").scroll_into_view_if_needed()
+    notebook.python("lab['/team/left'].crash(); lab.wait_idle(60)")
+    expect(other.locator(".al-happened[data-kind='crashed']")).to_have_count(3)
+    view.evaluate("view => view.scrollIntoView()")
+    view.get_by_role("button", name="whole time").click()
+    expect(view.locator(".al-happened[data-kind='crashed']")).to_have_count(3)
+    expect(view.locator(".agentlab-inspector .al-life")).to_have_count(3)
     assert found == []
 
 

@@ -110,6 +110,14 @@ def test_an_assistant_talks_to_a_real_model(lab, server):
     assert lab["/servers/local"].status == "running"
 
 
+def test_the_server_of_a_real_model_is_a_row_of_the_tree(lab, server):
+    """Under the lab's own servers, with its class and its state."""
+    told = repr(lab.tree())
+
+    (line,) = (line for line in told.splitlines() if "LocalServer" in line)
+    assert "running" in line
+
+
 def test_tools_are_offered_and_the_conversation_stays_one_that_the_api_takes(lab, server):
     """Weights whose template has no place for tools never hear of them and cost the same; nothing is left open."""
     handy, plain = lab.start(Handy, id="handy"), lab.start(Small, id="plain")

@@ -232,7 +232,9 @@ def test_a_store_is_followed_and_nothing_can_be_done_to_it(lab, file):
 
     assert {said["over"][0] for said in (looked, spoken, events)} == {"read only"}
     assert "tea" in str(spoken["parts"])
-    assert looked["parts"]["ties"]["budget"] == ""  # its lab knows it alone
+    ties = looked["parts"]["ties"]
+    assert (ties["budget"], ties["links"]) == ("no limit", [])
+    assert "known to the running lab alone" in ties["untold"]
     assert lab["/team/a"].incarnation == 1
 
 

@@ -110,14 +110,11 @@ def evaluate(  # noqa: PLR0913 - a run's options, each by its name
     title = _settled(lab, where, name, cls.__name__.lower(), identity)
     limit = None if timeout is None else seconds(timeout, "evaluate: timeout")
     kept_key, kept = _key_of(lab, where, title), Stored(title, where, lab)
-    about = {
-        "identity": identity,
-        "samples": [sample.as_data() for sample in made],
-        "tags": list(tags),
-        "epochs": epochs,
+    about = json.dumps({
+        "identity": identity, "samples": [sample.as_data() for sample in made], "tags": list(tags), "epochs": epochs,
         "key": kept_key,
-    }
-    plan = Plan(title, made, places(made), epochs, spec, attempt, scored, concurrency, limit, json.dumps(about))
+    })  # fmt: skip
+    plan = Plan(title, made, places(made), epochs, spec, attempt, scored, concurrency, limit, about)
     if where is not None and _is_over(where, plan):
         return Run(kept, reduce, on_failure, seed=seed, epochs=epochs).result()
     setting = Setting(profile, chaos, seed, nodes, models=bool(plan.judges) or issubclass(cls, Assistant))

@@ -64,7 +64,7 @@ class Plan:
         return dataclasses.replace(self, samples=samples, places=places, only=frozenset(job.place for job in jobs))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One sample in one epoch."""
 

@@ -559,3 +559,25 @@ def test_what_runs_cost_is_parted_by_how_samples_ended_or_by_run():
     assert ends["scored", "used"] == "$0.75"
     assert ends["failed", "wasted"] == "$0.50"
     assert {r["who"] for r in rows(charts.cost(Run(), SAMPLES))} == {"tea", "run 2"}
+
+
+def description(chart: alt.Chart | alt.LayerChart) -> str:
+    """What a screen reader says of a picture."""
+    told: list[str] = re.findall(r'<svg [^>]*role="graphics-document"[^>]*aria-label="([^"]*)"', svg(chart))
+    return told[0]
+
+
+def test_a_picture_is_described_as_a_whole() -> None:
+    """Its title, what x and y are, and how many marks: a screen reader had the axes, and each mark by itself."""
+    events = pd.DataFrame(
+        {
+            "kind": ["started", "crashed", "started"], "at": pd.to_datetime([0, 1, 2], unit="s", utc=True),
+            "path": "/a & \\g<0>", "incarnation": [1, 1, 2], "reason": ["", "Crashed", ""],
+        }
+    )  # fmt: skip
+
+    assert description(charts.lifelines(events)) == (
+        "2 incarnations. X-axis titled 'seconds since the first began' for a linear scale with values from 0.0 to 2.0. "
+        "Y-axis for a discrete scale with 1 value: /a &amp; \\g&lt;0&gt;. 2 bars."
+    )
+    assert description(charts.lifelines(events[:0])) == "Nobody has lived yet."

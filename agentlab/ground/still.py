@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from typing import Any
 
 from agentlab.ground.told import with_words
+from agentlab.ground.words import counted
 
 WORDS = "agentlab_words"  # where a chart keeps what a click on its marks shows
 SMALLEST = 13  # pixels of the smallest letters as drawn
@@ -31,6 +33,12 @@ MARK = re.compile(
     r"(?:/>|>([^<>]*)</\2>)"
 )
 """A mark that says in words what it shows; what is no mark (an axis, a title) says so."""
+
+FRAME = ("axis", "title", "subtitle", "legend")
+HEARD = re.compile(r'aria-roledescription="(title|subtitle|axis)" aria-label="([^"]*)"')
+DRAWN = re.compile(r'aria-roledescription="([^"]*)"')
+TEXTS = re.compile(r"<text\b[^>]*>(?:<title>[^<]*</title>)?([^<]*)</text>")
+"""What is written; a chart of nothing has no more than that."""
 
 
 def still(spec: dict[str, Any], **_options: Any) -> dict[str, str]:
@@ -80,7 +88,19 @@ def _draw(spec: dict[str, Any]) -> str:
     drawn = vl_convert.vegalite_to_svg(spec, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
     drawn = MARK.sub(_with_tooltip, drawn)
     # A size of its own would be kept by a page that shows it as an image, and cut where the cell is narrower.
-    return re.sub(r' width="\d+" height="\d+"', ' width="100%"', drawn, count=1)
+    return re.sub(r' width="\d+" height="\d+"', lambda _: f' {_description(drawn)} width="100%"', drawn, count=1)
+
+
+def _description(svg: str) -> str:
+    """What a screen reader says of the whole picture, as attributes: its title, what its axes are, how many marks."""
+    heard = sorted(HEARD.findall(svg), key=lambda each: each[0] == "axis")
+    told = [label.removeprefix(f"{kind.capitalize()} text ").strip("'") for kind, label in heard]
+    marks = Counter(kind for kind in DRAWN.findall(svg) if not kind.endswith("container") and kind not in FRAME)
+    words = marks.pop("text mark", 0)  # beside others they only say again what these are
+    told += [counted(n, kind) for kind, n in marks.items()]
+    if words and not told:
+        told = [text for text in TEXTS.findall(svg) if text]
+    return f'role="graphics-document" aria-roledescription="chart" aria-label="{". ".join(told)}."'
 
 
 def _with_tooltip(mark: re.Match[str]) -> str:

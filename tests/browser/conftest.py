@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.browser.install_browser import NONE_FOUND, find_browser
-from tests.browser.jupyter import PATIENCE, Notebook, Server
+from tests.browser.jupyter import OUTPUT, PATIENCE, Notebook, Server
 
 SIZE: ViewportSize = {"width": 1280, "height": 1000}
 FLAGS = [
@@ -89,7 +89,11 @@ def notebook(request: pytest.FixtureRequest, pages: Pages, server: Server) -> It
     failures = request.session.testsfailed
     notebook = Notebook(pages.get(), server)
     yield notebook
-    if request.session.testsfailed > failures or not notebook.close():
+    failed = request.session.testsfailed > failures
+    if failed:  # what was on the screen then, and what the server said last
+        notebook.page.screenshot(path=OUTPUT / f"failed-{request.node.name}.png")
+        print(server.said()[-5000:])
+    if failed or not notebook.close():
         pages.drop()
     server.stop_kernels()
-    assert notebook.complaints == []
+    assert notebook.complaints == [], server.said()[-5000:]

@@ -108,8 +108,12 @@ class Server:
         self._process.wait(PATIENCE)
         self._log.close()
 
+    def said(self) -> str:
+        """What it has printed so far."""
+        return Path(self._log.name).read_text(encoding="utf-8")
+
     def _answers(self) -> bool:
-        assert self._process.poll() is None, Path(self._log.name).read_text()
+        assert self._process.poll() is None, self.said()
         try:
             urllib.request.urlopen(self.url("api/status"), timeout=5).close()
         except OSError:
@@ -287,7 +291,7 @@ class Notebook:
 
     def _printed(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.complaints.append(f"on the console: {message.text}")
+            self.complaints.append(f"on the console: {message.text} ({message.location['url']})")
 
 
 def _free_port() -> int:

@@ -240,6 +240,10 @@ class Feed:
         """Block until there is something to take, at most ``timeout`` seconds; whether there is."""
         return self._ready.wait(timeout)
 
+    def wake(self) -> None:
+        """End a wait, though there may be nothing to take."""
+        self._ready.set()
+
     def close(self) -> None:
         """Stop listening."""
         self._hub.leave(self)

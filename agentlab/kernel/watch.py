@@ -30,7 +30,10 @@ MOST_SUSPICIONS = 3
 """Nodes that may die, by nobody's visible fault, while one message is in hand."""
 
 LOOK_SECONDS = 0.05
-"""How often the kernel looks at the words of its nodes."""
+"""How often the kernel looks at the words of its nodes while one of them runs an agent's code."""
+
+IDLE_SECONDS = 0.125
+"""How often while none does: who begins to stall meanwhile is noticed so much later."""
 
 WEIGH_LOOKS = 10
 """After so many looks it also asks how much memory they use."""
@@ -68,7 +71,8 @@ class Watch:
         for node in self._desk.pool.nodes.values():
             if node.why is None and (node.too_big or self._looks % WEIGH_LOOKS == 0):
                 self._weigh(node)
-        self._next = self._desk.loop.call_later(LOOK_SECONDS, self.look)
+        busy = any(not node.ready or node.why is not None or node.seen[0] for node in self._desk.pool.nodes.values())
+        self._next = self._desk.loop.call_later(LOOK_SECONDS if busy else IDLE_SECONDS, self.look)
 
     def close(self) -> None:
         """Look no more."""

@@ -32,7 +32,6 @@ from agentlab_widgets.stored import Elsewhere
 HERE = Path(__file__).parent
 LONGEST_PAUSE = 1.0  # seconds between two differences, however long it takes to read the lab
 BEAT = 0.5  # seconds between two messages when nothing changes
-POLL = 0.1  # seconds until a browser's word is heard when nothing changes
 log = logging.getLogger("agentlab.widgets")
 
 Message = tuple[dict[str, Any], list[bytes]]  # content is JSON, buffers are binary
@@ -75,6 +74,7 @@ class Teller(threading.Thread):
         self._lab = lab
         self._send = send
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._feed: Feed | None = None
         self._ended = threading.Event()
         self._seq = 0
         self._sent_at = 0.0
@@ -122,6 +122,9 @@ class Teller(threading.Thread):
     def post(self, work: Callable[[], None]) -> None:
         """Have something done in this view's thread. From any thread."""
         self._inbox.put(work)
+        feed = self._feed
+        if feed is not None:  # this thread waits for what happens in the lab
+            feed.wake()
 
     def end(self) -> None:
         """Stop soon. From any thread."""
@@ -138,8 +141,8 @@ class Teller(threading.Thread):
                 while not (self.listens_unseen or self._is_seen or self._ended.is_set()):
                     self._inbox.get()()
                 if self._goes_on():
-                    with closing(self._lab.feed()) as feed:
-                        self._follow(feed)
+                    with closing(self._lab.feed()) as self._feed:
+                        self._follow(self._feed)
         except Exception:  # the picture turns grey in the browser; the reason must be found somewhere
             if not self._lab.closed:
                 log.exception("a live view stopped; show it anew by running its cell")
@@ -148,10 +151,14 @@ class Teller(threading.Thread):
 
     def _follow(self, feed: Feed) -> None:
         while self._goes_on() and (self.listens_unseen or self._is_seen):
-            feed.wait(POLL)
+            feed.wait(self._until_beat())
             began = time.monotonic()
             self._turn(feed.take())
             self._ended.wait(min(LONGEST_PAUSE, max(self.pause, 5 * (time.monotonic() - began))))
+
+    def _until_beat(self) -> float:
+        """Seconds; nobody hears a beat of a view that nobody sees."""
+        return max(0.0, self._sent_at + BEAT - time.monotonic()) if self._is_seen else BEAT
 
     def _goes_on(self) -> bool:
         return not self._ended.is_set() and not self._lab.closed

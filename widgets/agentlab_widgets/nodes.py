@@ -14,7 +14,7 @@ from agentlab.ground.texts import clean
 from agentlab.ground.words import counted
 from agentlab.looks import CRASH, LOOKS
 
-AGE = 1.0  # seconds for which what was read is shown: memory is asked of the system, and a tree asks often
+AGE = 2.0  # seconds for which what was read is shown: memory is asked of the system, and a tree asks often
 COLOURS = {
     "running": LOOKS["running"].colour, "starting": LOOKS["starting"].colour, "stalled": LOOKS["backing_off"].colour,
     "ending": CRASH,
@@ -58,7 +58,7 @@ class Seen(NamedTuple):
 
 
 class Nodes:
-    """What is shown of the nodes of one lab, read once a second at most."""
+    """What is shown of the nodes of one lab, read every two seconds at most."""
 
     def __init__(self, lab: Any) -> None:
         self._lab = lab

@@ -12,7 +12,7 @@ from agentlab.ground.texts import clean, safe
 from agentlab_widgets import breakers
 from agentlab_widgets.live import Message, Send, Teller, Watched
 from agentlab_widgets.mirror import Mirror
-from agentlab_widgets.nodes import Nodes
+from agentlab_widgets.nodes import AGE, Nodes
 from agentlab_widgets.sift import Wanted
 
 ROOT = "/"
@@ -37,6 +37,7 @@ class Pusher(Teller):
         self._last = last
         self._mirror = Mirror()
         self._nodes = Nodes(lab)
+        self._label, self._labelled = "", 0.0  # what the lab is called, and when it was asked
         self._restarts: deque[tuple[float, str]] = deque()
         self._new_restarts: list[tuple[float, str]] = []
         self._seen_from: float | None = None  # since when events are heard, until the rows told what was before
@@ -115,8 +116,10 @@ class Pusher(Teller):
 
     def head(self, *, whole: bool) -> dict[str, Any]:
         """Counts, restarts, breakers and nodes."""
+        if whole or time.monotonic() - self._labelled >= AGE or self._lab.closed:
+            self._label, self._labelled = clean(repr(self._lab)), time.monotonic()
         head = {
-            "label": clean(repr(self._lab)),
+            "label": self._label,
             "counts": self._mirror.counts(),
             "minute": sum(at > time.time() - 60 for at, _ in self._restarts),
             "restarts": self._bars(self._restarts if whole else self._new_restarts),

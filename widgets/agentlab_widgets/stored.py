@@ -157,14 +157,10 @@ class StoreFeed(Feed):
         self._lab = lab
         self._at: Mark | None = None
         self._asked = 0.0
-        self._over = threading.Event()
-
-    def wait(self, timeout: float) -> bool:
-        """Nothing wakes it: another process writes."""
-        return self._over.wait(timeout)
 
     def take(self) -> Change:
         """What was added since the last time; the first time that everything may have changed."""
+        super().take()  # there is nothing in it: another process writes
         now = time.monotonic()
         if self._at is not None and now - self._asked < POLL:
             return Change([], set())
@@ -186,7 +182,3 @@ class StoreFeed(Feed):
             asked = f"SELECT DISTINCT path FROM {table} WHERE id > ? LIMIT {ASKED}"  # noqa: S608  # ours
             paths.update(path for (path,) in select(asked, (last,)))
         return Change(events, paths)
-
-    def close(self) -> None:
-        """Ask no more."""
-        self._over.set()

@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --quiet --upgrade pip && $(PIP) install --quiet --no-c
 CHECKS := tests others notebooks browser ruff format types floors
 QUICK := core ruff format types floors
 
-# What depends on the interpreter's insides: run on every other Python that is found here.
+# What depends on the interpreter's insides: run on the oldest and the newest of all Pythons that are found here.
 INSIDES := $(addprefix tests/test_,slices.py wire.py store.py store_interrupts.py forks.py agent.py arguments.py tools.py \
   interpreter.py)
 
@@ -113,7 +113,7 @@ covered: $(VENV)/.installed-insides
 # Each other Python, and then the newest of them, has an environment of its own, made while pip is still at work on the
 # first; one that fails does not keep the next from running. To count lines slows nodes down before 3.12, so much that
 # they are taken for stalled: there the newest is like the others.
-on_others = found="$$($(PYTHON) tests/find_pythons.py)" && failed= && newest= && \
+on_others = found="$$($(PYTHON) tests/find_pythons.py $(3))" && failed= && newest= && \
   for each in $$found; do case $$each in 3.11=*) ;; *) newest=$$each;; esac; done && \
   for each in $$found; do \
     checks="$(1)" && { test "$$each" != "$$newest" || checks="$(2)"; } && echo "-- Python $${each%%=*}: $$checks" && \
@@ -122,10 +122,10 @@ on_others = found="$$($(PYTHON) tests/find_pythons.py)" && failed= && newest= &&
   test -z "$$failed"
 
 others:
-	@+$(call on_others,insides,covered uncovered)
+	@+$(call on_others,insides,covered uncovered,--ends)
 
 pythons:
-	@+$(call on_others,tests notebooks,tests notebooks)
+	@+$(call on_others,tests notebooks,tests notebooks,)
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/benchmarks $(BENCH_ARGS)

@@ -1,5 +1,7 @@
 """Print the other Pythons of this machine that agentlab runs on, one a line: ``3.12=/usr/bin/python3.12``.
 
+With ``--ends`` those are left out that lie between the oldest and the newest.
+
 They are looked for on the PATH, as ``python3.12``, and among the versions that pyenv has installed. One per minor
 version is enough; the version that runs this script is left out, since it has the whole suite.
 """
@@ -10,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 OLDEST = (3, 11)
@@ -47,6 +49,13 @@ def others() -> dict[tuple[int, int], Path]:
     return dict(sorted(found.items()))
 
 
+def ends(versions: Collection[tuple[int, int]], own: tuple[int, int]) -> list[tuple[int, int]]:
+    """Of some versions and one's own, the oldest and the newest, unless that is one's own. Pure."""
+    both = {*versions, own}
+    return sorted({min(both), max(both)} - {own})
+
+
 if __name__ == "__main__":
-    for (major, minor), python in others().items():
-        print(f"{major}.{minor}={python}")
+    found = others()
+    for version in ends(found, sys.version_info[:2]) if "--ends" in sys.argv else found:
+        print(f"{version[0]}.{version[1]}={found[version]}")

@@ -11,7 +11,7 @@ import pytest
 
 from agentlab.errors import UnsupportedPython
 from agentlab.ground.interpreter import locked, require_lock
-from tests.find_pythons import others, version_of
+from tests.find_pythons import ends, others, version_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,3 +63,18 @@ def test_the_classifiers_name_the_pythons_that_the_suite_runs_on():
 
     assert promised == {"3.11", "3.12", "3.13"}
     assert f"{sys.version_info[0]}.{sys.version_info[1]}" in promised
+
+
+@pytest.mark.parametrize(
+    ("others", "own", "found"),
+    [
+        ([], 11, []),
+        ([12], 11, [12]),
+        ([12, 13], 11, [13]),
+        ([11, 13, 14], 12, [11, 14]),
+        ([11, 12], 13, [11]),
+    ],
+)
+def test_the_ends_of_what_is_found_are_tested_each_time(others, own, found):
+    """One's own Python has the whole suite anyway."""
+    assert ends([(3, minor) for minor in others], (3, own)) == [(3, minor) for minor in found]

@@ -32,7 +32,7 @@ MOST_SUSPICIONS = 3
 LOOK_SECONDS = 0.05
 """How often the kernel looks at the words of its nodes while one of them runs an agent's code."""
 
-IDLE_SECONDS = 0.125
+IDLE_SECONDS = 0.15
 """How often while none does: who begins to stall meanwhile is noticed so much later."""
 
 WEIGH_LOOKS = 10

@@ -30,6 +30,7 @@ from agentlab.ground.texts import clean
 from agentlab_widgets.stored import Elsewhere
 
 HERE = Path(__file__).parent
+CALM = 0.1  # seconds between two differences where much changes: what changes twice meanwhile is told once
 LONGEST_PAUSE = 1.0  # seconds between two differences, however long it takes to read the lab
 BEAT = 0.5  # seconds between two messages when nothing changes
 log = logging.getLogger("agentlab.widgets")
@@ -154,7 +155,8 @@ class Teller(threading.Thread):
             feed.wait(self._until_beat())
             began = time.monotonic()
             self._turn(feed.take())
-            self._ended.wait(min(LONGEST_PAUSE, max(self.pause, 5 * (time.monotonic() - began))))
+            took = time.monotonic() - began
+            self._ended.wait(min(LONGEST_PAUSE, max(self.pause, min(CALM, 30 * took), 5 * took)))
 
     def _until_beat(self) -> float:
         """Seconds; nobody hears a beat of a view that nobody sees."""

@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --quiet --upgrade pip && $(PIP) install --quiet --no-c
 CHECKS := tests others notebooks browser ruff format types floors
 QUICK := core ruff format types floors
 
-# What depends on the interpreter's insides: run on the oldest and the newest of all Pythons that are found here.
+# What depends on the interpreter's insides: run on the oldest and the newest of the Pythons that are found here.
 INSIDES := $(addprefix tests/test_,slices.py wire.py store.py store_interrupts.py forks.py agent.py arguments.py tools.py \
   interpreter.py)
 
@@ -110,19 +110,19 @@ covered: $(VENV)/.installed-insides
 	@$(BIN)/coverage combine -q 2>/dev/null  # the half-written counts of nodes that were killed are left out
 	@$(BIN)/coverage report --format=total --precision=1 2>/dev/null && echo 'percent of the lines of agentlab; for a page of each file: coverage html'
 
-# Each other Python, and then the newest of them, has an environment of its own, made while pip is still at work on the
-# first; one that fails does not keep the next from running. To count lines slows nodes down before 3.12, so much that
-# they are taken for stalled: there the newest is like the others.
+# Checks on each other Python, and those on the newest of them: $(call on_others,checks,checks on the newest,--ends). Each
+# has an environment of its own, made while pip is still at work on the first; one that fails does not keep the next from
+# running. To count lines slows nodes down before 3.12, so much that they are taken for stalled: 3.11 is never the newest.
 on_others = found="$$($(PYTHON) tests/find_pythons.py $(3))" && failed= && newest= && \
   for each in $$found; do case $$each in 3.11=*) ;; *) newest=$$each;; esac; done && \
   for each in $$found; do \
     checks="$(1)" && { test "$$each" != "$$newest" || checks="$(2)"; } && echo "-- Python $${each%%=*}: $$checks" && \
     $(RUN_ALL) PYTHON=$${each\#*=} VENV=.venv-$${each%%=*} $$checks || failed=1; \
-  done && { test "$$newest" || echo "No line was counted: that takes another Python here, 3.12 or newer"; } && \
-  test -z "$$failed"
+  done && test -z "$$failed"
 
 others:
-	@+$(call on_others,insides,covered uncovered,--ends)
+	@+$(call on_others,insides,covered uncovered,--ends) && \
+	{ test "$$newest" || echo "No line was counted: that takes another Python here, 3.12 or newer"; }
 
 pythons:
 	@+$(call on_others,tests notebooks,tests notebooks,)

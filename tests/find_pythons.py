@@ -1,6 +1,6 @@
 """Print the other Pythons of this machine that agentlab runs on, one a line: ``3.12=/usr/bin/python3.12``.
 
-With ``--ends`` those are left out that lie between the oldest and the newest.
+With ``--ends`` those are left out that lie between the oldest of all and the newest of the others.
 
 They are looked for on the PATH, as ``python3.12``, and among the versions that pyenv has installed. One per minor
 version is enough; the version that runs this script is left out, since it has the whole suite.
@@ -50,9 +50,8 @@ def others() -> dict[tuple[int, int], Path]:
 
 
 def ends(versions: Collection[tuple[int, int]], own: tuple[int, int]) -> list[tuple[int, int]]:
-    """Of some versions and one's own, the oldest and the newest, unless that is one's own. Pure."""
-    both = {*versions, own}
-    return sorted({min(both), max(both)} - {own})
+    """The newest of the others, and the oldest of all unless that is one's own. Pure."""
+    return sorted({min(*versions, own), max(versions)} - {own}) if versions else []
 
 
 if __name__ == "__main__":

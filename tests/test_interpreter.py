@@ -72,9 +72,10 @@ def test_the_classifiers_name_the_pythons_that_the_suite_runs_on():
         ([12], 11, [12]),
         ([12, 13], 11, [13]),
         ([11, 13, 14], 12, [11, 14]),
-        ([11, 12], 13, [11]),
+        ([11], 13, [11]),
+        ([11, 12], 13, [11, 12]),
     ],
 )
 def test_the_ends_of_what_is_found_are_tested_each_time(others, own, found):
-    """One's own Python has the whole suite anyway."""
+    """One's own Python has the whole suite anyway; on the newest of the others lines are counted."""
     assert ends([(3, minor) for minor in others], (3, own)) == [(3, minor) for minor in found]

@@ -35,8 +35,11 @@ LOOK_SECONDS = 0.05
 IDLE_SECONDS = 0.15
 """How often while none does: who begins to stall meanwhile is noticed so much later."""
 
-WEIGH_LOOKS = 10
-"""After so many looks it also asks how much memory they use."""
+WEIGH_SECONDS = 0.45
+"""How often it also asks how much memory they use."""
+
+MOST_LOOKS = 10
+"""Looks, one after the other, in which a node may be too big though nobody runs on it."""
 
 
 class Patience(NamedTuple):
@@ -55,7 +58,7 @@ class Watch:
         self._placing = placing
         self._lives = lives
         self._patience = patience
-        self._looks = 0
+        self._weighed_at = 0.0  # by the loop's clock
         self._no_room_until = 0.0  # by the loop's clock
         self._next: asyncio.TimerHandle | None = None
 
@@ -63,15 +66,16 @@ class Watch:
 
     def look(self) -> None:
         """Look at every node, now and from now on."""
-        self._looks += 1
         now = self._desk.loop.time()
+        weighs = now - self._weighed_at >= WEIGH_SECONDS
+        self._weighed_at = now if weighs else self._weighed_at
         for node in list(self._desk.pool.nodes.values()):
             if node.kind != "kernel" and node.number in self._desk.pool.nodes:
                 self._look_at(node, now)
         for node in self._desk.pool.nodes.values():
-            if node.why is None and (node.too_big or self._looks % WEIGH_LOOKS == 0):
+            if node.why is None and (node.too_big or weighs):
                 self._weigh(node)
-        busy = any(not node.ready or node.why is not None or node.seen[0] for node in self._desk.pool.nodes.values())
+        busy = any(map(_is_watched_closely, self._desk.pool.nodes.values()))
         self._next = self._desk.loop.call_later(LOOK_SECONDS if busy else IDLE_SECONDS, self.look)
 
     def close(self) -> None:
@@ -137,7 +141,7 @@ class Watch:
         size = (memory_of(node.process.pid) or 0) - node.born_with
         node.too_big = node.too_big + 1 if size > node.limit else 0
         place, _ = node.word.read()
-        if node.too_big and (place or node.too_big > WEIGH_LOOKS):
+        if node.too_big and (place or node.too_big > MOST_LOOKS):
             self._kill(node, f"it used {size:,} bytes and may use {node.limit:,}", place)
 
     def _kill(self, node: Node, why: str, place: int | None = None) -> None:
@@ -218,6 +222,11 @@ class Watch:
         if not entry.isolated:
             entry.isolated = True
             self._desk.ledger.events.note_event("isolated", entry.path, incarnation=entry.incarnation, detail=why)
+
+
+def _is_watched_closely(node: Node) -> bool:
+    """Whether it starts, is being killed, is too big, or ran an agent's code when it was last looked at."""
+    return not node.ready or node.why is not None or node.too_big > 0 or node.seen[0] != 0
 
 
 def _died_of(code: int | None) -> str:

@@ -42,6 +42,16 @@ def for_the_readme(picture: Path) -> None:
         shutil.copy(picture, Path(__file__).parents[2] / ".github" / picture.name)
 
 
+def drag_to_the_end(page: Page, brush: Locator, share: float) -> None:
+    """Brush from this share of its width to its end, by the pointer."""
+    box = brush.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + share * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"], box["y"] + 20, steps=4)
+    page.mouse.up()
+
+
 def wait_for(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> object:
     """Ask until the answer is true, and return it; AssertionError says ``what`` did not happen in time."""
     end = time.monotonic() + patience

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.accessible import barriers
 from tests.browser.conftest import SIZE
-from tests.browser.jupyter import OUTPUT, Notebook, for_the_readme
+from tests.browser.jupyter import OUTPUT, Notebook, drag_to_the_end, for_the_readme
 
 START = """
 from agentlab import Agent, Assistant, Lab, Supervisor, child, open_store
@@ -165,12 +165,7 @@ def test_a_span_that_is_brushed_on_a_chart_filters_the_other_and_the_events(note
     messages.get_by_role("slider", name="to").press("Escape")
     expect(crash).to_have_count(2)
     assert events.count() > before
-    box = messages.locator(".al-brush").bounding_box()
-    assert box is not None
-    notebook.page.mouse.move(box["x"] + 0.02 * box["width"], box["y"] + 20)
-    notebook.page.mouse.down()
-    notebook.page.mouse.move(box["x"] + box["width"], box["y"] + 20, steps=4)
-    notebook.page.mouse.up()
+    drag_to_the_end(notebook.page, messages.locator(".al-brush"), 0.02)
     expect(trouble.locator(".al-key").first).to_have_text("2 crashes and kills")
     expect(crash).to_have_count(2)
     view.get_by_role("button", name="whole time").click()

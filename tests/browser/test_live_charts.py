@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from tests.browser.accessible import barriers
-from tests.browser.jupyter import OUTPUT, Notebook, wait_for
+from tests.browser.jupyter import OUTPUT, Notebook, drag_to_the_end, wait_for
 from tests.browser.test_dashboard import DARK, LIGHT, theme
 
 START = """
@@ -54,12 +54,7 @@ def test_charts_follow_a_lab_and_a_brushed_span_filters_them(notebook: Notebook)
     view.screenshot(path=OUTPUT / "charts-brushed.png")
     first.press("Escape")
     expect(restarts).to_contain_text("4 restarts")
-    box = view.locator(".al-brush").bounding_box()
-    assert box is not None
-    notebook.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
-    notebook.page.mouse.down()
-    notebook.page.mouse.move(box["x"] + box["width"], box["y"] + 20, steps=4)
-    notebook.page.mouse.up()
+    drag_to_the_end(notebook.page, view.locator(".al-brush"), 0.5)
     expect(view.get_by_role("button", name="whole time")).to_be_visible()
 
     notebook.page.evaluate("() => window.jupyterapp.commands.execute('notebook:create-output-view')")

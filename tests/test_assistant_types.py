@@ -169,7 +169,7 @@ def test_a_kill_in_the_middle_of_a_turn_repeats_no_tool_that_has_ended(lab, sim,
     shopper = lab.start(Shopper, id="shopper")
     reply = shopper.call.ask("; ".join(names))
     done = "path == '/shopper' and kind == 'tool' and outcome == 'ok'"
-    wait_for(lambda: len(lab.steps().query(done)) == 2 and Path(names[2]).exists())
+    wait_for(lambda: len(lab.steps().query(done)) == 2 and Path(names[2]).exists() and Path(names[2]).read_text())
 
     shopper.kill()
     Path(f"{names[2]}.go").touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import threading
 import time
@@ -128,17 +129,21 @@ async def test_an_isolated_tool_says_what_became_of_it(name, limits, says):
 
 
 async def test_several_isolated_tools_run_at_once_and_print_where_the_caller_prints(capsys):
-    """Each has a process; what they print is not lost."""
+    """Each has a process; what they print is not lost, and no line is cut by that of another."""
 
     @tool(isolated=True)
     def number(n: int) -> int:
-        print(f"this is {n}")
+        for part in (f"this is {n}", "\nits last ", "word", " is ", f"{n}"):  # more writes than one print() makes
+            print(part, end="")
+            time.sleep(0.05)
         return os.getpid()
 
     told = await asyncio.gather(*(number.run({"n": n}) for n in range(3)))
 
     assert len(set(told) | {str(os.getpid())}) == 4
-    assert sorted(capsys.readouterr().out.split("\n")) == ["", "this is 0", "this is 1", "this is 2"]
+    printed = capsys.readouterr().out
+    assert sorted(re.findall(r"this is \d\n", printed)) == ["this is 0\n", "this is 1\n", "this is 2\n"]
+    assert sorted(re.findall(r"its last word is \d", printed)) == [f"its last word is {n}" for n in range(3)]
 
 
 async def test_a_cancelled_isolated_tool_is_killed_with_what_it_has_started(tmp_path):

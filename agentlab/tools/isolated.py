@@ -1,8 +1,9 @@
 """A call of an isolated tool, from the node's side: a process that may be killed, and what it met if it was.
 
 Each call starts a process, sends it the function and the checked arguments, and waits in a thread of its own. What the
-function prints goes where it would go without the process. The process shares the group of its node, so it cannot
-outlive that; a call that nobody waits for any more ends with all that it has started.
+function prints goes where it would go without the process, in whole lines: calls print side by side. The process shares
+the group of its node, so it cannot outlive that; a call that nobody waits for any more ends with all that it has
+started.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ END_SECONDS = 1.0
 MAX_PRINTED = 1 << 20
 """Bytes of what one call prints that are handed on."""
 
+MAX_LINE = 1 << 16
+"""Bytes of a line that has not ended: more are handed on as they are."""
+
 
 class Limits(NamedTuple):
     """What a call may use: seconds, and bytes beside those of an interpreter that has loaded the function."""
@@ -75,6 +79,7 @@ class Call:
         self._process: subprocess.Popen[bytes] | None = None
         self._heard = bytearray()
         self._printed = 0
+        self._line = b""  # printed, and not ended yet
         self._born = 0  # bytes that it had when the function was loaded
         self._until = time.monotonic() + START_SECONDS
         self._ready = False
@@ -95,7 +100,9 @@ class Call:
                 self.kill()
                 if self._process is not None:
                     self._process.wait()
-                self._print(printed.fileno())
+                while self._printed < MAX_PRINTED and self._print(printed.fileno()):
+                    pass
+                self._hand_on(len(self._line))
 
     def kill(self, *_: object) -> None:
         """End the process, and what it has started; from any thread, as often as one likes."""
@@ -130,7 +137,7 @@ class Call:
                 self._check_limits()
                 gone = self._has_ended()  # before the last look: what it said is there by then
                 ready = {key.fd for key, _ in selector.select(0 if gone else self._patience())}
-                if printed in ready and not self._print(printed):
+                if printed in ready and self._print(printed) == b"":
                     selector.unregister(printed)
                 part = self._hear(line) if line.fileno() in ready else None
                 while (said := self._said()) is not None:
@@ -225,17 +232,24 @@ class Call:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
 
-    def _print(self, printed: int) -> int:
-        """Hand on what was printed; how many bytes there were."""
+    def _print(self, printed: int) -> bytes | None:
+        """Hand on the lines that were printed; what came: None for nothing yet, b"" for nothing more."""
         os.set_blocking(printed, False)
         try:
-            text = os.read(printed, 1 << 16)
+            came = os.read(printed, 1 << 16)
         except BlockingIOError:
-            return 1
-        if text and self._printed < MAX_PRINTED:
-            sys.stdout.write(text.decode("utf-8", "replace"))
-        self._printed += len(text)
-        return len(text)
+            return None
+        if self._printed < MAX_PRINTED:
+            self._line += came
+        self._printed += len(came)
+        whole = max(self._line.rfind(b"\n"), self._line.rfind(b"\r")) + 1
+        self._hand_on(whole if len(self._line) - whole <= MAX_LINE else len(self._line))
+        return came
+
+    def _hand_on(self, size: int) -> None:
+        if size:
+            sys.stdout.write(self._line[:size].decode("utf-8", "replace"))
+            self._line = self._line[size:]
 
 
 def _below(pid: int) -> list[int]:

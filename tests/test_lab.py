@@ -23,6 +23,7 @@ from agentlab.errors import (
     LabClosed,
     NotRunning,
 )
+from agentlab.kernel.idle import Idleness
 from tests.agents import Boss, Counter, Keeper, Polite, Stillborn
 from tests.conftest import wait_for
 
@@ -307,6 +308,22 @@ def test_calls_to_the_dead_and_the_unknown(lab: Lab) -> None:
     counter.cast.add()
     lab.wait_idle(60)
     assert lab.events()["kind"].tolist().count("dead_letter") == 1
+
+
+def test_who_waits_for_idleness_looks_when_something_has_happened_only(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an agent works, neither the waiting cell nor the lab does: no look makes the next one due."""
+    looks = []
+    look = Idleness.look_again
+    monkeypatch.setattr(Idleness, "look_again", lambda idleness: (looks.append(1), look(idleness)))
+    counter = lab.start(Counter)
+    counter.cast.hang()
+
+    with pytest.raises(CallTimeout, match="busy"):
+        lab.wait_idle(0.5)
+
+    assert len(looks) < 20
 
 
 def test_a_closed_lab_says_so() -> None:

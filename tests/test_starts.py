@@ -26,6 +26,7 @@ def no_zygote(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has not started its zygote yet, and starts it without what tests/warm has for a thousand nodes."""
     monkeypatch.setattr(fork, "_shared", None)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != WARM])
+    monkeypatch.setattr(fork, "needs", list)  # what other tests' agents need takes longer to import than all of this
     yield
     if fork._shared is not None:
         fork._shared.close()

@@ -35,8 +35,8 @@ class Idleness:
 
     def _rests(self, path: str) -> bool:
         desk = self._desk
-        for entry in list(desk.active):
-            desk.settle(entry)
+        for entry in [entry for entry in desk.active if not entry.is_active]:
+            desk.settle(entry)  # only these: to settle makes a turn due, after which whoever waits looks again
         if path == "/":
             return desk.tree.idle and not (desk.active or self._posts or self._placing.waiting or desk.pool.dying)
         return desk.entries.peek(path) not in desk.active and not self._posts

@@ -12,8 +12,8 @@ from jupyter_client.manager import start_new_async_kernel
 
 from tests.patience import LONG
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))[:: 1 if LONG else 4]
-"""All of them by ``make long``; else the tour, forks and evals, which keep labs and runs in files."""
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))[:: 1 if LONG else 8]
+"""All of them by ``make long``; else the tour and evals, which keep a lab and a run in files."""
 PATIENCE = 200.0
 AT_ONCE = 3  # notebooks wait more than they work
 

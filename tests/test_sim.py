@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -396,3 +399,27 @@ def test_it_dies_with_an_owner_that_was_killed():
     assert rest == b""
     with pytest.raises(OSError, match=r"refused|reset"):
         control(endpoint).log()
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_who_is_accepted_while_it_closes_leaves_no_open_connection(turns):
+    """A connection is some turns of the loop in coming; in none of them is it lost."""
+    clients = [socket.socket() for _ in range(20)]
+
+    async def come_and_close() -> list[Any]:
+        wrong: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        async with Simulator() as sim:
+            for client in clients:
+                client.connect(("127.0.0.1", int(sim.base_url.rsplit(":", 1)[1])))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        return wrong
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        assert asyncio.run(come_and_close()) == []
+        gc.collect()
+    assert [str(warning.message) for warning in warned] == []
+    for client in clients:
+        client.close()

@@ -105,14 +105,21 @@ class Simulator:
         )
         self._port = self._server.sockets[0].getsockname()[1]
 
+    async def _stop_listening(self) -> None:
+        """Accept nobody any more; who was accepted just now begins first, for a closed server would lose it."""
+        if self._server is None:
+            return
+        for sock in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        for _ in range(4):
+            await asyncio.sleep(0)
+        self._server.close()
+
     async def close(self) -> None:
         """Stop listening and drop every connection."""
         if self._listening is not None:
             self._listening.cancel()
-        if self._server is not None:
-            self._server.close()
-        for _ in range(4):
-            await asyncio.sleep(0)  # who was accepted just now begins, and can be dropped
+        await self._stop_listening()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -175,7 +182,7 @@ class Simulator:
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the client went away or fell asleep: its own business
         except asyncio.CancelledError:
-            pass  # the simulator closes; asyncio's own callback would print a cancelled connection as an error
+            writer.transport.abort()  # the simulator closes, whoever reads; asyncio itself would print this as an error
         finally:
             self._connections.discard(task)
             with contextlib.suppress(OSError):
@@ -200,7 +207,7 @@ class Simulator:
     ) -> bool:
         try:
             if reply.end == "refuse":
-                self._refuse_connections()
+                await self._refuse_connections()
             keep = await send(reader, writer, reply, keep=keep)
             await asyncio.sleep(0)  # what the connection has to say is heard
             gone = writer.is_closing() or (reader.at_eof() and keep)
@@ -212,10 +219,10 @@ class Simulator:
             self._note_end(entry)
         return keep
 
-    def _refuse_connections(self) -> None:
-        """Do not listen for a moment."""
-        if self._server is not None and self._server.is_serving():
-            self._server.close()
+    async def _refuse_connections(self) -> None:
+        """Do not listen for a moment, which has begun when the client hears of it."""
+        await self._stop_listening()
+        if self._listening is None or self._listening.done():
             self._listening = asyncio.create_task(self._listen_again())
 
     async def _listen_again(self) -> None:

@@ -22,7 +22,7 @@ INSIDES := $(addprefix tests/test_,slices.py wire.py store.py store_interrupts.p
 # Their lines are counted on the newest of them. None forks a process that has a lab: who counts keeps an SQLite store too,
 # whose lock a thread of the lab may hold just then.
 COVERED := $(addprefix tests/test_,slices.py wire.py store.py agent.py arguments.py tools.py oracle.py child.py events.py \
-  lab.py ref.py links.py steering.py skip.py bring_back.py)
+  lab.py ref.py links.py steering.py bring_back.py)
 
 # The core is tested first while one works: supervision, states, messages, the store, and that nothing is done twice.
 CORE := $(addprefix tests/test_,supervision.py oracle.py child.py agent.py arguments.py events.py wire.py lab.py ref.py \

@@ -60,6 +60,26 @@ test("the next in trouble is found from where one is, both ways and round the en
   assert.equal(tree.nextTrouble(crowd(1000, { 3: SUSPENDED }).state, 1), -1);
 });
 
+test("who was selected a moment ago is so when everything is told once more, before the kernel has said who that is", () => {
+  const { state } = crowd(5), view = (Kind, of) => new DataView(Kind.from(of).buffer);
+  const told = (epoch, looks = state.looks) => ({
+    message: { t: "snapshot", mode: "cells", epoch, statuses: STATUSES, actions: [], crash: "red", rows: [{ slot: 0, path: "/", kind: "supervisor" }], restarts: [] },
+    buffers: [view(Int32Array, state.parents), view(Uint8Array, looks)],
+  });
+  const after = (selected, { message, buffers }) => {
+    Object.assign(state, { selected, wanted: state.facts.get(selected)?.path ?? null }); // as a click does
+    tree.take(state, message, buffers);
+    return state.selected;
+  };
+  state.epoch = 3;
+  assert.equal(after(4, told(3)), 4);
+  assert.equal(after(4, told(3, state.looks.with(4, GONE))), -1);
+  assert.equal(after(-1, told(3)), -1);
+  assert.equal(after(0, told(3)), 0);
+  assert.equal(after(4, told(4)), -1); // slots mean others now
+  assert.equal(after(0, told(5)), 0);
+});
+
 test("a stripe of the map is as bad as the worst in it, and leads there", () => {
   const { state } = crowd(99_999, { 77_777: PARKED });
   const { bytes } = tree.stripesOf(state, 200), bad = [...bytes].flatMap((byte, i) => (byte === PARKED ? [i] : []));

@@ -21,15 +21,16 @@ function look(state, slot) {
   return { name, colour, shape };
 }
 
+// Who is selected stays so: by path, or, while nothing but the slot is known yet, by the slot, if it still means the same.
 function takeSnapshot(state, message, buffers) {
-  const chosen = state.facts.get(state.selected)?.path ?? state.wanted;
+  const chosen = state.facts.get(state.selected)?.path ?? state.wanted, same = message.epoch === state.epoch ? state.selected : -1;
   Object.assign(state, { mode: message.mode, epoch: message.epoch, statuses: message.statuses, actions: message.actions, crash: message.crash });
   state.parents = Array.from(numbers(buffers[0], Int32Array));
   state.looks = Array.from(numbers(buffers[1], Uint8Array));
   state.facts = new Map(message.rows.map((row) => [row.slot, row]));
   state.restarts = new Map();
   state.wanted = chosen;
-  state.selected = message.rows.find((row) => row.path === chosen)?.slot ?? -1;
+  state.selected = message.rows.find((row) => row.path === chosen)?.slot ?? (state.looks[same] === GONE ? -1 : same);
 }
 
 // Returns the slots that changed and whether places did.

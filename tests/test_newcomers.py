@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_client.manager import start_new_kernel
+
+from tests.kernels import start_kernel
 
 NOTEBOOKS = sorted((Path(__file__).parent / "newcomers").glob("*.ipynb"))
 
@@ -27,7 +28,7 @@ class Reader:
 
     def open(self) -> None:
         """Start a kernel in the notebook's folder."""
-        self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(self.where))
+        self.manager, self.client = start_kernel(self.where)
 
     def run(self, first: int = 0, end: int | None = None) -> None:
         """Run cells; the error of one that fails is the test's."""

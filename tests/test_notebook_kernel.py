@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_client.manager import KernelManager, start_new_kernel
 
 from tests.conftest import wait_for
+from tests.kernels import Manager, start_kernel
 from tests.test_kernel_life import runs
 
 pytestmark = pytest.mark.xdist_group("notebook-kernel")  # most of them share a kernel
@@ -64,9 +64,9 @@ class Kernel:
     """A kernel and a client: ``run`` gives what a cell printed, or the error's name."""
 
     def __init__(self, where: Path) -> None:
-        self.manager: KernelManager
+        self.manager: Manager
         self.where = where
-        self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(where))
+        self.manager, self.client = start_kernel(where)
         self.error: dict[str, Any] = {}  # the last one, as a cell shows it
 
     def begin(self, code: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.asynchronous.client import AsyncKernelClient
-from jupyter_client.manager import start_new_async_kernel
 
+from tests.kernels import start_async_kernel
 from tests.patience import LONG
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))[:: 1 if LONG else 8]
@@ -47,7 +47,7 @@ async def run_again(path: Path, where: Path) -> list[str]:
     """Run a notebook as people do, in a folder of its own; a line for each cell that failed."""
     cells = code_of(path)
     half = len(cells) // 2
-    manager, client = await start_new_async_kernel(kernel_name="python3", cwd=str(where))
+    manager, client = await start_async_kernel(where)
     try:
         failed = await run(client, cells[:half], "before the restart")
         await manager.restart_kernel(now=True)

@@ -71,9 +71,9 @@ class Shown:
     """A kernel whose cells say how they failed."""
 
     def __init__(self, where: Path) -> None:
-        from jupyter_client.manager import start_new_kernel  # not in each node that runs an agent of this file
+        from tests.kernels import start_kernel  # not in each node that runs an agent of this file
 
-        self.manager, self.client = start_new_kernel(kernel_name="python3", cwd=str(where))
+        self.manager, self.client = start_kernel(where)
 
     def run(self, code: str) -> str:
         """What a cell printed, or its traceback without colours."""

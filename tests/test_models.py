@@ -15,7 +15,7 @@ import pytest
 from agentlab.errors import IncompleteStream, ModelFailed, StepFailed
 from agentlab.faults import KINDS, Fault, fault
 from agentlab.models import MessagesClient
-from agentlab.models.lanes import certificates
+from agentlab.models.connections import certificates
 from agentlab.models.model import client_for
 from agentlab.sim import Simulator
 from agentlab.sim.minds import MINDS, script
@@ -351,12 +351,12 @@ async def test_a_client_is_made_beside_the_loop():
 
     assert made is again
     assert "client_for" in called
-    assert not {"Lanes.__init__", "create_ssl_context"} & called
+    assert not {"Connections.__init__", "create_ssl_context"} & called
     await made.close()
 
 
 async def test_only_a_server_that_is_spoken_to_in_code_has_certificates_read_for_it():
-    """They take 5 MB and 40 ms in each node; the simulator's lanes do without, and trust nobody."""
+    """They take 5 MB and 40 ms in each node; the simulator is reached without, and trust nobody."""
     certificates.cache_clear()
 
     await MessagesClient("http://127.0.0.1:1", "key").close()

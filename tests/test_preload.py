@@ -49,13 +49,13 @@ def test_nodes_that_are_forked_after_one_has_called_a_model_have_its_library() -
     """Whoever calls a model there does not wait for a second of imports."""
     with Lab(nodes=1) as lab:
         assert lab.start(Caller).call.ask("tea").result(120) == "tea"
-        assert lab.start(Looker, isolation="process").call.has("httpcore2").result(120)  # it comes with anthropic
+        assert lab.start(Looker, isolation="process").call.has("aiohttp").result(120)  # it comes with anthropic
 
 
 def test_the_nodes_of_an_eval_of_an_assistant_are_forked_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """So they share what each would load for itself; that of a solver without a model does not load it."""
     monkeypatch.setattr(preload, "_needed", mmap.mmap(-1, len(preload.LIBRARIES)))
-    samples = [{"id": "one", "input": "httpcore2", "target": "had"}]
+    samples = [{"id": "one", "input": "aiohttp", "target": "had"}]
 
     evaluate(Plain, samples, exact(), nodes=1)
     assert preload.needs() == ["evals"]

@@ -123,6 +123,8 @@ BY_CLASS: Mapping[str, str] = {
     "UnicodeDecodeError": "garbage",
     "TimeoutError": "timeout",
     "ConnectionError": "connection",
+    "ClientConnectionError": "connection",  # of aiohttp, as the next one
+    "ClientPayloadError": "connection",
 }
 
 

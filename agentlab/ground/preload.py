@@ -13,7 +13,7 @@ import importlib
 import mmap
 
 LIBRARIES = {
-    "anthropic": ("anthropic", "httpcore2", "anyio._backends._asyncio", "agentlab.models.assistant"),
+    "anthropic": ("anthropic", "aiohttp", "anyio._backends._asyncio", "agentlab.models.assistant"),
     "evals": ("agentlab.evals.ledger", "agentlab.evals.scorers"),
 }
 """What may be preloaded, by name, for this floor knows nothing of those above: modules that come with a library's first

@@ -10,9 +10,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agentlab.errors import ModelFailed
@@ -65,22 +65,15 @@ class LlamaClient(MessagesClient):
         return message
 
     async def _shaped(self, body: JSON) -> JSON:
-        with self._lanes.lane() as client:
-            said = await client.post(
-                "/v1/chat/completions", body=body, cast_to=object,
-                options={"timeout": self.deadline_s, "headers": ALONE},
-            )  # fmt: skip
-        return message_of(said)
+        where = self._connections.post("/v1/chat/completions", body, headers=ALONE)
+        async with asyncio.timeout(self.deadline_s), where as reply:
+            return message_of(json.loads(await reply.read()))
 
-    async def _events(self, body: JSON, answer: Accumulator) -> AsyncGenerator[JSON, None]:
-        begun = False
-        async with aclosing(super()._events(body, answer)) as events:
-            async for event in events:
-                if not begun and event.get("type") not in OPENINGS:
-                    start = {"id": "", "role": "assistant", "model": body["model"], "content": [], "usage": {}}
-                    yield {"type": "message_start", "message": start}
-                begun = begun or event.get("type") != "ping"
-                yield event
+    def _take(self, answer: Accumulator, event: JSON, body: JSON) -> None:
+        if answer.progress == 0 and event.get("type") not in OPENINGS:
+            start = {"id": "", "role": "assistant", "model": body["model"], "content": [], "usage": {}}
+            answer.feed({"type": "message_start", "message": start})
+        answer.feed(event)
 
 
 def chat_of(messages: Sequence[JSON], system: Any = None) -> Iterator[JSON]:

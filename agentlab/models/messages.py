@@ -1,7 +1,7 @@
 """A client of the Messages API: one call, one whole answer, or an error that says what kind of failure it was.
 
-It stands on ``anthropic.AsyncAnthropic`` for the request and the connection, with that client's own retries off:
-retries are decided where they are seen and counted. The stream is read event by event as it came over the wire
+It stands on ``anthropic.AsyncAnthropic`` for what a request and an error are, without that client's own retries:
+retries are decided where they are seen and counted. The stream is read event by event as it comes over the wire
 (``accumulator``), because the library's own reading swallows pings and takes some broken streams for whole ones.
 """
 
@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from agentlab.errors import ModelFailed, StepFailed
 from agentlab.faults import classify, fault
 from agentlab.ground.limits import note_limits
-from agentlab.models.accumulator import JSON, Accumulator, checked_message, without_surrogates
-from agentlab.models.lanes import Lanes
+from agentlab.models.accumulator import JSON, Accumulator, checked_message
+from agentlab.models.connections import Connections
 from agentlab.models.prompt import marked
+from agentlab.models.sse import Decoder
 
 _IDLE_S = 90.0
 _DEADLINE_S = 600.0
+_PATH = "/v1/messages"
 
 _Answer = TypeVar("_Answer")
 
@@ -57,7 +58,7 @@ class MessagesClient:
         self.deadline_s = deadline_s
         self._base_url = base_url
         try:
-            self._lanes = Lanes(base_url, api_key, deadline_s)
+            self._connections = Connections(base_url, api_key, deadline_s)
         except (anthropic.AnthropicError, ValueError) as error:
             raise ModelFailed(f"No usable key or address for model {model!r}: {error}", fault("unauthorized")) from None
 
@@ -73,6 +74,9 @@ class MessagesClient:
         tools: Sequence[JSON] | None = None,
         stream: bool = True,
         on_text: Callable[[str], object] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        extra_query: Mapping[str, object] | None = None,
+        extra_body: JSON | None = None,
         **options: Any,
     ) -> JSON:
         """Ask the model once; returns the whole message as JSON.
@@ -84,6 +88,9 @@ class MessagesClient:
             tools: What the model may ask for.
             stream: Ask for a stream; then a stalled answer is noticed early and ``on_text`` hears text as it comes.
             on_text: Called with each piece of text.
+            extra_headers: Headers to send beside the library's own.
+            extra_query: What to add to the address.
+            extra_body: Fields that go before all others of their names.
             options: Any other field of the API's request: ``model``, ``tool_choice``, ``output_config`` ...
 
         Raises:
@@ -93,11 +100,12 @@ class MessagesClient:
         given = {"system": system, "tools": tools, **options}
         body = {"model": self.model, "messages": list(messages), "max_tokens": max_tokens}
         body |= {name: value for name, value in given.items() if value is not None}
-        body = marked(body) if self.caching else body
+        body = {**(marked(body) if self.caching else body), **(extra_body or {})}
+        how = {"headers": extra_headers, "query": extra_query}
         if not stream:
-            return await self._guard(self._whole(body))
+            return await self._guard(self._whole(body, how))
         answer = Accumulator(on_text)
-        return await self._guard(self._streamed(body, answer), answer)
+        return await self._guard(self._streamed(body, how, answer), answer)
 
     async def count_tokens(self, *, messages: Sequence[JSON], **options: Any) -> int:
         """How many input tokens a request would cost."""
@@ -105,54 +113,47 @@ class MessagesClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._lanes.close()
+        await self._connections.close()
 
-    async def _whole(self, body: JSON) -> JSON:
-        async with asyncio.timeout(self.deadline_s):
-            with self._lanes.lane() as client:
-                reply = await _sent(client.messages.with_raw_response.create, body, stream=False)
-                text = await reply.text()
+    async def _whole(self, body: JSON, how: JSON) -> JSON:
+        async with asyncio.timeout(self.deadline_s), self._connections.post(_PATH, body, **how) as reply:
             note_limits(reply.headers)
-        return checked_message(json.loads(text))
+            return checked_message(json.loads(await reply.read()))
 
     async def _count(self, body: JSON) -> int:
-        async with asyncio.timeout(self.deadline_s):
-            with self._lanes.lane() as client:
-                counted = await _sent(client.messages.count_tokens, body)
-        tokens = getattr(counted, "input_tokens", None)
+        async with asyncio.timeout(self.deadline_s), self._connections.post(f"{_PATH}/count_tokens", body) as reply:
+            counted = json.loads(await reply.read())
+        tokens = counted.get("input_tokens") if isinstance(counted, dict) else None
         if not isinstance(tokens, int):
             raise ModelFailed(f"count_tokens answered {counted!r:.200}, not a number.", fault("garbage"))
         return tokens
 
-    async def _streamed(self, body: JSON, answer: Accumulator) -> JSON:
+    async def _streamed(self, body: JSON, how: JSON, answer: Accumulator) -> JSON:
         clock = asyncio.get_running_loop().time
         end = clock() + self.deadline_s
+        limit = asyncio.timeout(min(self.idle_s, self.deadline_s))
         try:
-            async with (
-                asyncio.timeout(min(self.idle_s, self.deadline_s)) as limit,
-                aclosing(self._events(body, answer)) as events,
-            ):
-                async for event in events:
+            async with limit, self._connections.post(_PATH, {**body, "stream": True}, **how) as reply:
+                note_limits(reply.headers)
+                decoder = Decoder()
+                async for piece in reply.content.iter_any():
                     before = answer.progress
-                    answer.feed(event)
+                    answer.bytes += len(piece)
+                    for event in decoder.feed(piece):
+                        self._take(answer, _json_of(*event), body)
                     if answer.progress > before:
                         limit.reschedule(min(clock() + self.idle_s, end))
+                for event in decoder.finish():
+                    self._take(answer, _json_of(*event), body)
         except TimeoutError:
+            if not limit.expired():
+                raise  # of connecting
             raise self._stalled(answer, late=clock() >= end) from None
         return answer.finish()
 
-    async def _events(self, body: JSON, answer: Accumulator) -> AsyncGenerator[JSON, None]:
-        with self._lanes.lane() as client:
-            stream = await _sent(client.messages.create, body, stream=True)
-            note_limits(stream.response.headers)
-            try:
-                async for event in stream.raw_events(stream.response):
-                    answer.bytes = stream.response.num_bytes_downloaded
-                    if event.data:
-                        yield _event(event.event, event.data)
-            finally:
-                answer.bytes = stream.response.num_bytes_downloaded
-                await stream.close()
+    def _take(self, answer: Accumulator, event: JSON, body: JSON) -> None:
+        """Take one event of the answer to ``body``."""
+        answer.feed(event)
 
     def _stalled(self, answer: Accumulator, *, late: bool) -> StepFailed:
         why = f"it was not done after {self.deadline_s} s" if late else f"it made no progress for {self.idle_s} s"
@@ -188,21 +189,12 @@ class MessagesClient:
         return ModelFailed(f"The model call failed ({found.kind}): {text}.{after}", found)
 
     def _without_key(self, text: str) -> str:
-        for secret in (self._lanes.first.api_key, self._lanes.first.auth_token):
-            if secret:
-                text = text.replace(secret, "***")
+        for secret in self._connections.secrets:
+            text = text.replace(secret, "***")
         return re.sub(r"sk-[\w-]{8,}", "sk-***", text)
 
 
-async def _sent(create: Callable[..., Awaitable[Any]], body: JSON, **how: Any) -> Any:
-    """What the client gives for a request. In one that cannot be UTF-8 the model reads U+FFFD for lone surrogates."""
-    try:
-        return await create(**body, **how)
-    except UnicodeEncodeError:
-        return await create(**without_surrogates(body), **how)
-
-
-def _event(name: str | None, data: str) -> JSON:
+def _json_of(name: str | None, data: str) -> JSON:
     """An event's JSON. An ``error`` that is no JSON still says what a proxy had to say."""
     if name == "error" and not data.lstrip().startswith("{"):
         return {"type": "error", "error": {"type": "api_error", "message": data[:300]}}

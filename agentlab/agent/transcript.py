@@ -69,6 +69,10 @@ class Transcript(Sequence[Any]):
     def __repr__(self) -> str:
         return f"Transcript({counted(len(self._items), 'item', sep='')})"
 
+    def view(self) -> Sequence[Any]:
+        """The items themselves, for those who only read them: a copy takes as long as all that is said in them."""
+        return self._items
+
     def dump(self, start: int = 0) -> list[str]:
         """The items from ``start`` on, each as JSON text."""
         return [json.dumps(item) for item in self._items[start:]]

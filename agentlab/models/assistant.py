@@ -27,7 +27,7 @@ from agentlab.models.accumulator import JSON
 from agentlab.models.blocks import Documents, Images, Said, content_of, without_data
 from agentlab.models.exchange import Exchange, Limits
 from agentlab.models.model import Model, choose
-from agentlab.models.prices import cost_of, load_prices
+from agentlab.models.prices import cost_of, cost_of_longest, load_prices
 from agentlab.models.prompt import alternating
 from agentlab.models.providers import is_provider
 from agentlab.models.settings import check_settings
@@ -184,7 +184,7 @@ class Assistant(Agent):
     def _fingerprint(self, shape: Shape | None) -> str:
         """What a model call depends on, in few bytes: the journal keeps this, not the conversation once a turn."""
         name = choose(self.model, self.base_url).name
-        seen = json.dumps([name, self.system, self.max_tokens, list(self.messages), shape and shape.schema])
+        seen = json.dumps([name, self.system, self.max_tokens, self.messages.view(), shape and shape.schema])
         return hashlib.sha256(seen.encode()).hexdigest()[:16]
 
 
@@ -225,7 +225,7 @@ class _ModelCall:
         agent = self._assistant
         options: JSON = {} if self._shape is None else {"output_config": self._shape.output_config}
         return await model.create(
-            messages=alternating(list(agent.messages)),
+            messages=alternating(agent.messages.view()),
             max_tokens=agent.max_tokens,
             system=agent.system or None,
             tools=[each.spec() for each in self._tools.values()] or None,
@@ -237,6 +237,6 @@ class _ModelCall:
         """Hold back what the longest answer may use: a limit that is noticed afterwards is none."""
         agent, name = self._assistant, self._choice.name
         await load_prices(name)
-        cost = cost_of(name, {"output_tokens": agent.max_tokens})
+        cost = cost_of_longest(name, agent.max_tokens)
         if await agent._context.reserve(name, agent.max_tokens, cost) and cost is None:
             agent._say_once(f"nobody knows the price of {name!r}: its calls are not counted in a budget of cost_usd.")

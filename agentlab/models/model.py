@@ -7,6 +7,7 @@ Messages API words them, so that conversations in stores, tools and frames are t
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -121,8 +122,9 @@ class _Checked:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    async def create(self, **request: Any) -> JSON:
-        return checked_message(await self._model.create(**request))
+    async def create(self, *, messages: Sequence[JSON], **request: Any) -> JSON:
+        theirs = copy.deepcopy(messages)  # whatever they do to it is not done to the agent's state
+        return checked_message(await self._model.create(messages=theirs, **request))
 
 
 def _own(model: Any) -> Choice:

@@ -15,7 +15,7 @@ _FREE = ("sim", "local")  # names of models on this machine, which have no price
 
 async def load_prices(model: str) -> None:
     """Import the list of prices, if the model may have one: a second that only who pays for models pays."""
-    if not model.startswith(_FREE):
+    if not model.startswith(_FREE) and not _prices.cache_info().currsize:
         await asyncio.to_thread(_prices)
 
 
@@ -29,20 +29,41 @@ def cost_of(model: str, usage: Mapping[str, Any]) -> float | None:
     if model.startswith(_FREE):
         return None
     listed = _prices()
-    if listed is None:
+    if listed is None or not _is_listed(model):
         return None
     count = counts_of(usage)
     read, written = count.get("cache_read_input_tokens", 0), count.get("cache_creation_input_tokens", 0)
-    provider, _, name = model.rpartition(":")
     tokens = listed.Usage(
         input_tokens=count.get("input_tokens", 0) + read + written, cache_read_tokens=read, cache_write_tokens=written,
         output_tokens=count.get("output_tokens", 0),
     )  # fmt: skip
     try:
-        found = listed.calc_price(tokens, model_ref=name, provider_id=provider or None)
-    except (LookupError, ValueError):
+        return _priced(model, tokens)
+    except ValueError:
         return None
-    return float(found.total_price)
+
+
+@functools.lru_cache(1_000)
+def cost_of_longest(model: str, max_tokens: int) -> float | None:
+    """The cost of the longest answer, as ``cost_of``; of a price that depends on the hour this is the first one."""
+    return cost_of(model, {"output_tokens": max_tokens})
+
+
+@functools.lru_cache(1_000)
+def _is_listed(model: str) -> bool:
+    """Whether the list knows it. It looks through all it has for a name that it has not, each time that it is asked."""
+    try:
+        _priced(model, _prices().Usage())
+    except LookupError:
+        return False
+    except ValueError:
+        pass  # it wants to know more
+    return True
+
+
+def _priced(model: str, tokens: Any) -> float:
+    provider, _, name = model.rpartition(":")
+    return float(_prices().calc_price(tokens, model_ref=name, provider_id=provider or None).total_price)
 
 
 @functools.cache

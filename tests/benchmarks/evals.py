@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -30,8 +29,7 @@ from typing import Any
 import psutil
 from kit import machine, peers
 from kit.report import Options, Report, Side, Values, in_turn
-
-from agentlab.sim.control import Control, Endpoint
+from kit.sim import Sim
 
 SIDES = {"agentlab": "evals", "Inspect": "inspect"}
 LONGEST = 2_700.0  # seconds for one side of one figure
@@ -40,24 +38,6 @@ MOST = 10_000  # samples of a run that is kept
 SAMPLES, TURNS = 100, 3  # of a run to which something happens
 OUTAGE_S = 30.0
 POISONED_S = 180.0  # seconds that a run with a poisoned sample has to end
-
-
-class Sim:
-    """A simulator that outlives whoever asks it; the environment has its address, for the sides."""
-
-    def __init__(self) -> None:
-        token = secrets.token_hex(16)
-        env = {**os.environ, "AGENTLAB_SIM_TOKEN": token}
-        command = [sys.executable, "-m", "agentlab.sim"]
-        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        address = self.process.stdout.readline().strip()
-        os.environ.update(ANTHROPIC_BASE_URL=address, ANTHROPIC_API_KEY=token)
-        self.control = Control(Endpoint(address, token), patience=60.0)
-
-    def paid(self) -> int:
-        """Answers that came whole."""
-        return sum(row["finished"] for row in self.control.log())
 
 
 def others(sim: Sim) -> list[psutil.Process]:

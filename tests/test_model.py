@@ -39,6 +39,22 @@ class Liar:
         return {"role": "assistant", "content": "yes"}
 
 
+class Vandal:
+    """A model that does as it likes to what it is given."""
+
+    async def create(self, *, messages, **request: Any) -> dict[str, Any]:
+        """Answer, with the request spoilt."""
+        messages[0]["content"] = "spoilt"
+        messages.clear()
+        return {"role": "assistant", "content": [{"type": "text", "text": "done"}], "stop_reason": "end_turn"}
+
+
+class Vandalized(Assistant):
+    """Talks to it."""
+
+    model = Vandal()
+
+
 @tool
 def repeat(text: str) -> str:
     """Say it again."""
@@ -157,3 +173,11 @@ def test_counts_that_make_no_sense_are_in_no_book(tmp_path, count):
     assert list(steps["tokens_out"]) == [2, 2]
     assert (used.tokens, used.cost_usd) == (4, 0.0)
     assert len(open_store(tmp_path / "vain.lab").steps()) == 2
+
+
+def test_what_a_model_of_ones_own_does_to_its_request_is_no_change_of_the_state():
+    """It may work on the list that it was given; the conversation is the agent's."""
+    with Lab() as lab:
+        ref = lab.start(Vandalized)
+        assert ref.call.ask("tea").result(60) == "done"
+        assert next(iter(ref.state["messages"])) == {"role": "user", "content": "tea"}

@@ -47,8 +47,11 @@ def test_charts_follow_a_lab_and_a_brushed_span_filters_them(notebook: Notebook)
     view.screenshot(path=OUTPUT / "charts.png")
     found = barriers(view)
 
+    # In the last bar nothing has happened, once it is not that of the crash: of a lab older than a minute it may be,
+    # where axe has kept the page busy.
+    expect(view.locator(".al-plot svg title").last).to_contain_text(": 0 crashes and kills, 0 restarts")
     first = view.get_by_role("slider", name="from", exact=True)
-    first.press("End")  # the last bar alone: nothing has happened in it
+    first.press("End")
     expect(restarts).to_contain_text("No restarts in this span")
     expect(view.locator(".al-brushed")).to_be_visible()
     view.screenshot(path=OUTPUT / "charts-brushed.png")

@@ -5,7 +5,7 @@ import test from "node:test";
 
 import { load } from "./load.mjs";
 
-const { newLine, receive, ask, mood, over, pulse } = await load(["newLine", "receive", "ask", "mood", "over", "pulse"], "live.js");
+const { newLine, receive, ask, mood, over, pulse, framed } = await load(["newLine", "receive", "ask", "mood", "over", "pulse", "framed"], "live.js");
 
 const model = () => ({ said: [], send(message) { this.said.push(message.t); } });
 const take = (state, message) => { state.got = [...(state.got ?? []), message.n]; return { touched: [message.n] }; };
@@ -55,4 +55,40 @@ test("silence, a closed lab and a dead kernel look different", () => {
   assert.match(pulse(state), /^no word from the kernel for \d+ s$/);
   assert.equal(mood(Object.assign(state, { kernel: () => ({ status: "dead" }) })), "gone");
   assert.equal(mood(Object.assign(state, { closed: true })), "closed");
+});
+
+// A view of two parts on something that hears events as an element does.
+function pressable() {
+  globalThis.IntersectionObserver ??= class { observe() {} disconnect() {} };
+  const root = Object.assign(new EventTarget(), { dataset: {}, closest: () => null }), painted = [];
+  const view = framed(Object.assign(newLine(), { seq: 0 }), root, { paint: (change) => painted.push(change.n ?? "all"), tick() {} });
+  return { view, painted, on: (name) => root.dispatchEvent(new Event(name)) };
+}
+const turn = () => new Promise((done) => setTimeout(done, 5));
+
+test("what is pressed is not made anew before the click of it is told", async () => {
+  const { view, painted, on } = pressable();
+  on("pointerdown");
+  view.update({ n: 1 });
+  view.update({ n: 2 });
+  assert.deepEqual(painted, ["all"]);
+  on("click");
+  view.update({ n: 3 }); // as who heard the click does
+  assert.deepEqual(painted, ["all", 3]);
+  await turn();
+  assert.deepEqual(painted, ["all", 3, 1, 2]);
+  view.dispose();
+});
+
+test("a press without a click holds nothing up for long", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { view, painted, on } = pressable();
+  on("pointerdown");
+  view.update({ n: 1 });
+  t.mock.timers.tick(999);
+  assert.deepEqual(painted, ["all"]);
+  t.mock.timers.tick(1);
+  view.update({ n: 2 });
+  assert.deepEqual(painted, ["all", 1, 2]);
+  view.dispose();
 });

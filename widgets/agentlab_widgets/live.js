@@ -8,6 +8,7 @@
 //   aside(state, message)          take an answer that is no part of the picture; what changed, if anything did
 //   view(state, model, el)         draw into an element; see `framed`
 
+const PRESS = 1000; // ms for which a press holds up what is drawn, at most
 const SILENCE = 2000; // ms without a word after which the picture may be wrong
 const GONE_WORDS = {
   restarted: ["the kernel was restarted: run this cell again", "The kernel was restarted, and this lab ended with it. Make the lab again, then run this cell again."],
@@ -200,30 +201,41 @@ function pulse(state) {
 const EVERYTHING = { fresh: true, moved: true, touched: [], crashed: [] };
 
 // What a view is to its widget: `paint(change)` draws only while somebody sees it; `tick()` is called twice a second.
+// While a pointer is pressed on it nothing is drawn: a browser tells no click on what was made anew before it is let go.
 function framed(state, root, { paint, tick, choose = () => {}, slowTick = () => {}, dispose = () => {} }) {
-  let visible = true, late = false;
+  let visible = true, late = false, pressed = 0;
+  /** @type {Change[]} */
+  const waiting = [];
+  function letGo() {
+    clearTimeout(pressed);
+    pressed = 0;
+    for (const change of waiting.splice(0)) self.update(change);
+  }
   const self = {
     update(change) {
       if (!visible) { late = true; return; }
+      if (pressed) { waiting.push(change); return; }
       paint(change);
       self.tick();
       root.dataset.painted = state.seq;
     },
     choose() { choose(); self.tick(); },
     tick() {
-      if (!visible) return;
+      if (!visible || pressed) return;
       root.dataset.mood = mood(state);
       tick();
     },
     slowTick() { if (visible) slowTick(); },
     visible: () => visible,
-    dispose() { watcher.disconnect(); dispose(); state.views.delete(self); },
+    dispose() { watcher.disconnect(); clearTimeout(pressed); dispose(); state.views.delete(self); },
   };
   const watcher = new IntersectionObserver(([entry]) => {
     visible = entry.isIntersecting;
     if (visible && late && state.seq >= 0) { late = false; self.update(EVERYTHING); }
   });
   watcher.observe(root);
+  root.addEventListener("pointerdown", () => { pressed ||= setTimeout(letGo, PRESS); }, true);
+  root.addEventListener("click", () => { if (pressed) { clearTimeout(pressed); pressed = 0; setTimeout(letGo); } }, true);
   root.addEventListener("click", refuse, true);
   state.views.add(self);
   if (state.seq >= 0) self.update(EVERYTHING);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from anthropic.types import TextBlock
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agentlab.errors import StepFailed
 from agentlab.models import MessagesClient
 from agentlab.models import connections as carried
-from agentlab.models.connections import Connections, proxy_for
+from agentlab.models.connections import Connections, encoded, proxy_for
 from agentlab.sim import Simulator
 from tests.simulated import user
 
@@ -248,3 +250,92 @@ async def test_a_client_that_is_left_behind_closes_its_connections_in_silence(si
 
     assert protocol.transport is None or protocol.transport.is_closing()
     assert not caplog.records
+
+
+def answers(answer: bytes, heard: list[bytes]) -> Serve:
+    """Reads a request, notes its head and answers always the same."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        heard.append(head)
+        writer.write(answer)
+        writer.close()
+
+    return serve
+
+
+async def test_a_name_and_a_password_in_the_address_are_sent():
+    """Once, as the library words them."""
+    heard: list[bytes] = []
+    async with server(answers(b"HTTP/1.1 529 No\r\nContent-Length: 0\r\n\r\n", heard)) as port:
+        with pytest.raises(StepFailed) as caught:
+            await said(MessagesClient(f"http://me:secret@127.0.0.1:{port}", "key"))
+
+    assert caught.value.fault.kind == "overloaded"
+    assert heard[0].lower().count(b"authorization: ") == 1
+    assert b"Basic bWU6c2VjcmV0\r\n" in heard[0]
+
+
+@pytest.mark.parametrize("status", [300, 301, 304, 307])
+async def test_a_redirect_to_nowhere_is_an_error_that_names_its_status(status):
+    """It is no stream that broke."""
+    async with server(answers(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status, [])) as port:
+        with pytest.raises(StepFailed, match=f"Error code: {status}") as caught:
+            await said(MessagesClient(f"http://127.0.0.1:{port}", "key"))
+
+    assert caught.value.fault.kind == "server_error"
+
+
+async def test_an_error_with_a_header_beyond_ascii_keeps_its_status():
+    """A gateway may say who it is in its own tongue."""
+    answer = b"HTTP/1.1 429 No\r\nServer: caf\xe9\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n"
+    async with server(answers(answer, [])) as port:
+        with pytest.raises(StepFailed) as caught:
+            await said(MessagesClient(f"http://127.0.0.1:{port}", "key"))
+
+    assert (caught.value.fault.kind, caught.value.fault.retry_after) == ("rate_limit", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [("127.0.0.1:80", "key"), ("ftp://x", "key"), ("http://h:99999", "key"), ("http://127.0.0.1:{port}", "hush\n")],
+)
+async def test_an_address_or_a_key_that_cannot_be_sent_is_a_connection_fault(address, key):
+    """Its text says where to look, and not what the key is."""
+    async with server(answers(b"", [])) as port:
+        with pytest.raises(StepFailed, match="look for what is odd") as caught:
+            await said(MessagesClient(address.format(port=port), key))
+
+    assert caught.value.fault.kind == "connection"
+    assert "hush" not in str(caught.value)
+
+
+def test_a_client_serves_a_second_loop_once_the_first_is_closed():
+    """As scripts use it that call ``asyncio.run`` for each question."""
+    heard: list[bytes] = []
+    client = MessagesClient("http://127.0.0.1:9", "key")
+
+    async def ask() -> str:
+        async with server(answers(b"HTTP/1.1 529 No\r\nContent-Length: 0\r\n\r\n", heard)) as port:
+            client._connections._library.base_url = f"http://127.0.0.1:{port}"
+            client._connections._wordings.clear()
+            with pytest.raises(StepFailed) as caught:
+                await client.create(messages=[user("hello")], max_tokens=9)
+        return caught.value.fault.kind
+
+    assert [asyncio.run(ask()) for _ in range(2)] == ["overloaded", "overloaded"]
+    asyncio.run(client.close())
+
+
+def test_blocks_of_the_library_dates_and_sets_are_sent_as_json():
+    """What the library's own way of sending took."""
+    body = {"content": [TextBlock(type="text", text="hi")], "day": datetime(2020, 1, 2, tzinfo=UTC), "only": {1}}
+
+    assert json.loads(encoded(body)) == {
+        "content": [{"type": "text", "text": "hi"}],
+        "day": "2020-01-02T00:00:00+00:00",
+        "only": [1],
+    }
+    with pytest.raises(TypeError, match="which bytes is not"):
+        encoded({"content": b"hi"})

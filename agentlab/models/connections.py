@@ -8,6 +8,7 @@ sixth of that, however many there are (``tests/benchmarks/turns.py``).
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 import json
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -34,8 +36,9 @@ _CONNECT_S = 30.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LONGEST_LINE = 65_536  # bytes of a header; gateways send more than aiohttp takes by itself
 _LONGEST_PIECE = 2**20  # bytes of a body that are sent without looking at anything else
+_UNSENDABLE = "The request cannot be sent: look for what is odd in the server's address, the proxy's, or the key."
 _EACH_TIME = frozenset({"accept-encoding", "content-length", "host"})  # headers that aiohttp sets
-_OF_THE_WAY = frozenset({"content-encoding", "content-length", "transfer-encoding"})  # how an answer came, not what
+_OF_THE_WAY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})  # how an answer came, not what
 
 
 class _Wording(NamedTuple):
@@ -51,7 +54,7 @@ class _Reply(NamedTuple):
     """An answer from the network, for the library to make of it what it makes of answers."""
 
     status: int
-    headers: Iterable[tuple[str, str]] = ()
+    headers: Iterable[tuple[bytes, bytes]] = ()
     body: bytes = b""
 
 
@@ -85,6 +88,7 @@ class Connections:
         )
         self._wordings: dict[str, _Wording] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the session's
 
     @property
     def secrets(self) -> list[str]:
@@ -105,7 +109,7 @@ class Connections:
             query: What to add to the address.
 
         Raises:
-            anthropic.APIStatusError: The status is 400 or more; the class says which.
+            anthropic.APIStatusError: The status is no success; the class says which.
             aiohttp.ClientError: There is no connection, or what came through it is no answer.
         """
         import aiohttp
@@ -117,11 +121,15 @@ class Connections:
             answer = await self._opened().post(worded.url, data=data, headers=worded.headers, proxy=worded.proxy)
         except aiohttp.ClientResponseError as wrong:  # its status is aiohttp's own
             raise aiohttp.ClientConnectionError(f"What came is no answer: {wrong}") from None
+        except aiohttp.ClientConnectionError:
+            raise  # some are a ValueError too
+        except (ValueError, aiohttp.NonHttpUrlClientError):  # its text may hold a password
+            raise aiohttp.ClientConnectionError(_UNSENDABLE) from None
         async with answer:
-            if answer.status >= 400:
+            if not 200 <= answer.status < 300:
                 if answer.status == 401:
                     self._wordings.clear()  # the key may be another by now
-                said = [(name, value) for name, value in answer.headers.items() if name.lower() not in _OF_THE_WAY]
+                said = [(name, value) for name, value in answer.raw_headers if name.lower() not in _OF_THE_WAY]
                 await self._ask_library(path, _Reply(answer.status, said, await answer.read()))
             yield answer
 
@@ -133,8 +141,11 @@ class Connections:
         await self._library.close()
 
     def __del__(self) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         # aiohttp tells the log of each session that is left to the collector; this one's connections are just closed.
-        session = getattr(self, "_session", None)
+        session, self._session = getattr(self, "_session", None), None
         if session is not None and (connector := session.connector) is not None:
             session.detach()
             connector.__exit__()  # as ``close``, without waiting, for which there may be no loop
@@ -149,7 +160,8 @@ class Connections:
             request = await self._ask_library(path, _Reply(200), **options)
             kept = {name: value for name, value in request.headers.items() if name not in _EACH_TIME}
             proxy = None if self._is_near else proxy_for(str(request.url))
-            found = _Wording(str(request.url), kept, proxy, time.monotonic() + _WORDED_S)
+            url = request.url.copy_with(userinfo=b"")  # the library made a header of it, and aiohttp would of another
+            found = _Wording(str(url), kept, proxy, time.monotonic() + _WORDED_S)
             self._wordings[key] = found
         return found
 
@@ -163,9 +175,12 @@ class Connections:
         return response.request
 
     def _opened(self) -> aiohttp.ClientSession:
+        if self._loop is not None and self._loop.is_closed():
+            self._leave()  # its connections went with their loop
         if self._session is None:
             import aiohttp
 
+            self._loop = asyncio.get_running_loop()
             most = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=most, ssl=self._ssl),
@@ -186,7 +201,19 @@ def encoded(body: JSON) -> bytes:
 
 
 def _json(body: JSON) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> object:  # what JSON does not know
+    """What the library sends for its own blocks, for dates and for sets."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if callable(dump := getattr(value, "model_dump", None)):
+        plain: object = dump(mode="json", exclude_unset=True, by_alias=True)
+        return plain
+    raise TypeError(f"A request to a model is JSON, which {type(value).__name__} is not: {value!r:.100}")
 
 
 def proxy_for(url: str) -> str | None:

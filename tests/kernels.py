@@ -35,13 +35,17 @@ class AsyncManager(_ByFiles, AsyncKernelManager):
     """Of a kernel for code that awaits."""
 
 
-def start_kernel(cwd: Path, **options: Any) -> tuple[Manager, BlockingKernelClient]:
+def start_kernel(cwd: Path) -> tuple[Manager, BlockingKernelClient]:
     """A kernel that runs in a folder, and a client to which it has answered."""
     manager = Manager(kernel_name="python3")
-    manager.start_kernel(cwd=str(cwd), **options)
+    manager.start_kernel(cwd=str(cwd))
     client = manager.client()
     client.start_channels()
-    client.wait_for_ready(timeout=PATIENCE)
+    try:
+        client.wait_for_ready(timeout=PATIENCE)
+    except BaseException:
+        manager.shutdown_kernel(now=True)
+        raise
     return manager, client
 
 
@@ -51,5 +55,9 @@ async def start_async_kernel(cwd: Path) -> tuple[AsyncManager, AsyncKernelClient
     await manager.start_kernel(cwd=str(cwd))
     client = manager.client()
     client.start_channels()
-    await client.wait_for_ready(timeout=PATIENCE)
+    try:
+        await client.wait_for_ready(timeout=PATIENCE)
+    except BaseException:
+        await manager.shutdown_kernel(now=True)
+        raise
     return manager, client

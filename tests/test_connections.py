@@ -107,6 +107,8 @@ async def test_the_simulator_is_not_asked_through_a_proxy(sim, monkeypatch):
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "example.com"}, None),
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "other.com"}, "http://p:1"),
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".com:8443"}, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "api.example.com:443"}, "http://p:1"),
     ],
 )
 def test_which_proxy_an_address_has(setting, proxy, monkeypatch):
@@ -117,7 +119,7 @@ def test_which_proxy_an_address_has(setting, proxy, monkeypatch):
     for name, value in setting.items():
         monkeypatch.setenv(name, value)
 
-    assert proxy_for("https://api.example.com/v1/messages") == proxy
+    assert proxy_for("https://api.example.com:8443/v1/messages") == proxy
 
 
 def authority(folder: Path) -> ssl.SSLContext:

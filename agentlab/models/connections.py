@@ -120,7 +120,7 @@ class Connections:
         try:
             answer = await self._opened().post(worded.url, data=data, headers=worded.headers, proxy=worded.proxy)
         except aiohttp.ClientResponseError as wrong:  # its status is aiohttp's own
-            raise aiohttp.ClientConnectionError(f"What came is no answer: {wrong}") from None
+            raise aiohttp.ClientConnectionError(f"What came is no answer: {type(wrong).__name__}: {wrong}") from None
         except aiohttp.ClientConnectionError:
             raise  # some are a ValueError too
         except (ValueError, aiohttp.NonHttpUrlClientError):  # its text may hold a password
@@ -221,7 +221,7 @@ def proxy_for(url: str) -> str | None:
     address = urlsplit(url)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(address.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(address.hostname or ""):
+    if not proxy or urllib.request.proxy_bypass(address.netloc.rpartition("@")[2]):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

@@ -25,7 +25,14 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PATIENCE = 300.0  # seconds for one script; what it has said by then stays
-LONGER = {"drill": 2_400.0, "crowd": 900.0, "evals": 3_600.0}  # of those that say nothing before their end
+LONGER = {
+    "drill": 2_400.0,
+    "crowd": 900.0,
+    "evals": 3_600.0,
+    "turns": 1_800.0,
+    "streams": 600.0,
+    "clusters": 900.0,
+}  # of those that say nothing before their end
 NO_FIGURES = {"__main__", "checkouts", "profile_kernel"}  # these ask for more than a size
 KNOWN = {
     "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",

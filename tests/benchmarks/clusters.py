@@ -1,6 +1,6 @@
 """An eval on two Dask workers beside the same on one (P22, C9), where samples cost processor time.
 
-    python tests/benchmarks/clusters.py [--quick] [--rounds 3]
+    python tests/benchmarks/clusters.py [--quick] [--rounds 1]
 
 Workers are processes of a ``LocalCluster`` on this machine, each with one thread and a lab of one node, so two of them
 have two cores where one has one. Each sample takes some 50 ms of processor time, that of so many sums. The clusters are
@@ -48,8 +48,8 @@ def spread(workers: int, samples: int) -> Values:
 
 def main() -> None:
     """One and two."""
-    options = Options(__doc__)
-    report, samples = Report(options), options.size(500)
+    options = Options(__doc__, rounds=1)
+    report, samples = Report(options), options.size(1_500)
     found = in_turn(options.rounds, agentlab=lambda: spread(2, samples), one=lambda: spread(1, samples))
     note = f"{samples} samples of some 50 ms, on two workers beside one"
     report.say(f"P22 {note}: samples a second", found, "samples_s", "samples/s", peers=["one"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -211,3 +212,13 @@ async def test_the_controls_work_from_a_blocking_program(sim):
     assert await asyncio.to_thread(steer.requests) == 0
     with pytest.raises(ValueError, match="unknown mode"):
         await asyncio.to_thread(steer.faults, [{"mode": "rain"}])
+
+
+async def test_an_answer_that_says_how_long_it_is_is_no_longer(sim):
+    """Pings for ever are of streams: behind a whole answer they are an error in it for a client that looks."""
+    sim.set_faults([{"mode": "ping_forever"}])
+    said = await served(sim, {"model": "sim", "max_tokens": 9, "messages": [user("hi")]})
+
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert f"content-length: {len(body)}\r\n".encode() in head
+    assert json.loads(body)["type"] == "message"

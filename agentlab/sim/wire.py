@@ -159,7 +159,7 @@ async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply
     await writer.drain()
     if reply.end == "whole":
         return keep
-    await _spoil_end(reader, writer, reply.end, reply.pause_s)
+    await _spoil_end(reader, writer, reply)
     return False
 
 
@@ -178,19 +178,19 @@ async def _send_chunks(writer: asyncio.StreamWriter, reply: Reply) -> None:
         writer.write(b"0\r\n\r\n")
 
 
-async def _spoil_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: End, pause_s: float) -> None:
-    if end in ("reset", "refuse"):
+async def _spoil_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: Reply) -> None:
+    if reply.end in ("reset", "refuse"):
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
-    elif end == "hang":
+    elif reply.end == "hang":
         async with asyncio.timeout(_IDLE_SECONDS):
             await reader.read(1)  # returns when the client has had enough
-    more, every = _ENDLESS.get(end, (b"", 0.0))
-    while more and not reader.at_eof():
+    more, every = _ENDLESS.get(reply.end, (b"", 0.0))
+    while more and reply.streams and not reader.at_eof():  # an answer that says how long it is ends there
         writer.write(b"%x\r\n%s\r\n" % (len(more), more))
         await writer.drain()
-        await asyncio.sleep(pause_s or every)
+        await asyncio.sleep(reply.pause_s or every)
 
 
 def _head(reply: Reply, *, keep: bool) -> bytes:

@@ -59,10 +59,12 @@ test("silence, a closed lab and a dead kernel look different", () => {
 
 // A view of two parts on something that hears events as an element does.
 function pressable() {
-  globalThis.IntersectionObserver ??= class { observe() {} disconnect() {} };
+  let watch;
+  globalThis.IntersectionObserver = class { constructor(told) { watch = told; } observe() {} disconnect() {} };
   const root = Object.assign(new EventTarget(), { dataset: {}, closest: () => null }), painted = [];
   const view = framed(Object.assign(newLine(), { seq: 0 }), root, { paint: (change) => painted.push(change.n ?? "all"), tick() {} });
-  return { view, painted, on: (name) => root.dispatchEvent(new Event(name)) };
+  const see = (...moves) => watch(moves.map((isIntersecting) => ({ isIntersecting })));
+  return { view, painted, see, on: (name) => root.dispatchEvent(new Event(name)) };
 }
 const turn = () => new Promise((done) => setTimeout(done, 5));
 
@@ -90,5 +92,18 @@ test("a press without a click holds nothing up for long", async (t) => {
   t.mock.timers.tick(1);
   view.update({ n: 2 });
   assert.deepEqual(painted, ["all", 1, 2]);
+  view.dispose();
+});
+
+test("a view that went out of sight and came back before it was told draws on", () => {
+  const { view, painted, see } = pressable();
+  see(false, true);
+  view.update({ n: 1 });
+  assert.deepEqual(painted, ["all", 1]);
+  see(true, false);
+  view.update({ n: 2 });
+  assert.deepEqual(painted, ["all", 1]);
+  see(true);
+  assert.deepEqual(painted, ["all", 1, "all"]);
   view.dispose();
 });

@@ -229,8 +229,8 @@ function framed(state, root, { paint, tick, choose = () => {}, slowTick = () => 
     visible: () => visible,
     dispose() { watcher.disconnect(); clearTimeout(pressed); dispose(); state.views.delete(self); },
   };
-  const watcher = new IntersectionObserver(([entry]) => {
-    visible = entry.isIntersecting;
+  const watcher = new IntersectionObserver((entries) => {
+    visible = entries[entries.length - 1].isIntersecting; // a busy page is told of several moves at once, the last one last
     if (visible && late && state.seq >= 0) { late = false; self.update(EVERYTHING); }
   });
   watcher.observe(root);

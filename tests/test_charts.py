@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from agentlab import charts
+from agentlab.charts.lives import ENDS
 from agentlab.errors import InvalidArgument
 from agentlab.ground.texts import clean
 from agentlab.kernel import eventlog
@@ -392,6 +393,14 @@ def test_a_life_is_a_bar_from_its_start_to_its_end():
     assert drawn == [
         ("/t/a", 1, "crashed", 0, 2), ("/t/a", 2, "goes on", 3, 9), ("/t/b", 1, "stopped", 0, 8),
     ]  # fmt: skip
+
+
+def test_lives_of_no_time_are_seen():
+    """As of a span that has only just begun: they were bars of no width, over an axis that said 0 and nothing else."""
+    drawn = svg(charts.lifelines(NIGHT[:2]))
+    assert "values from 0.0 to 1.0" in drawn
+    bars = re.findall(r'aria-roledescription="bar"[^>]*stroke="([^"]+)" stroke-width="1"', drawn)
+    assert bars == [ENDS["goes on"]] * 2
 
 
 def test_a_limit_is_used_by_a_restart_and_free_again_when_its_window_is_over():

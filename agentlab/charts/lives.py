@@ -61,14 +61,16 @@ def lifelines(source: pd.DataFrame | HasFrames) -> alt.Chart | alt.LayerChart:
         return nothing("Nobody has lived", source)
     names, ends = list(dict.fromkeys(rows["agent"])), [end for end in ENDS if end in set(rows["ended"])]
     colours = alt.Scale(domain=ends, range=[ENDS[end] for end in ends])
+    time = alt.Scale() if rows["end"].max() > 0 else alt.Scale(domain=[0, 1])  # no time has passed yet
     bars = (
         alt.Chart(rows)
-        .mark_bar(height={"band": 0.6}, minBandSize=2)
+        .mark_bar(height={"band": 0.6}, minBandSize=2, strokeWidth=1)
         .encode(
             y=alt.Y("agent:N", title=None, sort=names, axis=axis_of_names()),
-            x=alt.X("start:Q", title="seconds since the first began", axis=alt.Axis(tickCount=10)),
+            x=alt.X("start:Q", title="seconds since the first began", axis=alt.Axis(tickCount=10), scale=time),
             x2="end:Q",
             color=alt.Color("ended:N", title=None, scale=colours, legend=legend_for(ends)),
+            stroke=alt.Stroke("ended:N", scale=colours, legend=None),  # a life of no time is a line
             tooltip=["agent:N", "incarnation:Q", "ended:N", "why:N", "start:Q", "end:Q"],
         )
     )

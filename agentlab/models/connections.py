@@ -36,7 +36,10 @@ _CONNECT_S = 30.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LONGEST_LINE = 65_536  # bytes of a header; gateways send more than aiohttp takes by itself
 _LONGEST_PIECE = 2**20  # bytes of a body that are sent without looking at anything else
-_UNSENDABLE = "The request cannot be sent: see the server's address, the proxy's (http or https), and the key for what is odd."
+_UNSENDABLE = (
+    "The request cannot be sent: look for what is odd in the server's address, the proxy's (it speaks HTTP), or the "
+    "key."
+)
 _EACH_TIME = frozenset({"accept-encoding", "content-length", "host"})  # headers that aiohttp sets
 _OF_THE_WAY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})  # how an answer came, not what
 

@@ -98,11 +98,11 @@ def test_tree_inspector_and_transcript_are_walked_by_keys_alone(notebook: Notebo
 
     notebook.save_and_reload()
     view = dashboard(notebook)
-    choose(notebook, view, "/clerk")
-    expect(view.locator(".agentlab-inspector[data-mood='live'] .al-life")).to_have_count(2)
-    tab_to(notebook, ".al-tab")
-    notebook.page.keyboard.press("ArrowRight")
     expect(view.locator(".agentlab-transcript .al-turn")).to_have_count(2)
+    expect(view.locator("[role='treeitem'][aria-selected='true']")).to_have_attribute("data-path", "/clerk")
+    tab_to(notebook, ".al-tab")
+    notebook.page.keyboard.press("ArrowLeft")
+    expect(view.locator(".agentlab-inspector[data-mood='live'] .al-life")).to_have_count(2)
 
 
 def test_views_that_stand_alone_come_back_after_a_reload(notebook: Notebook):

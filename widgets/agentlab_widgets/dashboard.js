@@ -19,6 +19,14 @@ function moved(share, key, upright) {
   return by ? bounded(share + by) : { Home: LEAST, End: 100 - LEAST }[key];
 }
 
+// Who is selected, and which of its parts is open: the widget keeps it, so that it is there again when the page was loaded anew.
+function keep(board) {
+  try {
+    board.model.set("chosen", [board.chosen?.path ?? "", board.tab]);
+    board.model.save_changes();
+  } catch { /* the line to a kernel that was restarted cannot be used */ }
+}
+
 function recall() { try { return localStorage.getItem(KEY); } catch { return null; } }
 function remember(splits) { try { localStorage.setItem(KEY, JSON.stringify(splits)); } catch { /* a page without storage */ } }
 
@@ -57,6 +65,7 @@ function choose(board) {
   const now = row ? `${state.epoch}:${row.slot}` : null;
   if (now === board.chosen?.key) return;
   board.chosen = row ? { key: now, path: row.path, agent: row.kind === "agent" } : null;
+  keep(board);
   const events = strandOf(board, "events").strand.state;
   events.selected = row?.path ?? "";
   for (const each of [...events.views, ...board.views]) each.choose();
@@ -149,7 +158,7 @@ function agentPart(board) {
   const ofNow = make("span", "al-of-now", "as it is now"); // a conversation is not turned back
   bar.append(make("span", "al-fill"), ofNow);
   node.append(bar, host);
-  function turn(name) { board.tab = name; for (const each of board.views) each.choose(); }
+  function turn(name) { board.tab = name; keep(board); for (const each of board.views) each.choose(); }
   function update() {
     ofNow.hidden = board.tab !== "transcript";
     tabs.forEach((tab, i) => {
@@ -218,7 +227,10 @@ function dashboard() {
       const onCut = () => { for (const { strand } of board.strands.values()) strand.cut(); };
       model.on("msg:custom", onMessage);
       model.on("comm_live_update", onCut);
+      const [path, tab] = model.get("chosen") ?? [];
+      if (TABS.includes(tab)) board.tab = tab;
       for (const name of ["tree", "events", "rates"]) strandOf(board, name);
+      strandOf(board, "tree").strand.state.wanted = path || null;
       board.strands.get("events").strand.state.pick = (path) => pick(board, path);
       // The tree tells of a selection as it tells its views; this one draws nothing, and nobody sees it.
       const follower = { update() { choose(board); follow(board); }, choose: () => choose(board), tick: () => { for (const each of board.views) each.follow(); }, slowTick() {}, visible: () => false };

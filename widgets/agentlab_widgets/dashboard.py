@@ -13,6 +13,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import traitlets
+
 from agentlab.ground.texts import clean
 from agentlab_widgets.inspector import InspectorPane
 from agentlab_widgets.live import LiveWidget, Pane, Send, assets, module
@@ -135,6 +137,7 @@ class DashboardWidget(LiveWidget):
             assets("player.js", "dashboard.js"),
         ]
     )
+    chosen = traitlets.List(traitlets.Unicode(), ["", "inspector"]).tag(sync=True)  # who is selected, and which part
     _css = assets("live.css", "parts.css", "tree.css", "inspector.css", "transcript.css", "brush.css", "dashboard.css")
 
     def __init__(self, lab: Any) -> None:

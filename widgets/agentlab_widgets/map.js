@@ -60,8 +60,8 @@ function toolbar(tools, { zoom, turn, trouble }) {
     write(scale, per > 1 ? `a cell is ${count(per)} agents, in the colour of the worst` : "a cell is an agent");
     for (const node of [back, page, on]) node.hidden = !some;
     write(page, `${count(from + 1)} to ${count(to)} of ${count(block.agents.length)}`);
-    back.disabled = from === 0;
-    on.disabled = to >= block.agents.length;
+    allow(back, from > 0);
+    allow(on, to < block.agents.length);
   }
   return { update };
 }

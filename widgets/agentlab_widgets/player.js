@@ -24,6 +24,7 @@ function player(line, say) {
   range.type = "range";
   range.setAttribute("aria-label", "moment");
   node.append(play, speed, range, time, now);
+  node.addEventListener("click", refuse, true);
   let dragged = null, timer = 0, said = 0; // what somebody chose, until the kernel shows it
   const plays = () => (line().when?.speed ?? 0) > 0;
   const flush = () => { timer = 0; said = performance.now(); say({ t: "when", at: dragged, speed: 0 }); };
@@ -40,8 +41,9 @@ function player(line, say) {
     node.hidden = !span || span[1] <= span[0];
     if (node.hidden) return;
     const idle = state === "closed" || state === "gone" || state === "silent";
-    for (const part of [play, speed, range]) part.disabled = idle;
-    now.disabled = idle || !when;
+    for (const part of [speed, range]) part.disabled = idle;
+    allow(play, !idle);
+    allow(now, !idle && Boolean(when));
     write(play, plays() ? "❚❚" : "▶");
     play.title = plays() ? "pause" : when ? "play on from here" : "play from the beginning";
     play.setAttribute("aria-label", play.title);

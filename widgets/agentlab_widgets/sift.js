@@ -90,8 +90,8 @@ function pager(state, again) {
     node.hidden = state.mode !== "cells" || !found || found.total <= PAGE;
     if (node.hidden) return;
     write(said, `${count(found.from + 1)} to ${count(most)} of ${count(found.total)}`);
-    back.disabled = found.from === 0;
-    on.disabled = most >= found.total;
+    allow(back, found.from > 0);
+    allow(on, most < found.total);
   }
   return { node, update };
 }

@@ -553,6 +553,14 @@ def test_what_was_said_lies_behind_the_cells_of_a_run():
     assert "tabindex" not in charts.by_sample(Run())._repr_mimebundle_()["text/html"]
 
 
+def test_what_is_a_mark_to_a_screen_reader_has_a_name():
+    """A layer without marks, here that of samples without a score, was one mark without a name."""
+    drawn = svg(charts.by_sample(SAMPLES[SAMPLES["disposition"] == "scored"]))
+    assert "layer_0_marks" in drawn
+    marks = re.findall(r'<\w+ [^>]*role="graphics-symbol"[^>]*>', drawn)
+    assert [mark for mark in marks if 'aria-label="' not in mark] == []
+
+
 def test_a_timeline_shows_when_samples_were_worked_on_and_what_failed():
     """A bar from the first message to the last, and a dot per attempt that failed."""
     bars, dots = charts.timeline(Run()).to_dict()["datasets"].values()

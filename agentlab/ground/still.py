@@ -34,6 +34,9 @@ MARK = re.compile(
 )
 """A mark that says in words what it shows; what is no mark (an axis, a title) says so."""
 
+EMPTY = re.compile(r'role="graphics-symbol"( aria-roledescription="[^"]* container")')
+"""A layer without marks, which is drawn as one mark that has no name."""
+
 FRAME = ("axis", "title", "subtitle", "legend")
 HEARD = re.compile(r'aria-roledescription="(title|subtitle|axis)" aria-label="([^"]*)"')
 DRAWN = re.compile(r'aria-roledescription="([^"]*)"')
@@ -86,7 +89,7 @@ def _draw(spec: dict[str, Any]) -> str:
     import vl_convert
 
     drawn = vl_convert.vegalite_to_svg(spec, vl_version=alt.SCHEMA_VERSION.rpartition(".")[0])
-    drawn = MARK.sub(_with_tooltip, drawn)
+    drawn = EMPTY.sub(r'role="graphics-object"\1', MARK.sub(_with_tooltip, drawn))
     # A size of its own would be kept by a page that shows it as an image, and cut where the cell is narrower.
     return re.sub(r' width="\d+" height="\d+"', lambda _: f' {_description(drawn)} width="100%"', drawn, count=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
+from tests.browser.accessible import barriers
 from tests.browser.jupyter import OUTPUT, Notebook
 
 RUN = """from agentlab import Assistant, charts
@@ -34,6 +35,7 @@ def test_a_click_on_a_cell_shows_what_was_said_for_its_sample(notebook: Notebook
     expect(shown).to_contain_text("user: What is 1 + <b>1</b>?")
     OUTPUT.mkdir(exist_ok=True)
     chart.screenshot(path=OUTPUT / "by-sample.png")
+    assert barriers(chart) == []
 
     notebook.page.keyboard.press("Tab")
     expect(shown).to_have_count(1)

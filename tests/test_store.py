@@ -331,7 +331,9 @@ def test_another_program_that_writes_is_no_damage(tmp_path):
 
 @pytest.mark.parametrize("read_only", [True, False])
 @pytest.mark.parametrize(
-    "content", [b"x", b"no store at all" * 1000, os.urandom(8192), b"SQLite format 3\x00" + b"\xff" * 5000]
+    "content",
+    [b"x", b"no store at all" * 1000, os.urandom(8192), b"SQLite format 3\x00" + b"\xff" * 5000],
+    ids=["a letter", "text", "noise", "a header"],
 )
 def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, content, read_only):
     """StoreDamaged; not one byte changes and nothing is put beside it."""

@@ -44,7 +44,7 @@ Program = Callable[[Slicer], Awaitable[Any]]
 
 
 def play(program: Program, slice_s: float = 0.002, **options: Any) -> Any:
-    """Run a program on a loop with a slicer; afterwards timer and signal are as before."""
+    """Run a program on a loop with a slicer; afterwards the timer is off, and a late alarm finds who takes it."""
     before = signal.getsignal(signal.SIGALRM)
 
     async def main() -> Any:
@@ -60,7 +60,7 @@ def play(program: Program, slice_s: float = 0.002, **options: Any) -> Any:
         return asyncio.run(main())
     finally:
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-        assert signal.getsignal(signal.SIGALRM) is before
+        assert signal.getsignal(signal.SIGALRM) is (before if callable(before) else slices.late_alarm)
 
 
 def shown_in_time(program: Callable[[Slicer, float], Awaitable[bool]]) -> bool:
@@ -460,6 +460,21 @@ def test_every_task_keeps_its_context_and_its_identity() -> None:
         assert name.get() == ""
 
     play(program, slice_s=0.001)
+
+
+def test_an_alarm_that_is_late_ends_nobody() -> None:
+    """Another thread may have taken it while the slicer was closed: with the handler of before it ended the process."""
+
+    async def nothing(slicer: Slicer) -> None:
+        pass
+
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    try:
+        play(nothing)
+        assert callable(signal.getsignal(signal.SIGALRM))
+        signal.raise_signal(signal.SIGALRM)
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_task_inherits_its_owner_whatever_its_context() -> None:

@@ -118,7 +118,8 @@ class Slicer:
             self.slicing = False
             self._disarm()
             self.armed = True  # as without a timer
-            signal.signal(signal.SIGALRM, self._previous)
+            # One that rang before may be in the hands of another thread: where nobody takes it, it ends the process.
+            signal.signal(signal.SIGALRM, self._previous if callable(self._previous) else late_alarm)
             atexit.unregister(self.close)
             self.idle.clear()
 
@@ -247,6 +248,10 @@ class Slicer:
             self._dropped.add(greenlet.getcurrent())
             raise
         return found
+
+
+def late_alarm(number: int, frame: FrameType | None) -> None:
+    """What an alarm finds that comes when slicing is over."""
 
 
 class _Straight:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 EventKind = Literal[
@@ -250,9 +250,14 @@ class Feed:
 
 
 class Hub:
-    """Hands committed events to the feeds that are open."""
+    """Hands committed events to the feeds that are open.
 
-    def __init__(self) -> None:
+    Args:
+        on_change: Called when a feed was opened or closed, in whatever thread that was.
+    """
+
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        self._on_change = on_change
         self._feeds: tuple[Feed, ...] = ()
         self._lock = threading.Lock()
 
@@ -261,12 +266,14 @@ class Hub:
         feed = Feed(self)
         with self._lock:
             self._feeds = (*self._feeds, feed)
+        self._on_change()
         return feed
 
     def leave(self, feed: Feed) -> None:
         """Forget a feed."""
         with self._lock:
             self._feeds = tuple(f for f in self._feeds if f is not feed)
+        self._on_change()
 
     @property
     def watched(self) -> bool:

@@ -224,6 +224,7 @@ class Placing:
         (self.reach(entry) or NOBODY).deliver(
             placement=entry.place, key=message.key, method=message.method, payload=message.payload, journal=journal,
             faults=faults, seed=message.seed or self._seed(entry, message), redeliver=message.redeliver,
+            heard=message.hears is not None,
         )  # fmt: skip
 
     def _seed(self, entry: Entry, message: Message) -> str:

@@ -45,8 +45,7 @@ class Posts:
         keep = (None if message.call else True) if self._desk.ledger.durable else False
         payload = pack((message.args, message.kwargs), f"the arguments of {what}", keep=keep)
         post = Post(self, message, payload)
-        if message.call:
-            post.reply = Reply(what, message.timeout, post)
+        reply = post.reply = Reply(what, message.timeout, post) if message.call else None
         if self._thread.why is not None:
             self._thread.check(what)
         if not message.call:
@@ -57,7 +56,7 @@ class Posts:
         if not self._told:
             self._told = True
             self._thread.post(self.take)
-        return post.reply
+        return reply
 
     def take(self) -> None:
         """Take all that wait into the books."""
@@ -93,8 +92,8 @@ class Post:
         self.posts = posts
         self.message = message
         self.payload = payload
-        self.reply: Reply | None = None
-        self.sent: Message | None = None  # in the books
+        self.reply: Reply | None = None  # until it is answered
+        self.sent: Message | None = None  # in the books, until then
 
     @property
     def begun(self) -> bool | None:
@@ -116,9 +115,14 @@ class Post:
         self.posts.look()
 
     def answer(self, value: Any, error: BaseException | None = None) -> None:
-        """The answer is there, and committed; it is read in the thread of who waits."""
-        assert self.reply is not None
-        self.reply._settle((lambda: _raise(error)) if error is not None else (lambda: self.posts.opened(value)))
+        """The answer is there, and committed; it is read in the thread of who waits.
+
+        Reply and message are let go of, which hold on to this: else each call were garbage for the collector.
+        """
+        reply, self.reply, self.sent = self.reply, None, None
+        opened = self.posts.opened
+        if reply is not None:
+            reply._settle((lambda: _raise(error)) if error is not None else (lambda: opened(value)))
 
 
 def _raise(error: BaseException) -> None:

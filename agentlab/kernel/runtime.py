@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import secrets
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 
 from agentlab.books.agents import Entry
 from agentlab.books.messages import Answer
-from agentlab.errors import CallTimeout, StoreError
+from agentlab.errors import CallTimeout, LabClosed, StoreError
 from agentlab.events import Hub
 from agentlab.faults import Action
 from agentlab.ground.words import counted
@@ -97,7 +98,7 @@ class Runtime:
         """
         self.lab_id = uuid.uuid4().hex
         self.secret = secrets.token_bytes(32)  # the tokens of servers are made of it; it stays here
-        self.hub = Hub()
+        self.hub = Hub(self._on_looking)
         ledger = Ledger(store, self.hub, in_memory=in_memory)  # it reads, which may fail: the thread begins after it
         self.thread = LoopThread(f"agentlab-{self.lab_id[:6]}")
         tree = Tree(Supervisor("lab", bring_back=False, budget=budget), independent_root=True)
@@ -247,6 +248,15 @@ class Runtime:
     def unborn(self, node: Node, error: BaseException) -> None:
         """A node could not be forked."""
         self.watch.unborn(node, error)
+
+    def _on_looking(self) -> None:
+        """Somebody began to look on, or ceased to; in whatever thread that was."""
+        with contextlib.suppress(LabClosed):
+            self.thread.post(self._tell_watched)
+
+    def _tell_watched(self) -> None:
+        self.desk.pool.tell_watched(on=self.hub.watched)
+        self.desk.due()
 
     def serve(self, caller: Entry | None, op: str, args: tuple[Any, ...], answer: Answer) -> None:
         """Begin to answer one question of an agent, or (None) of code that is no agent's."""

@@ -89,7 +89,9 @@ class InsideContext:
 
     def emit(self, text: str) -> None:
         """Text for the live transcript; passes by, is never stored as state."""
-        self._host.say.emit(placement=self._resident.life, text=str(text))
+        text = str(text)
+        if self._resident.heard or self._host.watched:
+            self._host.say.emit(placement=self._resident.life, text=text)
 
     async def reserve(self, model: str, tokens: int, cost: float | None) -> bool:
         """Hold back what the model call that runs now may use; whether a budget limits its cost.

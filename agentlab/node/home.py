@@ -23,6 +23,7 @@ class Home(Protocol):
         noted: What was said that later things may depend on.
         on_fault: What its lab does about which kind of fault, where that is not the table's own.
         chaos: Whether messages and steps ask what strikes them.
+        watched: Whether somebody looks on, and so sees what agents emit.
     """
 
     number: int
@@ -30,6 +31,7 @@ class Home(Protocol):
     noted: int
     on_fault: dict[str, Action]
     chaos: bool
+    watched: bool
 
     @property
     def link(self) -> Link:

@@ -60,7 +60,8 @@ class Host(Line):
             sock: The line to the kernel.
             word: Where the kernel reads whose code runs.
             about: ``number``; ``lab``: its id; ``durable``: it has a file, which keeps JSON only; ``kind``;
-                ``on_fault``: the limits of the lab's actions by kind of fault; ``chaos``: a plan is on.
+                ``on_fault``: the limits of the lab's actions by kind of fault; ``chaos``: a plan is on; ``watched``:
+                somebody looks on.
         """
         super().__init__()
         self.number: int = about["number"]
@@ -68,6 +69,7 @@ class Host(Line):
         self.kind: str = about["kind"]
         self.on_fault = {kind: Action(**limits) for kind, limits in about["on_fault"].items()}
         self.chaos: bool = about["chaos"]
+        self.watched: bool = about["watched"]
         self._word = word
         self.link = InsideLink(self, about["lab"])
         if self.kind != "kernel":

@@ -19,6 +19,7 @@ class Delivery(NamedTuple):
     faults: list[KeptFault]
     seed: str
     redeliver: bool
+    heard: bool = False
 
 
 class Stop(NamedTuple):

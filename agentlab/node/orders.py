@@ -82,6 +82,10 @@ class Orders(ToNode):
         """What begins from now on asks what strikes it, or does not any more."""
         self._host.chaos = on
 
+    def watched(self, *, on: bool) -> None:
+        """From now on it is told what agents emit, or only to whose caller hears it."""
+        self._host.watched = on
+
     def settled(self, *, count: int) -> None:
         """Go on with what waited for that commit."""
         self._host.note_settled(count)
@@ -122,12 +126,12 @@ class Orders(ToNode):
 
     def deliver(
         self, *, placement: int, key: int, method: str, payload: bytes, journal: list[KeptStep],
-        faults: list[KeptFault], seed: str, redeliver: bool,
+        faults: list[KeptFault], seed: str, redeliver: bool, heard: bool,
     ) -> None:  # fmt: skip
         """Put a message last in the mailbox."""
         resident = self._host.residents.get(placement)
         if resident is not None:
-            resident.post(Delivery(key, method, payload, journal, faults, seed, redeliver))
+            resident.post(Delivery(key, method, payload, journal, faults, seed, redeliver, heard))
             if not resident.suspended:
                 self._host.work(resident)
 

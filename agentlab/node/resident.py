@@ -47,7 +47,7 @@ class Resident(Owner):
     """One life of one agent on this node; as the owner of its tasks it has their costs."""
 
     __slots__ = (
-        "agent", "away", "burns", "casts", "chance", "diverged", "ending", "host", "journal", "mailbox",
+        "agent", "away", "burns", "casts", "chance", "diverged", "ending", "heard", "host", "journal", "mailbox",
         "max_busy", "open", "saved", "seed", "sent", "started", "stopping", "suspended", "task", "timers",
         "traced", "withdrawn",
     )  # fmt: skip
@@ -72,6 +72,7 @@ class Resident(Owner):
         self.timers: list[Later] = []
         self.journal = NO_STEPS
         self.diverged = False
+        self.heard = False  # who sent the message in hand hears what is emitted
         self.away = 0  # what it has asked the kernel for and not been answered yet
         self.sent = 0  # what its node had noted when it last sent casts
         self.seed = ""  # of its chance, the same for every delivery of a message; before the first, none
@@ -98,7 +99,7 @@ class Resident(Owner):
         """Take a message in hand."""
         self.key, self.journal, self.diverged = message.key, Journal(message.journal, message.faults), False
         self.busy, self.limit = 0.0, self.max_busy
-        self.seed, self.chance = message.seed, None
+        self.seed, self.chance, self.heard = message.seed, None, message.heard
 
     def post(self, item: Item, *, first: bool = False) -> None:
         """Put something last, or first, in the mailbox."""

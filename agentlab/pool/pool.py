@@ -127,6 +127,7 @@ class Pool:
         self._lab_id = lab_id
         self._durable = durable
         self.chaos = False  # a plan is on: nodes are told
+        self.watched = False  # somebody looks on: so are they
         self._on_fault = {kind: asdict(action) for kind, action in (on_fault or {}).items()}
         self.kernel = kernel
         self._numbers = itertools.count(1)
@@ -157,6 +158,13 @@ class Pool:
                 self.spawn("pool").restarts = restarts
         self._lost.clear()  # a node beside one that stalled has taken the place
 
+    def tell_watched(self, *, on: bool) -> None:
+        """Tell the nodes, those to come too, whether somebody looks on: what agents emit leaves its node then."""
+        if self.watched != on:
+            self.watched = on
+            for node in self.nodes.values():
+                node.say.watched(on=on)
+
     def of_kind(self, kind: NodeKind) -> list[Node]:
         """The nodes of a kind."""
         return [node for node in self.nodes.values() if node.kind == kind]
@@ -174,7 +182,7 @@ class Pool:
         number = next(self._numbers)
         about = {
             "number": number, "lab": self._lab_id, "durable": self._durable, "kind": kind, "memory": memory,
-            "on_fault": self._on_fault, "chaos": self.chaos,
+            "on_fault": self._on_fault, "chaos": self.chaos, "watched": self.watched,
         }  # fmt: skip
         ours, theirs, word, process = _born(about, kind)
         node = self.nodes[number] = Node(number, process, word, kind)

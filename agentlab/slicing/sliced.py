@@ -298,3 +298,4 @@ def run_step(slicer: Slicer, job: Job) -> None:
     except BaseException as error:  # of whatever kind: it is raised again on the loop's side
         trace = error.__traceback__
         slicer.result = Raised(error.with_traceback(trace.tb_next if trace is not None else None))
+        del trace  # it holds this frame, which would hold it

@@ -88,7 +88,7 @@ class ToKernel(Protocol):
         """The agent goes on with the class of that number; or, without changes, why it does not."""
 
     def emit(self, *, placement: int, text: str) -> None:
-        """Text for who looks on."""
+        """Text for who looks on; not said where nobody does."""
 
     def timer(self, *, placement: int, seconds: float, again: bool, method: str, payload: bytes) -> None:
         """A message to the agent itself, later, that no commit holds."""
@@ -209,6 +209,9 @@ class ToNode(Protocol):
     def chaos(self, *, on: bool) -> None:
         """A plan of chaos is on, or is not any more: messages and steps ask what strikes them."""
 
+    def watched(self, *, on: bool) -> None:
+        """Somebody sees what passes by, or nobody does: what agents emit is told, or is not."""
+
     def teach(self, *, number: int, data: bytes, cells: dict[str, Source]) -> None:
         """An agent class, as ``packing`` makes it, under its number; and the source of the cells it is from."""
 
@@ -234,9 +237,9 @@ class ToNode(Protocol):
 
     def deliver(
         self, *, placement: int, key: int, method: str, payload: bytes, journal: list[KeptStep],
-        faults: list[KeptFault], seed: str, redeliver: bool,
+        faults: list[KeptFault], seed: str, redeliver: bool, heard: bool,
     ) -> None:  # fmt: skip
-        """A message for the mailbox, with what earlier deliveries of it left."""
+        """A message for the mailbox, with what earlier deliveries of it left; ``heard``: its caller hears a stream."""
 
     def withdraw(self, *, placement: int, key: int) -> None:
         """Drop a message that has not begun; interrupt one that has. One that is done is not here any more."""

@@ -7,15 +7,17 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from agentlab import Agent, Backoff, Lab, Transcript, tool
 from agentlab.errors import AgentDown, InvalidArgument
+from agentlab.events import Event
 from agentlab.ground.texts import safe
 from agentlab_widgets.parts import Board
-from agentlab_widgets.transcript import CUTS
+from agentlab_widgets.transcript import CUTS, Conversation
 from agentlab_widgets.turns import IMAGE, Effect, Fact, entries_of, with_newest_images
 from tests.clerks import Clerk
 from tests.conftest import wait_for
@@ -173,6 +175,26 @@ def test_what_was_cut_off_stays_while_the_agent_is_between_two_lives(lab):
     diary.skip()
     wait_for(lambda: browser.parts["live"] == {"text": "", "cuts": []})
     widget.close()
+
+
+def test_what_was_cut_off_stays_if_the_agent_is_read_before_the_event_of_its_death_is_heard(lab):
+    """The books may be further than the events that have come to a view: its text was dropped as if it were over."""
+    diary = lab.start(Diary, id="ahead", backoff=Backoff(initial=600, maximum=600))
+    teller = Conversation(lab, "/ahead", "pages", print)
+    with closing(lab.feed()) as feed:
+        heard: list[Event] = []
+        diary.cast.talk("It was a dark")
+        wait_for(lambda: heard.extend(feed.take().events) or any(event.kind == "emit" for event in heard))
+        teller.note(heard)
+        assert teller.read(None)["live"] == {"text": "It was a dark", "cuts": []}
+
+        diary.crash()
+        wait_for(lambda: diary.status == "backing_off")
+        assert teller.read(None)["live"]["text"] == "It was a dark"
+        died: list[Event] = []
+        wait_for(lambda: died.extend(feed.take().events) or any(event.kind == "crashed" for event in died))
+        teller.note(died)
+        assert teller.read(None)["live"] == {"text": "", "cuts": ["It was a dark"]}
 
 
 def test_a_person_talks_to_the_agent_by_the_box(lab):

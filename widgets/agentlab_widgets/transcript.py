@@ -56,11 +56,13 @@ class Conversation(PartsTeller):
         if not self.concerns(change):
             streams = change is not None and any(e.path == self._path and e.kind == "emit" for e in change.events)
             return {**self._board.parts, "live": self._live()} if streams and self._board.parts else None
-        parts = self._record.read()
-        if self._record.first != self._of:
-            self._of, self._cuts = self._record.first, self._cuts if self._of is None else []
-        if said_in(parts) > said_in(self._board.parts) or not parts["head"]["busy"]:
-            self._streamed = ""  # it is an item now
+        parts = self._record.read()  # as it is now: it may be further than the events that were heard
+        first, over = self._record.first, self._record.first != self._of
+        if over:
+            self._of, self._cuts = first, self._cuts if self._of is None else []
+        # It is an item now, or its message is over. One that still waits was cut off: the event that says so comes.
+        if said_in(parts) > said_in(self._board.parts) or (not parts["head"]["busy"] and (over or first is None)):
+            self._streamed = ""
         asks = asks_of(self._lab[self._path])["approvals"] if parts["head"]["busy"] else []
         return {**parts, "asks": asks, "live": self._live()}
 

@@ -83,6 +83,12 @@ class Bad(Quiet):
         while time.perf_counter() < end:
             pass
 
+    async def burn(self, seconds: float) -> None:
+        """Never await until it has used so much CPU, however long it was kept from it."""
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
     async def block(self, seconds: float) -> None:
         """Block in a step."""
         await self.step(time.sleep, seconds)
@@ -333,7 +339,7 @@ def test_who_burns_its_slices_goes_on_at_low_priority(one: Lab) -> None:
     bad, good = one.start(Bad, id="bad"), one.start(Quiet, id="good")
     bad.call.add(3).result(60)
 
-    replies = [bad.call.loop(0.3) for _ in range(2)]
+    replies = [bad.call.burn(0.4) for _ in range(2)]
     nice = bad.call.niceness()
     for reply in replies:
         reply.result(30)

@@ -83,7 +83,7 @@ types: $(VENV)/.installed-test
 floors: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
-tests: $(VENV)/.installed-test
+tests: $(VENV)/.compiled
 	$(BIN)/pytest $(AT_ONCE) --ignore=tests/browser
 
 core: $(VENV)/.installed-test
@@ -99,11 +99,11 @@ browser: $(VENV)/.installed-test
 insides: $(VENV)/.installed-insides
 	$(BIN)/pytest $(AT_ONCE) $(INSIDES)
 
-# What is left of them when the lines of the others are counted.
+# What is left of them when the lines of the others are counted: too few to be worth more than one process.
 uncovered: $(VENV)/.installed-insides
-	$(BIN)/pytest $(AT_ONCE) $(filter-out $(COVERED),$(INSIDES))
+	$(BIN)/pytest -p no:nbval $(filter-out $(COVERED),$(INSIDES))
 
-# Lines that the core's tests run through, in nodes too, held to the floor in pyproject.toml.
+# Lines that the core's tests run through, held to the floor in pyproject.toml.
 covered: $(VENV)/.installed-insides
 	rm -rf build/coverage
 	$(BIN)/coverage run -m pytest $(AT_ONCE) $(COVERED)
@@ -121,7 +121,7 @@ on_others = found="$$($(PYTHON) tests/find_pythons.py $(3))" && failed= && newes
   done && test -z "$$failed"
 
 others:
-	@+$(call on_others,insides,covered uncovered,--ends) && \
+	@+$(call on_others,insides,uncovered covered,--ends) && \
 	{ test "$$newest" || echo "No line was counted: that takes another Python here, 3.12 or newer"; }
 
 pythons:
@@ -154,6 +154,11 @@ $(VENV)/.installed-test: $(BIN)/pip pyproject.toml
 	$(BIN)/python -m agentlab.models.local get
 	$(BIN)/python tests/javascript/get_typescript.py
 	@touch $@ $(VENV)/.installed
+
+# Of a new environment nothing is compiled yet: one process that collects the tests has that done for all that run them.
+$(VENV)/.compiled: $(VENV)/.installed-test
+	-@$(BIN)/pytest -p no:nbval --ignore=tests/browser --collect-only --quiet >/dev/null  # what is wrong the run itself says
+	@touch $@
 
 $(VENV)/.installed-insides: $(BIN)/pip pyproject.toml
 	$(INSTALL) '.[insides]'

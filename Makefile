@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What is imported is compiled then, and kept; compiling all that was installed takes longer than installing it. The pip
 # that came with Python may be years old: that of 3.11 takes 56 seconds of CPU for what a new one does in 23.
 INSTALL := $(PIP) install --quiet --upgrade pip && $(PIP) install --quiet --no-compile --editable
-CHECKS := tests others notebooks browser ruff format types floors
+CHECKS := tests browser notebooks others ruff format types floors
 QUICK := core ruff format types floors
 
 # What depends on the interpreter's insides: run on the oldest and the newest of the Pythons that are found here.
@@ -33,7 +33,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # `make -k` inside runs what is left after a failure, so that one run shows all that is wrong and still fails.
 RUN_ALL := $(MAKE) --no-print-directory --keep-going
 
-# Three checks run side by side, the longest begins; each shows what it said when it is through.
+# Three checks run side by side, the longest begin; each shows what it said when it is through.
 SIDE_BY_SIDE := $(RUN_ALL) -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 # As many tests at once as tests/conftest.py says. nbval, which only notebooks need, takes seconds to load.

@@ -83,7 +83,10 @@ types: $(VENV)/.installed-test
 floors: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
-tests: $(VENV)/.compiled
+# Of a new environment nothing is compiled yet: one process that collects the tests has that done for all that run them.
+# Made a target of its own, make would begin with others while it waits for this one.
+tests: $(VENV)/.installed-test
+	@test -e $(VENV)/.compiled || $(BIN)/pytest -p no:nbval --ignore=tests/browser --collect-only -q >/dev/null; touch $(VENV)/.compiled
 	$(BIN)/pytest $(AT_ONCE) --ignore=tests/browser
 
 core: $(VENV)/.installed-test
@@ -154,11 +157,6 @@ $(VENV)/.installed-test: $(BIN)/pip pyproject.toml
 	$(BIN)/python -m agentlab.models.local get
 	$(BIN)/python tests/javascript/get_typescript.py
 	@touch $@ $(VENV)/.installed
-
-# Of a new environment nothing is compiled yet: one process that collects the tests has that done for all that run them.
-$(VENV)/.compiled: $(VENV)/.installed-test
-	-@$(BIN)/pytest -p no:nbval --ignore=tests/browser --collect-only --quiet >/dev/null  # what is wrong the run itself says
-	@touch $@
 
 $(VENV)/.installed-insides: $(BIN)/pip pyproject.toml
 	$(INSTALL) '.[insides]'

@@ -36,11 +36,11 @@ LONGER = {
 NO_FIGURES = {"__main__", "checkouts", "profile_kernel"}  # these ask for more than a size
 KNOWN = {
     "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",
-    "ratio_most", "versions", "quick",
+    "ratio_most", "versions", "quick", "interval", "foreign",
 }  # fmt: skip
 HEAD = (
-    "| figure | size | target | agentlab | peer | ratio | growth | |",
-    "| --- | --: | --- | --: | --- | --: | --: | --- |",
+    "| figure | size | target | agentlab | peer | ratio | ± % | growth | |",
+    "| --- | --: | --- | --: | --- | --: | --: | --: | --- |",
 )
 
 Line = dict[str, Any]
@@ -104,10 +104,18 @@ def row(line: Line, exponent: float | None) -> str:
         _ours(line),
         _theirs(line),
         "" if "ratio" not in line else f"{line['ratio']:,}",
+        "" if line.get("interval") is None else f"{line['interval']:.0f}",
         "" if exponent is None else f"{exponent:.2f}",
-        {True: "met", False: "**missed**"}.get(line.get("met"), ""),  # type: ignore[call-overload]  # None is no key
+        _verdict(line),
     ]
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _verdict(line: Line) -> str:
+    busy = f", {line['foreign']:.0f} % of the machine busy with other work" if line.get("foreign", 0.0) >= 1.0 else ""
+    if "met" not in line:
+        return busy.removeprefix(", ")
+    return {True: "met", False: "**missed**", None: "not judged"}[line["met"]] + busy
 
 
 def _ours(line: Line) -> str:
@@ -161,16 +169,19 @@ def order(line: Line) -> tuple[int, str]:
 def report(lines: list[Line]) -> str:
     """The whole page."""
     lines = sorted(lines, key=order)
-    judged = [line["met"] for line in lines if "met" in line]
+    judged = [line["met"] for line in lines if line.get("met") is not None]
+    unsure = len([line for line in lines if "met" in line]) - len(judged)
     quick = (
         "**A quick run, sizes by ten smaller, one round: no reference.** " if any("quick" in x for x in lines) else ""
     )
     return f"""# What was measured
 
 {quick}{datetime.now(UTC):%Y-%m-%d}. {versions(lines)}. {machine()}.
-{sum(judged)} of {len(judged)} lines with a target meet it.
+{sum(judged)} of {len(judged)} lines with a target meet it; {unsure} more were not sure enough to be judged.
 
-A ratio is agentlab's figure to the first peer's. *growth* is the exponent over the sizes: 0 is flat, 1 is proportional.
+A ratio is agentlab's figure to the first peer's. *± %* is half of the 95 % interval of the ratio, or of the figure
+where no peer stands beside it; from 10 % on, or with a tenth of the machine busy with other work, nothing is judged.
+*growth* is the exponent over the sizes: 0 is flat, 1 is proportional.
 What stands behind a figure is written at the top of its script.
 
 {table(lines)}

@@ -14,7 +14,7 @@ import time
 
 from kit import peers
 from kit.agents import Counter, family
-from kit.report import Options, Report, Side, Values, in_turn, once, quantile
+from kit.report import Found, Options, Report, Side, Values, in_turn, once, quantile
 
 from agentlab import Lab, Ref
 
@@ -55,11 +55,13 @@ def between_agents(report: Report, options: Options, ray: Side) -> None:
         }  # fmt: skip
         if count == 1:
             others["Ray"] = ray
-        found = in_turn(options.rounds, agentlab=functools.partial(ours, count, calls), **others)
+        found = in_turn(
+            options.rounds, sure=["call_us", "BEAM"], agentlab=functools.partial(ours, count, calls), **others
+        )
         _tell_pairs(report, count, found)
 
 
-def _tell_pairs(report: Report, count: int, found: dict[str, Values]) -> None:
+def _tell_pairs(report: Report, count: int, found: Found) -> None:
     others = [name for name in found if name != "agentlab"]
     name = "P4 call and reply between two agents on one node, pairs at once"
     report.say(name, found, "call_us", "us", peers=others, size=count, judged=count == 1,
@@ -89,7 +91,7 @@ def from_a_cell(report: Report, options: Options, ray: Side) -> None:
     for size in options.sizes(10_000):
         with Lab() as lab:
             ours = functools.partial(cell, family(lab, size)[0], calls)
-            found = in_turn(options.rounds, agentlab=ours, Ray=ray)
+            found = in_turn(options.rounds, sure=["p50", "Ray"], agentlab=ours, Ray=ray)
         name = "P5 call from a cell and back, memory, agents in the lab"
         target = "≤ 0.4 ms, ≥ 2 × Ray"
         report.say(f"{name}, p50", found, "p50", "ms", peers=["Ray"], size=size, target=target, most=0.4,

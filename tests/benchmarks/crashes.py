@@ -52,6 +52,7 @@ def one_at_a_time(report: Report, options: Options, where: str, path: Path | Non
             singles(refs, 20)
             found = in_turn(
                 options.rounds,
+                sure=["p50", "BEAM"],
                 agentlab=functools.partial(singles, refs, times),
                 BEAM=functools.partial(peers.beam, f"crashes:single({size}, {times})"),
                 pykka=functools.partial(peers.python, "pykka", "crash", times=times),
@@ -105,6 +106,7 @@ def many_at_once(report: Report, options: Options) -> None:
             refs = family(lab, size)
             found = in_turn(
                 options.rounds,
+                sure=["all_ms", "BEAM"],
                 agentlab=functools.partial(storm, refs[:victims], refs[victims:], options.size(10) / 10),
                 BEAM=functools.partial(peers.beam, f"crashes:many({size}, {victims})"),
                 **({f"pykka, {crashing} of {threads}": pykka} if size == options.size(10_000) else {}),

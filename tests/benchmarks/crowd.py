@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.browser import frames_a_second
-from kit.report import Options, Report, Values, in_turn
+from kit.report import Found, Options, Report, Values, in_turn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -170,7 +170,7 @@ def main() -> None:
         _say(report, size, full, in_turn(1, agentlab=functools.partial(watched, size, seconds)))
 
 
-def _say(report: Report, size: int, full: int, found: dict[str, Values]) -> None:
+def _say(report: Report, size: int, full: int, found: Found) -> None:
     ours, unit = found["agentlab"], "% of a core"
     known: dict[str, Any] = {"size": size, "load": round(ours.get("load", 0.0), 1)}
     parts = {name: round(ours[name], 1) for name in ("without", "with_tree") if name in ours}

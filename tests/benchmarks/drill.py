@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 
 from kit import peers
-from kit.report import Options, Report, Values, in_turn
+from kit.report import Found, Options, Report, Values, in_turn
 
 from agentlab.drill import How, drill
 
@@ -33,7 +33,7 @@ def night(agents: int, busy: int, seconds: int, how: How) -> Values:
     }  # fmt: skip
 
 
-def nights(agents: int, busy: int, seconds: int) -> dict[str, Values]:
+def nights(agents: int, busy: int, seconds: int) -> Found:
     """What came of each, one after the other."""
     ours = functools.partial(night, agents, busy, seconds)
     sizes = {"agents": agents, "busy": busy, "seconds": seconds}
@@ -48,7 +48,7 @@ def nights(agents: int, busy: int, seconds: int) -> dict[str, Values]:
     return in_turn(1, **sides)
 
 
-def tell(report: Report, found: dict[str, Values], busy: int, seconds: int) -> None:
+def tell(report: Report, found: Found, busy: int, seconds: int) -> None:
     """Print a line for each figure."""
     name = f"drill, {busy} tasks, {seconds} s"
     report.say(f"{name}: tasks that ended well", found, "right", "tasks", peers=OTHERS, target="all", least=busy)

@@ -28,7 +28,7 @@ from typing import Any
 
 import psutil
 from kit import machine, peers
-from kit.report import Options, Report, Side, Values, in_turn
+from kit.report import Found, Options, Report, Side, Values, in_turn
 from kit.sim import Sim
 
 SIDES = {"agentlab": "evals", "Inspect": "inspect"}
@@ -146,7 +146,7 @@ def _until(sim: Sim, calls: int) -> None:
         time.sleep(0.2)
 
 
-def both(rounds: int, measure: Callable[[str], Values], **more: Side) -> tuple[dict[str, Values], dict[str, Any]]:
+def both(rounds: int, measure: Callable[[str], Values], **more: Side) -> tuple[Found, dict[str, Any]]:
     """What each side measured, in turn, and the load when that was over."""
     found = in_turn(rounds, **{side: functools.partial(measure, side) for side in SIDES}, **more)
     return found, {"load": round(os.getloadavg()[0], 1)}

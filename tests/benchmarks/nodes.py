@@ -72,7 +72,7 @@ def _runs(pid: int) -> bool:
 def node_killed(report: Report, options: Options) -> None:
     """P10."""
     for size in options.sizes(5000):
-        found = in_turn(options.rounds, agentlab=functools.partial(killed, size))
+        found = in_turn(options.rounds, sure=["all_ms"], agentlab=functools.partial(killed, size))
         about = {"on_the_node": found["agentlab"].get("agents")}
         report.say("P10 a node is killed: all of its agents answer again; agents", found, "all_ms", "ms", size=size,
                    target="≤ 1,000 ms", most=1000.0, judged=size == options.size(5000), **about)  # fmt: skip
@@ -99,7 +99,7 @@ def own_processes(report: Report, options: Options) -> None:
     ray = once(functools.partial(peers.python, "ray", "start", agents=3))
     for size in options.sizes(1000):
         rounds = 1 if size == 1000 else options.rounds
-        found = in_turn(rounds, agentlab=functools.partial(isolated, size), Ray=ray)
+        found = in_turn(rounds, sure=["start_ms", "Ray"], agentlab=functools.partial(isolated, size), Ray=ray)
         name = "P18 isolation='process'"
         report.say(f"{name}: start of one; agents", found, "start_ms", "ms", peers=["Ray"], size=size,
                    target="≤ 10 ms; 1,000 work", most=10.0)  # fmt: skip

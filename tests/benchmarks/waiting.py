@@ -94,6 +94,7 @@ def waits(report: Report, options: Options, where: str, most: float, langgraph: 
     for size in options.sizes(10_000):
         found = in_turn(
             options.rounds,
+            sure=["cpu_us", "LangGraph"],
             agentlab=functools.partial(measured, Thinker, size, durable=durable),
             LangGraph=langgraph,
             BEAM=functools.partial(peers.beam, f"sleeps:many({size}, {TIMES}, {MS})"),

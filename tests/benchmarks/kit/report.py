@@ -6,18 +6,38 @@ import argparse
 import functools
 import importlib.metadata
 import json
+import math
 import platform
 import statistics
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
+import psutil
+from scipy.special import stdtrit
+
 Values = dict[str, Any]
 """What one side measured, by name; ``missing`` instead says why there is nothing."""
 
 Side = Callable[[], Values]
+
+SURE = 10.0
+"""Percent: a figure is judged if half of its interval is less of it, and the work of others was less of the machine."""
+
+MOST = 12
+"""Rounds after which nothing becomes surer."""
+
+YOUNG = 90.0
+"""Seconds after its start in which a script begins further rounds: it ends within two minutes."""
+
+LOOK_SECONDS = 0.2
+"""So long the load by others is looked at."""
+
+BEGAN = time.monotonic()
+
 
 PACKAGES = ("jupyter-agentlab", "langgraph", "langgraph-checkpoint-sqlite", "pykka", "ray", "inspect-ai")
 
@@ -42,14 +62,51 @@ class Options:
         return sorted({max(1, self.size(most) // part) for part in (100, 10, 1)})
 
 
-def in_turn(rounds: int, **sides: Side) -> dict[str, Values]:
-    """Let every side measure once per round (A B A B); per side the median of each value.
+class Found(dict[str, Values]):
+    """Per side the median of each value, or why it is missing.
 
-    A side that fails says so in its place; the others go on.
+    Attributes:
+        rounds: Per side what each round measured.
+        foreign: How busy the machine was with other work, in percent of all its processors.
+    """
+
+    def __init__(self, rounds: Mapping[str, list[Values]], missing: Mapping[str, Values], foreign: float) -> None:
+        super().__init__({name: missing.get(name) or _medians(many) for name, many in rounds.items()})
+        self.rounds = rounds
+        self.foreign = foreign
+
+    def interval(self, value: str, peer: str | None = None) -> float | None:
+        """Half of the 95 % interval of a value of ours, or of its ratio to a peer's, in percent of it.
+
+        By Student's t over the rounds, of logarithms, since a busy machine makes figures larger by a factor. None if
+        there were fewer than two rounds.
+        """
+        ours = [values.get(value) for values in self.rounds["agentlab"]]
+        theirs = [values.get(value) for values in self.rounds.get(peer, [])] if peer else [1.0]
+        if len(set(theirs)) == 1:  # measured once
+            theirs *= len(ours)
+        logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=False) if one and other]
+        if len(logs) < 2 or len(logs) < len(ours):
+            return None
+        return 100 * math.expm1(float(stdtrit(len(logs) - 1, 0.975) * statistics.stdev(logs) / math.sqrt(len(logs))))
+
+
+def in_turn(rounds: int, *, sure: Sequence[str] = (), **sides: Side) -> Found:
+    """Let every side measure once per round (A B A B), and again until the figure is sure.
+
+    A side that fails says so in its place; the others go on. Between two rounds, when no side is at work, the load by
+    others is looked at.
+
+    Args:
+        rounds: At least so many.
+        sure: A value of ours and, if one stands beside it, a peer. Rounds go on until the interval of the value, or of
+            the ratio, is under ``SURE``, for ``MOST`` rounds at most and while the script is younger than ``YOUNG``.
+        sides: Ours is ``agentlab``.
     """
     found: dict[str, list[Values]] = {name: [] for name in sides}
     missing: dict[str, Values] = {}
-    for _ in range(rounds):
+    foreign = [_foreign()]
+    while True:
         for name, measure in sides.items():
             if name in missing:
                 continue
@@ -58,7 +115,23 @@ def in_turn(rounds: int, **sides: Side) -> dict[str, Values]:
                 missing[name] = values
             else:
                 found[name].append(values)
-    return {name: missing.get(name) or _medians(many) for name, many in found.items()}
+        foreign.append(_foreign())
+        so_far = Found(found, missing, statistics.mean(foreign))
+        done = len(foreign) - 1
+        late = done >= MOST or time.monotonic() - BEGAN > YOUNG or "agentlab" in missing
+        if done >= rounds and (late or rounds == 1 or not sure or _is_sure(so_far, sure)):
+            return so_far
+
+
+def _is_sure(found: Found, sure: Sequence[str]) -> bool:
+    value, *peers = sure
+    half = found.interval(value, next((peer for peer in peers if found.rounds.get(peer)), None))
+    return half is not None and half < SURE
+
+
+def _foreign() -> float:
+    """How busy the machine is while we do nothing, in percent of all its processors."""
+    return psutil.cpu_percent(LOOK_SECONDS)
 
 
 def once(measure: Side) -> Side:
@@ -101,7 +174,7 @@ class Report:
                 continue
 
     def say(
-        self, figure: str, found: dict[str, Values], value: str, unit: str, *, peers: Sequence[str] = (),
+        self, figure: str, found: Found, value: str, unit: str, *, peers: Sequence[str] = (),
         target: str = "", most: float | None = None, least: float | None = None,
         ratio_most: Mapping[str, float] | None = None, ratio_least: Mapping[str, float] | None = None,
         judged: bool = True, **about: Any,
@@ -117,7 +190,8 @@ class Report:
             target: What is to be reached, in words; the limits say it in numbers.
             most: The largest value that meets the target, ``least`` the smallest.
             ratio_most: By peer, the largest that ours divided by theirs may be; ``ratio_least`` the smallest.
-            judged: False where the target speaks of another size; then none of this is looked at.
+            judged: False where the target speaks of another size; then none of this is looked at. What is not sure
+                (``SURE``) is not judged either: ``met`` is null.
             about: ``size`` for what grows by factors of ten; notes.
         """
         ours = found["agentlab"].get(value)
@@ -128,8 +202,12 @@ class Report:
         theirs = {peer: found[peer].get(value) for peer in peers}
         highest = [most] + [share * known for peer, share in (ratio_most or {}).items() if (known := theirs.get(peer))]
         lowest = [least] + [share * known for peer, share in (ratio_least or {}).items() if (known := theirs.get(peer))]
+        half = found.interval(value, next((peer for peer, known in theirs.items() if known), None))
         verdict = _met(ours, highest, lowest) if judged and target else {}
-        self._print(line | _beside(ours, theirs, found) | verdict | about)
+        if (half or 0.0) >= SURE or found.foreign >= SURE:
+            verdict = {"met": None} if verdict else {}
+        noise = {"interval": _short(half), "foreign": _short(found.foreign)}
+        self._print(line | _beside(ours, theirs, found) | verdict | noise | about)
 
     def _print(self, line: dict[str, Any]) -> None:
         print(json.dumps(line | self._quick | {"versions": self._versions}, ensure_ascii=False), flush=True)

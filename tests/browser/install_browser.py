@@ -17,7 +17,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PACKAGES = ("chromium-headless-shell", "chromium")
+"""Debian's. The first is the same Chromium without windows, which nobody sees here: it needs a fifth less CPU."""
 MAC_APPS = (
     Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"),
     Path("/Applications/Chromium.app/Contents/MacOS/Chromium"),
@@ -73,7 +75,8 @@ def _install_debian_package() -> bool:
         return False
     # Without any font Chromium draws no text, and a slim image has none.
     _run(["apt-get", "update", "-qq"])
-    return _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "fonts-dejavu-core"]
+    return any(_run([*install, package]) for package in PACKAGES)
 
 
 def _install_playwright_browser() -> bool:

@@ -158,9 +158,10 @@ def test_the_benchmark_tells_all_nights(beside, capsys):
     bench = beside(".", "drill")
     ours = {"right": 40, "lost": 0, "repeated": 0, "wasted": 9, "calls": 50, "last_s": 1.0, "found_s": 0.5,
             "before_p99": 2.0, "p99": 3.0}  # fmt: skip
-    found = {"agentlab": ours, **{name: {**ours, "right": 30, "lost": 10} for name in bench.OTHERS}}
+    nights = {"agentlab": [ours], **{name: [{**ours, "right": 30, "lost": 10}] for name in bench.OTHERS}}
+    kit = beside(".", "kit.report")
 
-    bench.tell(beside(".", "kit.report").Report(), found, 40, 18)
+    bench.tell(kit.Report(), kit.Found(nights, {}, foreign=0.0), 40, 18)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     assert [line["met"] for line in lines if "met" in line] == [True, True, True]

@@ -277,6 +277,34 @@ def test_a_tree_whose_kernel_is_gone_says_so(notebook: Notebook, how: str):
         notebook.expect("live")
 
 
+def test_the_notebook_stays_where_its_reader_scrolled_to(notebook: Notebook):
+    """The selected row is brought into sight by keys and when it is selected, not whenever anything changes."""
+    more = "lab.start_many(Counter, 30, under=lab.start(Supervisor('pool', max_restarts=100)))"
+    notebook.write(START, more, "lab.tree()", "\n" * 60).run_all()
+    notebook.expect("live")
+    last = notebook.row("/pool/counter-30")
+
+    def top(place: Locator = notebook.tree) -> float:
+        box = place.bounding_box()
+        assert box is not None
+        return box["y"]
+
+    notebook.row("/counter").click()
+    notebook.tree.evaluate("tree => { tree.querySelector('.al-body').scrollTop = 1e6; }")
+    last.evaluate("row => row.scrollIntoView({ block: 'start' })")
+    before = top()
+    for number in (2, 3):
+        notebook.python("lab['/pool/counter-30'].crash(); lab.wait_idle(60)")
+        notebook.expect_life("/pool/counter-30", number)
+    assert top() == before
+    expect(last).to_be_in_viewport()
+
+    notebook.tree.locator(".al-body").press("ArrowDown")
+    expect(notebook.row("/team")).to_be_in_viewport()
+    assert top() > before
+    assert top(notebook.row("/team")) > top(notebook.tree.locator(".al-head")) + 27  # not below the head
+
+
 def test_many_agents_are_cells_that_can_be_selected(notebook: Notebook):
     """Past 200 agents each is a cell of its supervisor's block; a click and the keys select, a crash is told."""
     many = "lab.start_many(Counter, 300, under=lab.start(Supervisor('pool', max_restarts=100)))"

@@ -21,7 +21,7 @@ function cellsView(state, host, select, tools) {
   const pen = penOf(base), glowPen = penOf(above);
   const glows = new Map(), opened = new Set(), pages = new Map(), sprites = new Map();
   let blocks = [], blockOf = new Map(), size = 20, larger = 0, width = 0, height = 0, seen = 0, top = 0, ink = "#000", paper = "#fff";
-  let pending = 0, fresh = true, blank = true, ranks = ranksOf(state), turned = 0;
+  let pending = 0, fresh = true, blank = true, ranks = ranksOf(state), turned = 0, reached = -1;
 
   // ------------------------------------------------------------ places
 
@@ -369,8 +369,9 @@ function cellsView(state, host, select, tools) {
     key: (key) => KEYS[key] !== undefined && KEYS[key]() !== false,
     choose() {
       if (fresh || state.selected < 0) return soon();
-      const [block, place] = homeOf(state.selected);
-      if (block?.heat && place >= 0 && (place < block.page.from || place >= block.page.to)) { // the page follows
+      const [block, place] = homeOf(state.selected), another = state.selected !== reached;
+      reached = state.selected;
+      if (another && block?.heat && place >= 0 && (place < block.page.from || place >= block.page.to)) { // the page follows
         pages.set(block.slot, { zoom: block.page.zoom, at: place });
         resize();
         paint();
@@ -378,7 +379,7 @@ function cellsView(state, host, select, tools) {
       if (!glows.size) chosen();
       bar.update(now());
       const found = spot(state.selected);
-      if (found && (found[1] < host.scrollTop || found[1] + found[3] > host.scrollTop + host.clientHeight)) host.scrollTop = found[1] - 40;
+      if (another && found && (found[1] < host.scrollTop || found[1] + found[3] > host.scrollTop + host.clientHeight)) host.scrollTop = found[1] - 40;
     },
     dispose() { sizes.disconnect(); theme.disconnect(); host.removeEventListener("scroll", scrolled); cancelAnimationFrame(pending); },
   };

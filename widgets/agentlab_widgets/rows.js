@@ -38,6 +38,7 @@ function rowsView(state, host, select, again) {
   });
   head.append(...tops);
   const pages = pager(state, again);
+  let reached = -1; // who was selected when it was last brought into sight: the scroll is a person's until another is
   host.setAttribute("role", "group"); // it takes the keys; what sorts and what turns pages are no items of a tree
   body.setAttribute("role", "tree");
   body.setAttribute("aria-label", "agents under their supervisors");
@@ -136,10 +137,18 @@ function rowsView(state, host, select, again) {
       for (const [slot, { node }] of lines) node.setAttribute("aria-selected", slot === state.selected);
       const chosen = lines.get(state.selected)?.node;
       host.setAttribute("aria-activedescendant", chosen?.id ?? "");
-      chosen?.scrollIntoView({ block: "nearest" });
+      if (state.selected !== reached && chosen) bringInto(host, head, chosen);
+      reached = chosen ? state.selected : -1;
     },
     dispose() {},
   };
+}
+
+// Scrolls the tree alone: the notebook around it shows what its reader looks at.
+function bringInto(host, head, node) {
+  const from = head.getBoundingClientRect().bottom, to = host.getBoundingClientRect().bottom, { top, bottom } = node.getBoundingClientRect();
+  if (top < from) host.scrollTop -= from - top;
+  else if (bottom > to) host.scrollTop += bottom - to;
 }
 
 function fold(state, slot, again) {

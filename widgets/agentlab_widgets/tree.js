@@ -321,7 +321,11 @@ function view(state, model, el) {
     }
     if (inner?.key?.(event.key)) { event.preventDefault(); event.stopPropagation(); return; }
     const slot = step(state, event.key);
-    if (slot !== undefined) { event.preventDefault(); event.stopPropagation(); select(slot); }
+    if (slot === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    select(slot);
+    body.querySelector("[aria-selected='true']")?.scrollIntoView({ block: "nearest" }); // who goes by keys goes with the page
   });
 
   return framed(state, root, {

@@ -58,6 +58,8 @@ def __getattr__(name: str) -> Any:  # the menu's values differ in type
         return importlib.import_module(f"agentlab.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'agentlab' has no attribute {name!r}; it has: {', '.join(__dir__())}")
+    if name == "Assistant":  # a lab that is opened next has the client library in its first nodes: each would load it
+        importlib.import_module("agentlab.ground.preload").note_need("anthropic")
     value = globals()[name] = getattr(importlib.import_module(f"agentlab.{_WHERE[name]}"), name)
     return value
 

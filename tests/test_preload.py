@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import mmap
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -65,20 +65,13 @@ def test_the_nodes_of_an_eval_of_an_assistant_are_forked_with_its_library(monkey
     assert run.samples()["output"].tolist() == ["had"]
 
 
-def test_who_writes_an_assistant_will_need_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nodes of a lab that is opened then are forked with it; one whose model is an object of its own needs none."""
-    monkeypatch.setattr(preload, "_needed", mmap.mmap(-1, len(preload.LIBRARIES)))
+def test_who_names_assistant_will_need_the_library() -> None:
+    """A lab that is opened then has it in its first nodes, before any class is written; others have it in none."""
+    code = "from agentlab import {}, Lab\nfrom agentlab.ground.preload import needs\nprint(needs())"
 
-    class Model:
-        async def create(self, **request: Any) -> dict[str, Any]:
-            return {}
-
-    type("Own", (Assistant,), {"model": Model()})
-    type("Other", (Assistant,), {"model": "openai:gpt-5"})
-    assert preload.needs() == []
-
-    type("Claude", (Assistant,), {"model": "claude-opus-4-5"})
-    assert preload.needs() == ["anthropic"]
+    for name, needed in ("Agent", "[]"), ("Assistant", "['anthropic']"):
+        asked = [sys.executable, "-c", code.format(name)]
+        assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip() == needed
 
 
 def test_what_cannot_be_imported_is_left_to_whoever_uses_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

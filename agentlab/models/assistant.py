@@ -21,7 +21,6 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from agentlab.agent.base import Agent, Transcript
 from agentlab.errors import ModelFailed
-from agentlab.ground.preload import note_need
 from agentlab.ground.redaction import leaked, redact
 from agentlab.models.accumulator import JSON
 from agentlab.models.blocks import Documents, Images, Said, content_of, without_data
@@ -29,7 +28,6 @@ from agentlab.models.exchange import Exchange, Limits
 from agentlab.models.model import Model, choose
 from agentlab.models.prices import cost_of, cost_of_longest, load_prices
 from agentlab.models.prompt import alternating
-from agentlab.models.providers import is_provider
 from agentlab.models.settings import check_settings
 from agentlab.models.stops import checked
 from agentlab.models.structured import Answerable, Shape
@@ -74,8 +72,6 @@ class Assistant(Agent):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_settings(cls)
-        if isinstance(cls.model, str) and not is_provider(cls.model):
-            note_need("anthropic")  # nodes that are forked from here on have it, and share its memory
 
     async def ask(
         self,

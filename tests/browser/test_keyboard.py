@@ -106,16 +106,22 @@ def test_tree_inspector_and_transcript_are_walked_by_keys_alone(notebook: Notebo
 
 
 def test_views_that_stand_alone_come_back_after_a_reload(notebook: Notebook):
-    """Inspector and transcript are drawn anew from the kernel, live, and take a question as before."""
-    notebook.write(START.replace("{file}", "again.lab"), CLERK, "clerk.watch()", "clerk.transcript()").run_all()
-    shown(notebook, "inspector")
-    shown(notebook, "transcript")
+    """Each is drawn anew from the kernel, live: what was said is there, and a question is taken as before."""
+    told = "print(clerk.call.ask('What is 1 + 2?').result(60))"
+    views = "lab.tree()", "lab.charts('restarts')", "clerk.watch()", "clerk.transcript()"
+    notebook.write(START.replace("{file}", "again.lab"), CLERK, told, *views).run_all()
+    for name in ("charts", "inspector", "transcript", "tree"):
+        view = shown(notebook, name)
+    rows = view.locator(".al-row[data-path]").count()
 
     notebook.save_and_reload()
 
-    expect(shown(notebook, "inspector").locator(".al-life")).to_have_count(1)
-    shown(notebook, "transcript")
-    expect(notebook.page.locator(".agentlab-transcript .al-turn")).to_have_count(1)
+    expect(shown(notebook, "tree").locator(".al-row[data-path]")).to_have_count(rows)
+    expect(shown(notebook, "charts").locator("[data-chart='restarts'] svg")).to_contain_text("1 restart")
+    notebook.python("clerk.crash(); lab.wait_idle(60)")
+    expect(notebook.page.locator(".agentlab-charts [data-chart='restarts'] svg")).to_contain_text("2 restarts")
+    expect(shown(notebook, "inspector").locator(".al-life")).to_have_count(2)
+    expect(shown(notebook, "transcript").locator(".al-turn")).to_have_count(2)
     notebook.page.locator("textarea").wait_for()
     tab_to(notebook, ".agentlab-transcript textarea")
     type_slowly(notebook, "Say: cake")

@@ -154,11 +154,9 @@ def test_a_click_works_while_a_cell_blocks(notebook: Notebook):
     notebook.screenshot("blocking-cell")
 
 
-def test_the_tree_survives_a_reload_and_says_when_it_is_over(notebook: Notebook):
-    """A new page gets everything at once; silence turns the tree grey; a closed lab keeps its last picture."""
+def test_the_tree_says_when_nobody_speaks_and_when_it_is_over(notebook: Notebook):
+    """Silence turns the tree grey; a closed lab keeps its last picture."""
     notebook.write(START, "lab.tree()").run_all()
-    notebook.expect("live")
-    notebook.save_and_reload()
     notebook.expect("live")
     expect(notebook.tree.locator(".al-row[data-path]")).to_have_count(5)
 

@@ -63,15 +63,19 @@ BUSY = """
 
 
 def test_nothing_is_left_after_kill_9() -> None:
-    """Nodes end with the kernel: at rest, in a tight loop, and in C code that holds the interpreter's lock."""
+    """Nodes end with the kernel: at rest, in a tight loop, and in C code that holds its lock; its folder goes too."""
     kernel = start_script(BUSY)
     pids = [int(word) for word in read_line(kernel).split()]
     assert len(pids) == 5  # the simulator has a node of its own
     assert all(runs(pid) for pid in pids)
+    words = psutil.Process(pids[-1]).cmdline()
+    scratch = Path(words[words.index("--notes") + 1]).parent
+    assert scratch.is_dir()
 
     kernel.kill()
     kernel.wait(60)
     wait_for(lambda: not any(runs(pid) for pid in pids))
+    wait_for(lambda: not scratch.exists())
 
     kernel.stdout.close()  # type: ignore[union-attr]  # it is a pipe
 

@@ -229,6 +229,7 @@ class Runtime:
         """A folder of this lab, for what need not outlast it."""
         if self._scratch is None:
             self._scratch = tempfile.mkdtemp(prefix="agentlab-")
+            shared().keep(self._scratch)  # a kernel that is killed sweeps nothing
         return self._scratch
 
     def _sweep(self) -> None:

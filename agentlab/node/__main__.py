@@ -2,8 +2,9 @@
 
 It has a node's imports done and no threads, so it forks a ready node in milliseconds and shares its memory
 with it. The kernel itself is never forked: it has threads. When it is ready it answers its process id; from then
-on STDERR is its standard error. Two requests, each a length, a JSON text and, to fork, the node's end of its own
-socketpair and its shared word: ``fork`` answers a process id, ``wait`` how that process ended.
+on STDERR is its standard error. Three requests, each a length, a JSON text and, to fork, the node's end of its own
+socketpair and its shared word: ``fork`` answers a process id, ``wait`` how that process ended, and ``keep`` names a
+folder that is removed when the kernel is gone.
 
 A node ignores the terminal's signals and lives exactly as long as the kernel: it ends at its socket's end of
 file, and on Linux also by the parent-death signal, which reaches it inside C code too. A node leads a process group
@@ -19,6 +20,7 @@ import gc
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import struct
@@ -38,6 +40,9 @@ LENGTH = struct.Struct("!I")
 
 nodes: set[int] = set()
 """The nodes that were forked and not waited for."""
+
+folders: list[str] = []
+"""What labs keep on the disk for as long as the kernel lives."""
 
 SLACK = 64 * 1024 * 1024
 """Bytes beside an agent's own that a node may set aside: stacks of threads, what the allocator holds in reserve."""
@@ -64,6 +69,10 @@ def main() -> None:
             os.set_inheritable(fd, False)  # what an agent starts gets none of them
         if request["op"] == "wait":
             answer(kernel, ended(request["pid"]))
+            continue
+        if request["op"] == "keep":
+            folders.append(request["folder"])
+            answer(kernel, None)
             continue
         for library in request["needs"]:
             note_need(library)
@@ -147,6 +156,8 @@ def end() -> NoReturn:
     """The kernel is gone: end what is left of it."""
     for pid in nodes:
         end_group(pid)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

@@ -198,6 +198,15 @@ class Zygote:
             return self._ask({"op": "wait", "pid": pid})
         return None
 
+    def keep(self, folder: str) -> None:
+        """Have a folder removed when this process is gone, however it ends."""
+
+        def ask() -> None:
+            with contextlib.suppress(NodeDown):  # then it stays
+                self._ask({"op": "keep", "folder": folder})
+
+        self.later(ask)
+
     def _ask(self, request: dict[str, object], *fds: int) -> int | None:
         body = json.dumps(request).encode()
         self.wait_ready()

@@ -101,7 +101,7 @@ function parts(state, act) {
       const points = get("checkpoints") ?? [], diff = get("diff");
       if (!points.length) return null;
       const node = section("checkpoints", "set it back, or let another go on from there");
-      points.slice(0, 12).forEach((point, i) => node.append(row(make("b", "", `${point.seq}`), make("span", "al-grow al-dim", `${clockTime(point.at)} · incarnation ${point.life} · ${count(point.bytes)} bytes`),
+      points.slice(0, 12).forEach((point, i) => node.append(row(make("b", "", `${point.seq}`), make("span", "al-grow al-dim", `${clockTime(point.at)} · incarnation ${point.life} · ${some(point.bytes, "byte")}`),
         ...(points[i + 1] ? [press("changes", () => ({ t: "compare", before: points[i + 1].seq, after: point.seq }), `what checkpoint ${point.seq} changed`)] : []),
         ...(i ? [press("since", () => ({ t: "compare", before: point.seq, after: points[0].seq }), `what has changed since checkpoint ${point.seq}`),
           press("rewind", () => ({ t: "do", what: "rewind", n: point.seq }), `rewind to checkpoint ${point.seq}`)] : []),

@@ -44,12 +44,17 @@ Program = Callable[[Slicer], Awaitable[Any]]
 
 
 def play(program: Program, slice_s: float = 0.002, **options: Any) -> Any:
-    """Run a program on a loop with a slicer; afterwards the timer is off, and a late alarm finds who takes it."""
-    before = signal.getsignal(signal.SIGALRM)
+    """Run a program on a loop with a slicer; afterwards all is as before: timer, handler of alarms, switch interval.
+
+    The interval is below half a slice meanwhile: the loop lets go of the interpreter so often that threads, which wait
+    for it that long before they insist, would never have it.
+    """
+    before, interval = signal.getsignal(signal.SIGALRM), sys.getswitchinterval()
 
     async def main() -> Any:
         slicer = Slicer(asyncio.get_running_loop(), slice_s, **options)
         assert slicer.install()
+        assert sys.getswitchinterval() < slice_s / 2
         try:
             async with asyncio.timeout(50):
                 return await program(slicer)
@@ -60,6 +65,7 @@ def play(program: Program, slice_s: float = 0.002, **options: Any) -> Any:
         return asyncio.run(main())
     finally:
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert sys.getswitchinterval() == interval
         assert signal.getsignal(signal.SIGALRM) is (before if callable(before) else slices.late_alarm)
 
 

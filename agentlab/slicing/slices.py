@@ -16,6 +16,9 @@ What an agent may rely on:
   it: that takes a timeout or a cancel scope around it, or another task.)
 * Context variables, ``current_task`` and ``sys.exc_info`` are those of its own task.
 
+A thread gets the interpreter once it has waited for a quarter of a slice. Python's own 5 ms never pass where the main
+thread lets go of it for a moment in each turn of the loop: who waits is woken, comes too late, and waits anew.
+
 What it may not: a ``threading.Lock`` that agents of one node share can be held by a parked step, and an
 ``RLock`` keeps no task out, since all of them run in one thread. Where code may be left is said in ``places``.
 Callbacks (``call_later``, ``add_done_callback``) run on the loop's own stack and are not sliced.
@@ -29,6 +32,7 @@ import contextvars
 import logging
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, MutableSequence
@@ -85,6 +89,7 @@ class Slicer:
         self._dropped: set[Any] = set()
         self._home: Any = None  # the loop's greenlet
         self._previous: Any = None  # the signal handler before ours
+        self._interval = 0.0  # the interpreter's switch interval before ours
 
     def install(self, *, slicing: bool = True) -> bool:
         """Take over the loop's task factory and the alarm signal; False, said in the log, where slicing cannot work.
@@ -106,6 +111,8 @@ class Slicer:
             return False
         self._home = greenlet.getcurrent()
         self._previous = signal.signal(signal.SIGALRM, self._tick)
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(self._interval, self._tick_s / 2))
         atexit.register(self.close)  # an alarm after Python has put the handler back would end the process
         self.slicing = True
         return True
@@ -120,6 +127,7 @@ class Slicer:
             self.armed = True  # as without a timer
             # One that rang before may be in the hands of another thread: where nobody takes it, it ends the process.
             signal.signal(signal.SIGALRM, self._previous if callable(self._previous) else late_alarm)
+            sys.setswitchinterval(self._interval)
             atexit.unregister(self.close)
             self.idle.clear()
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import threading
 from collections import Counter as Tally
 from pathlib import Path
@@ -420,3 +421,8 @@ def test_who_calls_an_agent_that_has_ended_with_its_lab_is_told_that_it_closes(l
     finally:
         (tmp_path / "go").touch()
         closing.join()
+
+
+def test_a_cell_that_computes_has_the_interpreter_no_longer_than_a_call_takes(lab: Lab) -> None:
+    """The lab's loop insists on its turn after half a millisecond: Python's own five would slow every call down."""
+    assert sys.getswitchinterval() <= 0.0005

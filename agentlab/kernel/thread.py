@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import functools
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -25,6 +26,10 @@ CLOSED = "this lab is closed. Start another: Lab(); if it had a file, Lab(path) 
 JOIN_SECONDS = 10.0
 """So long who ends the loop waits for its thread, which a callback of somebody else's may hold."""
 
+SWITCH_SECONDS = 0.0005
+"""So long the loop's thread waits for the interpreter while a cell computes, before it insists. Python's own 5 ms are
+ten times what a call between two agents takes, and a call waits several times."""
+
 _all: weakref.WeakSet[LoopThread] = weakref.WeakSet()
 
 
@@ -38,6 +43,7 @@ class LoopThread:
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._up = Coming(self)
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))  # the process's, from its first lab on
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._thread.start()
         self._ident = self._thread.ident

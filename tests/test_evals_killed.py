@@ -107,3 +107,26 @@ def test_a_killed_run_goes_on_in_a_lab_that_was_opened_before_it_was_called(tmp_
     assert frame["disposition"].tolist() == ["scored"] * 3
     assert frame["output"].tolist() == ["n0", "n1", "n2"]
     assert parked.empty
+
+
+KEPT_NOWHERE = """
+import sys
+from agentlab.evals import evaluate, exact
+from tests.evaluated import Patient, waiting
+run = evaluate(Patient, waiting(sys.argv[1], 3), exact(), nodes=1, wait=False)
+print(run.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_run_that_nobody_keeps_leaves_no_file(tmp_path):
+    """Its store is a file until the run is over; who is killed cannot remove it, and the zygote does."""
+    command = [sys.executable, "-c", KEPT_NOWHERE, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=Path(__file__).parent.parent, **pipes) as process:
+        store = Path(process.stdout.readline().strip())
+        wait_for(lambda: size(tmp_path, "n0"))
+        assert store.is_file()
+        process.kill()
+
+    wait_for(lambda: not store.parent.exists())

@@ -32,6 +32,7 @@ from agentlab.evals.scorers import named
 from agentlab.ground.given import file_of, seconds, shown
 from agentlab.lab import Lab, open_store
 from agentlab.models.assistant import Assistant
+from agentlab.pool.fork import shared
 from agentlab.supervision.budget import Budget
 from agentlab.supervision.checks import check_id, check_instance
 from agentlab.supervision.child import Child, child
@@ -244,7 +245,9 @@ def _check(epochs: Any, concurrency: Any, on_failure: Any, seed: Any, lab: Any, 
 
 def _place(path: str | os.PathLike[str] | None) -> Path:
     if path is None:
-        return Path(tempfile.mkdtemp(prefix="agentlab-eval-")) / "run.lab"
+        folder = tempfile.mkdtemp(prefix="agentlab-eval-")
+        shared().keep(folder)  # a process that is killed sweeps nothing
+        return Path(folder) / "run.lab"
     found = file_of(path, "evaluate: path")
     found.parent.mkdir(parents=True, exist_ok=True)
     return found

@@ -63,6 +63,7 @@ class Heard(Generic[Parts]):
         return name, _reader(name, _parts(self._word), "who, ")(handler)
 
 
+@functools.cache  # each lab makes its table anew, and each node reads its first frame by name
 def _parts(word: Callable[..., None]) -> tuple[str, ...]:
     return tuple(inspect.signature(word).parameters)[1:]
 

@@ -57,7 +57,7 @@ help:
 	@echo "make quick   what matters most, in less than a minute: $(QUICK)"
 	@echo "make long    run every death and every minute of which the suite has a sample"
 	@echo "make pythons run all tests and notebooks on every other Python that is found here"
-	@echo "make bench   measure agentlab beside its peers, three quarters of an hour, into tests/benchmarks/results.md"
+	@echo "make bench   measure agentlab beside its peers, an hour and a half, into tests/benchmarks/results.md"
 	@echo "make docs    make pages of the notebooks, the how-tos and the docstrings, into build/docs"
 	@echo "make links   ask each host that the pages link to whether it has the page; needs a network"
 	@echo "make clean   remove the environment and everything that was built"

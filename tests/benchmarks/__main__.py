@@ -1,4 +1,4 @@
-"""Run every benchmark beside this file and write what they found to results.md.
+"""Run every benchmark beside this file and write what they found to results.jsonl, and as a table to results.md.
 
     python tests/benchmarks [--quick] [name ...]
 
@@ -9,6 +9,7 @@ the exponent of its growth.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
@@ -24,32 +25,38 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PATIENCE = 300.0  # seconds for one script; what it has said by then stays
-LONGER = {
-    "drill": 2_400.0,
-    "crowd": 900.0,
-    "evals": 3_600.0,
-    "turns": 1_800.0,
-    "streams": 600.0,
-    "clusters": 900.0,
-}  # of those that say nothing before their end
+KEPT = HERE / "results.jsonl"
+PATIENCE = 300.0  # seconds for one part of a script; what it has said by then stays
+LONGER = {"drill": 2_400.0, "evals": 900.0, "streams": 600.0}  # a night, runs of 10,000 samples, 10,000 connections
 NO_FIGURES = {"__main__", "checkouts", "profile_kernel"}  # these ask for more than a size
 KNOWN = {
     "figure", "target", "agentlab", "unit", "peer", "peer_name", "ratio", "others", "missing", "why", "met", "size",
-    "ratio_most", "versions", "quick", "interval", "foreign",
+    "ratio_most", "versions", "quick", "interval", "foreign", "script", "part", "day", "before",
 }  # fmt: skip
 HEAD = (
-    "| figure | size | target | agentlab | peer | ratio | ± % | growth | |",
-    "| --- | --: | --- | --: | --- | --: | --: | --: | --- |",
+    "| figure | size | target | agentlab | before | peer | ratio | ± % | growth | |",
+    "| --- | --: | --- | --: | --: | --- | --: | --: | --: | --- |",
 )
 
 Line = dict[str, Any]
 
 
-def measured(script: Path, *options: str) -> list[Line]:
-    """Run one script in a process group of its own, which is gone afterwards; its figures, printed as they come."""
+def parts_of(script: Path) -> list[str]:
+    """The parts that a script measures, each within two minutes, as its ``PARTS`` names them."""
+    for line in ast.parse(script.read_text(encoding="utf-8")).body:
+        if (
+            isinstance(line, ast.Assign)
+            and isinstance(line.value, ast.Dict)
+            and ast.unparse(line.targets[0]) == "PARTS"
+        ):
+            return [str(ast.literal_eval(key)) for key in line.value.keys if key is not None]
+    return []
+
+
+def measured(script: Path, part: str | None, *options: str) -> list[Line]:
+    """Run a script, or one part of it, in a process group of its own, which is gone afterwards; its figures."""
     found = []
-    command = [sys.executable, str(script), *options]
+    command = [sys.executable, str(script), *([part] if part else []), *options]
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
@@ -64,11 +71,11 @@ def measured(script: Path, *options: str) -> list[Line]:
         finally:
             signal.alarm(0)
             _end_group(process.pid)
-    took = time.monotonic() - began
+    took, name = time.monotonic() - began, " ".join([script.name, part or ""]).strip()
     if process.returncode:
-        found.append({"figure": f"{script.name} ended with {process.returncode} after {took:.0f} s", "met": False})
-    print(f"{script.name}: {took:.0f} s", file=sys.stderr)
-    return found
+        found.append({"figure": f"{name} ended with {process.returncode} after {took:.0f} s", "met": False})
+    print(f"{name}: {took:.0f} s", file=sys.stderr)
+    return [line | {"script": script.stem, "part": part, "day": f"{datetime.now(UTC):%Y-%m-%d}"} for line in found]
 
 
 def _end_group(pid: int) -> None:
@@ -102,6 +109,7 @@ def row(line: Line, exponent: float | None) -> str:
         size,
         line.get("target", ""),
         _ours(line),
+        "" if line.get("before") is None else f"{line['before']:,}",
         _theirs(line),
         "" if "ratio" not in line else f"{line['ratio']:,}",
         "" if line.get("interval") is None else f"{line['interval']:.0f}",
@@ -166,23 +174,31 @@ def order(line: Line) -> tuple[int, str]:
     return (int(word[1:]), "") if word[:1] == "P" and word[1:].isdigit() else (999, line["figure"].split(":")[0])
 
 
+def merged(kept: list[Line], found: list[Line]) -> list[Line]:
+    """The lines that were kept; those of parts that were measured anew are the new ones, beside the old values."""
+    anew = {(line["script"], part) for line in found for part in (line["part"], None)}
+    old = {(line["figure"], line.get("size")): line.get("agentlab") for line in kept}
+    beside = [line | {"before": old.get((line["figure"], line.get("size")))} for line in found]
+    return [line for line in kept if (line["script"], line.get("part")) not in anew] + beside
+
+
 def report(lines: list[Line]) -> str:
     """The whole page."""
     lines = sorted(lines, key=order)
     judged = [line["met"] for line in lines if line.get("met") is not None]
     unsure = len([line for line in lines if "met" in line]) - len(judged)
-    quick = (
-        "**A quick run, sizes by ten smaller, one round: no reference.** " if any("quick" in x for x in lines) else ""
-    )
+    quick = "**Some of it is of a quick run, sizes by ten smaller, one round: no reference.** "
+    days = sorted({line["day"] for line in lines if "day" in line})
     return f"""# What was measured
 
-{quick}{datetime.now(UTC):%Y-%m-%d}. {versions(lines)}. {machine()}.
+{quick if any("quick" in x for x in lines) else ""}{", ".join(days)}. {versions(lines)}. {machine()}.
 {sum(judged)} of {len(judged)} lines with a target meet it; {unsure} more were not sure enough to be judged.
 
-A ratio is agentlab's figure to the first peer's. *± %* is half of the 95 % interval of the ratio, or of the figure
-where no peer stands beside it; from 10 % on, or with a tenth of the machine busy with other work, nothing is judged.
-*growth* is the exponent over the sizes: 0 is flat, 1 is proportional.
-What stands behind a figure is written at the top of its script.
+A ratio is agentlab's figure to the first peer's. *before* is what agentlab's was when it was last measured. *± %* is
+half of the 95 % interval of the ratio, or of the figure where no peer stands beside it; from 10 % on, after a single
+round, or with a tenth of the machine busy with other work, nothing but counts is judged. *growth* is the exponent over
+the sizes: 0 is flat, 1 is proportional. What stands behind a figure is written at the top of its script;
+`results.jsonl` has each line with its script, part and day.
 
 {table(lines)}
 
@@ -190,14 +206,18 @@ What stands behind a figure is written at the top of its script.
 
 
 def main() -> None:
-    """Measure everything, or what is named."""
+    """Measure everything, or what is named; what is not measured now stays as it was."""
     options = [word for word in sys.argv[1:] if word.startswith("--")]
     names = [word for word in sys.argv[1:] if not word.startswith("--")]
     scripts = [path for path in sorted(HERE.glob("*.py")) if path.stem not in NO_FIGURES]
-    lines = []
+    kept = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()]
+    found = []
     for script in scripts:
         if not names or script.stem in names:
-            lines += measured(script, *options)
+            for part in parts_of(script) or [None]:
+                found += measured(script, part, *options)
+    lines = merged(kept, found)
+    KEPT.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
     (HERE / "results.md").write_text(report(lines), encoding="utf-8")
 
 

@@ -1,19 +1,18 @@
 """What looking costs in a real browser, at 10,000 and at 100,000 agents (P12, P13), and while 200 agents stream tokens.
 
-    python tests/benchmarks/crowd.py [--quick]
+    python tests/benchmarks/crowd.py [--quick] [--rounds 3] [idle] [busy] [frames] [idle-100,000] ...
 
 A headless Chromium shows a notebook of a real JupyterLab, whose kernel holds the lab. P12 is the processor time of the
 kernel with an open tree and nothing to do. P13: 3,000 agents of the crowd change their status (busy, running) so often
 that together they do it 3,000 times a second; what the view costs is the kernel's time with the tree in sight above
 that with the tree scrolled away, which sends nothing. Frames a second are counted with the tree alone, then with the
 inspector and the transcript of an agent that streams tokens above it, then while 200 agents stream 20 tokens a second
-each. The machine's load stands beside each figure: browser, server and kernel share its cores.
+each. Browser, server and kernel share the machine's cores.
 """
 
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.browser import frames_a_second
-from kit.report import Found, Options, Report, Values, in_turn
+from kit.report import Found, Options, Report, Values, in_turn, measure
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -48,11 +47,8 @@ lab = Lab()
 first = lab.start(Teller, id="first")
 group = lab.start(Supervisor("crowd", max_restarts=10**6))
 """
-FRAMES_OF = {
-    "frames": "the tree",
-    "frames_with_all": "tree, inspector and streaming transcript",
-    "frames_streaming": "the same, 200 agents stream tokens",
-}
+CHANGES = 3_000  # a second
+UNIT = "% of a core"
 PERCENT = """
 used, began = time.process_time(), time.monotonic()
 time.sleep({seconds})
@@ -82,50 +78,88 @@ class Sight:
         self.notebook.page.wait_for_timeout(4000)
 
 
-def watched(size: int, seconds: float) -> Values:
-    """All figures of a crowd of one size; ``load`` is the machine's, in its last minute, before it began."""
-    changes = min(3000, size)
-    found: Values = {"load": os.getloadavg()[0]}
-    crowd = f"refs = lab.start_many(Idler, {size - changes}, under=group)"
-    far = "\n".join(["1"] + ["#"] * 90)  # a cell that is taller than the page
+def idle(full: int, report: Report, options: Options) -> None:
+    """P12: nothing to do, and a tree to look at."""
+    size = options.size(full)
     with browsed() as write:
-        _tree(Sight(write(TELLERS, crowd, far, "lab.tree()"), seconds), changes, found)
-        _all(Sight(write(TELLERS, crowd, _beaters(changes), _TOGETHER), seconds), found)
-    return found
+        sight = _sight(write, options, _crowd(size), "lab.tree()")
+        sight.scroll(".agentlab-tree")
+        sight.notebook.expect("live")
+        found = in_turn(options.rounds, sure=["idle"], agentlab=lambda: {"idle": sight.percent()})
+    report.say("P12 kernel CPU, idle, a tree open in a browser; agents", found, "idle", UNIT,
+               target="≤ 0.5 %", most=0.5, size=size)  # fmt: skip
+
+
+def busy(full: int, report: Report, options: Options) -> None:
+    """P13: windows with the tree in sight and scrolled away, one after the other."""
+    size = options.size(full)
+
+    def look() -> Values:
+        sight.scroll(".jp-Cell", away=True)
+        without = sight.percent()
+        sight.scroll(".agentlab-tree")
+        with_tree = sight.percent()
+        return {"view": max(0.0, with_tree - without), "without": without, "with_tree": with_tree}
+
+    changes, most = min(CHANGES, size), 3.0 if full == 10_000 else 5.0
+    with browsed() as write:
+        sight = _sight(write, options, _crowd(size - changes), _beaters(changes), FAR, "lab.tree()")
+        sight.scroll(".agentlab-tree")
+        sight.notebook.expect("live")
+        found = in_turn(options.rounds, sure=["with_tree"], agentlab=look)
+    parts = {name: round(found["agentlab"].get(name, 0.0), 1) for name in ("without", "with_tree")}
+    report.say("P13 kernel CPU for a tree in a browser, 3,000 changes a second; agents", found, "view", UNIT,
+               by="with_tree", target=f"≤ {most:g} %", most=most, size=size, **parts)  # fmt: skip
+
+
+def frames(full: int, report: Report, options: Options) -> None:
+    """P13: the tree alone, then all views at once, then with 200 agents that stream."""
+    size = options.size(full)
+
+    def look() -> Values:
+        return {"frames": sight.frames()}
+
+    changes = min(CHANGES, size)
+    with browsed() as write:
+        sight = _sight(write, options, _crowd(size - changes), _beaters(changes), "lab.tree()")
+        sight.scroll(".agentlab-tree")
+        sight.notebook.expect("live")
+        _say_frames(report, in_turn(options.rounds, agentlab=look), "the tree", size)
+        sight = _sight(write, options, _crowd(size - changes), _beaters(changes), _TOGETHER)
+        for view in ("inspector", "transcript", "tree"):
+            sight.notebook.page.wait_for_selector(f".agentlab-{view}[data-painted][data-mood='live']")
+        found = in_turn(options.rounds, agentlab=look)
+        _say_frames(report, found, "tree, inspector and streaming transcript", size)
+        sight.notebook.python("for ref in lab.start_many(Teller, 199): ref.cast.tell()\ntime.sleep(3)")
+        found = in_turn(options.rounds, agentlab=look)
+        _say_frames(report, found, "the same, 200 agents stream tokens", size)
+
+
+def _say_frames(report: Report, found: Found, what: str, size: int) -> None:
+    figure = f"P13 frames a second in a browser, 3,000 changes a second, {what}; agents"
+    report.say(figure, found, "frames", "frames/s", target="60", least=58.0, size=size)
+
+
+def _sight(write: Callable[..., Any], options: Options, *cells: str) -> Sight:
+    return Sight(write(TELLERS, *cells), 2.0 if options.quick else 5.0)
+
+
+def _crowd(size: int) -> str:
+    return f"refs = lab.start_many(Idler, {size}, under=group)"
 
 
 def _beaters(changes: int) -> str:
     return f"beaters = lab.start_many(Beater, [{{'period': 2.0}}] * {changes}, under=group); time.sleep(6)"
 
 
+FAR = "\n".join(["1"] + ["#"] * 90)
+"""A cell that is taller than the page."""
+
 _TOGETHER = """
 from ipywidgets import HBox, VBox
 first.cast.tell()
 VBox([HBox([first.watch(), first.transcript()]), lab.tree()])
 """
-
-
-def _tree(sight: Sight, changes: int, found: Values) -> None:
-    sight.scroll(".agentlab-tree")
-    sight.notebook.expect("live")
-    found["idle"] = sight.percent()
-    sight.notebook.python(_beaters(changes))
-    found["frames"] = sight.frames()
-    shown, hidden = [], []
-    for _ in range(2):
-        sight.scroll(".jp-Cell", away=True)
-        hidden.append(sight.percent())
-        sight.scroll(".agentlab-tree")
-        shown.append(sight.percent())
-    found |= {"with_tree": min(shown), "without": min(hidden), "view": max(0.0, min(shown) - min(hidden))}
-
-
-def _all(sight: Sight, found: Values) -> None:
-    for view in ("inspector", "transcript", "tree"):
-        sight.notebook.page.wait_for_selector(f".agentlab-{view}[data-painted][data-mood='live']")
-    found["frames_with_all"] = sight.frames()
-    sight.notebook.python("for ref in lab.start_many(Teller, 199): ref.cast.tell()\ntime.sleep(3)")
-    found["frames_streaming"] = sight.frames()
 
 
 @contextmanager
@@ -161,29 +195,14 @@ def browsed() -> Iterator[Callable[..., Any]]:
             server.close()
 
 
-def main() -> None:
-    """Print the figures."""
-    options = Options(__doc__, rounds=1)
-    report = Report(options)
-    for full in (10_000, 100_000):
-        size, seconds = options.size(full), 2.0 if options.quick else 6.0
-        _say(report, size, full, in_turn(1, agentlab=functools.partial(watched, size, seconds)))
-
-
-def _say(report: Report, size: int, full: int, found: Found) -> None:
-    ours, unit = found["agentlab"], "% of a core"
-    known: dict[str, Any] = {"size": size, "load": round(ours.get("load", 0.0), 1)}
-    parts = {name: round(ours[name], 1) for name in ("without", "with_tree") if name in ours}
-    most = 3.0 if full == 10_000 else 5.0
-    report.say("P12 kernel CPU, idle, a tree open in a browser; agents", found, "idle", unit,
-               target="≤ 0.5 %", most=0.5, **known)  # fmt: skip
-    report.say("P13 kernel CPU for a tree in a browser, 3,000 changes a second; agents", found, "view", unit,
-               target=f"≤ {most:g} %", most=most, **known, **parts)  # fmt: skip
-    for value, what in FRAMES_OF.items():
-        figure = f"P13 frames a second in a browser, 3,000 changes a second, {what}; agents"
-        report.say(figure, found, value, "frames/s",
-                   target="60", least=58.0, **known)  # fmt: skip
-
+PARTS = {
+    "idle": functools.partial(idle, 10_000),
+    "idle-100,000": functools.partial(idle, 100_000),
+    "busy": functools.partial(busy, 10_000),
+    "busy-100,000": functools.partial(busy, 100_000),
+    "frames": functools.partial(frames, 10_000),
+    "frames-100,000": functools.partial(frames, 100_000),
+}
 
 if __name__ == "__main__":
-    main()
+    measure(__doc__, PARTS)

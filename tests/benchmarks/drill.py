@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 
 from kit import peers
-from kit.report import Found, Options, Report, Values, in_turn
+from kit.report import COUNT, Found, Options, Report, Values, in_turn
 
 from agentlab.drill import How, drill
 
@@ -51,9 +51,20 @@ def nights(agents: int, busy: int, seconds: int) -> Found:
 def tell(report: Report, found: Found, busy: int, seconds: int) -> None:
     """Print a line for each figure."""
     name = f"drill, {busy} tasks, {seconds} s"
-    report.say(f"{name}: tasks that ended well", found, "right", "tasks", peers=OTHERS, target="all", least=busy)
-    report.say(f"{name}: tasks lost", found, "lost", "tasks", peers=OTHERS, target="0", most=0)
-    report.say(f"{name}: finished model calls made again", found, "repeated", "calls", peers=OTHERS, target="0", most=0)
+    report.say(
+        f"{name}: tasks that ended well", found, "right", "tasks", peers=OTHERS, target="all", least=busy, by=COUNT
+    )
+    report.say(f"{name}: tasks lost", found, "lost", "tasks", peers=OTHERS, target="0", most=0, by=COUNT)
+    report.say(
+        f"{name}: finished model calls made again",
+        found,
+        "repeated",
+        "calls",
+        peers=OTHERS,
+        target="0",
+        most=0,
+        by=COUNT,
+    )
     report.say(f"{name}: calls that the provider saw while it was down", found, "calls", "calls", peers=OTHERS)
     report.say(f"{name}: tokens that went for nothing", found, "wasted", "tokens", peers=OTHERS)
     report.say(f"{name}: from its recovery until the last task is over", found, "last_s", "s", peers=OTHERS)

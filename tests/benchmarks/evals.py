@@ -1,14 +1,14 @@
 """Evals beside Inspect AI (P22): what a sample costs, and what becomes of a run when things go wrong.
 
-    python tests/benchmarks/evals.py [--quick] [--rounds 1]
+    python tests/benchmarks/evals.py [--quick] [--rounds 3] [outage] [killed] ...
 
 Both sides run the same sums against the same simulator, each in a process of its own, 64 samples at once and all else
 as it comes (``peers/by_evals.py``, ``peers/by_inspect.py``). Processor time is that of all processes of a side; the
 simulator's is not in it. Memory is looked at from outside, twice a second: the proportional set size of all processes
 of a side, at its largest. Ours streams its answers and journals each call durably where a run is kept; Inspect's
 client reads an answer whole, and its log has a sample once it has ended. ``Inspect, no live log`` is Inspect with
-``log_realtime=False``. What a provider was paid for is counted in the simulator's log. The load that stands beside a
-figure is the machine's, in its last minute, when it was measured.
+``log_realtime=False``. What a provider was paid for is counted in the simulator's log. Runs
+to which something happens, and those of 10,000 samples, take minutes and are made once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 import psutil
 from kit import machine, peers
-from kit.report import Found, Options, Report, Side, Values, in_turn
+from kit.report import COUNT, Found, Options, Report, Side, Values, in_turn, measure, once
 from kit.sim import Sim
 
 SIDES = {"agentlab": "evals", "Inspect": "inspect"}
@@ -146,102 +146,126 @@ def _until(sim: Sim, calls: int) -> None:
         time.sleep(0.2)
 
 
-def both(rounds: int, measure: Callable[[str], Values], **more: Side) -> tuple[Found, dict[str, Any]]:
-    """What each side measured, in turn, and the load when that was over."""
-    found = in_turn(rounds, **{side: functools.partial(measure, side) for side in SIDES}, **more)
-    return found, {"load": round(os.getloadavg()[0], 1)}
+def both(measured: Callable[[str], Values]) -> Found:
+    """What becomes of each side's run, one after the other."""
+    return in_turn(1, **{side: functools.partial(measured, side) for side in SIDES})
 
 
-def say_costs(report: Report, options: Options) -> None:
-    """P22: processor time of a sample."""
-    for turns, full in COSTS.items():
-        samples = options.size(full)
-        without = functools.partial(asked, "Inspect", "costs", samples=samples, turns=turns, realtime=0)
-        measure = functools.partial(_costs, samples, turns)
-        found, load = both(options.rounds, measure, **{"Inspect, no live log": without})
-        name = f"P22 {samples:,} samples of {turns} {'turns' if turns > 1 else 'turn'}"
-        names = ["Inspect", "Inspect, no live log"]
-        report.say(f"{name}: CPU a sample", found, "cpu_ms", "ms", peers=names, target="≤ 1/3 of Inspect",
-                   ratio_most={"Inspect": 1 / 3}, **load)  # fmt: skip
-        report.say(f"{name}: wall", found, "wall_s", "s", peers=names, **load)
-        report.say(f"{name}: right", found, "right", "samples", peers=names, target="all", least=samples)
-
-
-def _costs(samples: int, turns: int, side: str) -> Values:
-    return asked(side, "costs", samples=samples, turns=turns)
-
-
-def say_bar(report: Report, options: Options) -> None:
-    """P22: the bar."""
-    samples = options.size(MOST)
-    found = in_turn(1, agentlab=functools.partial(asked, "agentlab", "bar", samples=samples, turns=1))
-    load = {"load": round(os.getloadavg()[0], 1), "look_ms": round(found["agentlab"].get("look_ms", 0.0), 2)}
-    report.say(f"P22 the bar of {samples:,} samples", found, "percent", "% of a core", target="≤ 1 %", most=1.0, **load)
-
-
-def say_tree(report: Report, options: Options) -> None:
-    """P22: an open tree."""
-    samples = options.size(MOST)
-    found = in_turn(1, agentlab=functools.partial(asked, "agentlab", "tree", samples=samples, turns=1))
-    one = found["agentlab"]
-    names = ("ms", "messages", "first_bytes", "last_bytes", "most_bytes", "samples_s")
-    about = {"load": round(os.getloadavg()[0], 1), **{name: round(one.get(name, 0.0), 1) for name in names}}
-    report.say(f"P22 an open tree during {samples:,} samples", found, "percent", "% of a core", target="≤ 3 %, as P13",
-               most=3.0, **about)  # fmt: skip
-
-
-def say_kept(report: Report, sim: Sim, options: Options) -> None:
-    """P22: memory and the same call once more, at three sizes."""
-    for samples in options.sizes(MOST):
-        found, load = both(1, functools.partial(kept, sim, samples=samples))
-        about: dict[str, Any] = {"peers": ["Inspect"], "size": samples, "judged": samples == options.size(MOST)}
-        report.say("P22 a kept run of one turn: CPU a sample; samples", found, "cpu_ms", "ms",
-                   target="≤ 1/3 of Inspect", ratio_most={"Inspect": 1 / 3}, **about, **load)  # fmt: skip
-        report.say("P22 a kept run: memory of all processes; samples", found, "peak_mb", "MB",
-                   target="≤ 1/4 of Inspect", ratio_most={"Inspect": 1 / 4}, **about, **load)  # fmt: skip
-        report.say("P22 a finished run is called again; samples", found, "call_s", "s",
-                   target="≤ 2 s", most=2.0, **about, **load)  # fmt: skip
-        report.say("P22 a finished run is called again: CPU; samples", found, "call_cpu_s", "s", **about, **load)
-
-
-def say_mishaps(report: Report, sim: Sim, options: Options) -> None:
-    """P22: what each does when something goes wrong."""
-    samples, seconds = options.size(SAMPLES), 3.0 if options.quick else OUTAGE_S
-    name, names = f"P22 {samples} samples of {TURNS} turns", ["Inspect"]
-    found, load = both(1, functools.partial(outage, sim, samples=samples, seconds=seconds))
-    down = f"{name}, the provider down for {seconds:g} s"
-    report.say(f"{down}: right", found, "right", "samples", peers=names, target="all", least=samples, **load)
-    report.say(f"{down}: calls that it saw meanwhile", found, "refused", "calls", peers=names, **load)
-    report.say(f"{down}: from its recovery to the end", found, "last_s", "s", peers=names, **load)
-    found, load = both(1, functools.partial(killed, sim, samples=samples))
-    report.say(f"{name}, killed half way, called again: right", found, "right", "samples", peers=names, target="all",
-               least=samples, **load)  # fmt: skip
-    report.say(f"{name}, killed half way, called again: calls paid twice", found, "twice", "calls", peers=names,
-               target="≤ 64, those in the air", most=64, **load)  # fmt: skip
-    for raises, what in ((0, "the provider fails for one for ever"), (1, "the solver raises at one")):
-        found, load = both(1, functools.partial(poisoned, sim, samples=samples, raises=raises))
-        report.say(f"{name}, {what}: the run is over within {POISONED_S:g} s", found, "over", "(1: it is)", peers=names,
-                   target="1", least=1, **load)  # fmt: skip
-        report.say(f"{name}, {what}: right", found, "right", "samples", peers=names, target="all others",
-                   least=samples - 1, **load)  # fmt: skip
-        if not raises:
-            report.say(f"{name}, {what}: calls for that one", found, "struck", "calls", peers=names, **load)
-
-
-def main() -> None:
-    """Print the figures."""
-    options = Options(__doc__, rounds=2)
-    report, sim = Report(options), Sim()
+@contextlib.contextmanager
+def simulator() -> Iterator[Sim]:
+    """One, for as long as this is open."""
+    sim = Sim()
     try:
-        say_mishaps(report, sim, options)
-        say_costs(report, options)
-        say_bar(report, options)
-        say_tree(report, options)
-        say_kept(report, sim, options)
+        yield sim
     finally:
         sim.process.kill()
         sim.process.wait()
 
 
+def say_costs(turns: int, report: Report, options: Options) -> None:
+    """P22: processor time of a sample."""
+    samples = options.size(COSTS[turns])
+    sides: dict[str, Side] = {
+        side: functools.partial(asked, side, "costs", samples=samples, turns=turns) for side in SIDES
+    }
+    sides["Inspect, no live log"] = once(functools.partial(sides["Inspect"], realtime=0))
+    with simulator():
+        found = in_turn(options.rounds, sure=["cpu_ms", "Inspect"], **sides)
+    name = f"P22 {samples:,} samples of {turns} {'turns' if turns > 1 else 'turn'}"
+    names = ["Inspect", "Inspect, no live log"]
+    report.say(f"{name}: CPU a sample", found, "cpu_ms", "ms", peers=names, target="≤ 1/3 of Inspect",
+               ratio_most={"Inspect": 1 / 3})  # fmt: skip
+    report.say(f"{name}: wall", found, "wall_s", "s", peers=names)
+    report.say(f"{name}: right", found, "right", "samples", peers=names, target="all", least=samples, by=COUNT)
+
+
+def say_bar(report: Report, options: Options) -> None:
+    """P22: the bar."""
+    samples = options.size(MOST)
+    with simulator():
+        found = in_turn(options.rounds, agentlab=functools.partial(asked, "agentlab", "bar", samples=samples, turns=1))
+    report.say(f"P22 the bar of {samples:,} samples", found, "percent", "% of a core", target="≤ 1 %", most=1.0,
+               look_ms=round(found["agentlab"].get("look_ms", 0.0), 2))  # fmt: skip
+
+
+def say_tree(report: Report, options: Options) -> None:
+    """P22: an open tree."""
+    samples = options.size(MOST)
+    with simulator():
+        found = in_turn(options.rounds, agentlab=functools.partial(asked, "agentlab", "tree", samples=samples, turns=1))
+    names = ("ms", "messages", "first_bytes", "last_bytes", "most_bytes", "samples_s")
+    about = {name: round(found["agentlab"].get(name, 0.0), 1) for name in names}
+    report.say(f"P22 an open tree during {samples:,} samples", found, "percent", "% of a core", target="≤ 3 %, as P13",
+               most=3.0, **about)  # fmt: skip
+
+
+def say_kept(full: int, report: Report, options: Options) -> None:
+    """P22: memory and the same call once more."""
+    samples = options.size(full)
+    with simulator() as sim:
+        ours, theirs = (functools.partial(kept, sim, side, samples) for side in SIDES)
+        theirs = once(theirs) if full == MOST else theirs  # three minutes
+        found = in_turn(options.rounds, sure=["cpu_ms", "Inspect"], agentlab=ours, Inspect=theirs)
+    about: dict[str, Any] = {"peers": ["Inspect"], "size": samples, "judged": full == MOST}
+    report.say("P22 a kept run of one turn: CPU a sample; samples", found, "cpu_ms", "ms",
+               target="≤ 1/3 of Inspect", ratio_most={"Inspect": 1 / 3}, **about)  # fmt: skip
+    report.say("P22 a kept run: memory of all processes; samples", found, "peak_mb", "MB",
+               target="≤ 1/4 of Inspect", ratio_most={"Inspect": 1 / 4}, **about)  # fmt: skip
+    report.say("P22 a finished run is called again; samples", found, "call_s", "s",
+               target="≤ 2 s", most=2.0, **about)  # fmt: skip
+    report.say("P22 a finished run is called again: CPU; samples", found, "call_cpu_s", "s", **about)
+
+
+def say_outage(report: Report, options: Options) -> None:
+    """P22: the provider is down for a while."""
+    samples, seconds = options.size(SAMPLES), 3.0 if options.quick else OUTAGE_S
+    with simulator() as sim:
+        found = both(functools.partial(outage, sim, samples=samples, seconds=seconds))
+    down, names = f"P22 {samples} samples of {TURNS} turns, the provider down for {seconds:g} s", ["Inspect"]
+    report.say(f"{down}: right", found, "right", "samples", peers=names, target="all", least=samples, by=COUNT)
+    report.say(f"{down}: calls that it saw meanwhile", found, "refused", "calls", peers=names)
+    report.say(f"{down}: from its recovery to the end", found, "last_s", "s", peers=names)
+
+
+def say_killed(report: Report, options: Options) -> None:
+    """P22: a run is killed half way."""
+    samples, names = options.size(SAMPLES), ["Inspect"]
+    with simulator() as sim:
+        found = both(functools.partial(killed, sim, samples=samples))
+    name = f"P22 {samples} samples of {TURNS} turns, killed half way, called again"
+    report.say(f"{name}: right", found, "right", "samples", peers=names, target="all", least=samples, by=COUNT)
+    report.say(f"{name}: calls paid twice", found, "twice", "calls", peers=names, target="≤ 64, those in the air",
+               most=64, by=COUNT)  # fmt: skip
+
+
+def say_poisoned(raises: int, report: Report, options: Options) -> None:
+    """P22: one sample for which the provider fails for ever, or the solver raises."""
+    samples, names = options.size(SAMPLES), ["Inspect"]
+    with simulator() as sim:
+        found = both(functools.partial(poisoned, sim, samples=samples, raises=raises))
+    what = "the solver raises at one" if raises else "the provider fails for one for ever"
+    name = f"P22 {samples} samples of {TURNS} turns, {what}"
+    report.say(f"{name}: the run is over within {POISONED_S:g} s", found, "over", "(1: it is)", peers=names,
+               target="1", least=1, by=COUNT)  # fmt: skip
+    report.say(f"{name}: right", found, "right", "samples", peers=names, target="all others",
+               least=samples - 1, by=COUNT)  # fmt: skip
+    if not raises:
+        report.say(f"{name}: calls for that one", found, "struck", "calls", peers=names)
+
+
+PARTS = {
+    "outage": say_outage,
+    "killed": say_killed,
+    "poisoned": functools.partial(say_poisoned, 0),
+    "raises": functools.partial(say_poisoned, 1),
+    "turn": functools.partial(say_costs, 1),
+    "turns": functools.partial(say_costs, 5),
+    "bar": say_bar,
+    "tree": say_tree,
+    "kept-100": functools.partial(say_kept, MOST // 100),
+    "kept-1,000": functools.partial(say_kept, MOST // 10),
+    "kept": functools.partial(say_kept, MOST),
+}
+
 if __name__ == "__main__":
-    main()
+    measure(__doc__, PARTS)

@@ -61,14 +61,14 @@ def main() -> None:
         Ray=functools.partial(seconds, IMPORT.format(module="ray")),
         pykka=functools.partial(seconds, IMPORT.format(module="pykka")),
     )
-    report.say("P16 import agentlab", found, "s", "s", peers=["Ray", "pykka"], target="≤ 0.25 s", most=0.25)
+    report.say("P16 import agentlab", found, "s", "s", peers=["Ray", "pykka"], target="≤ 0.13 s", most=0.13)
     found = in_turn(
         options.rounds,
         sure=["s", "Ray"],
         agentlab=functools.partial(seconds, LAB.format(before="")),
         Ray=once(functools.partial(seconds, RAY)),
     )
-    report.say("P16 Lab() to the first answered call", found, "s", "s", peers=["Ray"], target="≤ 1.0 s", most=1.0)
+    report.say("P16 Lab() to the first answered call", found, "s", "s", peers=["Ray"], target="≤ 0.2 s", most=0.2)
     found = in_turn(options.rounds, sure=["s"], agentlab=functools.partial(seconds, LAB.format(before=SECOND)))
     report.say("P16 the same for a process's second lab", found, "s", "s")
 

@@ -19,6 +19,8 @@ from typing import Any
 import psutil
 from scipy.special import stdtrit
 
+from kit import machine
+
 Values = dict[str, Any]
 """What one side measured, by name; ``missing`` instead says why there is nothing."""
 
@@ -27,13 +29,15 @@ Side = Callable[[], Values]
 SURE = 10.0
 """Percent: a figure is judged if half of its interval is less of it, and the work of others was less of the machine."""
 
+COUNT = "a count"
+
 MOST = 12
 """Rounds after which nothing becomes surer."""
 
 YOUNG = 90.0
 """Seconds after its start in which a script begins further rounds: it ends within two minutes."""
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.3
 """So long the load by others is looked at."""
 
 BEGAN = time.monotonic()
@@ -43,15 +47,26 @@ PACKAGES = ("jupyter-agentlab", "langgraph", "langgraph-checkpoint-sqlite", "pyk
 
 
 class Options:
-    """``--quick``: sizes by ten smaller and one round, to try a script in seconds."""
+    """``--quick``: sizes by ten smaller and one round, to try a script in seconds.
 
-    def __init__(self, doc: str | None, rounds: int = 3) -> None:
+    Args:
+        doc: What the script is.
+        rounds: Of every figure, if no other number is given.
+        parts: What it measures, part by part, each within two minutes: ``turns.py 50 500``.
+    """
+
+    def __init__(self, doc: str | None, rounds: int = 3, parts: Sequence[str] = ()) -> None:
         parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if parts:
+            parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)}; all of them if none")
         parser.add_argument("--quick", action="store_true", help="sizes by ten smaller, one round")
         parser.add_argument("--rounds", type=int, help=f"rounds of every figure ({rounds})")
         given = parser.parse_args()
         self.quick: bool = given.quick
         self.rounds: int = given.rounds or (1 if given.quick else rounds)
+        self.parts: list[str] = (given.parts if parts else []) or list(parts)
+        if unknown := set(self.parts) - set(parts):
+            parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
 
     def size(self, full: int) -> int:
         """A size, or a tenth of it."""
@@ -60,6 +75,14 @@ class Options:
     def sizes(self, most: int) -> list[int]:
         """Three sizes, a factor of ten apart."""
         return sorted({max(1, self.size(most) // part) for part in (100, 10, 1)})
+
+
+def measure(doc: str | None, parts: Mapping[str, Callable[[Report, Options], None]], rounds: int = 3) -> None:
+    """What a script does: print the figures of the parts that are asked for, or of all."""
+    options = Options(doc, rounds, tuple(parts))
+    report = Report(options)
+    for part in options.parts:
+        parts[part](report, options)
 
 
 class Found(dict[str, Values]):
@@ -94,8 +117,7 @@ class Found(dict[str, Values]):
 def in_turn(rounds: int, *, sure: Sequence[str] = (), **sides: Side) -> Found:
     """Let every side measure once per round (A B A B), and again until the figure is sure.
 
-    A side that fails says so in its place; the others go on. Between two rounds, when no side is at work, the load by
-    others is looked at.
+    A side that fails says so in its place; the others go on. Between two rounds the load by others is looked at.
 
     Args:
         rounds: At least so many.
@@ -130,8 +152,17 @@ def _is_sure(found: Found, sure: Sequence[str]) -> bool:
 
 
 def _foreign() -> float:
-    """How busy the machine is while we do nothing, in percent of all its processors."""
-    return psutil.cpu_percent(LOOK_SECONDS)
+    """How busy the machine is with what is not ours, in percent of all its processors."""
+    everybody, ours, began = _busy(), machine.cpu(machine.family()), time.monotonic()
+    time.sleep(LOOK_SECONDS)
+    others = _busy() - everybody - (machine.cpu(machine.family()) - ours)
+    return max(0.0, 100 * others / (time.monotonic() - began) / psutil.cpu_count())
+
+
+def _busy() -> float:
+    """Seconds of processor time that anybody has used."""
+    used = psutil.cpu_times()
+    return sum(used) - used.idle - getattr(used, "iowait", 0.0) - getattr(used, "guest", 0.0)
 
 
 def once(measure: Side) -> Side:
@@ -177,8 +208,8 @@ class Report:
         self, figure: str, found: Found, value: str, unit: str, *, peers: Sequence[str] = (),
         target: str = "", most: float | None = None, least: float | None = None,
         ratio_most: Mapping[str, float] | None = None, ratio_least: Mapping[str, float] | None = None,
-        judged: bool = True, **about: Any,
-    ) -> None:  # fmt: skip
+        judged: bool = True, by: str | None = None, **about: Any,
+    ) -> None:  # fmt: skip  # a line of the table, by its columns
         """Print one line: our value beside the peers'.
 
         Args:
@@ -191,7 +222,9 @@ class Report:
             most: The largest value that meets the target, ``least`` the smallest.
             ratio_most: By peer, the largest that ours divided by theirs may be; ``ratio_least`` the smallest.
             judged: False where the target speaks of another size; then none of this is looked at. What is not sure
-                (``SURE``) is not judged either: ``met`` is null.
+                (``SURE``), or was measured once, is not judged either: ``met`` is null.
+            by: The value by whose interval this one is judged: a difference that may be nothing has none of its own. Or
+                ``COUNT``: no load of the machine changes this one, and one round is enough.
             about: ``size`` for what grows by factors of ten; notes.
         """
         ours = found["agentlab"].get(value)
@@ -202,10 +235,12 @@ class Report:
         theirs = {peer: found[peer].get(value) for peer in peers}
         highest = [most] + [share * known for peer, share in (ratio_most or {}).items() if (known := theirs.get(peer))]
         lowest = [least] + [share * known for peer, share in (ratio_least or {}).items() if (known := theirs.get(peer))]
-        half = found.interval(value, next((peer for peer, known in theirs.items() if known), None))
+        beside = next((peer for peer, known in theirs.items() if known), None)
+        half = found.interval(by) if by and by != COUNT else found.interval(value, beside)
         verdict = _met(ours, highest, lowest) if judged and target else {}
-        if (half or 0.0) >= SURE or found.foreign >= SURE:
-            verdict = {"met": None} if verdict else {}
+        is_sure = by == COUNT or (half is not None and half < SURE and found.foreign < SURE)
+        if verdict and ours is not None and not is_sure:
+            verdict = {"met": None}
         noise = {"interval": _short(half), "foreign": _short(found.foreign)}
         self._print(line | _beside(ours, theirs, found) | verdict | noise | about)
 

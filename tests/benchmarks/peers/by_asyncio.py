@@ -48,7 +48,7 @@ def calls(pairs: int, calls: int, loop: str = "asyncio") -> dict[str, float]:
         each = uvloop.run(_pairs(pairs, calls))
     else:
         each = asyncio.run(_pairs(pairs, calls))
-    return {"call_us": each, "calls_s": 1e6 / each}
+    return {"call_us": each, "calls_s": 1e6 / each, "cpu_us": each}  # one process, which never waits
 
 
 async def _tick(until: float, late: list[float]) -> None:

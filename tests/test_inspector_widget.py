@@ -69,6 +69,24 @@ def did(browser: Browser, code: str) -> None:
     assert said["ok"], said
 
 
+def test_what_came_of_a_click_is_said_when_it_is_seen(lab):
+    """Who reads that it is done may go on with what can be done now; else the next key meets the picture of before."""
+    view = lab.start(Clerk, id="rests").watch()
+    browser = watched(view)
+    can = []
+    browser.hear = lambda content, _=(), hear=browser.hear: (
+        can.append("resume" in browser.parts["head"]["can"]) if content["t"] == "did" else None, hear(content)
+    )  # fmt: skip
+    view.send = browser.hear
+    for _ in range(4):
+        for what in ("suspend", "resume"):
+            told = len(can)
+            view._hear(view, {"t": "do", "what": what}, [])
+            wait_for(lambda told=told: len(can) > told)
+
+    assert can == [True, False] * 4
+
+
 def test_the_draft_stands_beside_what_is_committed(lab):
     """While a message is handled its changes are a draft, with the mailbox behind it and what it prints."""
     clerk = lab.start(Clerk, id="busy")

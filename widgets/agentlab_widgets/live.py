@@ -75,6 +75,7 @@ class Teller(threading.Thread):
         self._lab = lab
         self._send = send
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._words: list[dict[str, Any]] = []
         self._feed: Feed | None = None
         self._ended = threading.Event()
         self._seq = 0
@@ -117,8 +118,8 @@ class Teller(threading.Thread):
         self.post(lambda: self._lookers.__setitem__(looker, False))
 
     def say(self, content: dict[str, Any]) -> None:
-        """Send a message that is no part of the picture. From any thread."""
-        self.post(lambda: self._send(content, []))
+        """Send a message that is no part of the picture, after what has changed before it. From any thread."""
+        self.post(lambda: self._words.append(content))
 
     def post(self, work: Callable[[], None]) -> None:
         """Have something done in this view's thread. From any thread."""
@@ -141,6 +142,7 @@ class Teller(threading.Thread):
             while self._goes_on():
                 while not (self.listens_unseen or self._is_seen or self._ended.is_set()):
                     self._inbox.get()()
+                    self._speak()
                 if self._goes_on():
                     with closing(self._lab.feed()) as self._feed:
                         self._follow(self._feed)
@@ -154,7 +156,10 @@ class Teller(threading.Thread):
         while self._goes_on() and (self.listens_unseen or self._is_seen):
             feed.wait(self._until_beat())
             began = time.monotonic()
+            while not self._inbox.empty():
+                self._inbox.get()()
             self._turn(feed.take())
+            self._speak()
             took = time.monotonic() - began
             self._ended.wait(min(LONGEST_PAUSE, max(self.pause, min(CALM, 30 * took), 5 * took)))
 
@@ -173,14 +178,20 @@ class Teller(threading.Thread):
         """The lab is closed: its last picture stays, also for who looks for the first time now."""
         self._push(self.last())
         self._welcome()  # who asked while nobody else looked
+        self._speak()
         while not self._ended.is_set():
             self._inbox.get()()
             self._welcome()
+            self._speak()
+
+    def _speak(self) -> None:
+        """Say what came of clicks, now that the picture shows it."""
+        for content in self._words:
+            self._send(content, [])
+        self._words.clear()
 
     def _turn(self, change: Change) -> None:
         self.note(change.events)
-        while not self._inbox.empty():
-            self._inbox.get()()
         self._welcome()
         if not self._is_seen:
             self._behind = self._behind or not self.listens_unseen or change.paths is None or bool(change.paths)

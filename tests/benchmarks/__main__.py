@@ -211,12 +211,16 @@ def main() -> None:
     names = [word for word in sys.argv[1:] if not word.startswith("--")]
     scripts = [path for path in sorted(HERE.glob("*.py")) if path.stem not in NO_FIGURES]
     kept = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()]
-    found = []
+    found: list[Line] = []
     for script in scripts:
         if not names or script.stem in names:
             for part in parts_of(script) or [None]:
                 found += measured(script, part, *options)
-    lines = merged(kept, found)
+                keep(merged(kept, found))  # whoever is ended loses no more than the part in hand
+
+
+def keep(lines: list[Line]) -> None:
+    """Write both forms."""
     KEPT.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
     (HERE / "results.md").write_text(report(lines), encoding="utf-8")
 

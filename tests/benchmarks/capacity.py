@@ -14,7 +14,6 @@ import asyncio
 import functools
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from kit.agents import family
@@ -49,9 +48,9 @@ async def latencies(refs: Any, rate: float, seconds: float) -> list[float]:
     return took
 
 
-def capacity(size: int, seconds: float, path: Path | None) -> Values:
+def capacity(size: int, seconds: float, where: str) -> Values:
     """The last rate before the p99 doubled."""
-    with Lab(path) as lab:
+    with tempfile.TemporaryDirectory() as folder, Lab(f"{folder}/run.lab" if where == "durable" else None) as lab:
         refs = family(lab, size)
         asyncio.run(latencies(refs, LOWEST, seconds))
         base = quantile(asyncio.run(latencies(refs, LOWEST, seconds)), 0.99)
@@ -80,9 +79,7 @@ def durable(report: Report, options: Options) -> None:
 
 def _say(report: Report, options: Options, size: int, where: str) -> None:
     seconds = 0.5 if options.quick else 1.0
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "run.lab" if where == "durable" else None
-        found = in_turn(options.rounds, agentlab=functools.partial(capacity, size, seconds, path))
+    found = in_turn(options.rounds, agentlab=functools.partial(capacity, size, seconds, where))
     base = round(found["agentlab"].get("base_p99_ms", 0.0), 3)
     report.say(f"P24 calls a second until p99 doubles, {where}; agents", found, "rate", "calls/s", size=size,
                target="≥ 15,000", least=15_000.0, base_p99_ms=base)  # fmt: skip

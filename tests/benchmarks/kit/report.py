@@ -241,7 +241,7 @@ class Report:
         is_sure = by == COUNT or (half is not None and half < SURE and found.foreign < SURE)
         if verdict and ours is not None and not is_sure:
             verdict = {"met": None}
-        noise = {"interval": _short(half), "foreign": _short(found.foreign)}
+        noise = {"interval": _short(half), "foreign": round(found.foreign, 1)}
         self._print(line | _beside(ours, theirs, found) | verdict | noise | about)
 
     def _print(self, line: dict[str, Any]) -> None:

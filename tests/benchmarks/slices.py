@@ -11,16 +11,16 @@ period. Medians of rounds that visit every case in turn.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import signal
 import socket
-import statistics
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
-from kit.report import Options, Report, Values
+from kit.report import Options, Report, Side, Values, in_turn
 
 from agentlab.slicing.sliced import Owner
 from agentlab.slicing.slices import Slicer
@@ -112,31 +112,29 @@ async def lateness(beside: str, tickers: int, seconds: float, slice_s: float) ->
     return dict(zip(("p50", "p99", "max"), (value * 1e3 for value in at), strict=True)) | {"ticks": len(late)}
 
 
-def median(figures: list[dict[str, float]]) -> Values:
-    """The median of each figure over the rounds."""
-    return {name: statistics.median(figure[name] for figure in figures) for name in figures[0]}
-
-
 def main() -> None:
     """Measure and print."""
     options = Options(__doc__)
     report = Report(options)
     tickers, seconds = options.size(1000), 0.5 if options.quick else 1.0
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    steps: dict[str, list[float]] = {"plain": [], "sliced": []}
-    late: dict[str, list[dict[str, float]]] = {name: [] for name in BESIDE}
-    for _ in range(options.rounds):
-        for kind, found in steps.items():
-            found.append(asyncio.run(cost_of_step(kind)))
-        for name, seen in late.items():
-            seen.append(asyncio.run(lateness(name, tickers, seconds, SLICE)))
-    cost = {kind: {"us": statistics.median(found)} for kind, found in steps.items()}
-    found = {"agentlab": cost["sliced"], "plain asyncio": cost["plain"]}
+    sides: dict[str, Side] = {
+        side: functools.partial(_step, kind) for side, kind in (("agentlab", "sliced"), ("plain asyncio", "plain"))
+    }
+    found = in_turn(options.rounds, sure=["us", "plain asyncio"], **sides)
     report.say("slicer alone: one step", found, "us", "us", peers=["plain asyncio"])
-    for name, seen in late.items():
+    for name in BESIDE:
+        found = in_turn(options.rounds, sure=["p99"], agentlab=functools.partial(_late, name, tickers, seconds))
         for value in ("p99", "max"):
-            figure = f"slicer alone: lateness of {tickers} tickers beside {name}, {value}"
-            report.say(figure, {"agentlab": median(seen)}, value, "ms")
+            report.say(f"slicer alone: lateness of {tickers} tickers beside {name}, {value}", found, value, "ms")
+
+
+def _step(kind: str) -> Values:
+    return {"us": asyncio.run(cost_of_step(kind))}
+
+
+def _late(beside: str, tickers: int, seconds: float) -> Values:
+    return asyncio.run(lateness(beside, tickers, seconds, SLICE))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import statistics
 import time
 import tracemalloc
 
-from kit.report import Options, Report
+from kit.report import Found, Options, Report
 
 from agentlab.supervision import Call, Exited, Record, Start, Started, Tree
 from agentlab.supervision.child import Child, Supervisor
@@ -115,7 +115,7 @@ def main() -> None:
 def tell(report: Report, what: tuple[str, str], size: int, value: float, *, unit: str = "us") -> None:
     """Print one figure."""
     figure = f"supervision machine: {', '.join(what)}; siblings"
-    report.say(figure, {"agentlab": {"is": value}}, "is", unit, size=size)
+    report.say(figure, Found({"agentlab": [{"is": value}]}, {}, 0.0), "is", unit, size=size)
 
 
 if __name__ == "__main__":
